@@ -1,0 +1,1 @@
+"""A laboratory for one question: how does a pre-trained model scale?"""

@@ -1,0 +1,77 @@
+"""The only place that knows the folders."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+CONF = ROOT / "conf"
+PARAMS = ROOT / "params.yaml"
+REPORT = ROOT / "report"
+STARTER = ROOT / "starter"
+CACHE = ROOT / ".cache"
+
+
+def data(task: str) -> Path:
+    """Return the folder of a prepared task."""
+    return ROOT / "data" / task
+
+
+def model(name: str) -> Path:
+    """Return the folder of a pre-trained model."""
+    return ROOT / "models" / name
+
+
+def cell(stage: str, name: str, *, exploration: bool = False) -> Path:
+    """Return the folder of a cell; explorations live apart from the plan's cells."""
+    return ROOT / "runs" / ("exploration" if exploration else "") / stage / name
+
+
+def trial(stage: str, name: str, seed: int, *, exploration: bool = False) -> Path:
+    """Return the folder of one seed of a cell."""
+    return cell(stage, name, exploration=exploration) / f"seed-{seed}"
+
+
+def product(stage: str, name: str) -> Path | None:
+    """Return the folder that other stages read, where it is not the trial's own."""
+    return {"prepare": data, "pretrain": model}[stage](name) if stage in ("prepare", "pretrain") else None
+
+
+def metrics(stage: str, name: str, *, exploration: bool = False) -> Path:
+    """Return the JSON file that holds a cell's numbers."""
+    if exploration:
+        return cell(stage, name, exploration=True) / "metrics.json"
+    return ROOT / "metrics" / stage / f"{name}.json"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a fresh folder beside ``path`` that takes its place when the block succeeds.
+
+    A block that fails leaves what stood at ``path`` as it was.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        if path.exists():
+            shutil.rmtree(path)
+        beside.rename(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` as JSON beside ``path``, then rename: a reader never sees half a file.
+
+    Raises ValueError for NaN and infinities, which are not JSON.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside.write_text(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.replace(path)

@@ -1,0 +1,191 @@
+"""The frame that all stages share: a Hydra app whose jobs are trials and whose multirun is a cell.
+
+A stage module holds one function from a config to a result and ends with ``stage.run(function)``.
+The frame gives it a fresh folder, keeps its curves, writes its numbers and shows them to MLflow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import paths, warm
+from pipeline.errors import UserError
+from pipeline.sweep import Sweep
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from pipeline.progress import Progress
+    from pipeline.tracking import Identity, Trial
+
+Work = Callable[["DictConfig", Path, "Log"], dict[str, Any]]
+
+
+def run(work: Work) -> None:
+    """Run ``work`` as the Hydra app of the stage that bears its name, and exit."""
+    warm.call(lambda: _app(work))
+
+
+def _app(work: Work) -> None:
+    import hydra
+
+    from pipeline import plan
+
+    stage = work.__name__
+    plan.register_resolver()
+
+    def job(cfg: DictConfig) -> dict[str, Any] | None:
+        return _trial(stage, work, cfg)
+
+    sweep = Sweep.open()
+    try:
+        hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name=stage)(job)()
+    finally:
+        complete = sweep.close()
+    if not complete:
+        raise SystemExit(1)
+
+
+class Log:
+    """What a trial tells while it works: curves, artifacts and progress."""
+
+    def __init__(self, records: Path, title: str, live: Trial) -> None:
+        self.title = title
+        self.artifacts: list[Path] = []
+        self._curves = (records / "curves.jsonl").open("w", encoding="utf-8")
+        self._live = live
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Add one point to each named curve at ``step`` (updates of the model so far)."""
+        self._curves.write(json.dumps({"step": step, **values}) + "\n")
+        self._curves.flush()
+        self._live.metrics(step, values)
+
+    def artifact(self, path: Path) -> None:
+        """Show a file of the trial's folder in the tracking store as well."""
+        self.artifacts.append(path)
+
+    def say(self, text: str) -> None:
+        """Print one plain line."""
+        print(f"{self.title}: {text}", flush=True)
+
+    def progress(self, total: int, unit: str = "step") -> Progress:
+        """Return a bar with rate and time left, or plain lines where there is no terminal."""
+        from pipeline.progress import Progress
+
+        return Progress(total, unit, self.title)
+
+    def close(self) -> None:
+        """Finish the curves' file."""
+        self._curves.close()
+
+
+def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
+    """Run one trial into a fresh folder; a user's mistake is one line, and the other trials go on."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.resolve(cfg)
+    title = f"{stage} {cfg.cell} seed {cfg.seed}"
+    sweep = Sweep.current()
+    try:
+        identity = identify(stage, cfg)
+        result = _work(work, cfg, identity, title, sweep.parent(identity))
+    except UserError as error:
+        print(f"error: {title}: {error}", file=sys.stderr, flush=True)
+        sweep.failed(cfg.cell)
+        return None
+    except BaseException:
+        sweep.failed(cfg.cell)
+        raise
+    sweep.finished(identity, cfg.seed)
+    return result
+
+
+def _work(work: Work, cfg: DictConfig, identity: Identity, title: str, parent: str | None) -> dict[str, Any]:
+    """Do the work of a trial in its folders and before the eyes of the tracking store."""
+    from omegaconf import OmegaConf
+
+    from pipeline import machine, tracking
+
+    if "threads" in cfg:
+        machine.set_threads(cfg.threads)
+    live = tracking.open_trial(identity, cfg.seed, parent)
+    started = time.perf_counter()
+    try:
+        with _folders(identity, cfg.seed) as (out, records):
+            log = Log(records, title, live)
+            try:
+                result = {"seed": cfg.seed, **work(cfg, out, log)}
+            finally:
+                log.close()
+            result["trial_seconds"] = time.perf_counter() - started
+            OmegaConf.save(cfg, records / "config.yaml")
+            paths.write_json(records / "trial.json", result)
+            live.finish(result, [*log.artifacts, records / "trial.json"])
+    except BaseException as error:
+        live.fail(f"{type(error).__name__}: {error}")
+        raise
+    return result
+
+
+def identify(stage: str, cfg: DictConfig) -> Identity:
+    """Return what a trial is called, what it is made of, and what went in.
+
+    Raises UserError where an input has not been made yet.
+    """
+    from omegaconf import OmegaConf
+
+    from pipeline.tracking import Identity, Input
+
+    inputs = []
+    if "task" in cfg and stage != "prepare":
+        inputs.append(Input("data", _digest(paths.data(cfg.task.name) / "summary.json"), cfg.task.name))
+    if "model" in cfg and stage != "pretrain":
+        inputs.append(Input("model", _digest(paths.model(cfg.model.name) / "source.json"), cfg.model.name))
+    resolved = OmegaConf.to_container(cfg)
+    assert isinstance(resolved, dict)
+    settings = {key: value for key, value in resolved.items() if key not in ("seed", "exploration")}
+    named = {key: resolved[key]["name"] for key in ("task", "model", "recipe") if key in resolved}
+    numbers = {key: resolved[key] for key in ("ratio",) if key in resolved}
+    went_in = json.dumps([stage, settings, [item.digest for item in inputs]], sort_keys=True)
+    return Identity(
+        stage=stage,
+        cell=cfg.cell,
+        exploration=cfg.exploration,
+        params={**named, **numbers},
+        tags={"git_commit": _commit(), "inputs_sha256": hashlib.sha256(went_in.encode()).hexdigest()},
+        inputs=inputs,
+    )
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file that an earlier stage made."""
+    if not path.exists():
+        folder = path.parent.relative_to(paths.ROOT)
+        maker = "prepare" if folder.parts[0] == "data" else "pretrain"
+        raise UserError(f"{folder}: not made yet; run `dvc repro {maker}@{folder.name}`")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _commit() -> str:
+    """Return the commit of the working tree, or ``none`` outside git."""
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=paths.ROOT, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "none"
+
+
+@contextmanager
+def _folders(identity: Identity, seed: int) -> Iterator[tuple[Path, Path]]:
+    """Yield a fresh folder for what the trial makes and one for its records; often they are one."""
+    records = paths.trial(identity.stage, identity.cell, seed, exploration=identity.exploration)
+    product = None if identity.exploration else paths.product(identity.stage, identity.cell)
+    with ExitStack() as stack:
+        fresh = stack.enter_context(paths.replacing(records))
+        yield stack.enter_context(paths.replacing(product)) if product else fresh, fresh

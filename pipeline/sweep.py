@@ -1,0 +1,130 @@
+"""The cells of one sweep: opened by their first trial, closed together when the last one has ended.
+
+Trials may run in other processes (any Hydra launcher), so what they tell lies in a folder that all of them see.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import paths
+
+if TYPE_CHECKING:
+    from pipeline.tracking import Identity
+
+FOLDER = "LAB_SWEEP"  # the variable that names the folder to the trials
+SCHEMA = 1
+
+
+class Sweep:
+    """The folder in which the trials of one sweep leave word of their cells."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def open(cls) -> Sweep:
+        """Start a sweep in this process and name it to every process that comes from it."""
+        paths.CACHE.mkdir(exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="sweep-", dir=paths.CACHE))
+        os.environ[FOLDER] = str(folder)
+        return cls(folder)
+
+    @classmethod
+    def current(cls) -> Sweep:
+        """Return the sweep to which this trial belongs."""
+        return cls(Path(os.environ[FOLDER]))
+
+    def parent(self, identity: Identity) -> str | None:
+        """Return the tracking run of the trial's cell, opened by whichever trial comes first."""
+        from filelock import FileLock
+
+        from pipeline import tracking
+
+        note = self.folder / f"{identity.cell}.json"
+        with FileLock(note.with_suffix(".lock")):
+            if note.exists():
+                return json.loads(note.read_text(encoding="utf-8"))["run"]
+            run = tracking.open_cell(identity)
+            paths.write_json(note, {"run": run, "identity": dataclasses.asdict(identity), "seeds": []})
+            return run
+
+    def finished(self, identity: Identity, seed: int) -> None:
+        """Note that a trial of the cell succeeded."""
+        (self.folder / f"{identity.cell}.seed-{seed}").touch()
+
+    def failed(self, cell: str) -> None:
+        """Note that a trial of the cell failed."""
+        (self.folder / f"{cell}.failed").touch()
+
+    def close(self) -> bool:
+        """Write the numbers of every cell whose trials all succeeded; return whether that was all of them."""
+        from pipeline import tracking
+
+        failures = list(self.folder.glob("*.failed"))
+        for note in sorted(self.folder.glob("*.json")):
+            content = json.loads(note.read_text(encoding="utf-8"))
+            identity = tracking.Identity.from_dict(content["identity"])
+            seeds = sorted(int(word.suffix.removeprefix(".seed-")) for word in self.folder.glob(f"{note.stem}.seed-*"))
+            if seeds and not note.with_suffix(".failed").exists():
+                record = summarise(identity, seeds)
+                target = paths.metrics(identity.stage, identity.cell, exploration=identity.exploration)
+                paths.write_json(target, record)
+                tracking.close_cell(content["run"], record, [target])
+            else:
+                tracking.fail_cell(content["run"])
+        shutil.rmtree(self.folder)
+        os.environ.pop(FOLDER, None)
+        return not failures
+
+
+def summarise(identity: Identity, seeds: list[int]) -> dict[str, Any]:
+    """Return the record of a cell: its trials, and mean and 95% interval of every number over the seeds."""
+    from pipeline import machine
+
+    folders = [
+        paths.trial(identity.stage, identity.cell, seed, exploration=identity.exploration) for seed in seeds
+    ]
+    trials = [json.loads((folder / "trial.json").read_text(encoding="utf-8")) for folder in folders]
+    return {
+        "schema": SCHEMA,
+        "stage": identity.stage,
+        "cell": identity.cell,
+        "exploration": identity.exploration,
+        **identity.params,
+        "trials": trials,
+        "summary": {name: interval(values) for name, values in _columns(trials).items()},
+        "inputs": {item.name: item.digest for item in identity.inputs},
+        "machine": machine.describe(),
+    }
+
+
+def _columns(trials: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Return every number that all trials have, as floats; truth values count as 0 and 1."""
+    names = [name for name in trials[0] if name != "seed"]
+    numbers = {name: [trial.get(name) for trial in trials] for name in names}
+    return {
+        name: [float(value) for value in values if value is not None]
+        for name, values in numbers.items()
+        if all(isinstance(value, (int, float)) for value in values)
+    }
+
+
+def interval(values: list[float]) -> dict[str, float | None]:
+    """Return mean, standard deviation and Student's t 95% interval of the mean; no interval for a single value."""
+    from scipy.special import stdtrit
+
+    count = len(values)
+    mean = math.fsum(values) / count
+    if count == 1:
+        return {"mean": mean, "std": None, "ci95_low": None, "ci95_high": None}
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
+    half = float(stdtrit(count - 1, 0.975)) * deviation / math.sqrt(count)
+    return {"mean": mean, "std": deviation, "ci95_low": mean - half, "ci95_high": mean + half}

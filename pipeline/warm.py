@@ -1,0 +1,207 @@
+"""One warm parent that forks: the seconds of importing torch and its kin are paid once, not once a cell.
+
+The first stage that runs starts a server beside itself and works cold. Later ones hand the server their arguments,
+folder, environment and standard streams; it forks a child in which the third-party packages lie ready, and the
+project's own code is imported anew, so an edit is never missed. Mercurial's ``chg`` and ``mypy``'s daemon do the same.
+
+A server serves one environment: its name holds a digest of every variable, of the interpreter and of the installed
+packages. It listens on a socket that only its user can open, ends after ``IDLE_SECONDS`` without work, and takes a
+child down with the client that asked for it. ``LAB_WARM=0`` switches all of it off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+IDLE_SECONDS = 60.0
+CHANGING = {"DVC_STAGE", "_", "SHLVL", "OLDPWD", "COLUMNS", "LINES"}  # differ from stage to stage, read by no import
+PRELOAD = (
+    "hydra",
+    "pyarrow.parquet",
+    "scipy.special",
+    "mlflow.tracking",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.bert.modeling_bert",
+)
+
+
+def call(main: Callable[[], None]) -> None:
+    """Run ``main`` here, or this very command in a fork of the warm server where there is one.
+
+    Does not return when the server took the command: the process exits with the child's status.
+    """
+    if os.environ.get("LAB_WARM") == "0" or not hasattr(socket, "send_fds") or sys.platform == "darwin":
+        return main()
+    address = _address()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+        try:
+            link.connect(str(address))
+        except OSError:
+            _start()
+        else:
+            _hand_over(link)
+    return main()
+
+
+def _address() -> Path:
+    """Return the socket of the server for this environment, in a folder that only this user can enter."""
+    folder = Path(tempfile.gettempdir()) / f"scaling-lab-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077 or not stat.S_ISDIR(found.st_mode):
+        raise SystemExit(f"error: {folder} is open to other users; remove it, or set LAB_WARM=0")
+    kept = sorted((name, value) for name, value in os.environ.items() if name not in CHANGING)
+    packages = os.stat(sysconfig.get_path("purelib")).st_mtime_ns
+    identity = json.dumps([kept, sys.executable, sys.version, packages, os.getcwd(), Path(__file__).stat().st_mtime_ns])
+    return folder / hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def _start() -> None:
+    """Start a server for the next stages and do not wait for it."""
+    subprocess.Popen(
+        [sys.executable, "-m", "pipeline.warm"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _hand_over(link: socket.socket) -> None:
+    """Send this command to the server and exit as the child does; return only if the server is gone."""
+    spec = sys.modules["__main__"].__spec__
+    if spec is None:  # run as a file rather than with -m: nothing that a fork could import by name
+        return
+    request = {"module": spec.name, "argv": sys.argv, "stage": os.environ.get("DVC_STAGE")}
+    try:
+        socket.send_fds(link, [json.dumps(request).encode() + b"\n"], [0, 1, 2])
+        answers = link.makefile("r", encoding="utf-8")
+        child = int(answers.readline())
+    except (OSError, ValueError):
+        return
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: os.kill(child, received))
+    status = answers.readline()
+    raise SystemExit(int(status) if status else "error: the warm server died while a trial ran; run the command again")
+
+
+class Server:
+    """Accepts commands, forks a child for each, reports its status, and ends when idle."""
+
+    def __init__(self, address: Path) -> None:
+        self.selector = selectors.DefaultSelector()
+        self.clients: dict[int, socket.socket] = {}  # child's process id -> who asked
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.address = address
+        beside = address.with_name(f"{address.name}.{os.getpid()}")
+        self.listener.bind(str(beside))
+        self.listener.listen()
+        beside.rename(address)
+        self.selector.register(self.listener, selectors.EVENT_READ)
+
+    def serve(self) -> None:
+        """Serve until nobody has asked for ``IDLE_SECONDS``."""
+        last = time.monotonic()
+        while self.clients or time.monotonic() - last < IDLE_SECONDS:
+            for key, _ in self.selector.select(timeout=0.05 if self.clients else 1.0):
+                if key.fileobj is self.listener:
+                    self._accept()
+                else:
+                    os.killpg(key.data, signal.SIGKILL)  # its client is gone
+                    self.selector.unregister(key.fileobj)
+                last = time.monotonic()
+            self._reap()
+        self.address.unlink(missing_ok=True)
+
+    def _accept(self) -> None:
+        link, _ = self.listener.accept()
+        message, streams, _, _ = socket.recv_fds(link, 1 << 20, 3)
+        try:
+            request = json.loads(message)
+        except ValueError:
+            link.close()
+            return
+        child = os.fork()
+        if child == 0:
+            self.listener.close()
+            _become(request, streams)
+        for stream in streams:
+            os.close(stream)
+        os.setpgid(child, child)
+        link.sendall(f"{child}\n".encode())
+        self.clients[child] = link
+        self.selector.register(link, selectors.EVENT_READ, data=child)
+
+    def _reap(self) -> None:
+        for child, link in list(self.clients.items()):
+            done, status = os.waitpid(child, os.WNOHANG)
+            if not done:
+                continue
+            code = os.waitstatus_to_exitcode(status)
+            try:
+                link.sendall(f"{code if code >= 0 else 128 - code}\n".encode())
+            except OSError:
+                pass  # the client left first: nobody to tell
+            if link in self.selector.get_map():
+                self.selector.unregister(link)
+            link.close()
+            del self.clients[child]
+
+
+def _become(request: dict[str, Any], streams: list[int]) -> NoReturn:
+    """Turn the forked child into the command that was asked for."""
+    os.setpgid(0, 0)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", buffering=1), open(2, "w", buffering=1)
+    os.environ["LAB_WARM"] = "0"
+    if request["stage"]:
+        os.environ["DVC_STAGE"] = request["stage"]
+    sys.argv = request["argv"]
+    code: Any = 0
+    try:
+        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+    except SystemExit as stop:
+        code = stop.code
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
+
+
+def main() -> None:
+    """Import what every stage needs, then serve."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    address = _address()
+    for module in PRELOAD:
+        importlib.import_module(module)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    Server(address).serve()
+
+
+if __name__ == "__main__":
+    main()
