@@ -1,0 +1,46 @@
+# Conveniences: each target makes the environment it needs. Nothing here is needed by `dvc repro`, `mlflow ui` or
+# `pytest` in the activated environment.
+.PHONY: help repro test ui check plan sync
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+help:
+	@echo "make repro   run the plan in params.yaml and show the results"
+	@echo "make test    run the tests"
+	@echo "make ui      browse the results in MLflow, on this machine only"
+	@echo "make plan    list the cells of the plan, which are stale, and what they are expected to cost"
+	@echo "make check   format, lint, types, import layers, tests"
+	@echo "make sync    bring the tracking store level with the files"
+
+$(BIN)/.made: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(BIN)/.dev: $(BIN)/.made
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+repro: $(BIN)/.made
+	dvc repro
+	@python -m pipeline.stages.compare show
+
+plan: $(BIN)/.made
+	@python -m pipeline.plan
+
+ui: $(BIN)/.made
+	@python -m pipeline.tracking ui
+
+sync: $(BIN)/.made
+	@python -m pipeline.tracking sync
+
+test: $(BIN)/.dev
+	pytest
+
+check: $(BIN)/.dev
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+	pytest

@@ -1,0 +1,34 @@
+"""What the tests share: a copy of the project to change at will, and the folder of real data where it stands."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+os.environ["LAB_WARM"] = "0"  # a test must not leave a server behind
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder of real data and checkpoints (`LAB_MIRROR`, or `shared` beside the project)."""
+    folder = Path(os.environ.get("LAB_MIRROR", ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real data at {folder}: set LAB_MIRROR to a folder with data/ and models/")
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Return a copy of the project's code and plan in a folder of its own."""
+    copy = tmp_path / "project"
+    ignored = shutil.ignore_patterns("__pycache__")
+    for folder in ("conf", "pipeline", "starter"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
+    for file in ("params.yaml", "dvc.yaml", ".dvcignore"):
+        shutil.copy(ROOT / file, copy / file)
+    return copy
