@@ -1,6 +1,6 @@
 # Conveniences: each target makes the environment it needs. Nothing here is needed by `dvc repro`, `mlflow ui` or
 # `pytest` in the activated environment.
-.PHONY: help repro test ui check plan sync
+.PHONY: help repro plan ui sync lint test check
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -35,12 +35,13 @@ ui: $(BIN)/.made
 sync: $(BIN)/.made
 	@python -m pipeline.tracking sync
 
-test: $(BIN)/.dev
-	pytest
-
-check: $(BIN)/.dev
+lint: $(BIN)/.dev
 	ruff format --check .
 	ruff check .
 	mypy
 	lint-imports
+
+test: $(BIN)/.dev
 	pytest
+
+check: lint test

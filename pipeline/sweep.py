@@ -51,7 +51,8 @@ class Sweep:
         note = self.folder / f"{identity.cell}.json"
         with FileLock(note.with_suffix(".lock")):
             if note.exists():
-                return json.loads(note.read_text(encoding="utf-8"))["run"]
+                known: str | None = json.loads(note.read_text(encoding="utf-8"))["run"]
+                return known
             run = tracking.open_cell(identity)
             paths.write_json(note, {"run": run, "identity": dataclasses.asdict(identity), "seeds": []})
             return run
@@ -89,9 +90,7 @@ def summarise(identity: Identity, seeds: list[int]) -> dict[str, Any]:
     """Return the record of a cell: its trials, and mean and 95% interval of every number over the seeds."""
     from pipeline import machine
 
-    folders = [
-        paths.trial(identity.stage, identity.cell, seed, exploration=identity.exploration) for seed in seeds
-    ]
+    folders = [paths.trial(identity.stage, identity.cell, seed, exploration=identity.exploration) for seed in seeds]
     trials = [json.loads((folder / "trial.json").read_text(encoding="utf-8")) for folder in folders]
     return {
         "schema": SCHEMA,
@@ -102,6 +101,7 @@ def summarise(identity: Identity, seeds: list[int]) -> dict[str, Any]:
         "trials": trials,
         "summary": {name: interval(values) for name, values in _columns(trials).items()},
         "inputs": {item.name: item.digest for item in identity.inputs},
+        "tags": identity.tags,
         "machine": machine.describe(),
     }
 

@@ -26,6 +26,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -114,6 +115,7 @@ class Server:
         self.listener.bind(str(beside))
         self.listener.listen()
         beside.rename(address)
+        self.made = address.stat().st_ino
         self.selector.register(self.listener, selectors.EVENT_READ)
 
     def serve(self) -> None:
@@ -124,11 +126,14 @@ class Server:
                 if key.fileobj is self.listener:
                     self._accept()
                 else:
-                    os.killpg(key.data, signal.SIGKILL)  # its client is gone
+                    with suppress(ProcessLookupError):
+                        os.killpg(key.data, signal.SIGKILL)  # its client is gone
                     self.selector.unregister(key.fileobj)
                 last = time.monotonic()
             self._reap()
-        self.address.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if self.address.stat().st_ino == self.made:  # another server may have taken the name since
+                self.address.unlink()
 
     def _accept(self) -> None:
         link, _ = self.listener.accept()
@@ -144,8 +149,10 @@ class Server:
             _become(request, streams)
         for stream in streams:
             os.close(stream)
-        os.setpgid(child, child)
-        link.sendall(f"{child}\n".encode())
+        with suppress(OSError):  # the child has done it, or has ended, already
+            os.setpgid(child, child)
+        with suppress(OSError):  # the client has left already: the selector will say so
+            link.sendall(f"{child}\n".encode())
         self.clients[child] = link
         self.selector.register(link, selectors.EVENT_READ, data=child)
 
@@ -155,10 +162,8 @@ class Server:
             if not done:
                 continue
             code = os.waitstatus_to_exitcode(status)
-            try:
+            with suppress(OSError):  # the client left first: nobody to tell
                 link.sendall(f"{code if code >= 0 else 128 - code}\n".encode())
-            except OSError:
-                pass  # the client left first: nobody to tell
             if link in self.selector.get_map():
                 self.selector.unregister(link)
             link.close()
@@ -170,7 +175,7 @@ def _become(request: dict[str, Any], streams: list[int]) -> NoReturn:
     os.setpgid(0, 0)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", buffering=1), open(2, "w", buffering=1)
+    sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
     os.environ["LAB_WARM"] = "0"
     if request["stage"]:
         os.environ["DVC_STAGE"] = request["stage"]

@@ -1,0 +1,137 @@
+"""What DVC makes of the plan: which cells there are, and which of them a change makes stale."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline import paths, plan
+
+WORDS = {"tasks": "starter-replace", "models": "bert-tiny", "ratios": 0.5}
+
+
+@pytest.fixture(scope="module")
+def repro(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project whose every stage was run, with a command that only makes the outputs it declares."""
+    root = tmp_path_factory.mktemp("dvc") / "project"
+    root.mkdir()
+    for folder in ("conf", "pipeline"):
+        shutil.copytree(paths.ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("params.yaml", "dvc.yaml", ".dvcignore"):
+        shutil.copy(paths.ROOT / file, root / file)
+    edit(root / "dvc.yaml", quick)
+    edit(root / "params.yaml", small)
+    (root / "make.py").write_text(
+        "import pathlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    path = pathlib.Path(name); path.parent.mkdir(parents=True, exist_ok=True)\n"
+        "    path.write_text(name) if path.suffix == '.json' or 'plan-is' in name else path.mkdir(exist_ok=True)\n"
+        "    (path / 'made').write_text(name) if path.is_dir() else None\n"
+        "with open('ran.txt', 'a') as file: file.write(' '.join(sys.argv[1:2]) + '\\n')\n"
+    )
+    dvc(root, "init", "--no-scm", "--quiet")
+    dvc(root, "repro", "--quiet")
+    return root
+
+
+def small(content: dict[str, Any]) -> None:
+    content["tasks"], content["ratios"] = content["tasks"][:1], content["ratios"][-1:]
+    content["models"] = content["models"][:1]
+    content["variants"] = {}
+
+
+def quick(content: dict[str, Any]) -> None:
+    """Replace what each block runs; what it depends on and makes stays as it ships."""
+    for block in content["stages"].values():
+        stage = block.get("do", block)
+        made = [*stage.get("outs", []), *stage.get("metrics", [])]
+        stage["cmd"] = " ".join(
+            ["python make.py", *(name if isinstance(name, str) else next(iter(name)) for name in made)]
+        )
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    yaml = YAML()
+    content = yaml.load(path)
+    change(content)
+    yaml.dump(content, path)
+
+
+def dvc(root: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    done = subprocess.run(
+        command, cwd=root, capture_output=True, text=True, env={"PATH": path, "HOME": str(root)}, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def ran_after(root: Path, change: Callable[[dict[str, Any]], None]) -> list[str]:
+    """Return what `dvc repro` runs after a change of the plan, the first output of each stage."""
+    (root / "ran.txt").write_text("")
+    edit(root / "params.yaml", change)
+    dvc(root, "repro", "--quiet")
+    return sorted((root / "ran.txt").read_text().split())
+
+
+def expected(root: Path, before: plan.Plan) -> list[str]:
+    """Return the first output of the cells that stand in the plan now and did not stand in it before."""
+    known = {cell.address for cell in before.cells}
+    new = [cell for cell in plan.load(root / "params.yaml").cells if cell.address not in known]
+    folders = {"prepare": "data", "pretrain": "models", "finetune": "runs/finetune", "evaluate": "runs/evaluate"}
+    return sorted([".cache/plan-is-sound", "report", *(f"{folders[cell.stage]}/{cell.name}" for cell in new)])
+
+
+@pytest.mark.parametrize("axis", WORDS)
+def test_one_more_word_runs_exactly_the_cells_it_names(repro: Path, axis: str) -> None:
+    before = plan.load(repro / "params.yaml")
+    ran = ran_after(repro, lambda content: content[axis].append(WORDS[axis]))
+    assert ran == expected(repro, before)
+    assert len(ran) > 4
+
+
+def test_one_more_variant_runs_exactly_its_cells(repro: Path) -> None:
+    def add(content: dict[str, Any]) -> None:
+        entry = {"task": content["tasks"][0], "model": content["models"][0], "ratio": 1.0, "recipe": "equal-steps"}
+        content["variants"]["longer"] = entry
+
+    assert ran_after(repro, add) == [".cache/plan-is-sound", "report", "runs/evaluate/longer", "runs/finetune/longer"]
+
+
+def test_a_second_repro_runs_nothing(repro: Path) -> None:
+    (repro / "ran.txt").write_text("")
+    assert "up to date" in dvc(repro, "repro")
+    assert (repro / "ran.txt").read_text() == ""
+
+
+def test_dvc_and_the_plan_name_the_same_cells() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "stage", "list", "--name-only"],
+        cwd=paths.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert sorted(done.stdout.split()) == sorted(["plan", "compare", *(cell.address for cell in plan.load().cells)])
+
+
+def test_every_conf_file_that_a_command_reads_makes_its_cell_stale() -> None:
+    """An undeclared conf file would leave everything `up to date` after an edit."""
+    content = YAML(typ="safe").load(paths.ROOT / "dvc.yaml")
+    for name, block in content["stages"].items():
+        stage = block.get("do", block)
+        if "pipeline.stages." not in stage["cmd"]:
+            continue
+        declared = json.dumps(stage["params"])
+        verb = name.split("-")[0]
+        assert f"conf/{verb}.yaml" in declared
+        for group in ("task", "model", "recipe"):
+            if f" {group}=" in stage["cmd"] and not (verb == "evaluate" and group == "model"):
+                assert f"conf/{group}/" in declared, (name, group)

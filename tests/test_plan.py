@@ -1,0 +1,135 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import paths, plan
+from pipeline.errors import UserError
+
+SOUND: dict[str, Any] = {
+    "tasks": ["mrpc", "cola"],
+    "models": ["bert-tiny", "bert-mini"],
+    "ratios": [0.25, 1.0],
+    "seeds": [0, 1],
+    "variants": {"long": {"task": "mrpc", "model": "bert-tiny", "ratio": 1.0, "recipe": "patient"}},
+}
+
+
+def mistakes(**changed: Any) -> list[str]:
+    return plan.check({**SOUND, **changed})
+
+
+def test_a_sound_plan_has_no_mistakes() -> None:
+    assert mistakes() == []
+
+
+@pytest.mark.parametrize("path", [paths.PARAMS, *sorted((paths.CONF / "plan").glob("*.yaml"))], ids=lambda p: p.stem)
+def test_every_plan_that_ships_is_sound(path: Path) -> None:
+    assert plan.check(plan.read(path)) == []
+
+
+def test_an_unknown_task_is_told_with_the_nearest_name() -> None:
+    (found,) = mistakes(tasks=["mprc", "cola"], variants={})
+    allowed = ", ".join(sorted(file.stem for file in (paths.CONF / "task").glob("*.yaml")))
+    assert found == f"tasks[0]: no task 'mprc' in conf/task/; did you mean 'mrpc'? (allowed: {allowed})"
+
+
+def test_an_unknown_section_is_told_with_the_nearest_name() -> None:
+    assert mistakes(variant={}) == [
+        "variant: unknown section; did you mean 'variants'? (allowed: models, ratios, seeds, tasks, variants)"
+    ]
+
+
+@pytest.mark.parametrize("ratio", [0, -0.5, 1.01, "half", True, None, float("nan"), float("inf")])
+def test_a_ratio_outside_its_range_is_refused(ratio: object) -> None:
+    assert mistakes(ratios=[ratio, 1.0]) == [f"ratios[0]: got {ratio!r}; a ratio is a number above 0 and at most 1"]
+
+
+@pytest.mark.parametrize("seed", [1.5, "1", True, -1, 2**32])
+def test_a_seed_is_a_whole_number(seed: object) -> None:
+    assert mistakes(seeds=[seed]) == [f"seeds[0]: got {seed!r}; a seed is a whole number from 0 to 4294967295"]
+
+
+def test_a_ratio_that_leaves_a_class_out_is_refused_with_the_least_that_does_not() -> None:
+    (found,) = mistakes(ratios=[0.0002, 1.0], tasks=["mrpc"])
+    assert found.startswith("ratios[0]: 0.0002 of mrpc is 1 training rows, too few for every class to appear; use at")
+    least = float(found.rsplit(" ", 1)[1])
+    assert mistakes(ratios=[least, 1.0], tasks=["mrpc"]) == []
+    assert len(mistakes(ratios=[least / 2, 1.0], tasks=["mrpc"])) == 1
+
+
+@pytest.mark.parametrize("key", [7, 0.5, "a.b", "a/b", "a b", "$(id)", ""])
+def test_a_variant_that_dvc_would_lose_is_refused(key: object) -> None:
+    (found,) = mistakes(variants={key: SOUND["variants"]["long"]})
+    assert found == (
+        f"variants.{key}: a name starts with a letter and holds letters, digits, '-' and '_' (DVC loses others)"
+    )
+
+
+def test_a_source_that_no_cell_makes_is_refused() -> None:
+    entry = {"task": "rte", "model": "bert-base", "ratio": 0.5, "recipe": "patient"}
+    advice = "add it to {0}s, or name one that is there ({1})"
+    assert mistakes(variants={"far": entry}) == [
+        "variants.far.task: no cell makes 'rte'; " + advice.format("task", "mrpc, cola"),
+        "variants.far.model: no cell makes 'bert-base'; " + advice.format("model", "bert-tiny, bert-mini"),
+    ]
+
+
+def test_outputs_that_two_cells_would_write_are_refused() -> None:
+    assert mistakes(ratios=[0.5, 0.5]) == [
+        "ratios: 0.5 stands 2 times, so its outputs would be written twice; keep one"
+    ]
+    assert mistakes(ratios=[1, 1.0]) == ["ratios: 1 stands 2 times, so its outputs would be written twice; keep one"]
+    entry = SOUND["variants"]["long"]
+    assert plan.check({**SOUND, "ratios": [1], "variants": {"mrpc-bert-tiny-1": entry}}) == [
+        "2 cells would write runs/finetune/mrpc-bert-tiny-1; rename one"
+    ]
+
+
+def test_all_mistakes_come_at_once_and_the_command_ends_quickly(project: Path) -> None:
+    (project / "params.yaml").write_text(
+        "tasks: [nope]\nmodels: []\nratios: [2]\nseeds: [a]\nvariants: {1: {}}\nx: 1\n"
+    )
+    done = run_check(project)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert [line.split(":")[2].strip() for line in lines] == [
+        "x",
+        "tasks[0]",
+        "models",
+        "ratios[0]",
+        "seeds[0]",
+        "variants.1",
+    ]
+    assert all(line.startswith("error: params.yaml: ") for line in lines)
+
+
+def test_the_check_loads_nothing_heavy(project: Path) -> None:
+    code = (
+        "import sys; from pipeline import plan; plan.main(['check']);"
+        "print(sorted({'torch', 'transformers', 'mlflow', 'hydra', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_key_twice_is_a_mistake_with_its_line(project: Path) -> None:
+    (project / "params.yaml").write_text("tasks: [mrpc]\ntasks: [cola]\n")
+    done = run_check(project)
+    assert done.returncode == 1
+    assert done.stderr == (
+        'error: params.yaml: line 2: not YAML that can be read: found duplicate key "tasks" with value "[]" '
+        '(original value: "[]")\n'
+    )
+
+
+def test_a_missing_plan_says_where_to_find_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^absent.yaml: no such file; copy one of conf/plan/ to it$"):
+        plan.load(tmp_path / "absent.yaml")
+
+
+def run_check(project: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.plan", "check"]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)

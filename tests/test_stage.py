@@ -1,0 +1,96 @@
+"""The frame, seen through a stage of three lines that is added to a copy of the project."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TOY = '''"""toy: a stage that the tests add."""
+from pipeline import stage
+from pipeline.errors import UserError
+
+def toy(cfg, out, log):
+    (out / "made").write_text("x")
+    log.metrics(1, {"loss": 0.5})
+    if cfg.seed == cfg.bad:
+        raise UserError("bad: got 1; allowed: others; choose another")
+    if cfg.seed == cfg.broken:
+        raise ValueError("a bug")
+    return {"score": 0.5 + cfg.seed, "steps": 10, "note": "text"}
+
+if __name__ == "__main__":
+    stage.run(toy)
+'''
+CONF = "defaults: [workspace, _self_]\ncell: toy\nbad: -1\nbroken: -1\n"
+
+
+@pytest.fixture
+def toy(project: Path) -> Path:
+    (project / "pipeline/stages/toy.py").write_text(TOY)
+    (project / "conf/toy.yaml").write_text(CONF)
+    return project
+
+
+def run(root: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.stages.toy", *overrides]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_cell_holds_every_seed_with_mean_and_interval(toy: Path) -> None:
+    done = run(toy, "--multirun", "+sweep=seeds")
+    assert done.returncode == 0, done.stderr
+    record = read(toy / "metrics/toy/toy.json")
+    assert [trial["score"] for trial in record["trials"]] == [0.5, 1.5, 2.5]
+    assert record["summary"]["score"]["mean"] == 1.5
+    assert record["summary"]["score"]["ci95_high"] == pytest.approx(1.5 + 4.302652729911275 / 3**0.5)
+    assert "note" not in record["summary"]
+    assert "seed" not in record["summary"]
+    for seed in (0, 1, 2):
+        folder = toy / f"runs/toy/toy/seed-{seed}"
+        assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "curves.jsonl", "made", "trial.json"]
+        assert read(folder / "curves.jsonl") == {"step": 1, "loss": 0.5}
+
+
+def test_a_mistake_in_one_trial_is_one_line_and_the_others_go_on(toy: Path) -> None:
+    done = run(toy, "--multirun", "+sweep=seeds", "bad=1")
+    assert done.returncode == 1
+    assert "error: toy toy seed 1: bad: got 1; allowed: others; choose another\n" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (toy / "metrics/toy/toy.json").exists()
+    assert sorted(path.name for path in (toy / "runs/toy/toy").iterdir()) == ["seed-0", "seed-2"]
+
+
+def test_a_failed_trial_leaves_what_stood_there(toy: Path) -> None:
+    run(toy, "--multirun", "+sweep=seeds")
+    before = read(toy / "metrics/toy/toy.json")
+    done = run(toy, "--multirun", "+sweep=seeds", "broken=1")
+    assert done.returncode == 1
+    assert "ValueError: a bug" in done.stderr
+    assert read(toy / "metrics/toy/toy.json") == before
+    assert (toy / "runs/toy/toy/seed-1/made").exists()
+    assert not list((toy / "runs/toy/toy").glob(".*"))
+    assert not list((toy / ".cache").glob("sweep-*"))
+
+
+def test_what_dvc_did_not_ask_for_is_exploration_and_leaves_the_plan_alone(toy: Path) -> None:
+    done = run(toy, "seed=7")
+    assert done.returncode == 0, done.stderr
+    assert not (toy / "metrics").exists()
+    record = read(toy / "runs/exploration/toy/toy/metrics.json")
+    assert (record["exploration"], len(record["trials"])) == (True, 1)
+
+
+def test_an_unknown_word_lists_the_options_and_is_no_traceback(project: Path) -> None:
+    command = [sys.executable, "-m", "pipeline.stages.prepare", "--multirun", "+sweep=once", "task=mprc"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Could not find 'task/mprc'" in done.stderr
+    assert "\tmrpc\n" in done.stderr
+    assert "Traceback" not in done.stderr
