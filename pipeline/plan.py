@@ -218,7 +218,7 @@ def _variant(entry: dict[str, Any], content: dict[str, Any]) -> Iterator[str]:
         elif found := _known(entry[key], GROUPS[key]):
             yield f"{key}: {found}"
         elif key != "recipe" and entry[key] not in (made := _list(content.get(f"{key}s"))):
-            yield f"{key}: no cell makes {entry[key]!r}; add it to {key}s, or name one that is there ({', '.join(made)})"
+            yield f"{key}: no cell makes {entry[key]!r}; add it to {key}s, or name one of them ({', '.join(made)})"
 
 
 def _list(value: object) -> list[str]:
@@ -241,8 +241,8 @@ def _empty_classes(content: dict[str, Any]) -> Iterator[str]:
         rows, least = _rows(task)
         if round(ratio * rows) < least:
             yield (
-                f"{where}: {ratio} of {task} is {round(ratio * rows)} training rows, too few for every class to appear; "
-                f"use at least {math.ceil((least + 0.5) / rows * 1e4) / 1e4}"
+                f"{where}: {ratio} of {task} is {round(ratio * rows)} training rows, too few for every class to "
+                f"appear; use at least {math.ceil((least + 0.5) / rows * 1e4) / 1e4}"
             )
 
 

@@ -70,7 +70,7 @@ def test_a_variant_that_dvc_would_lose_is_refused(key: object) -> None:
 
 def test_a_source_that_no_cell_makes_is_refused() -> None:
     entry = {"task": "rte", "model": "bert-base", "ratio": 0.5, "recipe": "patient"}
-    advice = "add it to {0}s, or name one that is there ({1})"
+    advice = "add it to {0}s, or name one of them ({1})"
     assert mistakes(variants={"far": entry}) == [
         "variants.far.task: no cell makes 'rte'; " + advice.format("task", "mrpc, cola"),
         "variants.far.model: no cell makes 'bert-base'; " + advice.format("model", "bert-tiny, bert-mini"),
