@@ -129,7 +129,7 @@ def _work(work: Work, cfg: DictConfig, identity: Identity, title: str, parent: s
             result["trial_seconds"] = time.perf_counter() - started
             OmegaConf.save(cfg, records / "config.yaml")
             paths.write_json(records / "trial.json", result)
-            live.finish(result, [*log.artifacts, records / "trial.json"])
+            live.finish(result, [*log.artifacts, records / "config.yaml", records / "trial.json"])
     except BaseException as error:
         live.fail(f"{type(error).__name__}: {error}")
         raise

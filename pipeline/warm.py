@@ -37,6 +37,7 @@ PRELOAD = (
     "pyarrow.parquet",
     "scipy.special",
     "mlflow.tracking",
+    "mlflow.store.tracking.sqlalchemy_store",
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
     "transformers.models.bert.modeling_bert",
