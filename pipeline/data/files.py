@@ -1,0 +1,147 @@
+"""Reading a folder of splits: JSON lines, parquet, or the tab-separated files of GLUE and of the MSR corpus."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import UserError
+
+FILE = re.compile(
+    r"(?P<split>[a-z_]+?)(-\d{5}-of-\d{5})?\.(?P<kind>jsonl|parquet|tsv)|(?P<msr>msr_paraphrase_[a-z]+)\.txt"
+)
+NAMES = {  # what GLUE's and MSR's own files call the splits
+    "dev": "validation",
+    "dev_matched": "validation_matched",
+    "dev_mismatched": "validation_mismatched",
+    "msr_paraphrase_train": "train",
+    "msr_paraphrase_test": "test",
+}
+DEV_IDS = "dev_ids.tsv"  # the sentence ids by which GLUE cuts its validation split out of MSR's train file
+COLA = ["source", "label", "mark", "sentence"]  # the only files of GLUE without a header
+COLUMNS = {  # tab-separated names -> the names that the Hub's GLUE gives the same columns
+    "Quality": "label",
+    "#1 String": "sentence1",
+    "#2 String": "sentence2",
+    "is_duplicate": "label",
+    "gold_label": "label",
+    "score": "label",
+}
+MNLI = {"sentence1": "premise", "sentence2": "hypothesis"}
+
+
+def read(folder: Path) -> dict[str, pa.Table]:
+    """Return every split of a folder, its columns under the names of the source (the Hub's, for GLUE).
+
+    Raises UserError when there are no splits, or a file cannot be read as what its name says.
+    """
+    shards: dict[str, list[pa.Table]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != DEV_IDS and (match := FILE.fullmatch(path.name)):
+            name = match["split"] or match["msr"]
+            shards.setdefault(NAMES.get(name, name), []).append(READERS[match["kind"] or "tsv"](path))
+    if not shards:
+        raise UserError(f"{folder}: no splits; put train and validation there, as .jsonl, .parquet, .tsv or MSR's .txt")
+    splits = {name: pa.concat_tables(tables) for name, tables in shards.items()}
+    ids = folder / DEV_IDS
+    return _cut(splits, ids) if ids.exists() and "validation" not in splits else splits
+
+
+def table(columns: Mapping[str, Sequence[Any]], where: str) -> pa.Table:
+    """Return a table of columns of plain values.
+
+    Raises UserError when a column mixes kinds of values, or holds half a surrogate pair.
+    """
+    arrays = {}
+    for name, values in columns.items():
+        try:
+            arrays[name] = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
+            raise UserError(f"{where}: column {name!r} does not hold values of one kind ({error})") from None
+    return pa.table(arrays)
+
+
+def _json_lines(path: Path) -> pa.Table:
+    rows = []
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}: line {number} is not JSON ({error.msg}); write one object a line") from None
+        if not isinstance(row, dict):
+            raise UserError(f"{path}: line {number} holds {type(row).__name__}; write one object a line")
+        rows.append(row)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return table({name: [row.get(name) for row in rows] for name in names}, str(path))
+
+
+def _parquet(path: Path) -> pa.Table:
+    try:
+        read = pq.read_table(path)
+        read.validate(full=True)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: not parquet that can be read ({str(error).splitlines()[0]})") from None
+    return read
+
+
+def _tab_separated(path: Path) -> pa.Table:
+    """Read fields between tabs as they are: in these files a quotation mark is a letter like any other.
+
+    A row with more or fewer fields than the header is kept as a row of nulls, for the validation to count.
+    """
+    rows = [line.split("\t") for line in _lines(path)]
+    if not rows:
+        raise UserError(f"{path}: empty; write a header and one row a line")
+    headless = len(rows[0]) == len(COLA) and rows[0][1] in ("0", "1")
+    header = COLA if headless else rows.pop(0)
+    nothing = [None] * len(header)
+    fields = zip(*(row if len(row) == len(header) else nothing for row in rows), strict=True)
+    found = dict(zip(header, fields, strict=True)) if rows else dict.fromkeys(header, ())
+    return table({_renamed(name, header): values for name, values in found.items()}, str(path))
+
+
+def _renamed(name: str, header: list[str]) -> str:
+    return MNLI.get(name, COLUMNS.get(name, name)) if "gold_label" in header else COLUMNS.get(name, name)
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a UTF-8 file; only a line feed ends one, for sentences hold every other kind of break.
+
+    Raises UserError where a line is not UTF-8.
+    """
+    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    try:
+        return [line.removesuffix(b"\r").decode() for line in (lines if lines[-1] else lines[:-1])]
+    except UnicodeDecodeError:
+        number, line = next((i, line) for i, line in enumerate(lines, start=1) if not _decodes(line))
+        bad = sum(not _decodes(line) for line in lines)
+        raise UserError(
+            f"{path}: {bad} lines are not UTF-8, the first is line {number}: {line[:40]!r}; convert the file"
+        ) from None
+
+
+def _decodes(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _cut(splits: dict[str, pa.Table], ids: Path) -> dict[str, pa.Table]:
+    """Cut MSR's train file into GLUE's train and validation splits by the ids of both sentences."""
+    wanted = {tuple(line.split("\t")) for line in _lines(ids)}
+    rows = splits["train"]
+    pairs = zip(rows["#1 ID"].to_pylist(), rows["#2 ID"].to_pylist(), strict=True)
+    held = pa.array([pair in wanted for pair in pairs])
+    return splits | {"train": rows.filter(pc.invert(held)), "validation": rows.filter(held)}
+
+
+READERS = {"jsonl": _json_lines, "parquet": _parquet, "tsv": _tab_separated}

@@ -1,0 +1,71 @@
+"""Which rows a subset holds: nested, stratified, drawn with a seed of its own.
+
+Rows stand in an order of which every prefix is a stratified sample, so a subset is the first rows and a smaller one
+lies inside a larger one by construction. The split that selects is the same thing: a prefix under another seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+BINS = 10  # strata of a regression: deciles of the label
+
+
+def size(rows: int, ratio: float) -> int:
+    """Return how many of ``rows`` rows a subset holds: the nearest whole number, halves to the even one.
+
+    Raises UserError for a ratio outside (0, 1].
+    """
+    if not 0 < ratio <= 1:
+        raise UserError(f"ratio: got {ratio}; a ratio is a number above 0 and at most 1")
+    return round(rows * ratio)
+
+
+def take(table: pa.Table, ratio: float) -> pa.Table:
+    """Return the subset of a prepared train table: its first ``size(rows, ratio)`` rows."""
+    return table.slice(0, size(table.num_rows, ratio))
+
+
+def order(strata: Sequence[int], seed: int) -> list[int]:
+    """Return the rows in an order of which every prefix is a stratified sample.
+
+    The rows of a stratum are shuffled, the i-th of its n rows gets the position (i + 1/2) / n, and positions are
+    sorted, ties by stratum. With shares p of the rows and C strata, the rows of a stratum in any prefix differ from
+    the proportional share by at most 1/2 + p (C - 2) / 2: never as much as one for two or three classes or for
+    strata of equal size.
+    """
+    members: dict[int, list[int]] = {}
+    for row in sorted(range(len(strata)), key=lambda row: _lot(seed, row)):
+        members.setdefault(strata[row], []).append(row)
+    places = [
+        ((2 * i + 1) / (2 * len(rows)), stratum, row) for stratum, rows in members.items() for i, row in enumerate(rows)
+    ]
+    return [row for _, _, row in sorted(places)]
+
+
+def _lot(seed: int, row: int) -> bytes:
+    """Draw a row's lot by hashing: the same in every version of every library, and whatever the other rows are."""
+    return hashlib.blake2b(f"{seed} {row}".encode(), digest_size=8).digest()
+
+
+def strata(labels: np.ndarray, regression: bool) -> list[int]:
+    """Return the stratum of each row: its class, or for a regression the decile of its label's rank, ties by row."""
+    if not regression:
+        return [int(label) for label in labels]
+    ranks = labels.argsort(kind="stable").argsort(kind="stable")
+    return [int(rank * BINS // len(labels)) for rank in ranks]
+
+
+def carve(labels: np.ndarray, regression: bool, fraction: float, seed: int) -> tuple[list[int], list[int]]:
+    """Return the rows to keep and the rows of the split that selects, both in the order of the source."""
+    drawn = order(strata(labels, regression), seed)
+    cut = size(len(drawn), fraction)
+    return sorted(drawn[cut:]), sorted(drawn[:cut])

@@ -1,0 +1,105 @@
+"""A task as ``conf/task/<task>.yaml`` states it: what its columns, labels, metrics and splits are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import UserError, near
+
+COLUMNS = ("text_a", "text_b", "label")
+CLASSIFICATION = ("accuracy", "f1", "matthews_correlation")
+REGRESSION = ("pearson", "spearmanr")
+KEYS = (
+    "name", "source", "columns", "labels", "metrics", "score", "report", "train_counts", "selection", "subset_seed",
+    "max_length",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: ``labels`` in the order of their numbers, or for a regression the ``range`` (lowest, highest).
+
+    ``columns`` leads from the prepared columns (``text_a``, ``text_b``, ``label``) to those of the source;
+    ``train_counts`` are the published rows of each class in train, or the one count of a regression.
+    """
+
+    name: str
+    columns: dict[str, str]
+    labels: tuple[str, ...] | None
+    range: tuple[float, float] | None
+    metrics: tuple[str, ...]
+    score: str
+    report: str
+    train_counts: tuple[int, ...]
+    selection_fraction: float
+    selection_seed: int
+    subset_seed: int
+    max_length: int
+
+    @property
+    def regression(self) -> bool:
+        """Return whether the label is a number to predict rather than a class."""
+        return self.labels is None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Return the prepared columns that hold text: one, or two for a task on pairs."""
+        return tuple(column for column in ("text_a", "text_b") if column in self.columns)
+
+
+def parse(conf: Mapping[str, Any]) -> Task:
+    """Return the task that a conf file states.
+
+    Raises UserError, naming the file and the key, for what is missing or not allowed.
+    """
+    where = f"conf/task/{conf.get('name', '?')}.yaml"
+    for key in KEYS:
+        if key not in conf:
+            raise UserError(f"{where}: {key}: missing; a task states {', '.join(KEYS)}")
+    labels, span = conf["labels"], conf.get("range")
+    task = Task(
+        name=conf["name"],
+        columns={key: name for key, name in conf["columns"].items() if name is not None},
+        labels=None if labels is None else tuple(str(label) for label in labels),
+        range=None if span is None else (float(span[0]), float(span[1])),
+        metrics=tuple(conf["metrics"]),
+        score=conf["score"],
+        report=conf["report"],
+        train_counts=tuple(conf["train_counts"]),
+        selection_fraction=conf["selection"]["fraction"],
+        selection_seed=conf["selection"]["seed"],
+        subset_seed=conf["subset_seed"],
+        max_length=conf["max_length"],
+    )
+    for mistake in _mistakes(task):
+        raise UserError(f"{where}: {mistake}")
+    return task
+
+
+def _mistakes(task: Task) -> Iterator[str]:
+    """Yield what is not allowed in a task."""
+    for column in task.columns:
+        if column not in COLUMNS:
+            yield f"columns.{column}: unknown; {near(column, COLUMNS)}"
+    for column in ("text_a", "label"):
+        if column not in task.columns:
+            yield f"columns.{column}: missing; name the source's column"
+    if (task.labels is None) == (task.range is None):
+        yield "labels: give either the labels of a classification or the range of a regression"
+    classes = len(task.labels or ())
+    if not task.regression and (classes < 2 or len(set(task.labels or ())) < classes):
+        yield f"labels: got {', '.join(task.labels or ())}; name at least two, each once, in the order of their numbers"
+    allowed = REGRESSION if task.regression else CLASSIFICATION
+    for metric in task.metrics:
+        if metric not in allowed:
+            yield f"metrics: got {metric!r}; {near(metric, allowed)}"
+    if "f1" in task.metrics and classes != 2:
+        yield f"metrics: f1 is that of the second of two labels, but there are {classes}"
+    if task.score not in task.metrics:
+        yield f"score: got {task.score!r}; {near(task.score, task.metrics)}"
+    if len(task.train_counts) != max(classes, 1):
+        yield f"train_counts: got {len(task.train_counts)} counts; give {max(classes, 1)}, one a label"
+    if not 0 < task.selection_fraction < 1:
+        yield f"selection.fraction: got {task.selection_fraction}; it lies between 0 and 1"

@@ -1,0 +1,133 @@
+"""From a checkpoint's folder to a classifier: what it lacks is drawn from the seed, what it has too much is left out.
+
+Any architecture of transformers that has a sequence classifier will do. Weights stored in half precision are read
+into fp32. Nothing is fetched and no code of the checkpoint's own is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers.models.auto.configuration_auto import AutoConfig
+from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
+from transformers.models.auto.tokenization_auto import AutoTokenizer
+from transformers.utils import logging
+
+from pipeline.errors import UserError
+from pipeline.models import sources
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What loading did beyond copying: modules drawn from the seed, and modules of the checkpoint left out."""
+
+    initialised: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return both as one line."""
+        drawn = f"drawn from the seed: {', '.join(self.initialised) or 'nothing'}"
+        return f"{drawn}; left out of the checkpoint: {', '.join(self.unused) or 'nothing'}"
+
+
+class Loaded(NamedTuple):
+    """A classifier in fp32 and in evaluation mode, its tokenizer, and the notes."""
+
+    model: Any
+    tokenizer: Any
+    notes: Notes
+
+
+def classifier(
+    directory: Path, labels: int = 2, seed: int = 0, regression: bool = False, attention: str = "eager"
+) -> Loaded:
+    """Open pre-trained weights as a classifier of ``labels`` classes, or with one output for a regression.
+
+    The classification head, and a pooler that the checkpoint lacks, are drawn from ``seed`` alone.
+    ``attention`` is one of transformers' implementations, such as ``eager`` or ``sdpa``.
+
+    Raises UserError when the folder holds no usable checkpoint or a part of the encoder is missing in it.
+    """
+    problem = "regression" if regression else "single_label_classification"
+    return _open(directory, seed, attention, num_labels=1 if regression else labels, problem_type=problem)
+
+
+def saved(directory: Path, attention: str = "eager") -> Loaded:
+    """Open a classifier that was fine-tuned and saved with ``save_pretrained``: the same logits as before.
+
+    Raises UserError when the folder holds no usable checkpoint or lacks a part of the model.
+    """
+    loaded = _open(directory, 0, attention)
+    if loaded.notes.initialised:
+        raise UserError(f"{directory}: not a fine-tuned classifier; it lacks {', '.join(loaded.notes.initialised)}")
+    return loaded
+
+
+def _open(directory: Path, seed: int, attention: str, **settings: Any) -> Loaded:
+    config = _config(directory, settings)
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            directory,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation=attention,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    _whole(directory, model.base_model_prefix, info["missing_keys"])
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(f"{directory}: the tokenizer knows {len(tokenizer)} pieces, the model only {config.vocab_size}")
+    return Loaded(model, tokenizer, Notes(_modules(info["missing_keys"]), _modules(info["unexpected_keys"])))
+
+
+def _config(directory: Path, settings: dict[str, Any]) -> Any:
+    """Return the configuration of a checkpoint, once it is clear that opening it runs no code but transformers'."""
+    for name in (sources.CONFIG, sources.WEIGHTS, sources.TOKENIZER):
+        if not (directory / name).exists():
+            raise UserError(f"{directory}: no {name}; run the pretrain stage of the model")
+    content = sources.plain(directory / sources.CONFIG, str(directory))
+    sources.plain(directory / sources.TOKENIZER_CONFIG, str(directory))
+    try:
+        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False, **settings)
+        AutoModelForSequenceClassification._model_mapping[type(config)]
+    except (ValueError, KeyError):
+        kind = content.get("model_type")
+        raise UserError(
+            f"{directory}: model_type {kind!r} of config.json has no sequence classifier in transformers"
+        ) from None
+    return config
+
+
+def _whole(directory: Path, prefix: str, missing: Iterable[str]) -> None:
+    """Raise UserError when weights of the encoder itself are missing: it would train, from noise."""
+    lost = sorted(name for name in missing if name.startswith(f"{prefix}.") and ".pooler." not in name)
+    if lost:
+        raise UserError(f"{directory}: {len(lost)} tensors of the encoder are missing, the first is {lost[0]}")
+
+
+def _modules(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the modules that tensors belong to, two levels deep: ``bert.pooler.dense.bias`` is of ``bert.pooler``."""
+    return tuple(sorted({".".join(name.split(".")[:-1][:2]) for name in names}))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from printing what the notes say, and its progress bars out of the stage's lines."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,178 @@
+"""Where pre-trained weights come from: the functions that `source._target_` of a conf/model file can name.
+
+A source is a plain function that is given ``out`` (and ``log`` where it takes one), leaves a Hugging Face directory
+there (``config.json``, ``model.safetensors``, tokenizer files) and returns what it is: ``kind``, ``id`` and
+``revision``, and whatever numbers it has to tell. ``pipeline.training.pretraining.scratch`` is one more of them.
+A mirror is asked before any of them. Only safetensors are read: a pickle may run code when it is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from pipeline import hub as remote
+from pipeline import mirror, paths
+from pipeline.errors import UserError
+
+Origin = Mapping[str, Any]
+
+CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+# What a fast tokenizer can be made of where the checkpoint has no tokenizer.json.
+VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "special_tokens_map.json", "added_tokens.json")
+FILES = (CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG, *VOCABULARIES)
+ENCODER = ("embeddings", "encoder", "transformer", "pooler", "rel_embeddings", "LayerNorm")
+POOLED = ("bert", "albert", "electra")  # families that classify from a pooler which the checkpoint should hold
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".ot")
+
+
+def hub(repo: str, revision: str, out: Path) -> Origin:
+    """Fetch a checkpoint of the Hub at a commit (or a branch or `refs/pr/1`, of which the commit is told).
+
+    Raises hub.Away when the Hub does not answer, UserError when there are no safetensors at that commit.
+    """
+    if not remote.offline():
+        _safe(remote.names(repo, revision, "model"), f"{repo} at {revision[:12]}")
+    fetched = remote.ask(f"{repo} at {revision[:12]}", lambda: _snapshot(repo, revision))
+    _copy(fetched, out, f"{repo} at {revision[:12]}")
+    return {"kind": "hub", "id": repo, "revision": fetched.name}
+
+
+def _snapshot(repo: str, revision: str) -> Path:
+    """Return the folder of the client's cache that holds the files of a commit; it bears the commit's name."""
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(repo, revision=revision, allow_patterns=list(FILES)))
+
+
+def directory(path: str, out: Path) -> Origin:
+    """Copy a checkpoint from a folder, relative to the project, such as those that the project ships.
+
+    Raises UserError when it is not there or holds no safetensors.
+    """
+    folder = paths.ROOT / path
+    if not folder.is_dir():
+        raise UserError(f"source.path: {path}: no such folder")
+    _copy(folder, out, path)
+    return {"kind": "directory", "id": path, "revision": None}
+
+
+def find(name: str, place: str | None, out: Path, source: Callable[[], Origin]) -> Origin:
+    """Fill ``out`` with the checkpoint of a model from the mirror at ``place``, or else from its source.
+
+    Raises UserError when neither has it, or what they have cannot be used.
+    """
+    folder = mirror.find(place, "models", name)
+    if folder:
+        _copy(folder, out, f"mirror {place}: models/{name}")
+        return {"kind": "mirror", "id": f"models/{name}", "revision": None}
+    try:
+        return source()
+    except remote.Away as away:
+        raise UserError(f"{away}; {mirror.advice(place, 'models', name)}") from None
+
+
+def _copy(folder: Path, out: Path, where: str) -> None:
+    """Copy what belongs to a checkpoint, and make the tokenizer's fast form where there is only its vocabulary.
+
+    Raises UserError without safetensors, or where the checkpoint would have code of its own run.
+    """
+    _safe([path.name for path in folder.iterdir()], where)
+    for name in FILES:
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, out / name)
+    for name in (CONFIG, TOKENIZER_CONFIG):
+        plain(out / name, where)
+    if not (out / TOKENIZER).exists() or not (out / TOKENIZER_CONFIG).exists():
+        _tokenizer(out, where)
+    for name in VOCABULARIES:
+        (out / name).unlink(missing_ok=True)
+
+
+def _safe(names: Sequence[str], where: str) -> None:
+    if CONFIG not in names:
+        raise UserError(f"{where}: no {CONFIG} among {', '.join(sorted(names)) or 'no files'}; a checkpoint has one")
+    if WEIGHTS in names:
+        return
+    if f"{WEIGHTS}.index.json" in names:
+        raise UserError(f"{where}: weights in several files; save them as one {WEIGHTS}, in a mirror or a folder")
+    pickles = [name for name in names if name.endswith(PICKLES)]
+    raise UserError(
+        f"{where}: no {WEIGHTS}, only {', '.join(sorted(pickles)) or 'no weights at all'}; pickles are not opened: "
+        f"name a revision that holds safetensors (such as a conversion's refs/pr/1), or put {WEIGHTS} into a mirror"
+    )
+
+
+def plain(path: Path, where: str) -> dict[str, Any]:
+    """Return the content of a JSON file of a checkpoint, empty where there is none.
+
+    Raises UserError when it is no JSON object or points to code that would have to be run.
+    """
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{where}: {path.name} is not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{where}: {path.name} holds no JSON object")
+    if "auto_map" in content:
+        raise UserError(f"{where}: {path.name} asks to run code of its own (auto_map), which is never run here")
+    return content
+
+
+def _tokenizer(out: Path, where: str) -> None:
+    """Make tokenizer.json and tokenizer_config.json of a vocabulary."""
+    from transformers.models.auto.tokenization_auto import AutoTokenizer
+
+    try:
+        AutoTokenizer.from_pretrained(out, local_files_only=True).save_pretrained(out)
+    except (OSError, ValueError, ImportError) as error:
+        raise UserError(f"{where}: no tokenizer can be made of its files ({str(error).splitlines()[0]})") from None
+
+
+def weights(out: Path) -> dict[str, Any]:
+    """Return what lies in ``out``: SHA-256 and bytes of the weights, parameters, types, and tensors by module.
+
+    Read from the file's header alone: safetensors begins with the length of a JSON object of names, types and shapes.
+    """
+    with (out / WEIGHTS).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    tensors = {name: tensor for name, tensor in header.items() if name != "__metadata__"}
+    return {
+        "sha256": digest,
+        "bytes": (out / WEIGHTS).stat().st_size,
+        "parameters": sum(prod(tensor["shape"]) for tensor in tensors.values()),
+        "types": sorted({tensor["dtype"] for tensor in tensors.values()}),
+        "modules": dict(sorted(_modules(list(tensors)).items())),
+    }
+
+
+def _modules(names: Sequence[str]) -> Counter[str]:
+    """Count tensors by module, such as embeddings, encoder, pooler, cls; the encoder's own name is taken off."""
+    encoder = {name.partition("embeddings.")[0] for name in names if ".embeddings." in f".{name}"}
+    prefix = min(encoder, default="", key=len)
+    return Counter(name.removeprefix(prefix).partition(".")[0] for name in names)
+
+
+def remarks(out: Path, modules: Mapping[str, int]) -> list[str]:
+    """Return what fine-tuning will make of the modules of a checkpoint, a line each where it is not plain."""
+    lines = []
+    if "pooler" not in modules and plain(out / CONFIG, str(out)).get("model_type") in POOLED:
+        lines.append("no pooler among the weights: fine-tuning starts one from its seed")
+    if heads := sorted(set(modules) - set(ENCODER)):
+        lines.append(f"heads of other tasks among the weights, left out by fine-tuning: {', '.join(heads)}")
+    return lines

@@ -1,0 +1,44 @@
+"""pretrain: a model's pre-trained weights, fetched, copied or trained here, always in the same shape.
+
+``python -m pipeline.stages.pretrain --multirun +sweep=once model=bert-mini`` writes ``models/bert-mini/``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import paths, stage, target
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+IDENTITY = ("kind", "id", "revision")
+
+
+def pretrain(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
+    """Fill ``out`` with the checkpoint of ``cfg.model`` and ``source.json``; return what it is and what it cost."""
+    from omegaconf import OmegaConf
+
+    from pipeline.models import sources
+
+    conf: Any = OmegaConf.to_container(cfg.model)
+    where = f"conf/model/{conf['name']}.yaml: source"
+    origin = sources.find(conf["name"], cfg.mirror, out, lambda: target.call(conf["source"], where, out=out, log=log))
+    weights = sources.weights(out)
+    for remark in sources.remarks(out, weights["modules"]):
+        log.say(remark)
+    paths.write_json(out / "source.json", {**{key: origin[key] for key in IDENTITY}, **weights})
+    log.artifact(out / "source.json")
+    told = {key: value for key, value in origin.items() if key not in IDENTITY}
+    return {
+        "source": origin["kind"],
+        "parameters": weights["parameters"],
+        "storage_bytes": weights["bytes"],
+        "weights_sha256": weights["sha256"],
+        **told,
+    }
+
+
+if __name__ == "__main__":
+    stage.run(pretrain)
