@@ -1,0 +1,11 @@
+"""What MLflow sees: a parent run for each cell, a child run for each seed. No other package imports mlflow.
+
+Files are the truth and MLflow is a view of them, so nothing here may cost a trained model: a store that is away
+is one warning line, and ``python -m pipeline.tracking sync`` brings it level with the files later.
+``python -m pipeline.tracking ui`` shows the store in a browser.
+"""
+
+from pipeline.tracking.identity import Identity, Input
+from pipeline.tracking.live import Trial, close_cell, fail_cell, open_cell, open_trial
+
+__all__ = ["Identity", "Input", "Trial", "close_cell", "fail_cell", "open_cell", "open_trial"]

@@ -1,0 +1,33 @@
+"""``python -m pipeline.tracking sync`` fills the store from the files; ``... ui`` shows it in a browser."""
+
+import argparse
+import sys
+
+from pipeline import plan
+from pipeline.errors import UserError
+
+COMPARISON = ("compare", "plan")
+
+
+def main(arguments: list[str]) -> None:
+    """Run one of the two commands; a user's mistake is one line."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.tracking", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("sync", help="bring the store at MLFLOW_TRACKING_URI level with the files")
+    commands.add_parser("ui", help="show it on this machine").add_argument("--port", type=int)
+    given = parser.parse_args(arguments)
+    try:
+        if given.command == "sync":
+            from pipeline.tracking.sync import sync
+
+            print(sync([*((cell.stage, cell.name) for cell in plan.load().cells), COMPARISON]))
+        else:
+            from pipeline.tracking.ui import show
+
+            show(given.port)
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,166 @@
+"""Runs in the store: the same ones, whether they are told live or read from files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.tracking import store
+from pipeline.tracking.identity import Identity, Input
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+    from mlflow.tracking import MlflowClient
+
+BATCH = 1000  # the most metrics that one call of MLflow's takes
+
+
+def create_run(client: MlflowClient, identity: Identity, *, name: str, start: int | None = None, **tags: str) -> str:
+    """Create a run with the identity's tags, params and inputs; return its id. ``start`` is in milliseconds."""
+    from mlflow.entities import Param
+
+    experiment = client.get_experiment_by_name(store.EXPLORATION if identity.exploration else store.PLAN)
+    known = {"stage": identity.stage, "cell": identity.cell, "level": "cell", **identity.tags, **tags}
+    known |= {f"{item.name}_sha256": item.digest for item in identity.inputs}
+    known["mlflow.source.name"] = f"pipeline.stages.{identity.stage}"
+    known["mlflow.source.type"] = "LOCAL"
+    if "git_commit" in identity.tags:
+        known["mlflow.source.git.commit"] = identity.tags["git_commit"]
+    shown = {key: store.masked(str(value)) for key, value in known.items()}
+    run = client.create_run(experiment.experiment_id, start_time=start, tags=shown, run_name=name).info.run_id
+    params = identity.params | ({"seed": tags["seed"]} if "seed" in tags else {})
+    client.log_batch(run, params=[Param(key, str(value)) for key, value in params.items()])
+    client.log_inputs(run, datasets=[_dataset(item) for item in identity.inputs])
+    return run
+
+
+def create_trial(
+    client: MlflowClient, identity: Identity, seed: int, parent: str, start: int | None = None
+) -> str:
+    """Create the child run of one seed; return its id."""
+    tags = {"level": "trial", "seed": str(seed), "mlflow.parentRunId": parent}
+    return create_run(client, identity, name=f"{identity.cell} seed {seed}", start=start, **tags)
+
+
+def finish_trial(
+    client: MlflowClient, run: str, summary: dict[str, Any], artifacts: Iterable[Path], end: int | None = None
+) -> None:
+    """Add the words among a trial's results and its files, and end its run."""
+    send(client, run, tags={name: value for name, value in summary.items() if isinstance(value, str)})
+    _attach(client, run, artifacts)
+    client.set_terminated(run, "FINISHED", end)
+
+
+def complete(
+    client: MlflowClient, run: str, record: dict[str, Any], artifacts: Iterable[Path], end: int | None = None
+) -> None:
+    """Fill and end a parent run, then retire every other run of the same cell of the plan."""
+    _attach(client, run, artifacts)
+    send(client, run, as_metrics(0, means(record), time.time()), {"record_sha256": digest(record)})
+    client.set_terminated(run, "FINISHED", end)
+    if not record.get("exploration", False):  # explorations are a history: none takes another's place
+        for earlier in cells(client, record["stage"], record["cell"]):
+            if earlier.info.run_id != run:
+                retire(client, earlier.info.run_id, f"by {run}")
+
+
+def cells(client: MlflowClient, stage: str | None = None, cell: str | None = None) -> list[Any]:
+    """Return the active parent runs of the plan's experiment, of one cell or of all."""
+    wanted = {"level": "cell", **({"stage": stage, "cell": cell} if stage and cell else {})}
+    return search(client, " and ".join(f"tags.{key} = '{value}'" for key, value in wanted.items()))
+
+
+def search(client: MlflowClient, text: str) -> list[Any]:
+    """Return every active run of the plan's experiment that the filter ``text`` lets through."""
+    experiment = client.get_experiment_by_name(store.PLAN).experiment_id
+    found = client.search_runs([experiment], text, max_results=1000)
+    runs = list(found)
+    while found.token:
+        found = client.search_runs([experiment], text, max_results=1000, page_token=found.token)
+        runs += found
+    return runs
+
+
+def retire(client: MlflowClient, run: str, why: str) -> None:
+    """Mark a parent run superseded, and delete it and its children softly: MLflow can restore them."""
+    children = search(client, f"tags.`mlflow.parentRunId` = '{run}'")
+    for known in [*(child.info.run_id for child in children), run]:
+        client.set_tag(known, "superseded", why)
+        client.delete_run(known)
+
+
+def send(
+    client: MlflowClient, run: str, points: Sequence[Metric] = (), tags: dict[str, str] | None = None
+) -> None:
+    """Log points and tags in as few calls as MLflow allows."""
+    from mlflow.entities import RunTag
+
+    shown = [RunTag(key, store.masked(value)) for key, value in (tags or {}).items()]
+    for first in range(0, max(len(points), len(shown[:1])), BATCH):
+        client.log_batch(run, metrics=points[first : first + BATCH], tags=shown if first == 0 else [])
+
+
+def as_metrics(step: int, values: dict[str, float], when: float) -> list[Metric]:
+    """Return MLflow's form of the finite values; ``when`` is in seconds since the epoch."""
+    from mlflow.entities import Metric
+
+    finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
+    return [Metric(name, value, int(when * 1000), step) for name, value in finite.items()]
+
+
+def numbers(summary: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers among a trial's results; truth values count as 0 and 1."""
+    return {
+        name: float(value)
+        for name, value in summary.items()
+        if isinstance(value, (int, float)) and name != "seed"
+    }
+
+
+def finals(summary: dict[str, Any], last_steps: dict[str, int]) -> list[Metric]:
+    """Return a trial's final numbers: at the end of their curve, or at step 0, which MLflow draws as one bar."""
+    found = numbers(summary)
+    return [point for name in found for point in as_metrics(last_steps.get(name, 0), {name: found[name]}, time.time())]
+
+
+def means(record: dict[str, Any]) -> dict[str, float]:
+    """Return the mean of every number of a cell under its own name, and the ends of its interval beside it."""
+    found = {}
+    for name, spread in record["summary"].items():
+        ends = {"": spread["mean"], "_ci95_low": spread.get("ci95_low"), "_ci95_high": spread.get("ci95_high")}
+        found |= {f"{name}{suffix}": _short(value) for suffix, value in ends.items() if value is not None}
+    return found
+
+
+def _short(value: float) -> float:
+    """Return six significant digits, all that a column of MLflow's table has room for; whole numbers stay."""
+    return value if value == int(value) else float(f"{value:.6g}")
+
+
+def digest(record: dict[str, Any]) -> str:
+    """Return the SHA-256 of a record, however its file is laid out."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _attach(client: MlflowClient, run: str, artifacts: Iterable[Path]) -> None:
+    for path in artifacts:
+        client.log_artifact(run, str(path))
+
+
+def fail(client: MlflowClient, run: str, reason: str) -> None:
+    """End a trial's run as failed and say why."""
+    client.set_tag(run, "failure", store.masked(reason)[:500])
+    client.set_terminated(run, "FAILED")
+
+
+def _dataset(item: Input) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = json.dumps({"uri": item.folder})
+    known = Dataset(name=item.source, digest=item.digest[:8], source_type="local", source=source)
+    return DatasetInput(known, tags=[InputTag("mlflow.data.context", item.name)])

@@ -1,0 +1,123 @@
+"""Brings any store level with the files: every cell of the plan once, nothing twice, the rest retired."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import paths
+from pipeline.errors import UserError
+from pipeline.tracking import runs, store
+from pipeline.tracking.identity import Identity
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+    from mlflow.tracking import MlflowClient
+
+
+@dataclass
+class Counts:
+    """What a synchronisation did, in cells."""
+
+    created: int = 0
+    present: int = 0
+    waiting: int = 0
+    retired: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.created} cells created, {self.present} already there, {self.waiting} not run yet, "
+            f"{self.retired} older runs marked superseded"
+        )
+
+
+def sync(cells: Iterable[tuple[str, str]]) -> Counts:
+    """Make the store at the usual URI hold exactly the given cells (stage, name), from their files.
+
+    Raises UserError where the store does not answer.
+    """
+    uri = store.location()
+    try:
+        return _level(store.connect(uri), list(cells))
+    except Exception as error:
+        if isinstance(error, UserError):
+            raise
+        reason = store.masked(" ".join(str(error).split()))[:200]
+        raise UserError(
+            f"tracking store {store.masked(uri)}: {type(error).__name__}: {reason}; "
+            "start it or set MLFLOW_TRACKING_URI to one that answers"
+        ) from None
+
+
+def _level(client: MlflowClient, cells: list[tuple[str, str]]) -> Counts:
+    counts = Counts()
+    known: dict[tuple[str, str], list[Any]] = {}
+    for run in runs.cells(client):
+        known.setdefault((run.data.tags["stage"], run.data.tags["cell"]), []).append(run)
+    for cell in cells:
+        path = paths.metrics(*cell)
+        earlier = known.pop(cell, [])
+        if not path.exists():
+            counts.waiting += 1
+            continue
+        record = json.loads(path.read_text(encoding="utf-8"))
+        same = [run for run in earlier if run.data.tags.get("record_sha256") == runs.digest(record)]
+        if same:
+            counts.present += 1
+            counts.retired += _retire(client, [run for run in earlier if run is not same[0]], "a second copy")
+        else:
+            counts.created += 1
+            counts.retired += len(earlier)
+            _create(client, record, path)
+    for left in known.values():
+        counts.retired += _retire(client, left, "left the plan")
+    return counts
+
+
+def _retire(client: MlflowClient, earlier: list[Any], why: str) -> int:
+    for run in earlier:
+        runs.retire(client, run.info.run_id, why)
+    return len(earlier)
+
+
+def _create(client: MlflowClient, record: dict[str, Any], path: Path) -> None:
+    """Create the runs of one cell as its trials would have; only the machine's own curves are not in the files."""
+    identity = Identity.from_record(record)
+    end = path.stat().st_mtime
+    seconds = [float(trial.get("trial_seconds") or 0.0) for trial in record["trials"]]
+    starts = [end - sum(seconds[number:]) for number in range(len(seconds))]
+    parent = runs.create_run(client, identity, name=identity.cell, start=_ms(min(starts, default=end)))
+    for trial, start, duration in zip(record["trials"], starts, seconds, strict=True):
+        run = runs.create_trial(client, identity, trial["seed"], parent, start=_ms(start))
+        folder = paths.trial(identity.stage, identity.cell, trial["seed"])
+        runs.send(client, run, _points(folder, trial, start + duration))
+        runs.finish_trial(client, run, trial, _files(folder), end=_ms(start + duration))
+    runs.complete(client, parent, record, [path, *_attachments(record)], end=_ms(end))
+
+
+def _points(folder: Path, trial: dict[str, Any], when: float) -> list[Metric]:
+    """Return a trial's curves and, at their last step, its final numbers."""
+    curves = folder / "curves.jsonl"
+    lines = curves.read_text(encoding="utf-8").splitlines() if curves.exists() else []
+    rows = [json.loads(line) for line in lines]
+    points, last_steps = [], {}
+    for row in rows:
+        step = row.pop("step")
+        points += runs.as_metrics(step, row, when)
+        last_steps |= dict.fromkeys(row, step)
+    return points + runs.finals(trial, last_steps)
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in (folder / "trial.json", folder / "config.yaml") if path.exists()]
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def _attachments(record: dict[str, Any]) -> list[Path]:
+    return [path for path in (paths.ROOT / name for name in record.get("artifacts", ())) if path.exists()]

@@ -1,0 +1,40 @@
+"""What a trial does to the machine, read with MLflow's own monitors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+FINE_SECONDS, COARSE_SECONDS = 1.0, 10.0  # between samples: a short trial needs points, a long one no flood
+FINE_SAMPLES = 60
+
+
+class System:
+    """Processor, memory and, where there is one that can be asked, GPU."""
+
+    def __init__(self) -> None:
+        from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+
+        self._monitors: list[Any] = [CPUMonitor(), *_gpus()]
+        self.read()  # processor use is measured between two readings: this is the first
+
+    def pause(self, samples: int) -> float:
+        """Return the seconds to wait after that many samples."""
+        return FINE_SECONDS if samples < FINE_SAMPLES else COARSE_SECONDS
+
+    def read(self) -> dict[str, float]:
+        """Return the state of the machine since the last reading, under the names that MLflow's UI groups."""
+        found: dict[str, float] = {}
+        for monitor in self._monitors:
+            monitor.collect_metrics()
+            found |= {f"system/{name}": value for name, value in monitor.aggregate_metrics().items()}
+            monitor.clear_metrics()
+        return found
+
+
+def _gpus() -> list[Any]:
+    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+
+    try:
+        return [GPUMonitor()]
+    except (ImportError, RuntimeError):  # no NVIDIA library, or no such GPU
+        return []

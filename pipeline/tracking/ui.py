@@ -1,0 +1,88 @@
+"""The store in a browser, on this machine only, opened where there is something to see."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+from pipeline import paths
+from pipeline.errors import UserError
+from pipeline.tracking import store, views
+
+HOST = "127.0.0.1"
+PORTS = range(5000, 5100)
+PATIENCE_SECONDS = 120.0
+LOG = paths.CACHE / "mlflow-ui.log"
+# 2 processes and 0.5 GB instead of 15 and 3 GB: the job service belongs to MLflow's language-model tools.
+LEAN = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def show(port: int | None = None) -> None:
+    """Serve the store until interrupted and print links into it; a store behind a server needs only the links.
+
+    Raises UserError where the port is taken or the server does not start.
+    """
+    uri = store.location()
+    client = store.connect(uri)
+    links = views.publish(client)
+    if uri.startswith(("http://", "https://")):
+        _tell(store.masked(uri).rstrip("/"), links)
+        return
+    port = _free_port(port)
+    server = _start(uri, port)
+    try:
+        _await(server, port)
+        _tell(f"http://{HOST}:{port}", links)
+        server.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _start(uri: str, port: int) -> subprocess.Popen[bytes]:
+    """Start the server; the URI goes by the environment, where other users cannot read it."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    settings = {**os.environ, **LEAN, "MLFLOW_BACKEND_STORE_URI": uri}
+    LOG.parent.mkdir(exist_ok=True)
+    with LOG.open("w") as log:
+        return subprocess.Popen(command, env=settings, stdout=log, stderr=subprocess.STDOUT)
+
+
+def _await(server: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise UserError(f"MLflow's server on port {port} did not start; its own words stand in {LOG}")
+
+
+def _free_port(wanted: int | None) -> int:
+    for port in PORTS if wanted is None else (wanted,):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    if wanted is None:
+        raise UserError(f"no port from {PORTS.start} to {PORTS.stop - 1} is free; name one: --port 8080")
+    raise UserError(f"--port: {wanted} is taken; name another, or none to take the first free one from {PORTS.start}")
+
+
+def _tell(address: str, links: list[str]) -> None:
+    for link in links:
+        print(link.format(address=address))
+    if not links:
+        print(f"{address}/#/experiments?workflowType=machine_learning")
+        print("no evaluated cell here yet: run `dvc repro`, or `make sync` where the results lie in files")
+    print("Ctrl-C ends the server.", flush=True)

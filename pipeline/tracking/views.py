@@ -1,0 +1,166 @@
+"""What the browser opens on: named views of the plan's experiment, kept in the store as MLflow's UI keeps them.
+
+MLflow's own first view mixes all stages, shows ten runs of them and draws forty metrics in the order of the
+alphabet. A saved view is an experiment tag that holds a filter, an order, columns and charts as JSON; it stands in the
+menu ``Views`` of the experiment as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from pipeline.tracking import runs, store
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+TAG = "mlflow.sharedViewState."
+COLUMNS = {  # of the table of results, with their widths in pixels
+    "params.`model`": 140,
+    "params.`ratio`": 60,
+    "metrics.`score`": 90,
+    "metrics.`score_ci95_low`": 120,
+    "metrics.`score_ci95_high`": 120,
+    "metrics.`majority_score`": 120,
+    "metrics.`train_examples`": 120,
+    "metrics.`parameters_non_embedding`": 180,
+    "metrics.`latency_p50_ms`": 120,
+    "metrics.`storage_bytes`": 110,
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """A saved view: its key in links, its name in the menu, whether charts come first, and its state."""
+
+    key: str
+    name: str
+    charts_first: bool
+    state: dict[str, Any]
+
+
+def publish(client: MlflowClient) -> list[str]:
+    """Write the views of every task that has results; return the links to them, each after the server's address."""
+    experiment = client.get_experiment_by_name(store.PLAN)
+    found = [view for task in _tasks(client) for view in (_results(task), _curves(task))]
+    for view in found:
+        envelope = {"name": view.name, "createdAt": 0, "state": json.dumps(view.state)}
+        client.set_experiment_tag(experiment.experiment_id, TAG + view.key, json.dumps(envelope))
+    return [f"{view.name}: {{address}}{_link(experiment.experiment_id, view)}" for view in found]
+
+
+def _tasks(client: MlflowClient) -> list[str]:
+    evaluated = runs.search(client, "tags.level = 'cell' and tags.stage = 'evaluate'")
+    return sorted({run.data.params["task"] for run in evaluated if "task" in run.data.params})
+
+
+def _link(experiment: str, view: View) -> str:
+    mode = "&compareRunsMode=CHART" if view.charts_first else ""
+    key = quote(view.key)
+    return f"/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={key}{mode}"
+
+
+def _results(task: str) -> View:
+    charts = [
+        _scatter("Score", "parameters_non_embedding", "score"),
+        _scatter("Score", "train_examples", "score"),
+        _bar("Score", "score"),
+        _bar("Cost", "latency_p50_ms"),
+        _bar("Cost", "storage_bytes"),
+    ]
+    wanted = f"tags.stage = 'evaluate' and tags.level = 'cell' and params.task = '{task}'"
+    state = _state(wanted, "metrics.`score`", COLUMNS, charts)
+    return View(f"results-{task}", f"Results of {task}", False, state)
+
+
+def _curves(task: str) -> View:
+    charts = [_line("Learning curves", "selection_score"), _line("Learning curves", "loss")]
+    wanted = f"tags.stage = 'finetune' and tags.level = 'trial' and params.task = '{task}'"
+    columns = {"params.`model`": 140, "params.`ratio`": 60, "params.`seed`": 60, "metrics.`selection_score`": 140}
+    grouped = {
+        "aggregateFunction": "average",
+        "groupByKeys": [{"mode": "param", "groupByData": name} for name in ("model", "ratio")],
+    }
+    state = _state(wanted, "metrics.`selection_score`", columns, charts) | {"groupBy": grouped}
+    return View(f"curves-{task}", f"Learning curves of {task}", True, state)
+
+
+def _state(wanted: str, order: str, columns: dict[str, int], charts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the state of a view: our sections open, MLflow's own (all other metrics) closed below them."""
+    names = dict.fromkeys(chart["metricSectionId"] for chart in charts)
+    sections = [_section(name, display=True) for name in names]
+    sections += [_section(name, display=False) for name in ("Model metrics", "System metrics")]
+    return {
+        "searchFilter": wanted,
+        "orderByKey": order,
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "selectedColumns": list(columns),
+        "columnOrder": list(columns),
+        "columnWidths": columns,
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "runsVisibilityMap": {},
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunCharts": charts,
+        "compareRunSections": sections,
+        "viewMaximized": False,
+        "runListHidden": False,
+        "isAccordionReordered": True,
+        "groupBy": None,
+        "groupsExpanded": {},
+        "autoRefreshEnabled": True,
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+    }
+
+
+def _section(name: str, *, display: bool) -> dict[str, Any]:
+    return {"uuid": name, "name": name, "display": display, "isReordered": True, "columns": 2, "cardHeight": 360}
+
+
+def _chart(kind: str, section: str, *names: str) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "uuid": "-".join(names),
+        "metricSectionId": section,
+        "deleted": False,
+        "isGenerated": False,
+        "runsCountToCompare": 100,
+    }
+
+
+def _bar(section: str, metric: str) -> dict[str, Any]:
+    return _chart("BAR", section, metric) | {"metricKey": metric}
+
+
+def _scatter(section: str, across: str, up: str) -> dict[str, Any]:
+    axes = {"xaxis": {"key": across, "type": "METRIC"}, "yaxis": {"key": up, "type": "METRIC"}}
+    return _chart("SCATTER", section, across, up) | axes | {"displayName": f"{up} against {across}"}
+
+
+def _line(section: str, metric: str) -> dict[str, Any]:
+    return _chart("LINE", section, metric) | {
+        "metricKey": metric,
+        "selectedMetricKeys": [metric],
+        "scaleType": "linear",
+        "xAxisScaleType": "linear",
+        "xAxisKey": "step",
+        "selectedXAxisMetricKey": "",
+        "yAxisKey": "metric",
+        "yAxisExpressions": [],
+        "range": {},
+        "lineSmoothness": 0,
+        "useGlobalXaxisKey": True,
+        "useGlobalLineSmoothing": True,
+        "ignoreOutliers": False,
+    }

@@ -1,0 +1,112 @@
+"""Records and folders of cells that never ran: the shape of real ones, with scores that follow a saturating curve."""
+
+import hashlib
+import json
+import math
+import random
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pipeline.sweep import interval
+
+TASKS = {"mrpc": ("f1", 3302, 0.812), "starter-swap": ("accuracy", 7200, 0.5)}  # score, rows, majority baseline
+MODELS = {"bert-tiny": (0.4, 4.4), "bert-mini": (3.2, 11.2), "bert-small": (12.6, 28.8), "bert-medium": (25.2, 41.4)}
+RATIOS = (0.1, 0.3, 1.0)
+SEEDS = (0, 1, 2)
+
+
+def grid(models: Iterable[str] = (*MODELS, "bert-mini-fresh")) -> list[tuple[str, str, float]]:
+    """Return every point of a plan of two tasks, five models and three ratios."""
+    return [(task, model, ratio) for task in TASKS for model in models for ratio in RATIOS]
+
+
+def evaluation(task: str, model: str, ratio: float, seeds: Iterable[int] = SEEDS) -> dict[str, Any]:
+    """Return the record that evaluating a cell would leave."""
+    trials = [_evaluated(task, model, ratio, seed) for seed in seeds]
+    return record("evaluate", task, model, ratio, trials)
+
+
+def finetuning(task: str, model: str, ratio: float, seeds: Iterable[int] = SEEDS) -> dict[str, Any]:
+    """Return the record that fine-tuning a cell would leave."""
+    trials = [
+        {"seed": seed, "selection_score": _evaluated(task, model, ratio, seed)["score"], "train_seconds": 3.5,
+         "precision": "fp32", "trial_seconds": 4.0}
+        for seed in seeds
+    ]  # fmt: skip
+    return record("finetune", task, model, ratio, trials)
+
+
+def record(stage: str, task: str, model: str, ratio: float, trials: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return trials with the head and the summary that the frame gives them."""
+    names = [name for name, value in trials[0].items() if isinstance(value, (int, float)) and name != "seed"]
+    return {
+        "schema": 1, "stage": stage, "cell": f"{task}-{model}-{ratio}", "exploration": False,
+        "task": task, "model": model, "recipe": "standard", "ratio": ratio, "trials": trials,
+        "summary": {name: interval([float(trial[name]) for trial in trials]) for name in names},
+        "inputs": {"data": _digest(task), "model": _digest(model)},
+        "tags": {"git_commit": _digest("commit")[:40], "inputs_sha256": _digest(f"{stage}{task}{model}{ratio}")},
+        "machine": {"processor": "a processor", "threads": 1},
+    }  # fmt: skip
+
+
+def write(root: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Lay records and their trials' folders out as the stages do."""
+    for content in records:
+        stage, cell = content["stage"], content["cell"]
+        path = root / "metrics" / stage / f"{cell}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+        for trial in content["trials"]:
+            folder = root / "runs" / stage / cell / f"seed-{trial['seed']}"
+            folder.mkdir(parents=True)
+            (folder / "trial.json").write_text(json.dumps(trial))
+            (folder / "config.yaml").write_text(f"seed: {trial['seed']}\n")
+            (folder / "curves.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve(content, trial)))
+
+
+def curve(content: dict[str, Any], trial: dict[str, Any]) -> list[dict[str, float]]:
+    """Return the learning curve of a trial; only fine-tuning has one."""
+    if content["stage"] != "finetune":
+        return []
+    noise = random.Random(str([content["cell"], trial["seed"]]))
+    final = trial["selection_score"]
+    rows = []
+    for step in range(5, 105, 5):
+        fade = math.exp(-step / 30)
+        loss = 0.25 + 0.45 * fade + noise.gauss(0, 0.02)
+        rows.append(
+            {
+                "step": step,
+                "loss": loss,
+                "learning_rate": 3e-4 * (1 - step / 110),
+                "selection_score": final - 0.2 * fade,
+            }
+        )
+    return rows
+
+
+def _evaluated(task: str, model: str, ratio: float, seed: int) -> dict[str, Any]:
+    score_name, rows, majority = TASKS[task]
+    family = "fresh" if model.endswith("-fresh") else "pretrained"
+    inner, total = MODELS[model.removesuffix("-fresh")]
+    noise = random.Random(str([task, model, ratio, seed]))
+    gain = 0.17 * (1 - 0.75 * inner**-0.12) / 0.5 * ratio**0.35
+    score = (
+        majority
+        + (0.35 if family == "fresh" else 1.0) * gain * (1.8 if majority < 0.6 else 0.9)
+        + noise.gauss(0, 0.008)
+    )
+    seconds = 0.0006 + 0.00011 * inner
+    return {
+        "seed": seed, "score": score, "score_name": score_name, score_name: score,
+        "bootstrap_low": score - 0.022, "bootstrap_high": score + 0.021,
+        "majority_score": majority, "collapsed": score < majority + 0.004, "train_examples": round(ratio * rows),
+        "parameters": int(total * 1e6), "parameters_non_embedding": int(inner * 1e6), "storage_bytes": int(total * 4e6),
+        "latency_p50_ms": 1000 * seconds, "latency_p95_ms": 1200 * seconds, "inference_pairs_per_second": 3 / seconds,
+        "family": family, "precision": "fp32", "trial_seconds": 1.5,
+    }  # fmt: skip
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
