@@ -28,7 +28,7 @@ def find(mirror: str | None, kind: Kind, name: str) -> Path | None:
     for path in (folder, *sorted(folder.iterdir())):
         if not path.resolve().is_relative_to(root):
             raise UserError(
-                f"mirror {mirror}: {path.relative_to(root)} is a link out of the mirror, to {path.resolve()}; "
+                f"mirror {mirror}: {path.relative_to(root)} leads out of the mirror, to {path.resolve()}; "
                 "copy what it leads to into the mirror"
             )
     return folder

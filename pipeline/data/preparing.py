@@ -22,6 +22,7 @@ from pipeline.data.validation import Finding
 from pipeline.errors import UserError, near
 
 SCHEMA = 1
+SPLITS = ("train", "selection", "report")
 
 ODD = {
     "incomplete": "a field is missing, left out",
@@ -37,15 +38,8 @@ def prepare(task: Task, splits: Mapping[str, pa.Table], source: Mapping[str, Any
 
     The same rows give the same bytes. Raises UserError for what ``pipeline.data.validation`` refuses.
     """
-    for name in ("train", task.report):
-        if name not in splits:
-            raise UserError(f"task {task.name}: no split {name!r} in the source; {near(name, splits)}")
-    train, found = validation.check(task, "train", splits["train"])
-    report, found_in_report = validation.check(task, task.report, splits[task.report])
-    if not train.num_rows or not report.num_rows:
-        raise UserError(
-            f"task {task.name}: {train.num_rows} rows in train, {report.num_rows} in {task.report}; got none"
-        )
+    train, found = _checked(task, "train", splits)
+    report, found_in_report = _checked(task, task.report, splits)
     tables = {**_carved(task, train), "report": report}
     digests = {name: _written(table, out / f"{name}.parquet") for name, table in tables.items()}
     said, scores = summary.majority(task, tables["train"], report)
@@ -58,7 +52,7 @@ def prepare(task: Task, splits: Mapping[str, pa.Table], source: Mapping[str, Any
         "findings": {name: _plain(each) for name, each in (("train", found), (task.report, found_in_report))},
         "leaks": {
             f"{one}-{other}": validation.leaks(tables[one], tables[other])._asdict()
-            for one, other in combinations(tables, 2)
+            for one, other in combinations(SPLITS, 2)
         },
         "majority_class": said,
         "majority": scores,
@@ -67,10 +61,26 @@ def prepare(task: Task, splits: Mapping[str, pa.Table], source: Mapping[str, Any
     return content
 
 
+def _checked(task: Task, name: str, splits: Mapping[str, pa.Table]) -> tuple[pa.Table, dict[str, Finding]]:
+    """Return a split that is there, holds rows and is sound, and what was found in it."""
+    where = f"task {task.name}"
+    if name not in splits:
+        raise UserError(f"{where}: no split {name!r} in the source; {near(name, splits)}")
+    table, findings = validation.check(task, name, splits[name])
+    if not table.num_rows:
+        raise UserError(f"{where}: {name}: no rows; every split that is used needs some")
+    return table, findings
+
+
 def _carved(task: Task, table: pa.Table) -> dict[str, pa.Table]:
     """Return train in subset order and the split that selects in the order of the source."""
     labels = table["label"].to_numpy()
     kept, chosen = subsets.carve(labels, task.regression, task.selection_fraction, task.selection_seed)
+    if not kept or not chosen:
+        raise UserError(
+            f"task {task.name}: train: {len(labels)} rows, too few for selection.fraction {task.selection_fraction}; "
+            "both parts need some"
+        )
     drawn = subsets.order(subsets.strata(labels[kept], task.regression), task.subset_seed)
     return {"train": table.take([kept[row] for row in drawn]), "selection": table.take(chosen)}
 

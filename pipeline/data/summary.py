@@ -11,18 +11,16 @@ from pipeline.data.tasks import Task
 
 
 def describe(task: Task, table: pa.Table) -> dict[str, Any]:
-    """Return the counts of a split: rows, classes (or the spread of a regression's label), words per row."""
+    """Return the counts of a split, which has rows: rows, classes (or a regression's spread of labels), words a row."""
     labels = table["label"].to_numpy()
-    words = np.array([0])
-    if table.num_rows:
-        texts = (table[column].to_pylist() for column in task.texts)
-        words = np.array([sum(len(text.split()) for text in row) for row in zip(*texts, strict=True)])
+    texts = (table[column].to_pylist() for column in task.texts)
+    words = np.array([sum(len(text.split()) for text in row) for row in zip(*texts, strict=True)])
     return {"rows": table.num_rows, **_balance(task, labels), "words": _spread(words)}
 
 
 def _balance(task: Task, labels: np.ndarray) -> dict[str, Any]:
     if task.labels is None:
-        return {"label": _spread(labels) if len(labels) else None}
+        return {"label": _spread(labels)}
     counts = np.bincount(labels, minlength=len(task.labels))
     return {"classes": {label: int(count) for label, count in zip(task.labels, counts, strict=True)}}
 

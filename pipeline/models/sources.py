@@ -146,6 +146,7 @@ def weights(out: Path) -> dict[str, Any]:
     """Return what lies in ``out``: SHA-256 and bytes of the weights, parameters, types, and tensors by module.
 
     Read from the file's header alone: safetensors begins with the length of a JSON object of names, types and shapes.
+    Whole numbers are buffers of old checkpoints and no parameters.
     """
     with (out / WEIGHTS).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -155,7 +156,7 @@ def weights(out: Path) -> dict[str, Any]:
     return {
         "sha256": digest,
         "bytes": (out / WEIGHTS).stat().st_size,
-        "parameters": sum(prod(tensor["shape"]) for tensor in tensors.values()),
+        "parameters": sum(prod(tensor["shape"]) for tensor in tensors.values() if "F" in tensor["dtype"]),
         "types": sorted({tensor["dtype"] for tensor in tensors.values()}),
         "modules": dict(sorted(_modules(list(tensors)).items())),
     }

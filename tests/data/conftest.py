@@ -1,0 +1,23 @@
+"""A made-up task on pairs, small enough to count by hand."""
+
+import pytest
+
+from pipeline.data.tasks import Task
+
+
+@pytest.fixture
+def task() -> Task:
+    return Task(
+        name="made-up",
+        columns={"text_a": "one", "text_b": "two", "label": "same"},
+        labels=("no", "yes"),
+        range=None,
+        metrics=("accuracy", "f1", "matthews_correlation"),
+        score="f1",
+        report="validation",
+        train_counts=(20, 40),
+        selection_fraction=0.1,
+        selection_seed=0,
+        subset_seed=0,
+        max_length=8,
+    )
