@@ -67,7 +67,7 @@ class Trial:
         if self.run is None:
             return
         run = self.run
-        self._stop(runs.finals(summary, self._last_steps))
+        self._stop(runs.finals(summary, self._last_steps, time.time()))
         store.current().attempt(lambda client: runs.finish_trial(client, run, summary, artifacts))
 
     def fail(self, reason: str) -> None:

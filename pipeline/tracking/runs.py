@@ -24,7 +24,7 @@ def create_run(client: MlflowClient, identity: Identity, *, name: str, start: in
     """Create a run with the identity's tags, params and inputs; return its id. ``start`` is in milliseconds."""
     from mlflow.entities import Param
 
-    experiment = client.get_experiment_by_name(store.EXPLORATION if identity.exploration else store.PLAN)
+    experiment = store.experiment(client, exploration=identity.exploration)
     known = {"stage": identity.stage, "cell": identity.cell, "level": "cell", **identity.tags, **tags}
     known |= {f"{item.name}_sha256": item.digest for item in identity.inputs}
     known["mlflow.source.name"] = f"pipeline.stages.{identity.stage}"
@@ -32,16 +32,14 @@ def create_run(client: MlflowClient, identity: Identity, *, name: str, start: in
     if "git_commit" in identity.tags:
         known["mlflow.source.git.commit"] = identity.tags["git_commit"]
     shown = {key: store.masked(str(value)) for key, value in known.items()}
-    run = client.create_run(experiment.experiment_id, start_time=start, tags=shown, run_name=name).info.run_id
+    run: str = client.create_run(experiment, start_time=start, tags=shown, run_name=name).info.run_id
     params = identity.params | ({"seed": tags["seed"]} if "seed" in tags else {})
     client.log_batch(run, params=[Param(key, str(value)) for key, value in params.items()])
     client.log_inputs(run, datasets=[_dataset(item) for item in identity.inputs])
     return run
 
 
-def create_trial(
-    client: MlflowClient, identity: Identity, seed: int, parent: str, start: int | None = None
-) -> str:
+def create_trial(client: MlflowClient, identity: Identity, seed: int, parent: str, start: int | None = None) -> str:
     """Create the child run of one seed; return its id."""
     tags = {"level": "trial", "seed": str(seed), "mlflow.parentRunId": parent}
     return create_run(client, identity, name=f"{identity.cell} seed {seed}", start=start, **tags)
@@ -77,7 +75,7 @@ def cells(client: MlflowClient, stage: str | None = None, cell: str | None = Non
 
 def search(client: MlflowClient, text: str) -> list[Any]:
     """Return every active run of the plan's experiment that the filter ``text`` lets through."""
-    experiment = client.get_experiment_by_name(store.PLAN).experiment_id
+    experiment = store.experiment(client)
     found = client.search_runs([experiment], text, max_results=1000)
     runs = list(found)
     while found.token:
@@ -94,9 +92,7 @@ def retire(client: MlflowClient, run: str, why: str) -> None:
         client.delete_run(known)
 
 
-def send(
-    client: MlflowClient, run: str, points: Sequence[Metric] = (), tags: dict[str, str] | None = None
-) -> None:
+def send(client: MlflowClient, run: str, points: Sequence[Metric] = (), tags: dict[str, str] | None = None) -> None:
     """Log points and tags in as few calls as MLflow allows."""
     from mlflow.entities import RunTag
 
@@ -115,22 +111,22 @@ def as_metrics(step: int, values: dict[str, float], when: float) -> list[Metric]
 
 def numbers(summary: dict[str, Any]) -> dict[str, float]:
     """Return the numbers among a trial's results; truth values count as 0 and 1."""
-    return {
-        name: float(value)
-        for name, value in summary.items()
-        if isinstance(value, (int, float)) and name != "seed"
-    }
+    return {name: float(value) for name, value in summary.items() if isinstance(value, (int, float)) and name != "seed"}
 
 
-def finals(summary: dict[str, Any], last_steps: dict[str, int]) -> list[Metric]:
-    """Return a trial's final numbers: at the end of their curve, or at step 0, which MLflow draws as one bar."""
+def finals(summary: dict[str, Any], last_steps: dict[str, int], when: float) -> list[Metric]:
+    """Return a trial's final numbers: at the end of their curve, or at step 0, which MLflow draws as one bar.
+
+    A millisecond after the curve's last point, because MLflow takes the latest of one step for the run's value.
+    """
+    later = when + 0.001
     found = numbers(summary)
-    return [point for name in found for point in as_metrics(last_steps.get(name, 0), {name: found[name]}, time.time())]
+    return [point for name in found for point in as_metrics(last_steps.get(name, 0), {name: found[name]}, later)]
 
 
 def means(record: dict[str, Any]) -> dict[str, float]:
     """Return the mean of every number of a cell under its own name, and the ends of its interval beside it."""
-    found = {}
+    found: dict[str, float] = {}
     for name, spread in record["summary"].items():
         ends = {"": spread["mean"], "_ci95_low": spread.get("ci95_low"), "_ci95_high": spread.get("ci95_high")}
         found |= {f"{name}{suffix}": _short(value) for suffix, value in ends.items() if value is not None}

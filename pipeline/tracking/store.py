@@ -8,13 +8,14 @@ import re
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline import paths
+from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -76,6 +77,32 @@ def _add_experiments(client: MlflowClient, artifacts: str | None) -> None:
             client.create_experiment(name, artifact_location=location, tags={KIND: "custom_model_development"})
 
 
+def experiment(client: MlflowClient, *, exploration: bool = False) -> str:
+    """Return the id of the plan's experiment, or of the one for explorations."""
+    found = client.get_experiment_by_name(EXPLORATION if exploration else PLAN)
+    assert found is not None, "connect() creates both"
+    return str(found.experiment_id)
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[MlflowClient]:
+    """Yield a client for work that is nothing without the store.
+
+    Raises UserError where the store does not answer.
+    """
+    try:
+        yield connect(uri)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a store, a driver or the network raises
+        advice = "start it, or set MLFLOW_TRACKING_URI to one that answers"
+        raise UserError(f"tracking store {masked(uri)}: {_reason(error)}; {advice}") from None
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {masked(' '.join(str(error).split()))[:200]}"
+
+
 class Store:
     """A store that may be away: it warns once and is silent from then on."""
 
@@ -99,9 +126,8 @@ class Store:
 
     def _give_up(self, error: Exception) -> None:
         self._away = True
-        reason = masked(" ".join(str(error).split()))[:200]
         print(
-            f"warning: tracking store {masked(self.uri)} is away ({type(error).__name__}: {reason}); "
+            f"warning: tracking store {masked(self.uri)} is away ({_reason(error)}); "
             "the work goes on, and `make sync` brings the store level later",
             file=sys.stderr,
             flush=True,

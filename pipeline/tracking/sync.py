@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.tracking import runs, store
+from pipeline.tracking import runs, store, views
 from pipeline.tracking.identity import Identity
 
 if TYPE_CHECKING:
@@ -39,17 +38,10 @@ def sync(cells: Iterable[tuple[str, str]]) -> Counts:
 
     Raises UserError where the store does not answer.
     """
-    uri = store.location()
-    try:
-        return _level(store.connect(uri), list(cells))
-    except Exception as error:
-        if isinstance(error, UserError):
-            raise
-        reason = store.masked(" ".join(str(error).split()))[:200]
-        raise UserError(
-            f"tracking store {store.masked(uri)}: {type(error).__name__}: {reason}; "
-            "start it or set MLFLOW_TRACKING_URI to one that answers"
-        ) from None
+    with store.answering(store.location()) as client:
+        counts = _level(client, list(cells))
+        views.publish(client)
+        return counts
 
 
 def _level(client: MlflowClient, cells: list[tuple[str, str]]) -> Counts:
@@ -103,12 +95,13 @@ def _points(folder: Path, trial: dict[str, Any], when: float) -> list[Metric]:
     curves = folder / "curves.jsonl"
     lines = curves.read_text(encoding="utf-8").splitlines() if curves.exists() else []
     rows = [json.loads(line) for line in lines]
-    points, last_steps = [], {}
+    points: list[Metric] = []
+    last_steps: dict[str, int] = {}
     for row in rows:
         step = row.pop("step")
         points += runs.as_metrics(step, row, when)
         last_steps |= dict.fromkeys(row, step)
-    return points + runs.finals(trial, last_steps)
+    return points + runs.finals(trial, last_steps, when)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 FINE_SECONDS, COARSE_SECONDS = 1.0, 10.0  # between samples: a short trial needs points, a long one no flood
@@ -12,9 +14,7 @@ class System:
     """Processor, memory and, where there is one that can be asked, GPU."""
 
     def __init__(self) -> None:
-        from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-
-        self._monitors: list[Any] = [CPUMonitor(), *_gpus()]
+        self._monitors = list(_monitors())
         self.read()  # processor use is measured between two readings: this is the first
 
     def pause(self, samples: int) -> float:
@@ -31,10 +31,11 @@ class System:
         return found
 
 
-def _gpus() -> list[Any]:
+def _monitors() -> Iterator[Any]:
+    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
     from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
-    try:
-        return [GPUMonitor()]
-    except (ImportError, RuntimeError):  # no NVIDIA library, or no such GPU
-        return []
+    kinds: list[Any] = [CPUMonitor, GPUMonitor]
+    for kind in kinds:
+        with suppress(ImportError, RuntimeError):  # no NVIDIA library, or no such GPU
+            yield kind()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 
 from pipeline import paths
 from pipeline.errors import UserError
@@ -24,15 +26,16 @@ LEAN = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY
 def show(port: int | None = None) -> None:
     """Serve the store until interrupted and print links into it; a store behind a server needs only the links.
 
-    Raises UserError where the port is taken or the server does not start.
+    Raises UserError where the store does not answer, the port is taken or the server does not start.
     """
     uri = store.location()
-    client = store.connect(uri)
-    links = views.publish(client)
+    with store.answering(uri) as client:
+        links = views.publish(client)
     if uri.startswith(("http://", "https://")):
         _tell(store.masked(uri).rstrip("/"), links)
         return
     port = _free_port(port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     server = _start(uri, port)
     try:
         _await(server, port)
@@ -41,7 +44,8 @@ def show(port: int | None = None) -> None:
     except KeyboardInterrupt:
         pass
     finally:
-        server.terminate()
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)  # the server and its worker
         server.wait()
 
 
@@ -51,7 +55,7 @@ def _start(uri: str, port: int) -> subprocess.Popen[bytes]:
     settings = {**os.environ, **LEAN, "MLFLOW_BACKEND_STORE_URI": uri}
     LOG.parent.mkdir(exist_ok=True)
     with LOG.open("w") as log:
-        return subprocess.Popen(command, env=settings, stdout=log, stderr=subprocess.STDOUT)
+        return subprocess.Popen(command, env=settings, stdout=log, stderr=log, start_new_session=True)
 
 
 def _await(server: subprocess.Popen[bytes], port: int) -> None:

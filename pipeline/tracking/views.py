@@ -8,7 +8,6 @@ menu ``Views`` of the experiment as well.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -45,12 +44,12 @@ class View:
 
 def publish(client: MlflowClient) -> list[str]:
     """Write the views of every task that has results; return the links to them, each after the server's address."""
-    experiment = client.get_experiment_by_name(store.PLAN)
+    experiment = store.experiment(client)
     found = [view for task in _tasks(client) for view in (_results(task), _curves(task))]
     for view in found:
         envelope = {"name": view.name, "createdAt": 0, "state": json.dumps(view.state)}
-        client.set_experiment_tag(experiment.experiment_id, TAG + view.key, json.dumps(envelope))
-    return [f"{view.name}: {{address}}{_link(experiment.experiment_id, view)}" for view in found]
+        client.set_experiment_tag(experiment, TAG + view.key, json.dumps(envelope))
+    return [f"{view.name}: {{address}}{_link(experiment, view)}" for view in found]
 
 
 def _tasks(client: MlflowClient) -> list[str]:

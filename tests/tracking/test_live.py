@@ -1,0 +1,125 @@
+import json
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from pipeline.tracking import Identity, Input, close_cell, fail_cell, open_cell, open_trial, runs, store
+from tests import fakes
+
+RECORD = fakes.evaluation("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
+IDENTITY = Identity.from_record(RECORD)
+
+
+def log(record: dict[str, object] = RECORD, *, exploration: bool = False) -> str:
+    """Log a cell as the stages do and return the id of its run."""
+    identity = Identity.from_record({**record, "exploration": exploration})
+    parent = open_cell(identity)
+    for trial in record["trials"]:
+        live = open_trial(identity, trial["seed"], parent)
+        live.finish(trial)
+    close_cell(parent, {**record, "exploration": exploration})
+    return parent
+
+
+def test_a_cell_is_a_run_with_a_child_for_each_seed(client: MlflowClient) -> None:
+    parent = client.get_run(log())
+    children = runs.search(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert parent.info.run_name == "mrpc-bert-tiny-0.3"
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params == {"task": "mrpc", "model": "bert-tiny", "ratio": "0.3", "recipe": "standard"}
+    assert sorted(child.data.params["seed"] for child in children) == ["0", "1"]
+    assert {child.info.status for child in children} == {"FINISHED"}
+
+
+def test_the_parent_bears_mean_and_interval(client: MlflowClient) -> None:
+    metrics = client.get_run(log()).data.metrics
+    spread = RECORD["summary"]["score"]
+    assert metrics["score"] == pytest.approx(spread["mean"], rel=1e-5)
+    assert metrics["score_ci95_low"] == pytest.approx(spread["ci95_low"], rel=1e-5)
+    assert metrics["score_ci95_high"] == pytest.approx(spread["ci95_high"], rel=1e-5)
+    assert metrics["parameters"] == 4_400_000
+
+
+def test_tags_and_inputs_say_what_went_in(client: MlflowClient) -> None:
+    run = client.get_run(log())
+    assert run.data.tags["stage"] == "evaluate"
+    assert run.data.tags["cell"] == "mrpc-bert-tiny-0.3"
+    assert run.data.tags["git_commit"] == run.data.tags["mlflow.source.git.commit"] == RECORD["tags"]["git_commit"]
+    assert run.data.tags["data_sha256"] == RECORD["inputs"]["data"]
+    assert run.data.tags["inputs_sha256"] == RECORD["tags"]["inputs_sha256"]
+    inputs = {item.dataset.name: (item.dataset.digest, item.dataset.source) for item in run.inputs.dataset_inputs}
+    assert inputs["mrpc"] == (RECORD["inputs"]["data"][:8], '{"uri": "data/mrpc"}')
+    assert inputs["bert-tiny"] == (RECORD["inputs"]["model"][:8], '{"uri": "models/bert-tiny"}')
+
+
+def test_running_a_cell_again_leaves_one_active_run_of_it(client: MlflowClient) -> None:
+    first, other, second = log(), log(fakes.evaluation("mrpc", "bert-mini", 0.3)), log()
+    assert {run.info.run_id for run in runs.cells(client)} == {other, second}
+    assert client.get_run(first).data.tags["superseded"] == f"by {second}"
+    assert client.get_run(first).info.lifecycle_stage == "deleted"
+    children = runs.search(client, "tags.level = 'trial' and tags.cell = 'mrpc-bert-tiny-0.3'")
+    assert {child.data.tags["mlflow.parentRunId"] for child in children} == {second}
+
+
+def test_a_run_that_failed_leaves_the_earlier_one_in_place(client: MlflowClient) -> None:
+    first, second = log(), open_cell(IDENTITY)
+    open_trial(IDENTITY, 0, second).fail("ValueError: cannot open postgresql://me:secret@host/db")
+    fail_cell(second)
+    child = runs.search(client, f"tags.`mlflow.parentRunId` = '{second}'")[0]
+    assert client.get_run(first).info.lifecycle_stage == "active"
+    assert client.get_run(second).info.status == child.info.status == "FAILED"
+    assert child.data.tags["failure"] == "ValueError: cannot open postgresql://***@host/db"
+
+
+def test_explorations_keep_to_themselves_and_replace_nothing(client: MlflowClient) -> None:
+    planned, first, second = log(), log(exploration=True), log(exploration=True)
+    apart = client.search_runs([store.experiment(client, exploration=True)], "tags.level = 'cell'")
+    assert {run.info.run_id for run in apart} == {first, second}
+    assert [run.info.run_id for run in runs.cells(client)] == [planned]
+
+
+def test_curves_and_final_numbers_arrive_at_their_steps(client: MlflowClient) -> None:
+    trial = open_trial(IDENTITY, 0, open_cell(IDENTITY))
+    for step in (10, 20):
+        trial.metrics(step, {"loss": 1 / step})
+    trial.finish({"seed": 0, "loss": 0.04, "f1": 0.9, "collapsed": False, "nothing": None, "precision": "bf16"})
+    loss = [(point.step, point.value) for point in client.get_metric_history(trial.run, "loss")]
+    assert loss == [(10, 0.1), (20, 0.05), (20, 0.04)]
+    assert [(point.step, point.value) for point in client.get_metric_history(trial.run, "f1")] == [(0, 0.9)]
+    data = client.get_run(trial.run).data
+    assert data.metrics["loss"] == 0.04
+    assert data.tags["precision"] == "bf16"
+    assert data.metrics["collapsed"] == 0.0
+    assert not {"seed", "nothing", "precision"} & data.metrics.keys()
+
+
+def test_the_shortest_trial_has_a_point_of_the_machine(client: MlflowClient) -> None:
+    trial = open_trial(IDENTITY, 0, open_cell(IDENTITY))
+    trial.finish({})
+    metrics = client.get_run(trial.run).data.metrics
+    assert 0 <= metrics["system/cpu_utilization_percentage"] <= 100
+    assert metrics["system/system_memory_usage_megabytes"] > 0
+
+
+def test_more_points_than_one_call_takes_arrive_all(client: MlflowClient) -> None:
+    trial = open_trial(IDENTITY, 0, open_cell(IDENTITY))
+    for step in range(2500):
+        trial.metrics(step, {"loss": float(step)})
+    trial.finish({})
+    assert len(client.get_metric_history(trial.run, "loss")) == 2500
+
+
+def test_files_become_artifacts(client: MlflowClient, tmp_path: Path) -> None:
+    note = tmp_path / "note.json"
+    note.write_text(json.dumps({"f1": 0.9}))
+    parent = open_cell(IDENTITY)
+    close_cell(parent, RECORD, [note])
+    assert [item.path for item in client.list_artifacts(parent)] == ["note.json"]
+
+
+def test_an_identity_survives_the_journey_through_json() -> None:
+    identity = Identity("finetune", "a", False, {"ratio": 0.5}, {"git_commit": "c"}, [Input("data", "d", "mrpc")])
+    from dataclasses import asdict
+
+    assert Identity.from_dict(json.loads(json.dumps(asdict(identity)))) == identity

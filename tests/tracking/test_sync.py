@@ -1,0 +1,95 @@
+import json
+from pathlib import Path
+
+from mlflow.tracking import MlflowClient
+
+from pipeline.tracking import Identity, close_cell, open_cell, open_trial, runs
+from pipeline.tracking.sync import Counts, sync
+from tests import fakes
+
+POINTS = [("mrpc", "bert-tiny", 0.3), ("mrpc", "bert-mini", 1.0)]
+RECORDS = [make(*point, seeds=(0, 1)) for point in POINTS for make in (fakes.finetuning, fakes.evaluation)]
+CELLS = [(record["stage"], record["cell"]) for record in RECORDS]
+
+
+def test_syncing_twice_makes_no_second_copy(client: MlflowClient, tmp_path: Path) -> None:
+    fakes.write(tmp_path, RECORDS)
+    assert sync(CELLS) == Counts(created=4)
+    before = {run.info.run_id for run in runs.search(client, "")}
+    assert sync(CELLS) == Counts(present=4)
+    assert {run.info.run_id for run in runs.search(client, "")} == before
+    assert len(before) == 4 * 3
+
+
+def test_an_empty_store_receives_what_live_logging_would_have_told(client: MlflowClient, tmp_path: Path) -> None:
+    fakes.write(tmp_path, RECORDS)
+    for record in RECORDS:
+        _log_live(record)
+    live = _contents(client)
+    for run in runs.cells(client):
+        runs.retire(client, run.info.run_id, "to start from nothing")
+    assert sync(CELLS) == Counts(created=4)
+    assert _contents(client) == live
+
+
+def test_cells_that_were_logged_live_are_not_copied(client: MlflowClient, tmp_path: Path) -> None:
+    fakes.write(tmp_path, RECORDS)
+    for record in RECORDS:
+        _log_live(record)
+    assert sync(CELLS) == Counts(present=4)
+
+
+def test_a_cell_whose_numbers_changed_takes_the_place_of_its_run(client: MlflowClient, tmp_path: Path) -> None:
+    fakes.write(tmp_path, RECORDS)
+    sync(CELLS)
+    path = tmp_path / "metrics" / "evaluate" / "mrpc-bert-tiny-0.3.json"
+    path.write_text(json.dumps(RECORDS[1] | {"machine": {"processor": "another"}}))
+    assert sync(CELLS) == Counts(created=1, present=3, retired=1)
+    assert len(runs.cells(client)) == 4
+
+
+def test_a_cell_that_left_the_plan_is_retired_and_one_to_come_is_waited_for(
+    client: MlflowClient, tmp_path: Path
+) -> None:
+    fakes.write(tmp_path, RECORDS)
+    sync(CELLS)
+    gone = runs.cells(client, *CELLS[-1])[0].info.run_id
+    counts = sync([*CELLS[:-1], ("evaluate", "mrpc-bert-large-1.0")])
+    assert counts == Counts(present=3, waiting=1, retired=1)
+    assert str(counts) == "0 cells created, 3 already there, 1 not run yet, 1 older runs marked superseded"
+    assert client.get_run(gone).data.tags["superseded"] == "left the plan"
+
+
+def test_a_trial_lasts_as_long_in_the_store_as_it_ran(client: MlflowClient, tmp_path: Path) -> None:
+    fakes.write(tmp_path, RECORDS)
+    sync(CELLS)
+    parent = runs.cells(client, *CELLS[0])[0].info
+    children = runs.search(client, f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
+    assert [round((child.info.end_time - child.info.start_time) / 1000, 1) for child in children] == [4.0, 4.0]
+    assert round((parent.end_time - parent.start_time) / 1000, 1) == 8.0
+
+
+def _log_live(record: dict[str, object]) -> None:
+    identity = Identity.from_record(record)
+    parent = open_cell(identity)
+    for trial in record["trials"]:
+        live = open_trial(identity, trial["seed"], parent)
+        for row in fakes.curve(record, trial):
+            live.metrics(row["step"], {name: value for name, value in row.items() if name != "step"})
+        live.finish(trial)
+    close_cell(parent, record)
+
+
+def _contents(client: MlflowClient) -> dict[str, object]:
+    """Return what the active runs say, under names that do not depend on ids and times."""
+    found = {}
+    for run in runs.search(client, ""):
+        names = [name for name in run.data.metrics if not name.startswith("system/")]
+        curves = {
+            name: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+            for name in names
+        }
+        tags = {key: value for key, value in run.data.tags.items() if key != "mlflow.parentRunId"}
+        inputs = sorted((item.dataset.name, item.dataset.digest) for item in run.inputs.dataset_inputs)
+        found[f"{tags['stage']} {run.info.run_name}"] = (curves, run.data.params, tags, inputs)
+    return found

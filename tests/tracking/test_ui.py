@@ -1,0 +1,31 @@
+import socket
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.tracking import ui
+
+
+def test_a_port_that_is_taken_is_refused_by_name_and_passed_over_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server((ui.HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError) as caught:
+            ui._free_port(port)
+        assert str(caught.value) == (
+            f"--port: {port} is taken; name another, or none to take the first free one from 5000"
+        )
+        monkeypatch.setattr(ui, "PORTS", range(port, port + 20))
+        assert port < ui._free_port(None) < port + 20
+
+
+def test_a_server_is_asked_for_on_this_machine_only_and_hears_the_uri_in_secret(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ui, "LOG", tmp_path / "folder" / "log")
+    asked = {}
+    monkeypatch.setattr(ui.subprocess, "Popen", lambda command, **given: asked.update(given, command=command))
+    ui._start("postgresql://me:secret@host/db", 5001)
+    assert asked["command"][3:] == ["server", "--host", "127.0.0.1", "--port", "5001", "--workers", "1"]
+    assert asked["env"]["MLFLOW_BACKEND_STORE_URI"] == "postgresql://me:secret@host/db"
+    assert asked["env"]["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
