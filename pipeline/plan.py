@@ -264,19 +264,24 @@ def register_resolver() -> None:
     """Let ``${plan:seeds}`` and its kin in ``conf/sweep/`` read the axes of ``params.yaml``."""
     from omegaconf import OmegaConf
 
-    OmegaConf.register_new_resolver("plan", lambda axis: _joined(getattr(load(), axis)), replace=True)
+    OmegaConf.register_new_resolver("plan", lambda axis: _joined(getattr(load_or_exit(), axis)), replace=True)
 
 
 def _joined(values: Iterable[object]) -> str:
     return ",".join(str(value) for value in values)
 
 
-def main(arguments: list[str]) -> None:
-    """Check the plan, or list its cells."""
+def load_or_exit() -> Plan:
+    """Return the plan, or end the process with a line for each mistake."""
     try:
-        plan = load()
+        return load()
     except UserError as error:
         raise SystemExit("\n".join(f"error: {line}" for line in str(error).splitlines())) from None
+
+
+def main(arguments: list[str]) -> None:
+    """Check the plan, or list its cells."""
+    plan = load_or_exit()
     if arguments == ["check"]:
         CHECKED.parent.mkdir(exist_ok=True)
         CHECKED.write_text("checked\n", encoding="utf-8")  # always the same, so that it makes nothing stale

@@ -60,13 +60,13 @@ class Log:
     def __init__(self, records: Path, title: str, live: Trial) -> None:
         self.title = title
         self.artifacts: list[Path] = []
-        self._curves = (records / "curves.jsonl").open("w", encoding="utf-8")
+        self._curves = records / "curves.jsonl"
         self._live = live
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Add one point to each named curve at ``step`` (updates of the model so far)."""
-        self._curves.write(json.dumps({"step": step, **values}) + "\n")
-        self._curves.flush()
+        with self._curves.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
         self._live.metrics(step, values)
 
     def artifact(self, path: Path) -> None:
@@ -82,10 +82,6 @@ class Log:
         from pipeline.progress import Progress
 
         return Progress(total, unit, self.title)
-
-    def close(self) -> None:
-        """Finish the curves' file."""
-        self._curves.close()
 
 
 def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
@@ -122,10 +118,7 @@ def _work(work: Work, cfg: DictConfig, identity: Identity, title: str, parent: s
     try:
         with _folders(identity, cfg.seed) as (out, records):
             log = Log(records, title, live)
-            try:
-                result = {"seed": cfg.seed, **work(cfg, out, log)}
-            finally:
-                log.close()
+            result = {"seed": cfg.seed, **work(cfg, out, log)}
             result["trial_seconds"] = time.perf_counter() - started
             OmegaConf.save(cfg, records / "config.yaml")
             paths.write_json(records / "trial.json", result)

@@ -94,3 +94,11 @@ def test_an_unknown_word_lists_the_options_and_is_no_traceback(project: Path) ->
     assert "Could not find 'task/mprc'" in done.stderr
     assert "\tmrpc\n" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_plan_with_mistakes_stops_a_stage_before_any_work(toy: Path) -> None:
+    (toy / "params.yaml").write_text("tasks: [mrpc]\nmodels: [bert-tiny]\nratios: [2]\nseeds: [0]\n")
+    done = run(toy, "--multirun", "+sweep=seeds")
+    assert done.returncode == 1
+    assert done.stderr == "error: params.yaml: ratios[0]: got 2; a ratio is a number above 0 and at most 1\n"
+    assert not (toy / "runs").exists()
