@@ -6,7 +6,7 @@ into fp32. Nothing is fetched and no code of the checkpoint's own is run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,9 @@ from transformers.utils import logging
 
 from pipeline.errors import UserError
 from pipeline.models import sources
+
+
+HEAD = 0x68656164  # turns a seed into that of a stream for heads alone, whatever else the checkpoint lacked
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,14 @@ def classifier(
     Raises UserError when the folder holds no usable checkpoint or a part of the encoder is missing in it.
     """
     problem = "regression" if regression else "single_label_classification"
-    return _open(directory, seed, attention, num_labels=1 if regression else labels, problem_type=problem)
+    settings = {"num_labels": 1 if regression else labels, "problem_type": problem}
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        loaded = _open(directory, attention, settings)
+        torch.manual_seed(HEAD ^ seed)
+        heads = _redrawn(loaded.model)
+    unused = set(loaded.notes.unused) | (heads - set(loaded.notes.initialised))
+    return loaded._replace(notes=Notes(_sorted(heads | set(loaded.notes.initialised)), _sorted(unused)))
 
 
 def saved(directory: Path, attention: str = "eager") -> Loaded:
@@ -62,34 +72,47 @@ def saved(directory: Path, attention: str = "eager") -> Loaded:
 
     Raises UserError when the folder holds no usable checkpoint or lacks a part of the model.
     """
-    loaded = _open(directory, 0, attention)
+    with _quiet():
+        loaded = _open(directory, attention, {})
     if loaded.notes.initialised:
         raise UserError(f"{directory}: not a fine-tuned classifier; it lacks {', '.join(loaded.notes.initialised)}")
     return loaded
 
 
-def _open(directory: Path, seed: int, attention: str, **settings: Any) -> Loaded:
+def _open(directory: Path, attention: str, settings: Mapping[str, Any]) -> Loaded:
     config = _config(directory, settings)
-    with _quiet(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            directory,
-            config=config,
-            dtype=torch.float32,
-            attn_implementation=attention,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    _whole(directory, model.base_model_prefix, info["missing_keys"])
+    model, info = AutoModelForSequenceClassification.from_pretrained(
+        directory,
+        config=config,
+        dtype=torch.float32,
+        attn_implementation=attention,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    drawn = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+    _whole(directory, model.base_model_prefix, drawn)
+    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     if len(tokenizer) > config.vocab_size:
         raise UserError(f"{directory}: the tokenizer knows {len(tokenizer)} pieces, the model only {config.vocab_size}")
     return Loaded(model, tokenizer, Notes(_modules(info["missing_keys"]), _modules(info["unexpected_keys"])))
 
 
-def _config(directory: Path, settings: dict[str, Any]) -> Any:
+def _redrawn(model: Any) -> set[str]:
+    """Draw every head anew, also one that the checkpoint brings: all sizes start alike. Return the heads' modules."""
+    names = set()
+    for name, head in model.named_children():
+        if name != model.base_model_prefix:
+            for parameter in head.parameters():
+                parameter._is_hf_initialized = False  # the mark by which transformers spares what was loaded
+            head.apply(model._init_weights)
+            names |= {f"{name}.{parameter}" for parameter, _ in head.named_parameters()}
+    return set(_modules(names))
+
+
+def _config(directory: Path, settings: Mapping[str, Any]) -> Any:
     """Return the configuration of a checkpoint, once it is clear that opening it runs no code but transformers'."""
     for name in (sources.CONFIG, sources.WEIGHTS, sources.TOKENIZER):
         if not (directory / name).exists():
@@ -108,15 +131,21 @@ def _config(directory: Path, settings: dict[str, Any]) -> Any:
 
 
 def _whole(directory: Path, prefix: str, missing: Iterable[str]) -> None:
-    """Raise UserError when weights of the encoder itself are missing: it would train, from noise."""
+    """Raise UserError when weights of the encoder itself are missing: it would train, but from noise."""
     lost = sorted(name for name in missing if name.startswith(f"{prefix}.") and ".pooler." not in name)
     if lost:
-        raise UserError(f"{directory}: {len(lost)} tensors of the encoder are missing, the first is {lost[0]}")
+        raise UserError(
+            f"{directory}: {len(lost)} tensors of the encoder are missing or of another shape, the first is {lost[0]}"
+        )
 
 
 def _modules(names: Iterable[str]) -> tuple[str, ...]:
     """Return the modules that tensors belong to, two levels deep: ``bert.pooler.dense.bias`` is of ``bert.pooler``."""
-    return tuple(sorted({".".join(name.split(".")[:-1][:2]) for name in names}))
+    return _sorted({".".join(name.split(".")[:-1][:2]) for name in names})
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(names))
 
 
 @contextmanager

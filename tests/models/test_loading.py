@@ -1,0 +1,232 @@
+"""A checkpoint becomes a classifier: the same from the same seed, and what it lacks or has too much is said."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipeline.errors import UserError
+from pipeline.models import loading
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def logits(model: Any, tokenizer: Any) -> torch.Tensor:
+    """The answers to three pairs, one of them cut."""
+    texts = (["a b c", "d", "e f " * 30], ["a c", "x y z", "g"])
+    inputs = tokenizer(*texts, padding=True, truncation=True, max_length=16, return_tensors="pt")
+    with torch.inference_mode():
+        return model.eval()(**inputs).logits
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def rewrite(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(UserError) as error:
+        loading.classifier(folder)
+    return str(error.value)
+
+
+def test_the_encoder_is_that_of_the_checkpoint_and_the_head_is_new(checkpoint: Any) -> None:
+    folder = checkpoint()
+    model, _, notes = loading.classifier(folder, labels=3)
+    for name, tensor in weights(folder).items():
+        assert torch.equal(model.bert.get_parameter(name), tensor)
+    assert model.classifier.weight.shape == (3, 8)
+    assert notes == loading.Notes(initialised=("classifier",), unused=())
+    assert str(notes) == "drawn from the seed: classifier; left out of the checkpoint: nothing"
+
+
+def test_the_same_seed_draws_the_same_head_whatever_was_drawn_before(checkpoint: Any) -> None:
+    folder = checkpoint(kind="without pooler")
+    torch.manual_seed(1)
+    one = loading.classifier(folder, seed=5).model.state_dict()
+    torch.manual_seed(2)
+    same = loading.classifier(folder, seed=5).model.state_dict()
+    other = loading.classifier(folder, seed=6).model.state_dict()
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    changed = {name for name in one if not torch.equal(one[name], other[name])}
+    assert changed == {"bert.pooler.dense.weight", "classifier.weight"}
+
+
+def test_loading_leaves_the_random_numbers_of_the_caller_alone(checkpoint: Any) -> None:
+    folder = checkpoint()
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    loading.classifier(folder)
+    assert torch.equal(torch.rand(2), expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "initialised", "unused"),
+    [
+        ("without pooler", ("bert.pooler", "classifier"), ()),
+        ("mlm", ("bert.pooler", "classifier"), ("cls.predictions",)),
+        ("pretraining", ("classifier",), ("cls.predictions", "cls.seq_relationship")),
+    ],
+)
+def test_a_missing_pooler_and_an_unused_head_are_said(
+    checkpoint: Any, kind: str, initialised: tuple[str, ...], unused: tuple[str, ...]
+) -> None:
+    assert loading.classifier(checkpoint(kind=kind)).notes == loading.Notes(initialised, unused)
+
+
+def test_nothing_else_is_printed(checkpoint: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = checkpoint(kind="mlm")
+    capfd.readouterr()
+    loading.classifier(folder, labels=3)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_weights_stored_in_half_precision_are_opened_in_fp32(checkpoint: Any) -> None:
+    folder = checkpoint(half=True)
+    model = loading.classifier(folder).model
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    stored = weights(folder)["embeddings.word_embeddings.weight"]
+    assert stored.dtype == torch.float16
+    assert torch.equal(model.bert.embeddings.word_embeddings.weight, stored.float())
+
+
+def test_a_regression_has_one_output_and_the_loss_of_a_regression(checkpoint: Any) -> None:
+    model, tokenizer, _ = loading.classifier(checkpoint(), labels=2, regression=True)
+    inputs = tokenizer(["a", "b"], ["c", "d"], return_tensors="pt")
+    wanted = torch.tensor([1.5, 4.0])
+    answer = model.eval()(**inputs, labels=wanted)
+    assert answer.logits.shape == (2, 1)
+    assert answer.loss.item() == pytest.approx(((answer.logits[:, 0] - wanted) ** 2).mean().item())
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_the_attention_is_the_one_asked_for_and_gives_the_same_answers(checkpoint: Any, attention: str) -> None:
+    folder = checkpoint()
+    model, tokenizer, _ = loading.classifier(folder, attention=attention)
+    assert model.config._attn_implementation == attention
+    torch.testing.assert_close(logits(model, tokenizer), logits(*loading.classifier(folder)[:2]))
+
+
+def test_a_saved_classifier_gives_the_same_logits_in_a_fresh_process(checkpoint: Any, tmp_path: Path) -> None:
+    model, tokenizer, _ = loading.classifier(checkpoint(kind="mlm", half=True), seed=4)
+    for parameter in model.parameters():
+        parameter.data.mul_(1.5)
+    model.save_pretrained(tmp_path / "trial")
+    tokenizer.save_pretrained(tmp_path / "trial")
+    program = f"""
+import sys
+sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
+from pathlib import Path
+from safetensors.torch import save_file
+from pipeline.models import loading
+from test_loading import logits
+model, tokenizer, _ = loading.saved(Path({str(tmp_path / "trial")!r}))
+save_file({{"logits": logits(model, tokenizer)}}, {str(tmp_path / "logits.safetensors")!r})
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert torch.equal(load_file(tmp_path / "logits.safetensors")["logits"], logits(model, tokenizer))
+
+
+def test_a_checkpoint_that_was_not_fine_tuned_is_no_saved_classifier(checkpoint: Any) -> None:
+    folder = checkpoint(kind="without pooler")
+    with pytest.raises(UserError) as error:
+        loading.saved(folder)
+    assert str(error.value) == f"{folder}: not a fine-tuned classifier; it lacks bert.pooler, classifier"
+
+
+def test_a_head_of_another_number_of_labels_is_drawn_anew(checkpoint: Any, tmp_path: Path) -> None:
+    model, tokenizer, _ = loading.classifier(checkpoint(), labels=3)
+    model.save_pretrained(tmp_path / "three")
+    tokenizer.save_pretrained(tmp_path / "three")
+    loaded = loading.classifier(tmp_path / "three", labels=2)
+    assert loaded.model.classifier.weight.shape == (2, 8)
+    assert loaded.notes == loading.Notes(initialised=("classifier",), unused=("classifier",))
+
+
+def test_a_head_of_the_same_number_of_labels_is_drawn_anew_as_well(checkpoint: Any, tmp_path: Path) -> None:
+    folder = checkpoint()
+    model, tokenizer, _ = loading.classifier(folder, seed=1)
+    model.save_pretrained(tmp_path / "two")
+    tokenizer.save_pretrained(tmp_path / "two")
+    drawn = loading.classifier(tmp_path / "two", seed=2)
+    assert drawn.notes == loading.Notes(initialised=("classifier",), unused=("classifier",))
+    assert torch.equal(drawn.model.classifier.weight, loading.classifier(folder, seed=2).model.classifier.weight)
+
+
+def test_a_checkpoint_without_a_part_of_its_encoder_is_refused(checkpoint: Any) -> None:
+    folder = checkpoint()
+    kept = {name: tensor for name, tensor in weights(folder).items() if "layer.1.attention.self" not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    assert refusal(folder) == (
+        f"{folder}: 6 tensors of the encoder are missing or of another shape, "
+        "the first is bert.encoder.layer.1.attention.self.key.bias"
+    )
+
+
+def test_a_checkpoint_of_another_shape_than_its_config_is_refused(checkpoint: Any) -> None:
+    folder = checkpoint()
+    rewrite(folder / "config.json", intermediate_size=12)
+    assert refusal(folder) == (
+        f"{folder}: 6 tensors of the encoder are missing or of another shape, "
+        "the first is bert.encoder.layer.0.intermediate.dense.bias"
+    )
+
+
+def test_a_pickle_in_place_of_safetensors_is_refused(checkpoint: Any) -> None:
+    folder = checkpoint()
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert refusal(folder) == f"{folder}: no model.safetensors; run the pretrain stage of the model"
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_of_a_checkpoint_is_never_run(checkpoint: Any, file: str) -> None:
+    folder = checkpoint()
+    rewrite(folder / file, auto_map={"AutoConfig": "theirs.Config"})
+    assert refusal(folder) == (f"{folder}: {file} asks to run code of its own (auto_map), which is never run here")
+
+
+@pytest.mark.parametrize("kind", ["brt", "clip_text_model"])
+def test_an_architecture_without_a_sequence_classifier_is_refused(checkpoint: Any, kind: str) -> None:
+    folder = checkpoint()
+    rewrite(folder / "config.json", model_type=kind)
+    assert refusal(folder) == (
+        f"{folder}: model_type {kind!r} of config.json has no sequence classifier in transformers"
+    )
+
+
+def test_a_tokenizer_with_more_pieces_than_the_model_is_refused(checkpoint: Any) -> None:
+    folder = checkpoint()
+    tokenizer = loading.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["new", "newer"])
+    tokenizer.save_pretrained(folder)
+    assert refusal(folder) == f"{folder}: the tokenizer knows 33 pieces, the model only 31"
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "initialised", "unused"),
+    [
+        ("all-MiniLM-L6-v2", ("classifier",), ()),
+        ("paraphrase-MiniLM-L3-v2", ("bert.pooler", "classifier"), ()),
+        ("bert-tiny-splade", ("bert.pooler", "classifier"), ("cls.predictions",)),
+    ],
+)
+def test_real_checkpoints_are_opened(
+    shared: Path, name: str, initialised: tuple[str, ...], unused: tuple[str, ...]
+) -> None:
+    model, tokenizer, notes = loading.classifier(shared / "models" / name)
+    assert notes == loading.Notes(initialised, unused)
+    assert next(model.parameters()).dtype == torch.float32
+    assert logits(model, tokenizer).isfinite().all()
+    assert tokenizer.convert_ids_to_tokens(tokenizer("Hello, worlds!")["input_ids"]) == [
+        "[CLS]", "hello", ",", "worlds", "!", "[SEP]",
+    ]  # fmt: skip
