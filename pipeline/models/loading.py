@@ -21,7 +21,6 @@ from transformers.utils import logging
 from pipeline.errors import UserError
 from pipeline.models import sources
 
-
 HEAD = 0x68656164  # turns a seed into that of a stream for heads alone, whatever else the checkpoint lacked
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.models.auto.configuration_auto import AutoConfig
+from transformers.models.auto.modeling_auto import AutoModel
 
 from pipeline.errors import UserError
 from pipeline.models import loading
@@ -230,3 +232,31 @@ def test_real_checkpoints_are_opened(
     assert tokenizer.convert_ids_to_tokens(tokenizer("Hello, worlds!")["input_ids"]) == [
         "[CLS]", "hello", ",", "worlds", "!", "[SEP]",
     ]  # fmt: skip
+
+
+SMALL = {"vocab_size": 31, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+FAMILIES = {
+    "distilbert": ({"vocab_size": 31, "dim": 8, "n_layers": 2, "n_heads": 2, "hidden_dim": 16}, "pre_classifier"),
+    "albert": (SMALL | {"embedding_size": 4}, "classifier"),
+    "roberta": (SMALL | {"max_position_embeddings": 40}, "classifier.dense"),
+    "electra": (SMALL | {"embedding_size": 8}, "classifier.dense"),
+    "deberta-v2": (SMALL, "pooler.dense"),
+    "modernbert": (SMALL | {"pad_token_id": 0}, "head.dense"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families_are_opened_with_their_own_heads(checkpoint: Any, family: str) -> None:
+    folder = checkpoint()
+    settings, head = FAMILIES[family]
+    config = AutoConfig.for_model(family, **settings)
+    AutoModel.from_config(config).save_pretrained(folder)
+    model, tokenizer, notes = loading.classifier(folder, labels=3)
+    assert head in notes.initialised
+    assert set(notes.initialised) <= {head, "classifier", "classifier.out_proj", "head.norm"}
+    stored = weights(folder)
+    assert stored
+    kept = {name: tensor for name, tensor in model.base_model.state_dict().items() if name in stored}
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in kept.items())
+    assert len(kept) >= len(stored) - 2
+    assert logits(model, tokenizer).shape == (3, 3)
