@@ -87,7 +87,7 @@ def _carved(task: Task, table: pa.Table) -> dict[str, pa.Table]:
 
 def _written(table: pa.Table, path: Path) -> str:
     """Write parquet of which the bytes follow from the rows and the version of pyarrow; return their SHA-256."""
-    pq.write_table(table.combine_chunks(), path, compression="zstd", version="2.6", store_schema=False)
+    pq.write_table(table, path, compression="zstd", version="2.6", store_schema=False)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
