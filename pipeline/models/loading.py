@@ -78,6 +78,13 @@ def saved(directory: Path, attention: str = "eager") -> Loaded:
     return loaded
 
 
+def save(model: Any, tokenizer: Any, directory: Path) -> None:
+    """Write a classifier so that ``saved`` opens it: safetensors, configuration and tokenizer."""
+    with _quiet():
+        model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
 def _open(directory: Path, attention: str, settings: Mapping[str, Any]) -> Loaded:
     config = _config(directory, settings)
     model, info = AutoModelForSequenceClassification.from_pretrained(

@@ -1,0 +1,24 @@
+"""What a model said of each reported example, kept so that models can be compared example by example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.evaluation import scores
+
+
+def write(path: Path, report: Path, logits: np.ndarray) -> None:
+    """Write ``idx``, ``label`` and ``prediction`` of each row of the prepared split ``report``, and its logits.
+
+    ``logits`` is (rows, outputs) and becomes the columns ``logit_0``, ``logit_1``...
+    """
+    rows = pq.read_table(report, columns=["idx", "label"])
+    columns = {f"logit_{output}": logits[:, output] for output in range(logits.shape[1])}
+    table = rows.append_column("prediction", pa.array(scores.predicted(logits)))
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values))
+    pq.write_table(table, path, compression="zstd")

@@ -1,0 +1,48 @@
+"""How good a model is on the split that is reported, how sure that is, and what saying always the same would score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.evaluation import metrics, scores
+
+RESAMPLES = 2000
+NUMBERS_AT_ONCE = 2_000_000  # what a batch of resamples may hold, to stay in the cache's neighbourhood
+CONFIDENCE = 0.95
+
+
+def quality(
+    predictions: np.ndarray, references: np.ndarray, names: Sequence[str], score: str, majority: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return each metric of predictions against references (examples,), its interval and the majority baseline's.
+
+    ``score`` names the metric that stands under ``score`` as well; ``majority`` holds what always saying the most
+    frequent class of train scores, or None where that is not defined. A trial that says one class (or one number) of
+    every example is ``collapsed``.
+    """
+    values = metrics.compute(names, predictions, references)
+    result: dict[str, Any] = {"score": values[score], "majority_score": majority[score], **values}
+    for name in names:
+        low, high = bootstrap(name, predictions, references)
+        result |= {f"{name}_ci95_low": low, f"{name}_ci95_high": high, f"majority_{name}": majority[name]}
+    return result | {"collapsed": bool(np.ptp(predictions) == 0), "report_examples": len(references)}
+
+
+def bootstrap(name: str, predictions: np.ndarray, references: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Return the 95% interval of a metric over examples drawn anew (Efron and Tibshirani 1993, percentiles).
+
+    It tells how much of a value is owed to these examples; what is owed to the seed of the training is told by the
+    spread over trials.
+    """
+    score, examples = scores.SCORES[name], len(references)
+    random = np.random.default_rng(seed)
+    drawn = []
+    for start in range(0, RESAMPLES, step := max(1, NUMBERS_AT_ONCE // examples)):
+        rows = random.integers(examples, size=(min(step, RESAMPLES - start), examples))
+        drawn.append(score(predictions[rows], references[rows]))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail])
+    return float(low), float(high)

@@ -1,0 +1,52 @@
+"""evaluate: quality on the split that is reported, and first costs, of a model that finetune made.
+
+``python -m pipeline.stages.evaluate --multirun +sweep=seeds task=mrpc model=bert-mini ratio=0.5`` writes
+``metrics/evaluate/mrpc-bert-mini-0.5.json``; ``docs/metrics.md`` says what its keys mean.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import paths, stage
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
+    """Write what the model says of each reported example into ``out`` and return its quality and its costs."""
+    import json
+
+    from omegaconf import OmegaConf
+
+    from pipeline import machine
+    from pipeline.data import batches, tasks
+    from pipeline.evaluation import cost, predictions, quality, scores
+    from pipeline.models import loading
+
+    conf: Any = OmegaConf.to_container(cfg.task)
+    task, data = tasks.parse(conf), paths.data(cfg.task.name)
+    trained = paths.trial("finetune", cfg.cell, cfg.seed, exploration=cfg.exploration)
+    if not trained.exists():
+        raise UserError(f"{trained.relative_to(paths.ROOT)}: not made yet; run finetune with the same arguments first")
+    model = loading.saved(trained, attention="sdpa").model.to(machine.device())
+    report = batches.read(data / "report.parquet", 1.0, trained, task.max_length)
+    majority = json.loads((data / "summary.json").read_text(encoding="utf-8"))["majority"]
+    said, speed = cost.predict(model, report)
+    predictions.write(out / "predictions.parquet", data / "report.parquet", said)
+    log.artifact(out / "predictions.parquet")
+    return {
+        **quality.quality(scores.predicted(said), report.labels, task.metrics, task.score, majority),
+        **cost.storage(model, trained),
+        "inference_examples_per_second": speed,
+        **cost.latency(model, report),
+        "inference_precision": "fp32",
+        "device": machine.device().type,
+    }
+
+
+if __name__ == "__main__":
+    stage.run(evaluate)

@@ -1,0 +1,46 @@
+"""finetune: one model on one share of a task's training rows, always from the pre-trained weights.
+
+``python -m pipeline.stages.finetune --multirun +sweep=seeds task=mrpc model=bert-mini ratio=0.5`` writes
+``runs/finetune/mrpc-bert-mini-0.5/seed-<seed>/``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import paths, stage
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def finetune(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
+    """Write the fine-tuned weights and the tokenizer into ``out`` and return the run's length, cost and scores."""
+    from omegaconf import OmegaConf
+
+    from pipeline.data import batches, tasks
+    from pipeline.evaluation import scores
+    from pipeline.models import loading
+    from pipeline.training import finetuning
+    from pipeline.training.recipe import Recipe
+
+    conf: Any = OmegaConf.to_container(cfg)
+    task = tasks.parse(conf["task"])
+    recipe = Recipe(**{key: value for key, value in conf["recipe"].items() if key != "name"})
+    pretrained, data = paths.model(cfg.model.name), paths.data(task.name)
+    model, tokenizer, notes = loading.classifier(pretrained, len(task.labels or ()), cfg.seed, task.regression)
+    train = batches.read(data / "train.parquet", cfg.ratio, pretrained, task.max_length)
+    selection = batches.read(data / "selection.parquet", 1.0, pretrained, task.max_length)
+    judge = partial(scores.judge, metrics=task.metrics)
+    with log.progress(recipe.updates(len(train))) as progress:
+        result = finetuning.finetune(
+            model, train, selection, recipe, judge, task.score, cfg.seed, log.metrics, progress.update
+        )
+    loading.save(model, tokenizer, out)
+    return {**result, "initialised": ", ".join(notes.initialised)}
+
+
+if __name__ == "__main__":
+    stage.run(finetune)

@@ -1,0 +1,64 @@
+"""How a model is fine-tuned, in numbers: ``conf/recipe/*.yaml`` as a typed object."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import UserError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Rate, batch size and budget of a run; the budget is in ``epochs`` or in ``steps`` and the other is None.
+
+    ``warmup`` is the share of the steps over which the rate rises; ``clip`` bounds the norm of the gradient;
+    ``evaluations`` is the number of points on the learning curves, whatever the length of the run.
+    """
+
+    learning_rate: float
+    batch_size: int
+    epochs: float | None
+    steps: int | None
+    warmup: float
+    weight_decay: float
+    clip: float
+    evaluations: int
+
+    def __post_init__(self) -> None:
+        """Raise UserError for what cannot be trained with."""
+        budgets = [name for name in ("epochs", "steps") if getattr(self, name) is not None]
+        if len(budgets) != 1:
+            got = " and ".join(budgets) or "neither"
+            raise UserError(f"recipe: got {got}; give the budget in epochs or in steps and leave the other null")
+        for name in ("learning_rate", "clip", *budgets):
+            self._require(name, lambda value: value > 0, "a number above 0")
+        for name in ("batch_size", "evaluations", *({"steps"} & set(budgets))):
+            self._require(name, lambda value: isinstance(value, int) and value > 0, "a whole number from 1")
+        for name in ("warmup", "weight_decay"):
+            self._require(name, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+
+    def _require(self, name: str, holds: Callable[[Any], bool], allowed: str) -> None:
+        value = getattr(self, name)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not math.isfinite(value)
+            or not holds(value)
+        ):
+            raise UserError(f"recipe: {name}: got {value!r}; give {allowed}")
+
+    def updates(self, examples: int) -> int:
+        """Return how many updates a run over ``examples`` training examples makes."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return max(1, round(self.epochs * math.ceil(examples / self.batch_size)))
+
+    def points(self, examples: int) -> list[int]:
+        """Return after how many updates the model is evaluated: evenly spread, the last one at the end."""
+        updates = self.updates(examples)
+        spread = {round(updates * point / self.evaluations) for point in range(1, self.evaluations + 1)}
+        return sorted(spread - {0})
