@@ -9,14 +9,14 @@ import numpy as np
 
 def accuracy(predictions: np.ndarray, references: np.ndarray) -> np.ndarray:
     """Return the share of predictions that are right."""
-    return np.mean(predictions == references, axis=-1)
+    return np.asarray(np.mean(predictions == references, axis=-1))
 
 
 def f1(predictions: np.ndarray, references: np.ndarray) -> np.ndarray:
     """Return the harmonic mean of precision and recall of class 1; 0 where it is neither said nor there."""
     hits = ((predictions == 1) & (references == 1)).sum(-1)
     named = (predictions == 1).sum(-1) + (references == 1).sum(-1)
-    return np.divide(2 * hits, np.maximum(named, 1))
+    return np.asarray(2 * hits / np.maximum(named, 1))
 
 
 def matthews_correlation(predictions: np.ndarray, references: np.ndarray) -> np.ndarray:

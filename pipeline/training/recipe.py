@@ -42,12 +42,8 @@ class Recipe:
 
     def _require(self, name: str, holds: Callable[[Any], bool], allowed: str) -> None:
         value = getattr(self, name)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or not math.isfinite(value)
-            or not holds(value)
-        ):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if not (number and holds(value)):
             raise UserError(f"recipe: {name}: got {value!r}; give {allowed}")
 
     def updates(self, examples: int) -> int:
