@@ -98,12 +98,13 @@ def _open(directory: Path, attention: str, settings: Mapping[str, Any]) -> Loade
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
-    drawn = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+    other_shape = {name for name, *_ in info["mismatched_keys"]}
+    drawn, unused = info["missing_keys"] | other_shape, info["unexpected_keys"] | other_shape
     _whole(directory, model.base_model_prefix, drawn)
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     if len(tokenizer) > config.vocab_size:
         raise UserError(f"{directory}: the tokenizer knows {len(tokenizer)} pieces, the model only {config.vocab_size}")
-    return Loaded(model, tokenizer, Notes(_modules(info["missing_keys"]), _modules(info["unexpected_keys"])))
+    return Loaded(model, tokenizer, Notes(_modules(drawn), _modules(unused)))
 
 
 def _redrawn(model: Any) -> set[str]:

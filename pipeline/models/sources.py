@@ -147,12 +147,12 @@ def weights(out: Path) -> dict[str, Any]:
 
     Read from the file's header alone: safetensors begins with the length of a JSON object of names, types and shapes.
     Whole numbers are buffers of old checkpoints and no parameters.
+
+    Raises UserError when the file is no safetensors, or has been cut short.
     """
+    tensors = _header(out / WEIGHTS)
     with (out / WEIGHTS).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0)
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    tensors = {name: tensor for name, tensor in header.items() if name != "__metadata__"}
     return {
         "sha256": digest,
         "bytes": (out / WEIGHTS).stat().st_size,
@@ -160,6 +160,23 @@ def weights(out: Path) -> dict[str, Any]:
         "types": sorted({tensor["dtype"] for tensor in tensors.values()}),
         "modules": dict(sorted(_modules(list(tensors)).items())),
     }
+
+
+def _header(path: Path) -> dict[str, dict[str, Any]]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        text = file.read(min(length, size))
+    try:
+        tensors = {name: tensor for name, tensor in json.loads(text).items() if name != "__metadata__"}
+    except ValueError:
+        raise UserError(
+            f"{WEIGHTS}: {size} bytes that are no safetensors; fetch the file itself, not a pointer to it"
+        ) from None
+    end = 8 + length + max(tensor["data_offsets"][1] for tensor in tensors.values())
+    if size < end:
+        raise UserError(f"{WEIGHTS}: {size} bytes of {end}; the file was cut short, fetch it again")
+    return tensors
 
 
 def _modules(names: Sequence[str]) -> Counter[str]:

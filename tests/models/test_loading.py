@@ -145,6 +145,16 @@ def test_a_checkpoint_that_was_not_fine_tuned_is_no_saved_classifier(checkpoint:
     assert str(error.value) == f"{folder}: not a fine-tuned classifier; it lacks bert.pooler, classifier"
 
 
+def test_a_saved_classifier_with_another_head_than_its_config_is_refused(checkpoint: Any, tmp_path: Path) -> None:
+    model, tokenizer, _ = loading.classifier(checkpoint(), labels=3)
+    model.save_pretrained(tmp_path / "trial")
+    tokenizer.save_pretrained(tmp_path / "trial")
+    rewrite(tmp_path / "trial" / "config.json", id2label={"0": "a", "1": "b"}, label2id={"a": 0, "b": 1})
+    with pytest.raises(UserError) as error:
+        loading.saved(tmp_path / "trial")
+    assert str(error.value) == f"{tmp_path / 'trial'}: not a fine-tuned classifier; it lacks classifier"
+
+
 def test_a_head_of_another_number_of_labels_is_drawn_anew(checkpoint: Any, tmp_path: Path) -> None:
     model, tokenizer, _ = loading.classifier(checkpoint(), labels=3)
     model.save_pretrained(tmp_path / "three")

@@ -225,6 +225,26 @@ def test_the_weights_are_described_by_their_header(checkpoint: Any) -> None:
     assert described["modules"] == {"cls": 7, "embeddings": 5, "encoder": 32, "pooler": 2}
 
 
+def test_a_pointer_in_place_of_the_weights_is_told(out: Path) -> None:
+    (out / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\n")
+    with pytest.raises(UserError) as error:
+        sources.weights(out)
+    assert str(error.value) == (
+        "model.safetensors: 57 bytes that are no safetensors; fetch the file itself, not a pointer to it"
+    )
+
+
+def test_weights_that_were_cut_short_are_told(checkpoint: Any) -> None:
+    file = checkpoint() / "model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-10])
+    with pytest.raises(UserError) as error:
+        sources.weights(file.parent)
+    assert str(error.value) == (
+        f"model.safetensors: {len(whole) - 10} bytes of {len(whole)}; the file was cut short, fetch it again"
+    )
+
+
 def test_buffers_of_whole_numbers_are_no_parameters(checkpoint: Any) -> None:
     folder = checkpoint()
     before = sources.weights(folder)["parameters"]
