@@ -38,10 +38,13 @@ def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     said, speed = cost.predict(model, report)
     predictions.write(out / "predictions.parquet", data / "report.parquet", said)
     log.artifact(out / "predictions.parquet")
+    training = json.loads((trained / "trial.json").read_text(encoding="utf-8"))
     return {
+        "family": cfg.model.get("family", "pretrained"),
+        "train_examples": training["train_examples"],
         **quality.quality(scores.predicted(said), report.labels, task.metrics, task.score, majority),
         **cost.storage(model, trained),
-        "inference_examples_per_second": speed,
+        "inference_pairs_per_second": speed,
         **cost.latency(model, report),
         "inference_precision": "fp32",
         "device": machine.device().type,
