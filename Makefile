@@ -27,7 +27,7 @@ repro: $(BIN)/.made
 	@python -m pipeline.stages.compare show
 
 plan: $(BIN)/.made
-	@python -m pipeline.plan
+	@python -m pipeline.listing
 
 ui: $(BIN)/.made
 	@python -m pipeline.tracking ui

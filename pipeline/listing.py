@@ -1,4 +1,4 @@
-"""The cells of the plan as a table: which are stale, and what they are expected to cost."""
+"""``python -m pipeline.listing``: the cells of the plan, which are stale, and what they are expected to cost."""
 
 from __future__ import annotations
 
@@ -9,49 +9,49 @@ from functools import cache
 from statistics import median
 from typing import Any
 
-from pipeline import paths
+from pipeline import paths, plan
 from pipeline.errors import UserError
 from pipeline.plan import Cell, Plan
 
 
-def show(plan: Plan) -> None:
+def show(study: Plan) -> None:
     """Print the cells with their state and expected seconds, and the sum over the stale ones."""
     from rich.console import Console
     from rich.table import Table
 
-    stale = stale_cells(plan)
+    stale = stale_cells(study)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("cell", "state"):
         table.add_column(column)
     for column in ("expected s", "from"):
         table.add_column(column, justify="right")
     total, unknown = 0.0, 0
-    for cell in plan.cells:
-        seconds, origin = expected_seconds(cell, plan)
+    for cell in study.cells:
+        seconds, origin = expected_seconds(cell, study)
         state = "stale" if cell.address in stale else "done"
         if cell.address in stale:
             total, unknown = total + (seconds or 0), unknown + (seconds is None)
         table.add_row(cell.address, state, "?" if seconds is None else f"{seconds:.1f}", origin)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-    count = sum(cell.address in stale for cell in plan.cells)
+    count = sum(cell.address in stale for cell in study.cells)
     unmeasured = f", and {unknown} of which nothing is known yet" if unknown else ""
-    print(f"\n{count} of {len(plan.cells)} cells to run, about {total:.0f} s of trials{unmeasured}")
+    print(f"\n{count} of {len(study.cells)} cells to run, about {total:.0f} s of trials{unmeasured}")
 
 
-def stale_cells(plan: Plan) -> set[str]:
+def stale_cells(study: Plan) -> set[str]:
     """Return the addresses of the cells that `dvc repro` would look at again: changed, or behind a changed one."""
     command = [sys.executable, "-m", "dvc", "status", "--json"]
     found = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=False)
     if found.returncode:
         raise UserError(f"dvc status: {found.stderr.strip().splitlines()[-1]}")
     stale = set(json.loads(found.stdout or "{}"))
-    for cell in plan.cells:  # in story order, so that what a cell needs has been looked at
+    for cell in study.cells:  # in story order, so that what a cell needs has been looked at
         if stale.intersection(cell.needs) - {"plan"}:
             stale.add(cell.address)
     return stale
 
 
-def expected_seconds(cell: Cell, plan: Plan) -> tuple[float | None, str]:
+def expected_seconds(cell: Cell, study: Plan) -> tuple[float | None, str]:
     """Return the seconds that the trials of a cell take and where the number comes from.
 
     An earlier run of the cell itself is taken as it is; else the median over cells of the same stage and model,
@@ -59,14 +59,14 @@ def expected_seconds(cell: Cell, plan: Plan) -> tuple[float | None, str]:
     """
     own = _seconds(cell)
     if own is not None:
-        return own * len(plan.seeds if cell.ratio else [0]), "itself"
-    peers = [(other, seconds) for other in plan.cells if other.stage == cell.stage and (seconds := _seconds(other))]
+        return own * len(study.seeds if cell.ratio else [0]), "itself"
+    peers = [(other, seconds) for other in study.cells if other.stage == cell.stage and (seconds := _seconds(other))]
     alike = [(other, seconds) for other, seconds in peers if other.model == cell.model and cell.ratio]
     if alike:
         scaled = median(seconds * _share(cell) / _share(other) for other, seconds in alike)
-        return scaled * len(plan.seeds), "same model"
+        return scaled * len(study.seeds), "same model"
     if peers:
-        return median(seconds for _, seconds in peers) * len(plan.seeds if cell.ratio else [0]), "same stage"
+        return median(seconds for _, seconds in peers) * len(study.seeds if cell.ratio else [0]), "same stage"
     return None, ""
 
 
@@ -83,3 +83,7 @@ def _seconds(cell: Cell) -> float | None:
         return None
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return float(record["summary"]["trial_seconds"]["mean"])
+
+
+if __name__ == "__main__":
+    show(plan.load_or_exit())

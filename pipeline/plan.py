@@ -1,16 +1,14 @@
 """``params.yaml`` as typed objects, and the check that runs before the first second of work.
 
-``python -m pipeline.plan check`` reports every mistake of the plan at once and loads no model;
-``python -m pipeline.plan`` lists the cells (see ``pipeline.listing``).
+``python -m pipeline.plan`` reports every mistake of the plan at once and loads no model.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -148,7 +146,7 @@ def _keys(content: dict[Any, Any], allowed: tuple[str, ...]) -> Iterator[str]:
             yield f"{key}: unknown section; {near(key, allowed)}"
 
 
-def _axis(content: dict[str, Any], axis: str, mistake: Any) -> Iterator[str]:
+def _axis(content: dict[str, Any], axis: str, mistake: Callable[[object], str | None]) -> Iterator[str]:
     """Check that an axis is a list without repetition whose every entry is sound."""
     entries = content.get(axis)
     if not isinstance(entries, list) or not entries:
@@ -157,7 +155,7 @@ def _axis(content: dict[str, Any], axis: str, mistake: Any) -> Iterator[str]:
     for index, entry in enumerate(entries):
         if found := mistake(entry):
             yield f"{axis}[{index}]: {found}"
-    counts = Counter(entry for entry in entries if isinstance(entry, (str, int, float)))
+    counts = Counter(entry for entry in entries if not mistake(entry))
     for entry, count in counts.items():
         if count > 1:
             yield f"{axis}: {entry!r} stands {count} times, so its outputs would be written twice; keep one"
@@ -279,20 +277,13 @@ def load_or_exit() -> Plan:
         raise SystemExit("\n".join(f"error: {line}" for line in str(error).splitlines())) from None
 
 
-def main(arguments: list[str]) -> None:
-    """Check the plan, or list its cells."""
+def main() -> None:
+    """Check the plan and leave word for DVC that it is sound."""
     plan = load_or_exit()
-    if arguments == ["check"]:
-        CHECKED.parent.mkdir(exist_ok=True)
-        CHECKED.write_text("checked\n", encoding="utf-8")  # always the same, so that it makes nothing stale
-        print(f"params.yaml: {len(plan.cells)} cells, {len(plan.seeds)} seeds each: no mistakes found")
-    elif not arguments:
-        from pipeline import listing
-
-        listing.show(plan)
-    else:
-        raise SystemExit(f"error: got {' '.join(arguments)!r}; allowed: check, or nothing to list the cells")
+    CHECKED.parent.mkdir(exist_ok=True)
+    CHECKED.write_text("checked\n", encoding="utf-8")  # always the same, so that it makes nothing stale
+    print(f"params.yaml: {len(plan.cells)} cells, {len(plan.seeds)} seeds each: no mistakes found")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

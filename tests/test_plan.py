@@ -108,7 +108,7 @@ def test_all_mistakes_come_at_once_and_the_command_ends_quickly(project: Path) -
 
 def test_the_check_loads_nothing_heavy(project: Path) -> None:
     code = (
-        "import sys; from pipeline import plan; plan.main(['check']);"
+        "import sys; from pipeline import plan; plan.main();"
         "print(sorted({'torch', 'transformers', 'mlflow', 'hydra', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
@@ -131,5 +131,5 @@ def test_a_missing_plan_says_where_to_find_one(tmp_path: Path) -> None:
 
 
 def run_check(project: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.plan", "check"]
+    command = [sys.executable, "-m", "pipeline.plan"]
     return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
