@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,7 @@ def check(content: dict[str, Any]) -> list[str]:
     """Return every mistake in the content of ``params.yaml``, an empty list for a sound plan."""
     mistakes = [*_keys(content, (*AXES, "variants"))]
     for axis in ("tasks", "models"):
-        mistakes += _axis(content, axis, lambda name, axis=axis: _known(name, GROUPS[axis]))
+        mistakes += _axis(content, axis, partial(_known, group=GROUPS[axis]))
     mistakes += _axis(content, "ratios", _ratio)
     mistakes += _axis(content, "seeds", _seed)
     mistakes += _variants(content)
