@@ -26,7 +26,7 @@ def storage(model: nn.Module, folder: Path) -> dict[str, int]:
     return {
         "parameters": total,
         "parameters_non_embedding": total - embeddings,
-        "weights_bytes": (folder / WEIGHTS).stat().st_size,
+        "storage_bytes": (folder / WEIGHTS).stat().st_size,
     }
 
 

@@ -19,16 +19,19 @@ def quality(
 ) -> dict[str, Any]:
     """Return each metric of predictions against references (examples,), its interval and the majority baseline's.
 
-    ``score`` names the metric that stands under ``score`` as well; ``majority`` holds what always saying the most
+    ``score`` names the metric that the comparison uses; ``majority`` holds what always saying the most
     frequent class of train scores, or None where that is not defined. A trial that says one class (or one number) of
     every example is ``collapsed``.
     """
     values = metrics.compute(names, predictions, references)
-    result: dict[str, Any] = {"score": values[score], "majority_score": majority[score], **values}
-    for name in names:
-        low, high = bootstrap(name, predictions, references)
-        result |= {f"{name}_ci95_low": low, f"{name}_ci95_high": high, f"majority_{name}": majority[name]}
-    return result | {"collapsed": bool(np.ptp(predictions) == 0), "report_examples": len(references)}
+    intervals = {name: bootstrap(name, predictions, references) for name in names}
+    low, high = intervals[score]
+    result: dict[str, Any] = {"score_name": score, "score": values[score], "bootstrap_low": low, "bootstrap_high": high}
+    result |= {"majority_score": majority[score], "collapsed": bool(np.ptp(predictions) == 0)}
+    for name, (low, high) in intervals.items():
+        result |= {name: values[name], f"{name}_bootstrap_low": low, f"{name}_bootstrap_high": high}
+        result[f"majority_{name}"] = majority[name]
+    return result | {"report_examples": len(references)}
 
 
 def bootstrap(name: str, predictions: np.ndarray, references: np.ndarray, seed: int = 0) -> tuple[float, float]:

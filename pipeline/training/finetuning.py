@@ -54,9 +54,9 @@ def finetune(
     with vocabulary.narrowed(model, [train, selection], left) as (seen, judged), quick(model):
         run = Run(model, seen, recipe, seed)
         for until in recipe.points(len(train)):
-            values = {"train_loss": run.advance(until, advanced), **run.select(judged, judge)}
-            record(until, values)
-            curve.append(Point(until, run.train_seconds, values[f"selection_{score}"]))
+            values = {"loss": run.advance(until, advanced), **run.select(judged, judge, score)}
+            record(until, {**values, "learning_rate": run.learning_rate})
+            curve.append(Point(until, run.train_seconds, values["selection_score"]))
     return {
         "train_examples": len(train),
         "selection_examples": len(selection),
@@ -87,7 +87,7 @@ class Run:
         self.losses = torch.zeros(self.updates, device=self.device)
         self.rows = np.zeros(self.updates, dtype=np.int64)
         self.tokens = self.places = self.done = 0
-        self.train_seconds = self.selection_seconds = 0.0
+        self.train_seconds = self.selection_seconds = self.learning_rate = 0.0
 
     def advance(self, until: int, advanced: Callable[[int], None]) -> float:
         """Update the model until it has had ``until`` updates and return the mean loss of an example on the way.
@@ -110,9 +110,9 @@ class Run:
         return float(np.average(losses, weights=self.rows[first:until]))
 
     def _update(self, batch: Batch) -> None:
-        rate = self.recipe.learning_rate * optimizer.linear(self.done, self.updates, self.recipe.warmup)
+        self.learning_rate = self.recipe.learning_rate * optimizer.linear(self.done, self.updates, self.recipe.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = self.learning_rate
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             said = self.model(**batch.inputs).logits
         loss = objective(said.float(), batch.labels)
@@ -126,14 +126,15 @@ class Run:
         self.places += batch.places
         self.done += 1
 
-    def select(self, selection: Examples, judge: Judge) -> dict[str, float]:
-        """Return loss and metrics on the split that selects."""
+    def select(self, selection: Examples, judge: Judge, score: str) -> dict[str, float]:
+        """Return loss, score and metrics on the split that selects."""
         started = time.perf_counter()
         said = logits(self.model, selection, self.precision)
         self.selection_seconds += time.perf_counter() - started
         loss = objective(torch.from_numpy(said), torch.from_numpy(selection.labels))
         metrics = judge(said, selection.labels)
-        return {"selection_loss": float(loss), **{f"selection_{name}": value for name, value in metrics.items()}}
+        values = {"loss": float(loss), "score": metrics[score], **metrics}
+        return {f"selection_{name}": value for name, value in values.items()}
 
     def cost(self) -> dict[str, Any]:
         """Return the length of the run and what it took; seconds are of training alone where nothing else is said."""
@@ -142,7 +143,7 @@ class Run:
             "epochs": int(self.rows.sum()) / self.examples,
             "train_seconds": self.train_seconds,
             "selection_seconds": self.selection_seconds,
-            "train_examples_per_second": int(self.rows.sum()) / self.train_seconds,
+            "train_pairs_per_second": int(self.rows.sum()) / self.train_seconds,
             "train_tokens_per_second": self.tokens / self.train_seconds,
             "padding_share": 1 - self.tokens / self.places,
             "peak_memory_mib": machine.peak_memory_mib(self.device),

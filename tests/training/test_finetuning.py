@@ -1,0 +1,145 @@
+"""Fine-tuning: it learns, repeats itself byte for byte, and equals a loop written out with transformers alone."""
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from transformers.models.bert.modeling_bert import BertForSequenceClassification
+
+from pipeline.data import batches
+from pipeline.data.batches import Examples
+from pipeline.errors import UserError
+from pipeline.evaluation import scores
+from pipeline.training.finetuning import finetune
+from pipeline.training.recipe import Recipe
+
+Bert = Callable[..., BertForSequenceClassification]
+Make = Callable[..., Examples]
+Recipes = Callable[..., Recipe]
+JUDGE = partial(scores.judge, metrics=["accuracy", "f1"])
+STILL: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+def run(model: BertForSequenceClassification, train: Examples, recipe: Recipe, seed: int = 0) -> dict[str, Any]:
+    return finetune(model, train, train, recipe, JUDGE, "accuracy", seed)
+
+
+def digest(model: BertForSequenceClassification, folder: Path) -> str:
+    model.save_pretrained(folder)
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_it_learns_what_can_be_learnt(bert: Bert, examples: Make, recipe: Recipes) -> None:
+    curve: list[tuple[int, dict[str, float]]] = []
+    result = finetune(
+        bert(), examples(400), examples(100, seed=1), recipe(epochs=4, evaluations=4, learning_rate=3e-3), JUDGE,
+        "accuracy", 0, lambda step, values: curve.append((step, values)),
+    )  # fmt: skip
+    assert result["selection_accuracy"] == result["selection_score"] > 0.9
+    assert [step for step, _ in curve] == [50, 100, 150, 200]
+    assert curve[-1][1]["loss"] < curve[0][1]["loss"]
+    assert curve[-1][1]["selection_loss"] == result["selection_loss"] < 0.35
+    assert curve[-1][1]["learning_rate"] == pytest.approx(3e-3 / 180)
+    assert (result["steps"], result["epochs"], result["train_examples"]) == (200, 4, 400)
+    assert result["steps_to_95pct"] in (50, 100, 150, 200)
+
+
+def test_a_regression_learns_the_number(bert: Bert, examples: Make, recipe: Recipes) -> None:
+    model = bert(num_labels=1, problem_type="regression")
+    judge = partial(scores.judge, metrics=["pearson"])
+    train = examples(400, regression=True)
+    result = finetune(model, train, train, recipe(epochs=4, learning_rate=3e-3), judge, "pearson", 0)
+    assert result["selection_pearson"] > 0.9
+    assert result["selection_loss"] < np.var(train.labels) / 4
+
+
+def test_the_same_seed_gives_the_same_bytes(bert: Bert, examples: Make, recipe: Recipes, tmp_path: Path) -> None:
+    digests = []
+    for seed in (3, 3, 4):
+        model = bert()
+        run(model, examples(50), recipe(), seed)
+        digests.append(digest(model, tmp_path))
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.usefixtures("fp32")
+def test_a_run_equals_a_loop_written_out(bert: Bert, examples: Make, recipe: Recipes) -> None:
+    train, steps = examples(30), 8
+    fast = bert(**STILL)
+    run(fast, train, recipe(batch_size=8, epochs=2, warmup=0.25), seed=5)
+    slow = _written_out(bert(**STILL), train, steps, seed=5)
+    for name, weight in slow.state_dict().items():
+        if name.endswith("key.bias"):  # it shifts all scores of a query alike; AdamW makes steps of its rounding errors
+            continue
+        torch.testing.assert_close(fast.state_dict()[name], weight, rtol=1e-3, atol=2e-5)
+    assert not torch.equal(fast.classifier.weight, bert(**STILL).classifier.weight)
+
+
+def _written_out(
+    model: BertForSequenceClassification, train: Examples, steps: int, seed: int
+) -> BertForSequenceClassification:
+    """Train as ``finetune`` should, with every word, padded to one length, and torch's unfused AdamW."""
+    decayed = [weight for weight in model.parameters() if weight.ndim > 1]
+    kept = [weight for weight in model.parameters() if weight.ndim == 1]
+    groups = [{"params": decayed, "weight_decay": 0.01}, {"params": kept, "weight_decay": 0.0}]
+    adamw = torch.optim.AdamW(groups, lr=1e-3, foreach=False)
+    random = np.random.default_rng(seed)
+    order = [rows for _ in range(2) for rows in batches.shuffled(train.lengths, 8, random)]
+    model.train()
+    for step, rows in enumerate(order):
+        for group in adamw.param_groups:
+            group["lr"] = 1e-3 * ((step + 1) / 3 if step < 2 else (steps - step) / (steps - 2))
+        ids = torch.zeros(len(rows), 16, dtype=torch.long)
+        for place, row in enumerate(rows):
+            tokens = train.tokens[train.starts[row] : train.starts[row + 1]]
+            ids[place, : len(tokens)] = torch.from_numpy(tokens)
+        said = model(input_ids=ids, attention_mask=(ids > 0).long()).logits
+        cross_entropy(said, torch.from_numpy(train.labels[rows])).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        adamw.step()
+        adamw.zero_grad()
+    return model
+
+
+@pytest.mark.usefixtures("fp32")
+def test_the_logged_loss_weighs_every_example_alike(bert: Bert, examples: Make, recipe: Recipes) -> None:
+    model, train = bert(**STILL), examples(19)  # batches of 8, 8 and 3
+    result = run(model, train, recipe(learning_rate=1e-12, evaluations=1))
+    alone = [model(**batches.collate(train, np.array([row])).inputs).logits for row in range(19)]
+    expected = cross_entropy(torch.cat(alone), torch.from_numpy(train.labels)).item()
+    assert result["loss"] == pytest.approx(expected, rel=1e-4)
+    assert result["selection_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_tokens_are_counted_without_padding(bert: Bert, examples: Make, recipe: Recipes) -> None:
+    train = examples(40)
+    result = run(bert(), train, recipe(epochs=2))
+    seconds = result["train_seconds"]
+    assert result["train_tokens_per_second"] * seconds == pytest.approx(2 * len(train.tokens))
+    assert result["train_pairs_per_second"] * seconds == pytest.approx(80)
+    assert 0 < result["padding_share"] < 0.3
+    assert result["precision"] in ("bf16", "fp32")
+    assert result["threads"] == torch.get_num_threads()
+
+
+def test_every_step_is_told(bert: Bert, examples: Make, recipe: Recipes) -> None:
+    steps: list[int] = []
+    finetune(bert(), examples(20), examples(20), recipe(), JUDGE, "f1", 0, advanced=steps.append)
+    assert steps == [1, 1, 1]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_names_the_step(bert: Bert, examples: Make, recipe: Recipes) -> None:
+    train = examples(40, regression=True)
+    train.labels[11] = np.nan
+    order = batches.shuffled(train.lengths, 8, np.random.default_rng(0))
+    step = next(number for number, rows in enumerate(order, start=1) if 11 in rows)
+    judge = partial(scores.judge, metrics=["pearson"])
+    with pytest.raises(UserError) as error:
+        finetune(bert(num_labels=1), train, train, recipe(evaluations=1), judge, "pearson", 0)
+    assert str(error.value) == f"the loss is nan at step {step} of 5; lower learning_rate (0.001) or clip (1)"

@@ -1,0 +1,62 @@
+"""Recipes: what they count, and what they refuse before any work."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline import paths
+from pipeline.errors import UserError
+from pipeline.training.recipe import Recipe
+
+Make = Callable[..., Recipe]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 10}, "got epochs and steps; give the budget in epochs or in steps and leave the other null"),
+        ({"epochs": None}, "got neither; give the budget in epochs or in steps and leave the other null"),
+        ({"epochs": 0}, "epochs: got 0; give a number above 0"),
+        ({"epochs": None, "steps": 1.5}, "steps: got 1.5; give a whole number from 1"),
+        ({"learning_rate": "fast"}, "learning_rate: got 'fast'; give a number above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate: got nan; give a number above 0"),
+        ({"clip": -1.0}, "clip: got -1.0; give a number above 0"),
+        ({"batch_size": 2.5}, "batch_size: got 2.5; give a whole number from 1"),
+        ({"evaluations": True}, "evaluations: got True; give a whole number from 1"),
+        ({"warmup": 1}, "warmup: got 1; give a number from 0 to below 1"),
+        ({"weight_decay": -0.1}, "weight_decay: got -0.1; give a number from 0 to below 1"),
+    ],
+)
+def test_what_cannot_be_trained_with_is_refused(recipe: Make, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        recipe(**settings)
+    assert str(error.value) == f"recipe: {message}"
+
+
+def test_epochs_are_counted_in_whole_batches_the_last_one_smaller(recipe: Make) -> None:
+    assert recipe(epochs=3, batch_size=16).updates(100) == 21
+    assert recipe(epochs=0.5, batch_size=16).updates(100) == 4
+    assert recipe(epochs=0.01, batch_size=16).updates(10) == 1
+
+
+def test_steps_do_not_depend_on_the_rows(recipe: Make) -> None:
+    assert {recipe(epochs=None, steps=600).updates(rows) for rows in (10, 100, 1000)} == {600}
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10, 11, 600])
+def test_the_points_of_a_curve_are_bounded_and_end_with_the_run(recipe: Make, steps: int) -> None:
+    points = recipe(epochs=None, steps=steps, evaluations=10).points(1)
+    assert points == sorted(set(points))
+    assert points[0] > 0
+    assert points[-1] == steps
+    assert len(points) == min(10, steps)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (paths.CONF / "recipe").glob("*.yaml")))
+def test_every_shipped_recipe_can_be_trained_with(name: str) -> None:
+    content = yaml.safe_load((paths.CONF / "recipe" / f"{name}.yaml").read_text())
+    assert content.pop("name") == name
+    assert content["learning_rate"] == "${model.learning_rate}"
+    Recipe(**{**content, "learning_rate": 1e-4})
