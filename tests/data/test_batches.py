@@ -1,0 +1,127 @@
+"""Batches: every example once an epoch, of like length, padded to their own longest."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers.models.bert.tokenization_bert import BertTokenizer
+
+from pipeline.data import batches
+from pipeline.data.batches import Examples
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
+CLS, SEP = 2, 3
+A = PIECES.index("a")
+
+
+@pytest.fixture
+def tokenizer() -> BertTokenizer:
+    return BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)})
+
+
+@pytest.fixture
+def pairs() -> pa.Table:
+    return pa.table({"text_a": ["a b", "a", "a b c d"], "text_b": ["c", "d", "e f"], "label": [0, 1, 1]})
+
+
+def lengthy(lengths: list[int]) -> Examples:
+    """Examples of the given lengths, the tokens of the i-th all i + 1."""
+    tokens = np.repeat(np.arange(len(lengths)) + 1, lengths)
+    return Examples(tokens, None, np.cumsum([0, *lengths]), np.arange(len(lengths)), pad=0)
+
+
+def test_pairs_are_tokenised_with_their_segments(tokenizer: BertTokenizer, pairs: pa.Table) -> None:
+    made = batches.encode(tokenizer, pairs, max_length=16)
+    assert made.types is not None
+    assert made.lengths.tolist() == [6, 5, 9]
+    assert made.tokens[:6].tolist() == [CLS, A, A + 1, SEP, A + 2, SEP]
+    assert made.types[:6].tolist() == [0, 0, 0, 0, 1, 1]
+    assert made.labels.tolist() == [0, 1, 1]
+    assert made.labels.dtype == np.int64
+
+
+def test_a_single_sentence_has_no_second_segment(tokenizer: BertTokenizer) -> None:
+    table = pa.table({"text_a": ["a b"], "text_b": pa.array([None], pa.string()), "label": [0.5]})
+    made = batches.encode(tokenizer, table, max_length=16)
+    assert made.tokens.tolist() == [CLS, A, A + 1, SEP]
+    assert made.labels.dtype == np.float32
+
+
+def test_texts_are_cut_to_the_greatest_length(tokenizer: BertTokenizer, pairs: pa.Table) -> None:
+    assert batches.encode(tokenizer, pairs, max_length=7).lengths.tolist() == [6, 5, 7]
+
+
+def test_a_subset_of_a_file_is_read(tokenizer: BertTokenizer, pairs: pa.Table, tmp_path: Path) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    pq.write_table(pairs, tmp_path / "train.parquet")
+    made = batches.read(tmp_path / "train.parquet", 0.67, tmp_path, 16)
+    assert made.lengths.tolist() == [6, 5]
+    assert batches.read(tmp_path / "train.parquet", 0.67, tmp_path, 16) is made
+
+
+def test_a_batch_is_as_long_as_its_longest(tokenizer: BertTokenizer, pairs: pa.Table) -> None:
+    made = batches.collate(batches.encode(tokenizer, pairs, 16), np.array([1, 0]))
+    assert made.inputs["input_ids"].tolist() == [
+        [CLS, A, SEP, A + 3, SEP, 0],
+        [CLS, A, A + 1, SEP, A + 2, SEP],
+    ]
+    assert made.inputs["token_type_ids"].tolist() == [[0, 0, 0, 1, 1, 0], [0, 0, 0, 0, 1, 1]]
+    assert made.inputs["attention_mask"].tolist() == [[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1]]
+    assert made.labels.tolist() == [1, 0]
+    assert (made.tokens, made.places, len(made)) == (11, 12, 2)
+
+
+def test_without_padding_there_is_no_mask() -> None:
+    made = batches.collate(lengthy([3, 5, 3]), np.array([0, 2]))
+    assert set(made.inputs) == {"input_ids"}
+    assert torch.equal(made.inputs["input_ids"], torch.tensor([[1, 1, 1], [3, 3, 3]]))
+
+
+LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=400)
+
+
+@settings(max_examples=50, deadline=None)
+@given(LENGTHS, st.integers(1, 40), st.integers(0, 9))
+def test_an_epoch_holds_every_example_once(lengths: list[int], size: int, seed: int) -> None:
+    rows = list(batches.shuffled(np.array(lengths), size, np.random.default_rng(seed)))
+    assert sorted(np.concatenate(rows).tolist()) == list(range(len(lengths)))
+    assert sorted(map(len, rows), reverse=True)[:-1] == [size] * (len(rows) - 1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(LENGTHS, st.integers(1, 40))
+def test_predicting_holds_every_example_once_from_long_to_short(lengths: list[int], size: int) -> None:
+    rows = np.concatenate(list(batches.by_length(np.array(lengths), size)))
+    assert sorted(rows.tolist()) == list(range(len(lengths)))
+    assert np.array(lengths)[rows].tolist() == sorted(lengths, reverse=True)
+
+
+def test_the_seed_makes_the_order_and_epochs_differ() -> None:
+    lengths = np.random.default_rng(0).integers(5, 50, 300)
+
+    def epochs(seed: int) -> list[list[list[int]]]:
+        random = np.random.default_rng(seed)
+        return [[rows.tolist() for rows in batches.shuffled(lengths, 8, random)] for _ in range(2)]
+
+    first, second = epochs(1)
+    assert [first, second] == epochs(1)
+    assert first != epochs(2)[0]
+    assert {frozenset(rows) for rows in first} != {frozenset(rows) for rows in second}
+
+
+def test_batches_of_like_length_need_little_padding() -> None:
+    examples = lengthy(np.random.default_rng(0).integers(5, 100, 2000).tolist())
+
+    def padding(rows: list[np.ndarray]) -> float:
+        made = [batches.collate(examples, each) for each in rows]
+        return 1 - sum(each.tokens for each in made) / sum(each.places for each in made)
+
+    random = np.random.default_rng(0)
+    alike = padding(list(batches.shuffled(examples.lengths, 16, random)))
+    mixed = padding(np.array_split(random.permutation(2000), 125))
+    assert alike < 0.05 < 0.4 < mixed
