@@ -154,7 +154,7 @@ def identify(stage: str, cfg: DictConfig) -> Identity:
         cell=cfg.cell,
         exploration=cfg.exploration,
         params={**named, **numbers},
-        tags={"git_commit": _commit(), "inputs_sha256": hashlib.sha256(went_in.encode()).hexdigest()},
+        tags={"git_commit": commit(), "inputs_sha256": hashlib.sha256(went_in.encode()).hexdigest()},
         inputs=inputs,
     )
 
@@ -168,7 +168,7 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _commit() -> str:
+def commit() -> str:
     """Return the commit of the working tree, or ``none`` outside git."""
     found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=paths.ROOT, capture_output=True, text=True, check=False)
     return found.stdout.strip() or "none"

@@ -46,7 +46,7 @@ def record(stage: str, task: str, model: str, ratio: float, trials: list[dict[st
         "summary": {name: interval([float(trial[name]) for trial in trials]) for name in names},
         "inputs": {"data": _digest(task), "model": _digest(model)},
         "tags": {"git_commit": _digest("commit")[:40], "inputs_sha256": _digest(f"{stage}{task}{model}{ratio}")},
-        "machine": {"processor": "a processor", "threads": 1},
+        "machine": {"processor": "a processor", "device": "cpu", "threads": 2, "torch": "2.13.0"},
     }  # fmt: skip
 
 

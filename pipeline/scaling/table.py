@@ -1,0 +1,220 @@
+"""One row for each evaluated cell: its coordinates, its score with two intervals, its costs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError, near
+
+
+@dataclass(frozen=True)
+class Point:
+    """A cell of the plan: its name in files and its coordinates."""
+
+    cell: str
+    task: str
+    model: str
+    ratio: float
+    recipe: str
+
+    @property
+    def beside_grid(self) -> bool:
+        """Return whether it is a variant, which bears a name of its own."""
+        return self.cell != f"{self.task}-{self.model}-{self.ratio}"
+
+
+@dataclass(frozen=True)
+class Row(Point):
+    """A cell's results; every number is None where the cell has none.
+
+    Scores and their ends are in the metric's own unit (accuracy and F1 from 0 to 1). ``ci95`` is Student's t interval
+    of the mean over seeds, None for one seed; ``bootstrap`` resamples the examples, averaged over seeds.
+    """
+
+    family: str = "pretrained"
+    seeds: int = 0
+    score_name: str | None = None
+    score: float | None = None
+    ci95_low: float | None = None
+    ci95_high: float | None = None
+    bootstrap_low: float | None = None
+    bootstrap_high: float | None = None
+    majority_score: float | None = None
+    collapsed: int | None = None
+    train_examples: int | None = None
+    parameters: int | None = None
+    parameters_non_embedding: int | None = None
+    latency_p50_ms: float | None = None
+    inference_pairs_per_second: float | None = None
+    storage_bytes: int | None = None
+    machine: str | None = None
+
+    @property
+    def low(self) -> float | None:
+        """Return the lower end of both intervals together."""
+        return min((end for end in (self.ci95_low, self.bootstrap_low) if end is not None), default=None)
+
+    @property
+    def high(self) -> float | None:
+        """Return the upper end of both intervals together."""
+        return max((end for end in (self.ci95_high, self.bootstrap_high) if end is not None), default=None)
+
+    @property
+    def above_majority(self) -> str:
+        """Say whether the score beats always answering the commonest class: ``unclear`` inside either interval."""
+        if self.majority_score is None or self.low is None or self.high is None:
+            return ""
+        if self.low > self.majority_score:
+            return "yes"
+        return "no" if self.high < self.majority_score else "unclear"
+
+
+FAMILIES = ("pretrained", "fresh", "random")  # trained once and kept, trained anew in every run, not trained
+MEANS = ("score", "bootstrap_low", "bootstrap_high", "majority_score", "latency_p50_ms", "inference_pairs_per_second")
+COUNTS = ("train_examples", "parameters", "parameters_non_embedding", "storage_bytes")
+
+
+def read(plan: Iterable[Point], folder: Path) -> list[Row]:
+    """Return the row of each cell from its record in ``folder``, in the given order; a missing record is a hole."""
+    return [_row(point, folder / f"{point.cell}.json") for point in plan]
+
+
+def _row(point: Point, path: Path) -> Row:
+    if not path.exists():
+        return Row(**vars(point))
+    record = json.loads(path.read_text(encoding="utf-8"))
+    summary, trials = record["summary"], record["trials"]
+    family = trials[0]["family"]
+    if family not in FAMILIES:
+        where = f"conf/model/{point.model}.yaml: family"
+        raise UserError(f"{where}: got {family!r}; {near(family, FAMILIES)}; then `dvc repro`")
+    return Row(
+        **vars(point),
+        family=family,
+        seeds=len(trials),
+        score_name=trials[0]["score_name"],
+        ci95_low=summary["score"]["ci95_low"],
+        ci95_high=summary["score"]["ci95_high"],
+        machine=_machine(record["machine"]),
+        collapsed=sum(bool(trial["collapsed"]) for trial in trials),
+        **{name: summary[name]["mean"] for name in MEANS if name in summary},
+        **{name: round(summary[name]["mean"]) for name in COUNTS if name in summary},
+    )
+
+
+def _machine(known: dict[str, Any]) -> str:
+    """Return what the numbers of a record depend on besides the plan."""
+    return f"{known['processor']}, {known['device']}, {known['threads']} threads, torch {known['torch']}"
+
+
+def as_csv(rows: Iterable[Row]) -> str:
+    """Return every field of every row, numbers unrounded, holes empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [field.name for field in fields(Row)]
+    writer.writerow([*names, "above_majority"])
+    for row in rows:
+        writer.writerow([*(getattr(row, name) for name in names), row.above_majority])
+    return text.getvalue()
+
+
+def tasks(rows: Iterable[Row]) -> list[str]:
+    """Return the tasks in the order of the rows."""
+    return list(dict.fromkeys(row.task for row in rows))
+
+
+def title(rows: list[Row]) -> str:
+    """Return what a table of one task's rows shows, its baseline included."""
+    measured = [row for row in rows if row.score is not None]
+    if not measured:
+        return f"{rows[0].task}: no results yet"
+    first = measured[0]
+    seeds = sorted({row.seeds for row in measured})
+    over = " to ".join(str(count) for count in dict.fromkeys((seeds[0], seeds[-1])))
+    return (
+        f"{first.task}: {metric(first.score_name)}, mean over {over} seed{'s' if seeds[-1] > 1 else ''}; "
+        f"always the commonest answer: {points(first.majority_score)}"
+    )
+
+
+def overview(rows: Sequence[Row]) -> str:
+    """Return in one line how much there is, and what is missing or broken."""
+    done = [row for row in rows if row.score is not None]
+    parts = [f"{len(done)} of {len(rows)} cells have results"]
+    if collapsed := sum(row.collapsed or 0 for row in done):
+        parts.append(f"{collapsed} of {sum(row.seeds for row in done)} trials collapsed to one answer")
+    unclear = sum(row.above_majority in ("no", "unclear") for row in done)
+    parts.append(f"{unclear} cells are not clearly above the commonest answer")
+    return "; ".join(parts) + "."
+
+
+def metric(name: str | None) -> str:
+    """Return a metric's name with the unit in which it is shown: hundredths."""
+    shown = {"accuracy": "accuracy (%)", "f1": "F1 (%)", "matthews_correlation": "Matthews correlation (x 100)"}
+    return shown.get(name or "", f"{name} (x 100)")
+
+
+def points(value: float | None) -> str:
+    """Return a score in hundredths, an empty text for a hole."""
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+HEADINGS = (
+    "model",
+    "parameters",
+    "ratio",
+    "examples",
+    "score",
+    "95% over seeds",
+    "95% over examples",
+    "above majority",
+    "collapsed",
+    "p50 ms",
+    "pairs/s",
+    "stored",
+)
+
+
+def cells(row: Row) -> list[str]:
+    """Return a row as texts under ``HEADINGS``; a cell beside the grid bears its own name."""
+    name = f"{row.model} ({row.cell})" if row.beside_grid else row.model
+    if row.score is None:
+        return [name, "", f"{row.ratio:g}", "", "not run", *[""] * (len(HEADINGS) - 5)]
+    return [
+        name,
+        count(row.parameters),
+        f"{row.ratio:g}",
+        f"{row.train_examples:,}" if row.train_examples is not None else "",
+        points(row.score),
+        _between(row.ci95_low, row.ci95_high),
+        _between(row.bootstrap_low, row.bootstrap_high),
+        row.above_majority,
+        f"{row.collapsed} of {row.seeds}" if row.collapsed else "",
+        f"{row.latency_p50_ms:.1f}" if row.latency_p50_ms is not None else "",
+        f"{row.inference_pairs_per_second:,.0f}" if row.inference_pairs_per_second is not None else "",
+        f"{row.storage_bytes / 1e6:.1f} MB" if row.storage_bytes is not None else "",
+    ]
+
+
+def as_markdown(rows: list[Row]) -> str:
+    """Return one task's rows as a Markdown table."""
+    lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "|".join(["---", *["---:"] * (len(HEADINGS) - 1)]) + "|"]
+    lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"[{points(low)}, {points(high)}]"
+
+
+def count(parameters: int | None) -> str:
+    """Return a number of parameters in millions, in thousands below 100 thousand."""
+    if parameters is None:
+        return ""
+    return f"{parameters / 1e6:.1f}M" if parameters >= 1e5 else f"{parameters / 1e3:.0f}k"

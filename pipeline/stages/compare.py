@@ -1,0 +1,121 @@
+"""compare: the evaluated cells of the plan in one table, two figures and a report.
+
+``python -m pipeline.stages.compare`` writes ``report/`` and ``metrics/compare/plan.json``;
+``python -m pipeline.stages.compare show`` prints the same table again and writes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import paths, plan, warm
+from pipeline.errors import UserError, near
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from pipeline.scaling.table import Row
+
+SIZES = ("parameters", "parameters_non_embedding")
+CELL = "plan"
+
+
+def compare(cfg: DictConfig) -> None:
+    """Write the report and the comparison's record, and log both.
+
+    Raises UserError where the configuration names no size that a row has.
+    """
+    from pipeline import tracking
+    from pipeline.scaling import report
+
+    if cfg.size not in SIZES:
+        raise UserError(f"conf/compare.yaml: size: got {cfg.size!r}; {near(cfg.size, SIZES)}")
+    rows = results()
+    with paths.replacing(paths.REPORT) as out:
+        written = [path.relative_to(out) for path in report.write(rows, out, cfg.size, cfg.dpi)]
+    files = [paths.REPORT / path for path in written]
+    record = _record(rows, files)
+    run = tracking.open_cell(tracking.Identity.from_record(record))
+    path = paths.metrics("compare", CELL)
+    paths.write_json(path, record)
+    tracking.close_cell(run, record, [path, *files])
+    if "MAKELEVEL" not in os.environ:  # `make repro` shows it last, whether this ran or was up to date
+        show()
+
+
+def results() -> list[Row]:
+    """Return a row for exactly the cells that the plan evaluates; what an earlier plan left behind is not looked at."""
+    from pipeline.scaling import table
+
+    cells = plan.load().results("evaluate")
+    points = [
+        table.Point(cell.name, str(cell.task), str(cell.model), float(cell.ratio or 0), str(cell.recipe))
+        for cell in cells
+    ]
+    return table.read(points, paths.metrics("evaluate", CELL).parent)
+
+
+def show() -> None:
+    """Print the table, where the report lies, and how to browse every run."""
+    from pipeline.scaling import terminal
+
+    terminal.show(results())
+    page = paths.REPORT / "index.html"
+    if page.exists():
+        print(f"report:   {page}")
+    print("all runs: make ui (or python -m pipeline.tracking ui)", flush=True)
+
+
+def _record(rows: list[Row], files: list[Path]) -> dict[str, Any]:
+    """Return the comparison in the form of every cell's record; it has no trials of its own."""
+    from pipeline import stage, sweep
+
+    done = [row for row in rows if row.score is not None]
+    counts = {
+        "cells": len(rows),
+        "cells_without_results": len(rows) - len(done),
+        "cells_above_majority": sum(row.above_majority == "yes" for row in done),
+        "collapsed_trials": sum(row.collapsed or 0 for row in done),
+    }
+    numbers = next(path for path in files if path.suffix == ".csv")
+    digest = hashlib.sha256(numbers.read_bytes()).hexdigest()
+    return {
+        "schema": sweep.SCHEMA,
+        "stage": "compare",
+        "cell": CELL,
+        "exploration": False,
+        "trials": [],
+        "summary": {name: sweep.interval([float(count)]) for name, count in counts.items()},
+        "inputs": {},
+        "tags": {"git_commit": stage.commit(), "inputs_sha256": digest},
+        "machine": {},
+        "artifacts": [str(path.relative_to(paths.ROOT)) for path in files],
+    }
+
+
+def main() -> None:
+    """Compare as a Hydra app; a user's mistake is one line."""
+    import hydra
+
+    mistakes: list[str] = []
+
+    def job(cfg: DictConfig) -> None:
+        try:
+            compare(cfg)
+        except UserError as error:
+            mistakes.extend(f"error: compare: {line}" for line in str(error).splitlines())
+
+    hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name="compare")(job)()
+    if mistakes:
+        raise SystemExit("\n".join(mistakes))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["show"]:
+        show()
+    else:
+        warm.call(main)
