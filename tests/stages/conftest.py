@@ -1,0 +1,98 @@
+"""Prepared tasks and a random checkpoint, laid out where the stages look for them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from transformers.models.bert.configuration_bert import BertConfig
+from transformers.models.bert.modeling_bert import BertModel
+from transformers.models.bert.tokenization_bert import BertTokenizer
+
+from pipeline import paths
+from pipeline.data import preparing, tasks
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
+Configure = Callable[..., DictConfig]
+
+
+class Told:
+    """Keeps what a stage tells its log."""
+
+    def __init__(self) -> None:
+        self.curve: list[tuple[int, dict[str, float]]] = []
+        self.steps = self.total = 0
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        self.curve.append((step, values))
+
+    def artifact(self, path: Path) -> None:
+        assert path.exists()
+
+    def say(self, text: str) -> None:
+        raise AssertionError(text)
+
+    def progress(self, total: int, unit: str = "step") -> "Told":
+        self.total = total
+        return self
+
+    def update(self, count: int = 1) -> None:
+        self.steps += count
+
+    def __enter__(self) -> "Told":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def configured() -> Configure:
+    """Compose the config of a stage."""
+
+    def compose_stage(stage: str, *overrides: str) -> DictConfig:
+        with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+            cfg = compose(stage, list(overrides))
+        OmegaConf.resolve(cfg)
+        return cfg
+
+    return compose_stage
+
+
+@pytest.fixture
+def laboratory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: Configure) -> Path:
+    """A root with rte (pairs of letters, alike or not) and stsb (how many they share), and bert-tiny at random."""
+    for name in ("rte", "stsb"):
+        conf: Any = OmegaConf.to_container(configured("prepare", f"task={name}").task)
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        preparing.prepare(tasks.parse(conf), {"train": _rows(80, name), "validation": _rows(20, name)}, {}, folder)
+    config = BertConfig(
+        vocab_size=len(PIECES), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=32,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    BertModel(config).save_pretrained(tmp_path / "models" / "bert-tiny")
+    BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)}).save_pretrained(tmp_path / "models" / "bert-tiny")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    return tmp_path
+
+
+def _rows(count: int, task: str) -> pa.Table:
+    random = np.random.default_rng(count)
+    first, second = (random.choice(list("abcdefgh"), (count, 4)) for _ in range(2))
+    shared = (first == second).sum(1)
+    labels = (shared * 1.25).tolist() if task == "stsb" else (shared > 0).astype(int).tolist()
+    return pa.table(
+        {
+            "sentence1": [" ".join(row) for row in first],
+            "sentence2": [" ".join(row) for row in second],
+            "label": labels,
+            "idx": list(range(count)),
+        }
+    )

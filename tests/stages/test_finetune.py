@@ -1,0 +1,97 @@
+"""The finetune stage, from its config to a trial's folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.errors import UserError
+from pipeline.models import loading
+from pipeline.stages.finetune import finetune
+
+from .conftest import Configure, Told
+
+CELL = ("task=rte", "model=bert-tiny", "ratio=0.5")
+
+
+def trial(configured: Configure, out: Path, *overrides: str) -> tuple[dict[str, Any], Told]:
+    log = Told()
+    out.mkdir(parents=True, exist_ok=True)
+    return finetune(configured("finetune", *overrides), out, log), log  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("laboratory")
+def test_a_trial_holds_weights_tokenizer_and_numbers(configured: Configure, tmp_path: Path) -> None:
+    result, log = trial(configured, tmp_path / "out", *CELL)
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"} <= files
+    assert not any(path.endswith((".bin", ".pt", ".pkl")) for path in files)
+    assert (result["train_examples"], result["selection_examples"], result["steps"]) == (36, 8, 9)
+    assert result["initialised"] == "classifier"
+    assert (log.steps, log.total) == (9, 9)
+    assert [step for step, _ in log.curve][-1] == 9
+    assert len(log.curve) <= 10
+    json.dumps(result, allow_nan=False)
+
+
+@pytest.mark.usefixtures("laboratory")
+def test_the_saved_trial_is_the_trained_model(configured: Configure, tmp_path: Path) -> None:
+    trial(configured, tmp_path / "out", *CELL)
+    start = loading.classifier(tmp_path / "models" / "bert-tiny").model.state_dict()
+    end = loading.saved(tmp_path / "out").model.state_dict()
+    assert start.keys() == end.keys()
+    for name in ("bert.embeddings.word_embeddings.weight", "bert.encoder.layer.1.output.dense.weight"):
+        assert start[name].shape == end[name].shape
+        assert not torch.equal(start[name], end[name])
+
+
+@pytest.mark.usefixtures("laboratory")
+def test_every_trial_starts_from_the_pretrained_weights(configured: Configure, tmp_path: Path) -> None:
+    """Whatever ran before in the same process, the same seed gives the same bytes."""
+    weights = []
+    for ratio, out in (("0.5", "first"), ("1.0", "between"), ("0.5", "again")):
+        trial(configured, tmp_path / out, "task=rte", "model=bert-tiny", f"ratio={ratio}")
+        weights.append((tmp_path / out / "model.safetensors").read_bytes())
+    assert weights[0] == weights[2] != weights[1]
+
+
+@pytest.mark.usefixtures("laboratory")
+def test_seeds_differ(configured: Configure, tmp_path: Path) -> None:
+    first, _ = trial(configured, tmp_path / "0", *CELL, "seed=0")
+    second, _ = trial(configured, tmp_path / "1", *CELL, "seed=1")
+    assert first["loss"] != second["loss"]
+
+
+@pytest.mark.usefixtures("laboratory")
+def test_a_regression_is_trained_on_numbers(configured: Configure, tmp_path: Path) -> None:
+    result, _ = trial(configured, tmp_path / "out", "task=stsb", "model=bert-tiny", "ratio=1.0")
+    assert set(result) >= {"selection_pearson", "selection_spearmanr"}
+    assert loading.saved(tmp_path / "out").model.config.num_labels == 1
+
+
+@pytest.mark.usefixtures("laboratory")
+@pytest.mark.parametrize("ratio", [0.5, 1.0])
+def test_equal_steps_are_equal_whatever_the_ratio(configured: Configure, tmp_path: Path, ratio: float) -> None:
+    result, _ = trial(
+        configured, tmp_path / "out", "task=rte", "model=bert-tiny", f"ratio={ratio}", "recipe=equal-steps",
+        "recipe.steps=7",
+    )  # fmt: skip
+    assert result["steps"] == 7
+
+
+@pytest.mark.usefixtures("laboratory")
+def test_a_rate_of_the_command_wins_over_that_of_the_model(configured: Configure, tmp_path: Path) -> None:
+    assert configured("finetune", *CELL).recipe.learning_rate == configured("finetune", *CELL).model.learning_rate
+    result, log = trial(configured, tmp_path / "out", *CELL, "recipe.learning_rate=0.002")
+    assert log.curve[-1][1]["learning_rate"] == pytest.approx(0.002 / (result["steps"] - 1))
+
+
+def test_a_mistake_in_the_recipe_is_found_before_anything_is_opened(configured: Configure, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        trial(configured, tmp_path / "out", *CELL, "recipe.steps=5")
+    assert (
+        str(error.value)
+        == "recipe: got epochs and steps; give the budget in epochs or in steps and leave the other null"
+    )
