@@ -32,3 +32,13 @@ def project(tmp_path: Path) -> Path:
     for file in ("params.yaml", "dvc.yaml", ".dvcignore"):
         shutil.copy(ROOT / file, copy / file)
     return copy
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a tracking store to copy: MLflow takes seconds to create one."""
+    from pipeline.tracking import store
+
+    database = tmp_path_factory.mktemp("store") / "mlflow.db"
+    store.connect(f"sqlite:///{database}")
+    return database

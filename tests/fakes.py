@@ -14,6 +14,7 @@ TASKS = {"mrpc": ("f1", 3302, 0.812), "starter-swap": ("accuracy", 7200, 0.5)}  
 MODELS = {"bert-tiny": (0.4, 4.4), "bert-mini": (3.2, 11.2), "bert-small": (12.6, 28.8), "bert-medium": (25.2, 41.4)}
 RATIOS = (0.1, 0.3, 1.0)
 SEEDS = (0, 1, 2)
+COORDINATES = ("task", "model", "recipe", "ratio")
 
 
 def grid(models: Iterable[str] = (*MODELS, "bert-mini-fresh")) -> list[tuple[str, str, float]]:

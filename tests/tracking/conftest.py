@@ -1,4 +1,4 @@
-"""A tracking store of each test's own: MLflow takes seconds to create a database, so it is created once and copied."""
+"""A tracking store of each test's own."""
 
 import shutil
 from collections.abc import Iterator
@@ -9,13 +9,6 @@ from mlflow.tracking import MlflowClient
 
 from pipeline import paths
 from pipeline.tracking import store
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    database = tmp_path_factory.mktemp("store") / "mlflow.db"
-    store.connect(f"sqlite:///{database}")
-    return database
 
 
 @pytest.fixture

@@ -1,0 +1,96 @@
+import csv
+import io
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.scaling import table
+from pipeline.scaling.table import Point, Row
+from tests import fakes
+
+ROW = Row("c", "mrpc", "bert-tiny", 1.0, "standard", score=0.8, score_name="f1", majority_score=0.75)
+
+
+def test_rows_are_exactly_the_plans_cells_in_its_order(points: list[Point], records: Path) -> None:
+    chosen = [points[4], points[0]]
+    assert [row.cell for row in table.read(chosen, records)] == ["mrpc-bert-mini-0.3", "mrpc-bert-tiny-0.1"]
+
+
+def test_a_row_holds_what_its_record_says(rows: list[Row]) -> None:
+    record = fakes.evaluation("mrpc", "bert-mini", 0.3)
+    scores = [trial["score"] for trial in record["trials"]]
+    row = rows[4]
+    half = 4.302652729911275 * statistics.stdev(scores) / 3**0.5  # Student's t for two degrees of freedom
+    assert row.score == pytest.approx(statistics.mean(scores))
+    assert (row.ci95_low, row.ci95_high) == pytest.approx((row.score - half, row.score + half))
+    assert (row.seeds, row.score_name, row.train_examples) == (3, "f1", 991)
+    assert row.majority_score == pytest.approx(0.812)
+    assert (row.parameters, row.parameters_non_embedding, row.storage_bytes) == (11_200_000, 3_200_000, 44_800_000)
+
+
+def test_a_cell_that_has_not_run_is_shown_as_a_hole(rows: list[Row]) -> None:
+    assert rows[-1].score is None
+    assert table.cells(rows[-1])[:5] == ["bert-mini-fresh", "", "1", "", "not run"]
+    assert table.overview(rows).startswith("29 of 30 cells have results; ")
+    assert table.title(rows[-1:]) == "starter-swap: no results yet"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "examples", "verdict"),
+    [
+        ((0.76, 0.84), (0.77, 0.83), "yes"),
+        ((0.74, 0.86), (0.77, 0.83), "unclear"),
+        ((0.76, 0.84), (0.74, 0.83), "unclear"),
+        ((0.60, 0.70), (0.65, 0.72), "no"),
+        ((None, None), (0.77, 0.83), "yes"),
+        ((None, None), (None, None), ""),
+    ],
+)
+def test_nothing_is_above_the_baseline_inside_either_interval(
+    seeds: tuple[float | None, float | None], examples: tuple[float | None, float | None], verdict: str
+) -> None:
+    ends = {"ci95_low": seeds[0], "ci95_high": seeds[1], "bootstrap_low": examples[0], "bootstrap_high": examples[1]}
+    assert replace(ROW, **ends).above_majority == verdict
+
+
+def test_the_file_of_numbers_rounds_nothing(rows: list[Row]) -> None:
+    read = list(csv.DictReader(io.StringIO(table.as_csv(rows))))
+    assert [line["cell"] for line in read] == [row.cell for row in rows]
+    assert [float(line["score"]) for line in read[:-1]] == [row.score for row in rows[:-1]]
+    assert read[-1]["score"] == ""
+
+
+def test_the_markdown_table_has_a_line_for_each_row(rows: list[Row]) -> None:
+    lines = table.as_markdown(rows[:3]).splitlines()
+    assert len(lines) == 5
+    assert {line.count("|") for line in lines} == {len(table.HEADINGS) + 1}
+    assert "| bert-tiny | 4.4M | 0.1 | 330 | 83.9 | [80.6, 87.1] | [81.7, 86.0] | unclear |" in lines[2]
+
+
+def test_a_title_names_metric_seeds_and_baseline(rows: list[Row]) -> None:
+    assert table.title(rows[:3]) == "mrpc: F1 (%), mean over 3 seeds; always the commonest answer: 81.2"
+    assert table.title([replace(rows[0], seeds=1), rows[1]]).startswith("mrpc: F1 (%), mean over 1 to 3 seeds;")
+
+
+def test_a_variant_bears_its_own_name(rows: list[Row]) -> None:
+    variant = replace(rows[0], cell="equal-steps", recipe="equal-steps")
+    assert variant.beside_grid
+    assert not rows[0].beside_grid
+    assert table.cells(variant)[0] == "bert-tiny (equal-steps)"
+
+
+def test_a_family_that_has_no_marker_is_refused(tmp_path: Path, points: list[Point]) -> None:
+    record = fakes.evaluation("mrpc", "bert-tiny", 0.1)
+    for trial in record["trials"]:
+        trial["family"] = "frsh"
+    (tmp_path / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(record))
+    with pytest.raises(UserError) as caught:
+        table.read(points[:1], tmp_path)
+    assert str(caught.value) == (
+        "conf/model/bert-tiny.yaml: family: got 'frsh'; "
+        "did you mean 'fresh'? (allowed: fresh, pretrained, random); then `dvc repro`"
+    )

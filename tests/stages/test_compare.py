@@ -1,0 +1,91 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline import paths
+from pipeline.errors import UserError
+from pipeline.plan import Plan, Variant
+from pipeline.stages import compare
+from pipeline.tracking import runs, store
+from tests import fakes
+
+BESIDE = {"equal-steps": Variant("mrpc", "bert-tiny", 0.3, "equal-steps")}
+PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.3, 1.0), (0, 1, 2), BESIDE)
+CFG = OmegaConf.create({"size": "parameters_non_embedding", "dpi": 60})
+
+
+@pytest.fixture
+def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Path:
+    """Return a root in which every cell of the plan but the variant is evaluated, and one that left the plan."""
+    points = [("mrpc", model, ratio) for model in (*PLAN.models, "bert-small") for ratio in PLAN.ratios]
+    fakes.write(tmp_path, [fakes.evaluation(*point) for point in points])
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "REPORT", tmp_path / "report")
+    monkeypatch.setattr(compare.plan, "load", lambda: PLAN)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_database, tmp_path / 'mlflow.db')}")
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    return tmp_path
+
+
+def test_the_report_holds_exactly_the_cells_of_the_plan(evaluated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compare.compare(CFG)
+    summary = (evaluated / "report" / "summary.md").read_text()
+    told = capsys.readouterr().out
+    assert "bert-small" not in summary + told
+    assert summary.count("| bert-mini |") == 2
+    assert "| bert-tiny (equal-steps) |  | 0.3 |  | not run |" in summary
+    assert f"report:   {evaluated}/report/index.html\n" in told
+    assert told.endswith("all runs: make ui (or python -m pipeline.tracking ui)\n")
+
+
+def test_the_comparison_is_one_active_run_with_its_files(evaluated: Path) -> None:
+    compare.compare(CFG)
+    compare.compare(CFG)
+    client = MlflowClient(store.location())
+    (run,) = runs.cells(client, "compare", "plan")
+    held = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert held >= {"index.html", "results.csv", "score-against-size.png", "score-against-data.svg", "plan.json"}
+    assert run.data.metrics["cells"] == 5
+    assert run.data.metrics["cells_without_results"] == 1
+    assert run.data.params == {}
+
+
+def test_the_record_has_the_form_of_every_record(evaluated: Path) -> None:
+    compare.compare(CFG)
+    record = json.loads((evaluated / "metrics" / "compare" / "plan.json").read_text())
+    assert record.keys() == {*fakes.evaluation("mrpc", "bert-tiny", 0.3), "artifacts"} - set(fakes.COORDINATES)
+    assert all((evaluated / name).exists() for name in record["artifacts"])
+
+
+def test_a_size_that_no_row_has_is_refused(evaluated: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        compare.compare(DictConfig({**CFG, "size": "parameter"}))
+    assert str(caught.value) == (
+        "conf/compare.yaml: size: got 'parameter'; did you mean 'parameters'? "
+        "(allowed: parameters, parameters_non_embedding)"
+    )
+    assert not (evaluated / "report").exists()
+
+
+def test_a_report_that_fails_leaves_the_earlier_one_whole(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compare.compare(CFG)
+    before = (evaluated / "report" / "index.html").read_bytes()
+    from pipeline.scaling import report
+
+    monkeypatch.setattr(report.table, "as_csv", lambda rows: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        compare.compare(CFG)
+    assert (evaluated / "report" / "index.html").read_bytes() == before
+    assert [path.name for path in evaluated.glob(".report*")] == []
+
+
+def test_make_shows_the_table_itself(
+    evaluated: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MAKELEVEL", "1")
+    compare.compare(CFG)
+    assert capsys.readouterr().out == ""
