@@ -1,0 +1,1 @@
+"""Tasks, subsets and corpora: everything that ends as a table of texts."""

@@ -1,0 +1,1 @@
+"""Models: where they come from, how they open, and what they are pre-trained to do."""

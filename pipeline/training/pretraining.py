@@ -1,0 +1,244 @@
+"""Pre-training from scratch with L = L_MLM + L_NSP: a tokenizer and a small BERT, from documents and a seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from tokenizers import BertWordPieceTokenizer
+from torch import Tensor
+from transformers.models.bert.modeling_bert import BertForPreTraining
+from transformers.models.bert.tokenization_bert import BertTokenizer
+
+from pipeline import machine, paths
+from pipeline.data import corpus as corpora
+from pipeline.data.corpus import EncodedTopics, Segments, Topics
+from pipeline.errors import UserError
+from pipeline.models import pretraining as objective
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+PAD, UNK, CLS, SEP, MASK = range(len(SPECIAL))
+POOL = 16  # batches that are drawn together, so that pairs of like length can share one
+MEASURES = ("mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
+TOLD = 100  # steps between two points of the curves
+WARM_UP = 200 # steps, of a long run
+
+
+class Log(Protocol):
+    """What a run tells while it works; `pipeline.stage.Log` is one."""
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Add a point to the named curves."""
+
+    def progress(self, total: int, unit: str = "step") -> Any:
+        """A context with `update`."""
+
+
+class Batch(NamedTuple):
+    """What the objective takes: BERT's inputs, the masked targets, and 0 where the second segment follows."""
+
+    inputs: dict[str, Tensor]
+    targets: Tensor
+    next_label: Tensor
+
+
+class Recipe(NamedTuple):
+    """How long and how fast to train, and on what.
+
+    The first `short_share` of the `steps` takes only topics with sentences of at most `short` tokens: matching two
+    short segments is learned many times faster, and then carries over (Devlin et al. 2019 train nine tenths on short
+    segments too). `near` is the share of NSP's negatives that come from the same topic, at the first step and at the
+    last: what a topic is must be learned before what tells its documents apart. `masking` is the mean share of tokens
+    that MLM asks for.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    near: tuple[float, float]
+    masking: float
+    short: int
+    short_share: float
+    longest: int
+
+
+def scratch(
+    out: Path,
+    log: Log,
+    *,
+    layers: int,
+    hidden: int,
+    heads: int,
+    vocabulary: int,
+    corpus: Mapping[str, Any],
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    near: tuple[float, float],
+    masking: float,
+    short: int,
+    short_share: float,
+    longest: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Train a tokenizer and a BERT on a corpus and leave both in `out`, with `pretraining.json` beside them.
+
+    `corpus` is what `pipeline.data.corpus.read` takes; `longest` is the most tokens a pair may have. Weights are
+    stored as fp16. Returns what it was trained on and how far it came: losses in nats, seconds.
+
+    Raises:
+        UserError: the corpus cannot be read, or `heads` does not divide `hidden`.
+    """
+    if hidden % heads:
+        raise UserError(f"source.heads: got {heads}, which does not divide hidden {hidden}; choose a divisor of it")
+    started = time.perf_counter()
+    recipe = Recipe(steps, batch, learning_rate, near, masking, short, short_share, longest)
+    topics = corpora.read(**corpus)
+    pieces = tokenizer(topics, vocabulary)
+    model = objective.fresh(layers, hidden, heads, pieces.get_vocab_size(), longest, seed)
+    reached = train(model, encoded(topics, pieces), recipe, seed, log)
+    told = {
+        "kind": "scratch",
+        "id": f"{corpora.name(**corpus)}, {steps} steps of {batch} pairs, seed {seed}",
+        "revision": None,
+        "corpus_sha256": hashlib.sha256(json.dumps(topics).encode()).hexdigest(),
+        "steps": steps,
+        **reached,
+        "pretrain_seconds": time.perf_counter() - started,
+    }
+    save(model, pieces, out)
+    paths.write_json(out / "pretraining.json", told)
+    return told
+
+
+def tokenizer(topics: Topics, vocabulary: int) -> BertWordPieceTokenizer:
+    """A lower-case WordPiece tokenizer of at most `vocabulary` pieces, trained on the documents."""
+    trained = BertWordPieceTokenizer(lowercase=True)
+    sentences = (sentence for topic in topics for document in topic for sentence in document)
+    trained.train_from_iterator(
+        sentences, vocab_size=vocabulary, min_frequency=2, special_tokens=list(SPECIAL), show_progress=False
+    )
+    return trained
+
+
+def encoded(topics: Topics, pieces: BertWordPieceTokenizer) -> EncodedTopics:
+    """The topics with every sentence as token ids, without special tokens."""
+    sentences = [sentence for topic in topics for document in topic for sentence in document]
+    ids = iter(pieces.encode_batch(sentences, add_special_tokens=False))
+    return [[[next(ids).ids for _ in document] for document in topic] for topic in topics]
+
+
+def train(model: BertForPreTraining, topics: EncodedTopics, recipe: Recipe, seed: int, log: Log) -> dict[str, float]:
+    """Train the model by the recipe: AdamW, warm-up and linear decay, gradients clipped to norm 1.
+
+    Logs the means of both losses (nats) and accuracies every `TOLD` steps and returns the last of them.
+    """
+    model.train()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: pace(step, recipe.steps))
+    window: list[list[float]] = []
+    means: dict[str, float] = {}
+    with log.progress(recipe.steps) as bar:
+        for step, batch in enumerate(course(topics, recipe, model.config.vocab_size, seed), start=1):
+            window.append(_update(model, batch, optimizer))
+            schedule.step()
+            if step % TOLD == 0 or step == recipe.steps:
+                means = dict(zip(MEASURES, np.mean(window, axis=0).tolist(), strict=True))
+                log.metrics(step, means)
+                window.clear()
+            bar.update(1)
+    return means
+
+
+def _update(model: BertForPreTraining, batch: Batch, optimizer: torch.optim.Optimizer) -> list[float]:
+    """One step; returns both losses and both accuracies."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=machine.precision(torch.device("cpu")) == "bf16"):
+        losses = objective.losses(model, *batch)
+    losses.total.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    return [value.item() for value in losses]
+
+
+def pace(step: int, steps: int) -> float:
+    """The share of the learning rate at a step: up to 1 over the warm-up, then down in a line to 0."""
+    warm = min(WARM_UP, steps // 10)
+    return min((step + 1) / (warm + 1), (steps - step) / (steps - warm))
+
+
+def course(topics: EncodedTopics, recipe: Recipe, vocabulary: int, seed: int) -> Iterator[Batch]:
+    """Every batch of a run: first from the topics of short sentences, then from all.
+
+    Raises:
+        UserError: no topic has sentences as short as the recipe asks.
+    """
+    random = np.random.default_rng(seed)
+    brief = [topic for topic in topics if max(len(ids) for document in topic for ids in document) <= recipe.short]
+    opening = round(recipe.steps * recipe.short_share)
+    if opening and len(brief) < 2:
+        raise UserError(
+            f"source.short: got {recipe.short}, but {len(brief)} topics have sentences of at most so many tokens; "
+            "raise it, or set short_share to 0"
+        )
+    parts = ((brief, range(opening)), (topics, range(opening, recipe.steps)))
+    return chain.from_iterable(
+        batches(corpora.segments(part), recipe, steps, vocabulary, random) for part, steps in parts if steps
+    )
+
+
+def batches(
+    corpus: Segments, recipe: Recipe, steps: range, vocabulary: int, random: np.random.Generator
+) -> Iterator[Batch]:
+    """The batches of some steps of a run, each of pairs of like length: a pool is drawn, sorted, cut and shuffled."""
+    lengths = np.diff(corpus.starts)
+    words = np.arange(len(SPECIAL), vocabulary)
+    for pool in range(steps.start, steps.stop, POOL):
+        near = float(np.interp(pool, (0, recipe.steps), recipe.near))
+        first, second, follows = corpora.draw(corpus, POOL * recipe.batch, near, random)
+        order = np.argsort(lengths[first] + lengths[second], kind="stable").reshape(POOL, recipe.batch)
+        for rows in random.permutation(order)[: steps.stop - pool]:
+            tokens, types = _laid_out(corpus, first[rows], second[rows], recipe.longest)
+            yield _asked(tokens, types, follows[rows], words, recipe.masking, random)
+
+
+def _laid_out(corpus: Segments, first: np.ndarray, second: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """[CLS] first [SEP] second [SEP] with padding, and 1 where the second segment stands; both (rows, length)."""
+    room = (longest - 3) // 2
+    ones, twos = ([corpus.sentence(index)[:room] for index in part] for part in (first, second))
+    width = max(len(one) + len(two) for one, two in zip(ones, twos, strict=True)) + 3
+    tokens = np.full((len(first), width), PAD)
+    types = np.zeros_like(tokens)
+    for row, (one, two) in enumerate(zip(ones, twos, strict=True)):
+        ids = np.concatenate(([CLS], one, [SEP], two, [SEP]))
+        tokens[row, : len(ids)] = ids
+        types[row, len(one) + 2 : len(ids)] = 1
+    return tokens, types
+
+
+def _asked(
+    tokens: np.ndarray, types: np.ndarray, follows: np.ndarray, words: np.ndarray, rate: float, random: np.random.Generator
+) -> Batch:
+    """The batch with its masked tokens and its question whether the second segment follows."""
+    shown, targets = objective.masked(tokens, tokens < len(SPECIAL), MASK, words, rate, random)
+    inputs = {"input_ids": shown, "token_type_ids": types, "attention_mask": (tokens != PAD).astype(np.int64)}
+    return Batch(
+        {name: torch.from_numpy(array) for name, array in inputs.items()},
+        torch.from_numpy(targets),
+        torch.from_numpy(np.where(follows, objective.IS_NEXT, 1 - objective.IS_NEXT)),
+    )
+
+
+def save(model: BertForPreTraining, pieces: BertWordPieceTokenizer, out: Path) -> None:
+    """Leave a Hugging Face directory in `out`: the weights as fp16, the config and the tokenizer."""
+    model.half().save_pretrained(out)
+    BertTokenizer(vocab=pieces.get_vocab(), model_max_length=model.config.max_position_embeddings).save_pretrained(out)
