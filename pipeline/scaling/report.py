@@ -58,8 +58,8 @@ def remarks(rows: Sequence[Row]) -> list[str]:
         "Above majority: yes where the score and both intervals lie above always giving the commonest answer of the "
         "training rows; unclear where that lies inside either interval.",
         "Two cells whose intervals overlap are not told apart here, whichever mean is larger.",
-        "Families: pretrained models are trained once and kept, fresh ones are pre-trained anew in the plan, random ones "
-        "not at all.",
+        "Families: pretrained models are trained once and kept, fresh ones are pre-trained anew in the plan, random "
+        "ones not at all.",
         "Collapsed: trials that gave every example the same answer.",
         "Latency (p50): median of single examples, not padded. Pairs/s: batches of like length. Stored: bytes of the "
         "weights on disk.",

@@ -149,8 +149,8 @@ def overview(rows: Sequence[Row]) -> str:
     parts = [f"{len(done)} of {len(rows)} cells have results"]
     if collapsed := sum(row.collapsed or 0 for row in done):
         parts.append(f"{collapsed} of {sum(row.seeds for row in done)} trials collapsed to one answer")
-    unclear = sum(row.above_majority in ("no", "unclear") for row in done)
-    parts.append(f"{unclear} cells are not clearly above the commonest answer")
+    if unclear := sum(row.above_majority in ("no", "unclear") for row in done):
+        parts.append(f"{unclear} cells are not clearly above the commonest answer")
     return "; ".join(parts) + "."
 
 

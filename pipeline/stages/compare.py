@@ -43,6 +43,7 @@ def compare(cfg: DictConfig) -> None:
     path = paths.metrics("compare", CELL)
     paths.write_json(path, record)
     tracking.close_cell(run, record, [path, *files])
+    tracking.refresh_views()
     if "MAKELEVEL" not in os.environ:  # `make repro` shows it last, whether this ran or was up to date
         show()
 

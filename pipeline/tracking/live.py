@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.tracking import runs, store
+from pipeline.tracking import runs, store, views
 from pipeline.tracking.identity import Identity
 from pipeline.tracking.system import System
 
@@ -40,6 +40,11 @@ def fail_cell(run: str | None) -> None:
     """End the parent run of a cell that has no result; the cell's earlier run stays."""
     if run is not None:
         store.current().attempt(lambda client: client.set_terminated(run, "FAILED"))
+
+
+def refresh_views() -> None:
+    """Bring the views that the store's UI opens on up to date with the tasks that have results."""
+    store.current().attempt(views.publish)
 
 
 class Trial:

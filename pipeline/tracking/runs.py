@@ -125,11 +125,13 @@ def finals(summary: dict[str, Any], last_steps: dict[str, int], when: float) -> 
 
 
 def means(record: dict[str, Any]) -> dict[str, float]:
-    """Return the mean of every number of a cell under its own name, and the ends of its interval beside it."""
+    """Return the mean of every number of a cell under its own name, and beside it the interval of what varies."""
     found: dict[str, float] = {}
     for name, spread in record["summary"].items():
-        ends = {"": spread["mean"], "_ci95_low": spread.get("ci95_low"), "_ci95_high": spread.get("ci95_high")}
-        found |= {f"{name}{suffix}": _short(value) for suffix, value in ends.items() if value is not None}
+        found[name] = _short(spread["mean"])
+        if spread.get("std"):
+            found[f"{name}_ci95_low"] = _short(spread["ci95_low"])
+            found[f"{name}_ci95_high"] = _short(spread["ci95_high"])
     return found
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 PLAN, EXPLORATION = "scaling", "scaling-exploration"
 SQLITE = "sqlite:///"
-KIND = "mlflow.experimentKind"  # without it the UI takes an experiment for one of its language-model tools
 # A server that is down must be noticed in seconds: MLflow's own patience is several minutes.
 PATIENCE = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -73,8 +72,7 @@ def connect(uri: str) -> MlflowClient:
 def _add_experiments(client: MlflowClient, artifacts: str | None) -> None:
     for name in (PLAN, EXPLORATION):
         if client.get_experiment_by_name(name) is None:
-            location = artifacts and f"{artifacts}/{name}"
-            client.create_experiment(name, artifact_location=location, tags={KIND: "custom_model_development"})
+            client.create_experiment(name, artifact_location=artifacts and f"{artifacts}/{name}")
 
 
 def experiment(client: MlflowClient, *, exploration: bool = False) -> str:

@@ -43,13 +43,20 @@ class View:
 
 
 def publish(client: MlflowClient) -> list[str]:
-    """Write the views of every task that has results; return the links to them, each after the server's address."""
+    """Write the views of every task that has results; return links to them and to the report.
+
+    A link is a line with ``{address}`` for the server's.
+    """
     experiment = store.experiment(client)
     found = [view for task in _tasks(client) for view in (_results(task), _curves(task))]
     for view in found:
         envelope = {"name": view.name, "createdAt": 0, "state": json.dumps(view.state)}
         client.set_experiment_tag(experiment, TAG + view.key, json.dumps(envelope))
-    return [f"{view.name}: {{address}}{_link(experiment, view)}" for view in found]
+    links = [f"{view.name}: {{address}}{_link(experiment, view)}" for view in found]
+    for run in runs.search(client, "tags.stage = 'compare' and tags.level = 'cell'"):
+        page = f"runs/{run.info.run_id}/artifacts/index.html?workflowType=machine_learning"
+        links.append(f"Report with figures: {{address}}/#/experiments/{experiment}/{page}")
+    return links
 
 
 def _tasks(client: MlflowClient) -> list[str]:

@@ -15,13 +15,13 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "metrics" / "evaluate"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def points() -> list[table.Point]:
     return [
         table.Point(f"{task}-{model}-{ratio}", task, model, ratio, "standard") for task, model, ratio in fakes.grid()
     ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def rows(points: list[table.Point], records: Path) -> list[table.Row]:
     return table.read(points, records)

@@ -39,6 +39,7 @@ def test_the_parent_bears_mean_and_interval(client: MlflowClient) -> None:
     assert metrics["score_ci95_low"] == pytest.approx(spread["ci95_low"], rel=1e-5)
     assert metrics["score_ci95_high"] == pytest.approx(spread["ci95_high"], rel=1e-5)
     assert metrics["parameters"] == 4_400_000
+    assert "parameters_ci95_low" not in metrics  # what does not vary has no interval to show
 
 
 def test_tags_and_inputs_say_what_went_in(client: MlflowClient) -> None:

@@ -2,7 +2,7 @@ import json
 
 from mlflow.tracking import MlflowClient
 
-from pipeline.tracking import Identity, close_cell, open_cell, open_trial, runs, store, views
+from pipeline.tracking import Identity, close_cell, open_cell, open_trial, refresh_views, runs, store, views
 from tests import fakes
 
 
@@ -36,6 +36,22 @@ def test_a_view_shows_runs_columns_and_charts_that_exist(client: MlflowClient) -
         assert set(state["selectedColumns"]) <= columns
         assert state["orderByKey"] in columns
         assert {axis for chart in state["compareRunCharts"] for axis in _axes(chart)} <= metrics
+
+
+def test_the_report_of_the_comparison_is_linked(client: MlflowClient) -> None:
+    run = open_cell(Identity("compare", "plan"))
+    (link,) = views.publish(client)
+    assert link == (
+        f"Report with figures: {{address}}/#/experiments/{store.experiment(client)}/runs/{run}"
+        "/artifacts/index.html?workflowType=machine_learning"
+    )
+
+
+def test_views_written_again_are_the_same(client: MlflowClient) -> None:
+    _log("mrpc")
+    before = views.publish(client), client.get_experiment(store.experiment(client)).tags
+    refresh_views()
+    assert (views.publish(client), client.get_experiment(store.experiment(client)).tags) == before
 
 
 def test_an_empty_store_has_no_views(client: MlflowClient) -> None:
