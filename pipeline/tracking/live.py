@@ -34,6 +34,7 @@ def close_cell(run: str | None, record: dict[str, Any], artifacts: Iterable[Path
     """Give the parent run its means and intervals; it takes the place of the cell's earlier runs."""
     if run is not None:
         store.current().attempt(lambda client: runs.complete(client, run, record, artifacts))
+        store.current().attempt(lambda client: runs.replace_earlier(client, run, record))
 
 
 def fail_cell(run: str | None) -> None:

@@ -57,11 +57,15 @@ def finish_trial(
 def complete(
     client: MlflowClient, run: str, record: dict[str, Any], artifacts: Iterable[Path], end: int | None = None
 ) -> None:
-    """Fill and end a parent run, then retire every other run of the same cell of the plan."""
+    """Fill and end a parent run."""
     _attach(client, run, artifacts)
     send(client, run, as_metrics(0, means(record), time.time()), {"record_sha256": digest(record)})
     client.set_terminated(run, "FINISHED", end)
-    if not record.get("exploration", False):  # explorations are a history: none takes another's place
+
+
+def replace_earlier(client: MlflowClient, run: str, record: dict[str, Any]) -> None:
+    """Retire every other run of a cell of the plan; explorations are a history, in which none replaces another."""
+    if not record.get("exploration", False):
         for earlier in cells(client, record["stage"], record["cell"]):
             if earlier.info.run_id != run:
                 retire(client, earlier.info.run_id, f"by {run}")

@@ -46,9 +46,7 @@ def sync(cells: Iterable[tuple[str, str]]) -> Counts:
 
 def _level(client: MlflowClient, cells: list[tuple[str, str]]) -> Counts:
     counts = Counts()
-    known: dict[tuple[str, str], list[Any]] = {}
-    for run in runs.cells(client):
-        known.setdefault((run.data.tags["stage"], run.data.tags["cell"]), []).append(run)
+    known = _known(client)
     for cell in cells:
         path = paths.metrics(*cell)
         earlier = known.pop(cell, [])
@@ -62,11 +60,21 @@ def _level(client: MlflowClient, cells: list[tuple[str, str]]) -> Counts:
             counts.retired += _retire(client, [run for run in earlier if run is not same[0]], "a second copy")
         else:
             counts.created += 1
-            counts.retired += len(earlier)
-            _create(client, record, path)
+            created = _create(client, record, path)
+            counts.retired += _retire(client, earlier, f"by {created}")
     for left in known.values():
         counts.retired += _retire(client, left, "left the plan")
     return counts
+
+
+def _known(client: MlflowClient) -> dict[tuple[str, str], list[Any]]:
+    """Return the runs of each cell, but for those of cells that are at work in this very moment."""
+    known: dict[tuple[str, str], list[Any]] = {}
+    for run in runs.cells(client):
+        tags = run.data.tags
+        if run.info.status != "RUNNING" or "origin" in tags:  # one from files still running was cut short
+            known.setdefault((tags["stage"], tags["cell"]), []).append(run)
+    return known
 
 
 def _retire(client: MlflowClient, earlier: list[Any], why: str) -> int:
@@ -75,19 +83,21 @@ def _retire(client: MlflowClient, earlier: list[Any], why: str) -> int:
     return len(earlier)
 
 
-def _create(client: MlflowClient, record: dict[str, Any], path: Path) -> None:
+def _create(client: MlflowClient, record: dict[str, Any], path: Path) -> str:
     """Create the runs of one cell as its trials would have; only the machine's own curves are not in the files."""
     identity = Identity.from_record(record)
     end = path.stat().st_mtime
     seconds = [float(trial.get("trial_seconds") or 0.0) for trial in record["trials"]]
     starts = [end - sum(seconds[number:]) for number in range(len(seconds))]
-    parent = runs.create_run(client, identity, name=identity.cell, start=_ms(min(starts, default=end)))
+    first = _ms(min(starts, default=end))
+    parent = runs.create_run(client, identity, name=identity.cell, start=first, origin="files")
     for trial, start, duration in zip(record["trials"], starts, seconds, strict=True):
         run = runs.create_trial(client, identity, trial["seed"], parent, start=_ms(start))
         folder = paths.trial(identity.stage, identity.cell, trial["seed"])
         runs.send(client, run, _points(folder, trial, start + duration))
         runs.finish_trial(client, run, trial, _files(folder), end=_ms(start + duration))
     runs.complete(client, parent, record, [path, *_attachments(record)], end=_ms(end))
+    return parent
 
 
 def _points(folder: Path, trial: dict[str, Any], when: float) -> list[Metric]:

@@ -60,6 +60,18 @@ def test_a_cell_that_left_the_plan_is_retired_and_one_to_come_is_waited_for(
     assert client.get_run(gone).data.tags["superseded"] == "left the plan"
 
 
+def test_a_cell_at_work_is_left_alone_and_a_copy_that_was_cut_short_is_replaced(
+    client: MlflowClient, tmp_path: Path
+) -> None:
+    fakes.write(tmp_path, RECORDS)
+    identity = Identity.from_record(RECORDS[0])
+    at_work = open_cell(identity)
+    cut_short = runs.create_run(client, identity, name=identity.cell, origin="files")
+    assert sync(CELLS) == Counts(created=4, retired=1)
+    assert client.get_run(at_work).info.lifecycle_stage == "active"
+    assert client.get_run(cut_short).info.lifecycle_stage == "deleted"
+
+
 def test_a_trial_lasts_as_long_in_the_store_as_it_ran(client: MlflowClient, tmp_path: Path) -> None:
     fakes.write(tmp_path, RECORDS)
     sync(CELLS)
@@ -89,7 +101,7 @@ def _contents(client: MlflowClient) -> dict[str, object]:
             name: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
             for name in names
         }
-        tags = {key: value for key, value in run.data.tags.items() if key != "mlflow.parentRunId"}
+        tags = {key: value for key, value in run.data.tags.items() if key not in ("mlflow.parentRunId", "origin")}
         inputs = sorted((item.dataset.name, item.dataset.digest) for item in run.inputs.dataset_inputs)
         found[f"{tags['stage']} {run.info.run_name}"] = (curves, run.data.params, tags, inputs)
     return found
