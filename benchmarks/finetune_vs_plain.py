@@ -1,0 +1,96 @@
+"""Fine-tuning here against a plain script: same rows, steps, batch, rate and seed, in turns within one run.
+
+Both take turns of a few steps, so that a machine that slows down slows both. It wants the prepared task and the
+checkpoint:
+
+    export LAB_MIRROR=../shared
+    python -m pipeline.stages.prepare --multirun +sweep=once task=mrpc
+    python -m pipeline.stages.pretrain --multirun +sweep=once model=all-MiniLM-L6-v2
+    python benchmarks/finetune_vs_plain.py              # whole runs of 3 epochs, with F1 of both
+    python benchmarks/finetune_vs_plain.py --steps 20   # the speed alone, in a minute or two
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers.utils import logging
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.plain import LENGTH, Plain  # noqa: E402
+from pipeline import machine  # noqa: E402
+from pipeline.data import batches  # noqa: E402
+from pipeline.evaluation import quality, scores  # noqa: E402
+from pipeline.models import loading  # noqa: E402
+from pipeline.training import optimizer, vocabulary  # noqa: E402
+from pipeline.training.finetuning import Run  # noqa: E402
+from pipeline.training.prediction import logits  # noqa: E402
+from pipeline.training.quick import quick  # noqa: E402
+from pipeline.training.recipe import Recipe  # noqa: E402
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=ROOT / "data" / "mrpc")
+    parser.add_argument("--model", type=Path, default=ROOT / "models" / "all-MiniLM-L6-v2")
+    parser.add_argument("--epochs", type=float, default=3)
+    parser.add_argument("--steps", type=int, help="stop after so many steps and leave the scores out")
+    parser.add_argument("--turn", type=int, default=5, help="steps before the other one's turn")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--learning-rate", type=float, default=5e-5)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run both in turns and print pairs a second, their ratio, and the scores of whole runs."""
+    asked = arguments()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    machine.set_threads(None)
+    train = batches.read(asked.data / "train.parquet", 1.0, asked.model, LENGTH)
+    recipe = Recipe(asked.learning_rate, asked.batch_size, asked.epochs, None, 0.1, 0.01, 1.0, 1)
+    whole = recipe.updates(len(train))
+    steps = min(asked.steps or whole, whole)
+    machine.make_repeatable(asked.seed)
+    plain = Plain(asked.data, asked.model, whole, asked.batch_size, asked.learning_rate, asked.seed)
+    model = loading.classifier(asked.model, 2, asked.seed).model.to(machine.device()).train()
+    left = optimizer.decayed(asked.learning_rate, 0.01, whole, 0.1)
+    with vocabulary.narrowed(model, [train], left) as (seen,), quick(model):
+        run = Run(model, seen, recipe, asked.seed)
+        for until in [*range(asked.turn, steps, asked.turn), steps]:
+            plain.advance(until - run.done)
+            run.advance(until, lambda _: None)
+            tell(run, plain, end="\r")
+    print(f"\n{machine.describe()}\n{steps} of {whole} steps, batch {asked.batch_size}, seed {asked.seed}")
+    tell(run, plain, end="\n")
+    if steps == whole:
+        report = batches.read(asked.data / "report.parquet", 1.0, asked.model, LENGTH)
+        for name, trained in (("plain", plain.model), ("finetune", model)):
+            score(name, trained, report)
+
+
+def tell(run: Run, plain: Plain, end: str) -> None:
+    """Print the pairs a second of both so far."""
+    ours, theirs = int(run.rows.sum()) / run.train_seconds, plain.pairs / plain.seconds
+    print(f"plain {theirs:.2f} pairs/s, finetune {ours:.2f} pairs/s, ratio {ours / theirs:.2f}", end=end, flush=True)
+
+
+def score(name: str, model: torch.nn.Module, report: batches.Examples) -> None:
+    """Print a model's scores on the reported split, in fp32, with the interval over examples."""
+    said = scores.predicted(logits(model, report, "fp32"))
+    for metric in ("accuracy", "f1"):
+        low, high = quality.bootstrap(metric, said, np.asarray(report.labels))
+        value = float(scores.SCORES[metric](said, report.labels))
+        print(f"{name}: {metric} {100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
+
+
+if __name__ == "__main__":
+    main()
