@@ -81,7 +81,10 @@ COUNTS = ("train_examples", "parameters", "parameters_non_embedding", "storage_b
 
 
 def read(plan: Iterable[Point], folder: Path) -> list[Row]:
-    """Return the row of each cell from its record in ``folder``, in the given order; a missing record is a hole."""
+    """Return the row of each cell from its record in ``folder``, in the given order; a missing record is a hole.
+
+    Raises UserError where a record lacks what a row needs, or names a family that nobody draws.
+    """
     return [_row(point, folder / f"{point.cell}.json") for point in plan]
 
 
@@ -90,6 +93,11 @@ def _row(point: Point, path: Path) -> Row:
         return Row(**vars(point))
     record = json.loads(path.read_text(encoding="utf-8"))
     summary, trials = record["summary"], record["trials"]
+    if missing := [name for name in ("score", "score_name", "family", "collapsed") if name not in trials[0]]:
+        again = f"run `dvc repro --force evaluate@{point.cell}`"
+        raise UserError(
+            f"metrics/evaluate/{path.name}: no {', '.join(missing)} in it, so another version made it; {again}"
+        )
     family = trials[0]["family"]
     if family not in FAMILIES:
         where = f"conf/model/{point.model}.yaml: family"

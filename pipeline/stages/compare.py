@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,7 @@ def _record(rows: list[Row], files: list[Path]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Compare as a Hydra app; a user's mistake is one line."""
+    """Compare as a Hydra app."""
     import hydra
 
     mistakes: list[str] = []
@@ -107,16 +108,24 @@ def main() -> None:
     def job(cfg: DictConfig) -> None:
         try:
             compare(cfg)
-        except UserError as error:
-            mistakes.extend(f"error: compare: {line}" for line in str(error).splitlines())
+        except UserError as error:  # Hydra would print where it was raised
+            mistakes.append(str(error))
 
     hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name="compare")(job)()
     if mistakes:
-        raise SystemExit("\n".join(mistakes))
+        raise UserError(mistakes[0])
+
+
+def told(work: Callable[[], None]) -> None:
+    """Do ``work``; a user's mistake is one line."""
+    try:
+        work()
+    except UserError as error:
+        raise SystemExit("\n".join(f"error: compare: {line}" for line in str(error).splitlines())) from None
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["show"]:
-        show()
+        told(show)
     else:
-        warm.call(main)
+        warm.call(lambda: told(main))

@@ -94,3 +94,16 @@ def test_a_family_that_has_no_marker_is_refused(tmp_path: Path, points: list[Poi
         "conf/model/bert-tiny.yaml: family: got 'frsh'; "
         "did you mean 'fresh'? (allowed: fresh, pretrained, random); then `dvc repro`"
     )
+
+
+def test_a_record_of_another_version_is_told_from_a_hole(tmp_path: Path, points: list[Point]) -> None:
+    record = fakes.evaluation("mrpc", "bert-tiny", 0.1)
+    for trial in record["trials"]:
+        del trial["family"], trial["score_name"]
+    (tmp_path / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(record))
+    with pytest.raises(UserError) as caught:
+        table.read(points[:1], tmp_path)
+    assert str(caught.value) == (
+        "metrics/evaluate/mrpc-bert-tiny-0.1.json: no score_name, family in it, so another version made it; "
+        "run `dvc repro --force evaluate@mrpc-bert-tiny-0.1`"
+    )
