@@ -1,7 +1,7 @@
 """Fine-tuning a classifier from pre-trained weights: a plain loop, its clock and its learning curves.
 
 A plain loop rather than transformers' Trainer, which needs 1.25, 1.15, 1.06 and 1.08 times the processor's time for a
-step of the shipped sizes and 0.23 s to set up a trial: together 2.0, 1.5, 1.2 and 1.2 times that of a trial of 78 steps.
+step of the four shipped sizes and 0.23 s to set up: together 2.0, 1.5, 1.2 and 1.2 times that of a trial of 78 steps.
 For 6 layers of 384 it would not matter (1.01). ``python benchmarks/trainer_vs_loop.py`` measures it.
 """
 
