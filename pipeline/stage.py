@@ -138,11 +138,13 @@ def identify(stage: str, cfg: DictConfig) -> Identity:
 
     from pipeline.tracking import Identity, Input
 
-    inputs = []
+    inputs, tags = [], {"git_commit": commit()}
     if "task" in cfg and stage != "prepare":
         inputs.append(Input("data", _digest(paths.data(cfg.task.name) / "summary.json"), cfg.task.name))
     if "model" in cfg and stage != "pretrain":
-        inputs.append(Input("model", _digest(paths.model(cfg.model.name) / "source.json"), cfg.model.name))
+        origin = paths.model(cfg.model.name) / "source.json"
+        inputs.append(Input("model", _digest(origin), cfg.model.name))
+        tags["model_source"] = _source(origin)
     resolved = OmegaConf.to_container(cfg)
     assert isinstance(resolved, dict)
     settings = {key: value for key, value in resolved.items() if key not in ("seed", "exploration")}
@@ -154,7 +156,7 @@ def identify(stage: str, cfg: DictConfig) -> Identity:
         cell=cfg.cell,
         exploration=cfg.exploration,
         params={**named, **numbers},
-        tags={"git_commit": commit(), "inputs_sha256": hashlib.sha256(went_in.encode()).hexdigest()},
+        tags={**tags, "inputs_sha256": hashlib.sha256(went_in.encode()).hexdigest()},
         inputs=inputs,
     )
 
@@ -166,6 +168,13 @@ def _digest(path: Path) -> str:
         maker = "prepare" if folder.parts[0] == "data" else "pretrain"
         raise UserError(f"{folder}: not made yet; run `dvc repro {maker}@{folder.name}`")
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _source(origin: Path) -> str:
+    """Return where a model's weights came from, such as ``hub: google/bert_uncased_L-4_H-256_A-4 at 1a2b3c``."""
+    known = json.loads(origin.read_text(encoding="utf-8"))
+    revision = f" at {known['revision']}" if known["revision"] else ""
+    return f"{known['kind']}: {known['id']}{revision}"
 
 
 def commit() -> str:

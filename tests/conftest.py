@@ -22,18 +22,6 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """Return a copy of the project's code and plan in a folder of its own."""
-    copy = tmp_path / "project"
-    ignored = shutil.ignore_patterns("__pycache__")
-    for folder in ("conf", "pipeline", "starter"):
-        shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
-    for file in ("params.yaml", "dvc.yaml", ".dvcignore"):
-        shutil.copy(ROOT / file, copy / file)
-    return copy
-
-
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a tracking store to copy: MLflow takes seconds to create one."""
@@ -42,3 +30,16 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     database = tmp_path_factory.mktemp("store") / "mlflow.db"
     store.connect(f"sqlite:///{database}")
     return database
+
+
+@pytest.fixture
+def project(tmp_path: Path, empty_database: Path) -> Path:
+    """Return a copy of the project's code and plan in a folder of its own."""
+    copy = tmp_path / "project"
+    ignored = shutil.ignore_patterns("__pycache__")
+    for folder in ("conf", "pipeline", "starter"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
+    for file in ("params.yaml", "dvc.yaml", ".dvcignore"):
+        shutil.copy(ROOT / file, copy / file)
+    shutil.copy(empty_database, copy / "mlflow.db")
+    return copy
