@@ -17,8 +17,7 @@ EncodedTopics = list[list[list[list[int]]]]
 def read(topics: int = 0, seed: int = 0, text: str | None = None) -> Topics:
     """The corpus that a conf file describes: generated `topics`, or the plain text files at `text`.
 
-    Raises:
-        UserError: both or neither are given, or the text cannot be used.
+    Raises UserError when both or neither are given, or the text cannot be used.
     """
     if (topics > 0) == (text is not None):
         raise UserError(
@@ -38,8 +37,7 @@ def plain(path: str) -> Topics:
 
     Each document is a topic of its own, so a negative is a sentence of any other document.
 
-    Raises:
-        UserError: nothing to read, or fewer than two documents with two sentences each.
+    Raises UserError when nothing to read, or fewer than two documents with two sentences each.
     """
     place = Path(path)
     files = sorted(place.glob("*.txt")) if place.is_dir() else [place] if place.is_file() else []

@@ -21,6 +21,7 @@ from pipeline import machine, paths
 from pipeline.data import corpus as corpora
 from pipeline.data.corpus import EncodedTopics, Segments, Topics
 from pipeline.errors import UserError
+from pipeline.models import loading
 from pipeline.models import pretraining as objective
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -28,7 +29,8 @@ PAD, UNK, CLS, SEP, MASK = range(len(SPECIAL))
 POOL = 16  # batches that are drawn together, so that pairs of like length can share one
 MEASURES = ("mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
 TOLD = 100  # steps between two points of the curves
-WARM_UP = 200 # steps, of a long run
+WARM_UP = 200  # steps, of a long run
+RISE = 0.25  # share of the steps over which NSP's negatives come nearer
 
 
 class Log(Protocol):
@@ -54,9 +56,9 @@ class Recipe(NamedTuple):
 
     The first `short_share` of the `steps` takes only topics with sentences of at most `short` tokens: matching two
     short segments is learned many times faster, and then carries over (Devlin et al. 2019 train nine tenths on short
-    segments too). `near` is the share of NSP's negatives that come from the same topic, at the first step and at the
-    last: what a topic is must be learned before what tells its documents apart. `masking` is the mean share of tokens
-    that MLM asks for.
+    segments too). `near` is the share of NSP's negatives that come from the same topic, at the first step and from a
+    quarter of the steps on: what a topic is must be learned before what tells its documents apart. `masking` is the
+    mean share of tokens that MLM asks for.
     """
 
     steps: int
@@ -93,8 +95,7 @@ def scratch(
     `corpus` is what `pipeline.data.corpus.read` takes; `longest` is the most tokens a pair may have. Weights are
     stored as fp16. Returns what it was trained on and how far it came: losses in nats, seconds.
 
-    Raises:
-        UserError: the corpus cannot be read, or `heads` does not divide `hidden`.
+    Raises UserError when the corpus cannot be read, or `heads` does not divide `hidden`.
     """
     if hidden % heads:
         raise UserError(f"source.heads: got {heads}, which does not divide hidden {hidden}; choose a divisor of it")
@@ -119,13 +120,19 @@ def scratch(
 
 
 def tokenizer(topics: Topics, vocabulary: int) -> BertWordPieceTokenizer:
-    """A lower-case WordPiece tokenizer of at most `vocabulary` pieces, trained on the documents."""
+    """A lower-case WordPiece tokenizer of at most `vocabulary` pieces, trained on the documents.
+
+    The trainer numbers letters in the order of a hash table, which differs from run to run and decides between merges
+    that are as frequent. Naming all letters first gives the same pieces every time.
+    """
+    sentences = [sentence for topic in topics for document in topic for sentence in document]
     trained = BertWordPieceTokenizer(lowercase=True)
-    sentences = (sentence for topic in topics for document in topic for sentence in document)
+    letters = sorted({letter for sentence in sentences for letter in trained.normalize(sentence) if letter != " "})
+    named = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
     trained.train_from_iterator(
-        sentences, vocab_size=vocabulary, min_frequency=2, special_tokens=list(SPECIAL), show_progress=False
+        sentences, vocab_size=vocabulary, min_frequency=2, special_tokens=named, show_progress=False
     )
-    return trained
+    return BertWordPieceTokenizer(vocab=trained.get_vocab(), lowercase=True)
 
 
 def encoded(topics: Topics, pieces: BertWordPieceTokenizer) -> EncodedTopics:
@@ -163,7 +170,7 @@ def _update(model: BertForPreTraining, batch: Batch, optimizer: torch.optim.Opti
     """One step; returns both losses and both accuracies."""
     with torch.autocast("cpu", torch.bfloat16, enabled=machine.precision(torch.device("cpu")) == "bf16"):
         losses = objective.losses(model, *batch)
-    losses.total.backward()
+    losses.total.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()
@@ -173,14 +180,13 @@ def _update(model: BertForPreTraining, batch: Batch, optimizer: torch.optim.Opti
 def pace(step: int, steps: int) -> float:
     """The share of the learning rate at a step: up to 1 over the warm-up, then down in a line to 0."""
     warm = min(WARM_UP, steps // 10)
-    return min((step + 1) / (warm + 1), (steps - step) / (steps - warm))
+    return min((step + 1) / (warm + 1), (steps - step) / max(steps - warm, 1))
 
 
 def course(topics: EncodedTopics, recipe: Recipe, vocabulary: int, seed: int) -> Iterator[Batch]:
     """Every batch of a run: first from the topics of short sentences, then from all.
 
-    Raises:
-        UserError: no topic has sentences as short as the recipe asks.
+    Raises UserError when no topic has sentences as short as the recipe asks.
     """
     random = np.random.default_rng(seed)
     brief = [topic for topic in topics if max(len(ids) for document in topic for ids in document) <= recipe.short]
@@ -203,7 +209,7 @@ def batches(
     lengths = np.diff(corpus.starts)
     words = np.arange(len(SPECIAL), vocabulary)
     for pool in range(steps.start, steps.stop, POOL):
-        near = float(np.interp(pool, (0, recipe.steps), recipe.near))
+        near = float(np.interp(pool, (0, RISE * recipe.steps), recipe.near))
         first, second, follows = corpora.draw(corpus, POOL * recipe.batch, near, random)
         order = np.argsort(lengths[first] + lengths[second], kind="stable").reshape(POOL, recipe.batch)
         for rows in random.permutation(order)[: steps.stop - pool]:
@@ -226,7 +232,12 @@ def _laid_out(corpus: Segments, first: np.ndarray, second: np.ndarray, longest: 
 
 
 def _asked(
-    tokens: np.ndarray, types: np.ndarray, follows: np.ndarray, words: np.ndarray, rate: float, random: np.random.Generator
+    tokens: np.ndarray,
+    types: np.ndarray,
+    follows: np.ndarray,
+    words: np.ndarray,
+    rate: float,
+    random: np.random.Generator,
 ) -> Batch:
     """The batch with its masked tokens and its question whether the second segment follows."""
     shown, targets = objective.masked(tokens, tokens < len(SPECIAL), MASK, words, rate, random)
@@ -240,5 +251,5 @@ def _asked(
 
 def save(model: BertForPreTraining, pieces: BertWordPieceTokenizer, out: Path) -> None:
     """Leave a Hugging Face directory in `out`: the weights as fp16, the config and the tokenizer."""
-    model.half().save_pretrained(out)
-    BertTokenizer(vocab=pieces.get_vocab(), model_max_length=model.config.max_position_embeddings).save_pretrained(out)
+    size = model.config.max_position_embeddings
+    loading.save(model.half(), BertTokenizer(vocab=pieces.get_vocab(), model_max_length=size), out)

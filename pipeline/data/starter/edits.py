@@ -46,7 +46,7 @@ def exchanges(facts: Facts) -> dict[str, list[Facts]]:
     """
     events = facts.all_events()
     couples = list(combinations(events, 2))
-    swaps = {
+    swaps: dict[str, list[tuple[Filler | None, Filler | None]]] = {
         "roles": [(event.agent, event.other) for event in events],
         "people": [(one, two) for left, right in couples for one in _people(left) for two in _people(right)],
         "things": [(left.thing, right.thing) for left, right in couples],

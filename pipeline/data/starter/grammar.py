@@ -56,13 +56,14 @@ class Facts:
 class Style:
     """How facts are told: one entry an event (the aside is the last), and what concerns the whole sentence.
 
-    `passive` takes the passive voice; `front` puts an adjunct first, the last one where `late` is set; `turned` tells
+    `voice` is one of active, passive, cleft (it was Anna who met Peter) and converse (Peter got the car from Anna; it
+    was Peter whom Anna met); `front` puts an adjunct first, the last one where `late` is set; `turned` tells
     the second event first, or says `after` where the events have an order; `lead` starts with the joining word; `join`
     is the word for events without an order; `nested` tells the aside as a relative clause; `forms` is the synonym taken
     for a filler (the first where none is named).
     """
 
-    passive: tuple[bool, ...] = (False, False, False)
+    voice: tuple[str, ...] = ("active", "active", "active")
     front: tuple[bool, ...] = (False, False, False)
     late: bool = False
     turned: bool = False
@@ -113,7 +114,7 @@ def _relative(facts: Facts, style: Style) -> dict[Filler, str]:
 
 def _clause(event: Event, style: Style, index: int, aside: dict[Filler, str]) -> str:
     """One event as a main clause."""
-    told = _passive(event, style, aside) if style.passive[index] else _active(event, style, aside)
+    told = VOICES[style.voice[index]](event, style, aside)
     return _placed(told, event, style, style.front[index])
 
 
@@ -145,6 +146,21 @@ def _passive(event: Event, style: Style, aside: dict[Filler, str]) -> str:
     return f"{_object(event, style)} was {participle} {target}by {agent}"
 
 
+def _cleft(event: Event, style: Style, aside: dict[Filler, str]) -> str:
+    return f"it was {_noun(event.agent, style, aside)} who {_predicate(event, style, aside)}"
+
+
+def _converse(event: Event, style: Style, aside: dict[Filler, str]) -> str:
+    """The event from the other side: by the converse verb where there is one, else with the object in front."""
+    past, agent = style.form(event.verb).split("/")[0], _noun(event.agent, style, aside)
+    if event.thing is None:
+        return f"it was {_noun(event.other, style, aside)} whom {agent} {past}"
+    if past in words.CONVERSES:
+        return f"{_noun(event.other, style, aside)} {words.CONVERSES[past]} {_object(event, style)} from {agent}"
+    target = "" if event.other is None else f" {_towards(event)} {_noun(event.other, style, aside)}"
+    return f"it was {_object(event, style)} that {agent} {past}{target}"
+
+
 def _towards(event: Event) -> str:
     """Whether the thing is given to the other person or handled for them."""
     return "to" if event.verb in words.GIVINGS else "for"
@@ -160,6 +176,9 @@ def _noun(person: Filler | None, style: Style, aside: dict[Filler, str]) -> str:
     assert person is not None
     clause = aside.get(person)
     return style.form(person) if clause is None else f"{style.form(person)} {clause}"
+
+
+VOICES = {"active": _active, "passive": _passive, "cleft": _cleft, "converse": _converse}
 
 
 class Author:
@@ -220,7 +239,7 @@ class Author:
         """A way to tell facts, every choice free; synonyms are the first forms."""
         coin = self.random.random
         return Style(
-            passive=(coin() < 0.2, coin() < 0.2, coin() < 0.2),
+            voice=tuple("passive" if coin() < 0.2 else "active" for _ in range(3)),
             front=(coin() < 0.3, coin() < 0.3, coin() < 0.3),
             late=coin() < 0.5,
             turned=coin() < 0.5,
@@ -229,12 +248,19 @@ class Author:
             nested=coin() < 0.6,
         )
 
+    def marked(self, style: Style, share: float) -> Style:
+        """The style with so many of its voices, in the mean, made cleft or converse."""
+        return replace(style, voice=tuple(self._marked(voice, share) for voice in style.voice))
+
+    def _marked(self, voice: str, share: float) -> str:
+        return self.random.choice(("cleft", "converse")) if self.random.random() < share else voice
+
     def forms(self, told: list[Filler]) -> dict[Filler, int]:
         """A form for each filler, all alike likely."""
         return {filler: self.random.randrange(len(filler.forms)) for filler in told}
 
     def flipped(self, forms: dict[Filler, int], flips: int) -> dict[Filler, int]:
-        """The forms with another one for so many of the fillers that have two, or for all of these if there are less."""
+        """The forms with the other one for so many of the fillers that have two, or for all if there are less."""
         changeable = [filler for filler in forms if len(filler.forms) > 1]
         changed = self.random.sample(changeable, min(flips, len(changeable)))
         return forms | {filler: 1 - forms[filler] for filler in changed}

@@ -21,9 +21,10 @@ class Filler:
 
 
 def _entries(kind: str, text: str, before: str = "") -> tuple[Filler, ...]:
-    """One filler a comma; its synonyms are separated by spaces."""
+    """One filler between commas; its synonyms are separated by spaces."""
     prefix = f"{before} " if before else ""
-    return tuple(Filler(kind, tuple(prefix + form for form in entry.split())) for entry in text.split(","))
+    entries = (entry.split() for entry in text.split(","))
+    return tuple(Filler(kind, tuple(prefix + form for form in entry)) for entry in entries)
 
 
 NAMES = _entries(
@@ -46,8 +47,9 @@ THINGS = _entries(
 )
 QUALITIES = _entries(
     "quality",
-    "small little, big large, old ancient, red, blue, cheap inexpensive, beautiful lovely, dirty filthy, broken damaged,"
-    " green, expensive costly, heavy weighty, white, strange odd, wooden, black, famous renowned, shiny gleaming",
+    "small little, big large, old ancient, red, blue, cheap inexpensive, beautiful lovely, dirty filthy,"
+    " broken damaged, green, expensive costly, heavy weighty, white, strange odd, wooden,"
+    " black, famous renowned, shiny gleaming",
 )
 PLACES = (
     *_entries("place", "garden yard, kitchen, library, office bureau, forest woods, street road", before="in the"),
@@ -77,3 +79,7 @@ GIVINGS = _entries(
     "gave/given handed/handed, sold/sold, sent/sent mailed/mailed, lent/lent loaned/loaned, showed/shown,"
     " offered/offered, brought/brought, returned/returned",
 )
+CONVERSES = {
+    "gave": "got", "handed": "got", "sold": "bought", "sent": "received", "mailed": "received",
+    "lent": "borrowed", "loaned": "borrowed",
+}  # fmt: skip

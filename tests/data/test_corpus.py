@@ -1,0 +1,73 @@
+"""Documents to pre-train on: plain text as it stands, and pairs of segments drawn by the rule."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.data import corpus
+from pipeline.errors import UserError
+
+TOPICS = [[[[1], [2], [3]], [[4], [5]]], [[[6], [7]], [[8], [9], [10]]], [[[11], [12]]]]
+DOCUMENT = [0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4]
+TOPIC = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2]
+
+
+def drawn(near: float, count: int = 4000) -> tuple[np.ndarray, ...]:
+    return corpus.draw(corpus.segments(TOPICS), count, near, np.random.default_rng(0))
+
+
+def test_sentences_documents_and_topics_are_laid_out_in_order():
+    laid = corpus.segments(TOPICS)
+    assert [laid.sentence(i).tolist() for i in range(12)] == [[i + 1] for i in range(12)]
+    assert laid.document.tolist() == DOCUMENT
+    assert laid.topic.tolist() == TOPIC
+
+
+def test_half_of_the_second_segments_follow_and_none_of_the_others_is_of_the_same_document():
+    first, second, follows = drawn(near=0.5)
+    documents = np.array(DOCUMENT)
+    assert (second[follows] == first[follows] + 1).all()
+    assert (documents[second[follows]] == documents[first[follows]]).all()
+    assert (documents[second[~follows]] != documents[first[~follows]]).all()
+    assert abs(follows.mean() - 0.5) < 4 * np.sqrt(0.25 / len(follows))
+
+
+def test_near_negatives_are_of_the_same_topic_where_it_has_another_document():
+    first, second, follows = drawn(near=1.0)
+    topics = np.array(TOPIC)
+    has_sibling = topics[first] < 2
+    same = topics[first] == topics[second]
+    assert same[~follows & has_sibling].all()
+    assert not same[~follows & ~has_sibling].any()
+
+
+def test_plain_text_is_a_sentence_a_line_with_empty_lines_between_documents(tmp_path: Path):
+    (tmp_path / "one.txt").write_text("A cat sat.\nIt slept.\n\nAlone.\n\nRain fell.\nIt rained on.\n")
+    (tmp_path / "two.txt").write_text("Snow fell.\nIt was cold.\n")
+    assert corpus.read(text=str(tmp_path)) == [
+        [["A cat sat.", "It slept."]],
+        [["Rain fell.", "It rained on."]],
+        [["Snow fell.", "It was cold."]],
+    ]
+    assert corpus.read(text=str(tmp_path / "one.txt")) == corpus.read(text=str(tmp_path))[:2]
+
+
+def test_text_with_too_few_documents_is_refused(tmp_path: Path):
+    file = tmp_path / "one.txt"
+    file.write_text("Only one.\nDocument here.\n")
+    with pytest.raises(UserError) as caught:
+        corpus.read(text=str(file))
+    assert str(caught.value) == (
+        f"corpus {file}: 1 documents of two sentences or more, at least 2 are needed; "
+        "write a sentence a line in a .txt file, with an empty line between documents"
+    )
+
+
+def test_a_corpus_is_either_generated_or_read():
+    with pytest.raises(UserError) as caught:
+        corpus.read(topics=3, text="somewhere")
+    assert str(caught.value) == (
+        "source.corpus: got topics 3 and text somewhere; give either a number of topics to generate, "
+        "or the path of a .txt file or of a folder of them"
+    )

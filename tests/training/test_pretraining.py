@@ -1,0 +1,150 @@
+"""Pre-training from scratch: small runs that must learn, repeat themselves, and be read by what comes after."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.data import corpus
+from pipeline.errors import UserError
+from pipeline.models import loading, sources
+from pipeline.training import pretraining
+from pipeline.training.pretraining import CLS, MASK, PAD, SEP, Recipe
+
+TINY: dict[str, Any] = {
+    "layers": 1, "hidden": 32, "heads": 2, "vocabulary": 400, "corpus": {"topics": 120, "seed": 0}, "steps": 60,
+    "batch": 16, "learning_rate": 3.0e-3, "near": [0.2, 0.8], "masking": 0.2, "short": 16, "short_share": 0.5,
+    "longest": 64, "seed": 0,
+}  # fmt: skip
+
+
+class Silent:
+    """Keeps the points of the curves."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[int, dict[str, float]]] = []
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        self.points.append((step, values))
+
+    def progress(self, total: int, unit: str = "step") -> "Silent":
+        return self
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def update(self, count: int = 1) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained")
+    pretraining.scratch(out, Silent(), **TINY)
+    return out
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_a_short_run_lowers_the_loss(tmp_path: Path):
+    log = Silent()
+    reached = pretraining.scratch(tmp_path, log, **TINY | {"steps": 300, "short_share": 1.0})
+    losses = [point["mlm_loss"] for _, point in log.points]
+    assert [step for step, _ in log.points] == [100, 200, 300]
+    assert losses[0] > losses[1] > losses[2] == reached["mlm_loss"]
+    assert losses[2] < np.log(250) - 1  # nats, of a uniform guess among the corpus's words
+
+
+def test_the_same_seed_gives_the_same_bytes(trained: Path, tmp_path: Path):
+    pretraining.scratch(tmp_path, Silent(), **TINY)
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        assert digest(tmp_path / name) == digest(trained / name)
+
+
+def test_what_is_left_opens_as_a_classifier_with_the_trained_encoder(trained: Path):
+    model, tokenizer, notes = loading.classifier(trained)
+    assert notes.initialised == ("classifier",)
+    assert model.dtype == torch.float32
+    ids = tokenizer("Anna met Peter.", "Peter was met by Anna.")["input_ids"]
+    assert ids[0] == CLS
+    assert ids.count(SEP) == 2
+    assert tokenizer.mask_token_id == MASK
+    assert tokenizer.pad_token_id == PAD
+    assert tokenizer.unk_token_id not in ids
+
+
+def test_weights_are_stored_in_half_precision(trained: Path):
+    assert sources.weights(trained)["types"] == ["F16"]
+
+
+def test_a_run_tells_what_made_it(trained: Path):
+    told = json.loads((trained / "pretraining.json").read_text())
+    documents = corpus.read(**TINY["corpus"])
+    assert told["kind"] == "scratch"
+    assert told["steps"] == 60
+    assert told["corpus_sha256"] == hashlib.sha256(json.dumps(documents).encode()).hexdigest()
+    assert set(pretraining.MEASURES) < set(told)
+
+
+def test_no_steps_leave_the_initial_weights(tmp_path: Path):
+    told = pretraining.scratch(tmp_path, Silent(), **TINY | {"steps": 0})
+    assert told["steps"] == 0
+    assert not set(pretraining.MEASURES) & set(told)
+    assert sources.weights(tmp_path)["parameters"] > 0
+
+
+def test_batches_hold_two_segments_and_short_sentences_come_first():
+    topics = corpus.read(topics=60, seed=0)
+    pieces = pretraining.tokenizer(topics, 400)
+    recipe = Recipe(40, 8, 1e-3, (0.2, 0.8), 0.2, 12, 0.5, 64)
+    drawn = list(pretraining.course(pretraining.encoded(topics, pieces), recipe, 400, seed=0))
+    assert len(drawn) == 40
+    for batch in drawn:
+        tokens, types, attended = (batch.inputs[name] for name in ("input_ids", "token_type_ids", "attention_mask"))
+        assert (tokens[:, 0] == CLS).all()
+        assert ((tokens == SEP).sum(1) == 2).all()
+        assert ((tokens == SEP) & (types == 1)).sum(1).tolist() == [1] * 8
+        assert (tokens[attended == 0] == PAD).all()
+    widths = [batch.inputs["input_ids"].shape[1] for batch in drawn]
+    assert max(widths[:20]) <= 2 * 12 + 3 < max(widths[20:])
+
+
+def test_the_pace_rises_over_the_warm_up_and_falls_to_zero():
+    paces = [pretraining.pace(step, 4000) for step in range(4001)]
+    assert paces[:201] == sorted(paces[:201])
+    assert paces[200:] == sorted(paces[200:], reverse=True)
+    assert max(paces) == 1
+    assert paces[4000] == 0
+
+
+def test_a_long_pair_is_cut_to_the_longest(tmp_path: Path):
+    (tmp_path / "long.txt").write_text("\n\n".join(["a b c d e f g h i j " * 9 + "\nk l m n o p"] * 3))
+    told = TINY | {"corpus": {"text": str(tmp_path / "long.txt")}, "longest": 21, "short_share": 0.0, "steps": 2}
+    pretraining.scratch(tmp_path, Silent(), **told)
+    assert json.loads((tmp_path / "config.json").read_text())["max_position_embeddings"] == 21
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"heads": 3}, "source.heads: got 3, which does not divide hidden 32; choose a divisor of it"),
+        (
+            {"short": 2},
+            "source.short: got 2, but 0 topics have sentences of at most so many tokens; "
+            "raise it, or set short_share to 0",
+        ),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(change, said, tmp_path: Path):
+    with pytest.raises(UserError) as caught:
+        pretraining.scratch(tmp_path, Silent(), **TINY | change)
+    assert str(caught.value) == said
