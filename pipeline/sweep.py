@@ -79,6 +79,7 @@ class Sweep:
                 target = paths.metrics(identity.stage, identity.cell, exploration=identity.exploration)
                 paths.write_json(target, record)
                 tracking.close_cell(content["run"], record, [target])
+                print(told(record), flush=True)
             else:
                 tracking.fail_cell(content["run"])
         shutil.rmtree(self.folder)
@@ -104,6 +105,16 @@ def summarise(identity: Identity, seeds: list[int]) -> dict[str, Any]:
         "tags": identity.tags,
         "machine": machine.describe(),
     }
+
+
+def told(record: dict[str, Any]) -> str:
+    """Return in one line what a cell came to: its score where it has one, and what its trials took."""
+    summary, trials = record["summary"], record["trials"]
+    parts = [f"{len(trials)} seed{'s' if len(trials) > 1 else ''} in {sum(t['trial_seconds'] for t in trials):.1f} s"]
+    if score := summary.get("score"):
+        bounds = "" if score["ci95_low"] is None else f" [{score['ci95_low']:.3f}, {score['ci95_high']:.3f}]"
+        parts.append(f"score {score['mean']:.3f}{bounds}")
+    return f"{record['stage']} {record['cell']}: {', '.join(parts)}"
 
 
 def _columns(trials: list[dict[str, Any]]) -> dict[str, list[float]]:

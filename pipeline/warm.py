@@ -11,6 +11,7 @@ child down with the client that asked for it. ``LAB_WARM=0`` switches all of it 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib
 import json
@@ -56,7 +57,7 @@ def call(main: Callable[[], None]) -> None:
         try:
             link.connect(str(address))
         except OSError:
-            _start()
+            _start(address)
         else:
             _hand_over(link)
     return main()
@@ -75,15 +76,21 @@ def _address() -> Path:
     return folder / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-def _start() -> None:
-    """Start a server for the next stages and do not wait for it."""
-    subprocess.Popen(
-        [sys.executable, "-m", "pipeline.warm"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def _start(address: Path) -> None:
+    """Start a server for the next stages and do not wait for it, unless one is on its way already."""
+    with address.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        subprocess.Popen(
+            [sys.executable, "-m", "pipeline.warm"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=[lock.fileno()],  # the server holds the lock for as long as it lives, however it ends
+        )
 
 
 def _hand_over(link: socket.socket) -> None:

@@ -1,6 +1,7 @@
 """The frame, seen through a stage of three lines that is added to a copy of the project."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,7 @@ def test_a_cell_holds_every_seed_with_mean_and_interval(toy: Path) -> None:
     assert [trial["score"] for trial in record["trials"]] == [0.5, 1.5, 2.5]
     assert record["summary"]["score"]["mean"] == 1.5
     assert record["summary"]["score"]["ci95_high"] == pytest.approx(1.5 + 4.302652729911275 / 3**0.5)
+    assert re.fullmatch(r"toy toy: 3 seeds in \d+\.\d s, score 1\.500 \[-0\.984, 3\.984\]\n", done.stdout)
     assert "note" not in record["summary"]
     assert "seed" not in record["summary"]
     for seed in (0, 1, 2):

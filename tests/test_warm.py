@@ -103,3 +103,13 @@ def test_a_folder_that_others_can_enter_is_refused(place: Path) -> None:
     folder = place / f"scaling-lab-{os.getuid()}"
     message = f"error: {folder} is open to other users; remove it, or set LAB_WARM=0\n"
     assert outcome(place)[1:] == (message, 1)
+
+
+def test_only_one_server_is_started_however_many_commands_come_before_it_is_ready(place: Path) -> None:
+    (place / "ready.py").write_text("import time; time.sleep(2)\n")
+    for _ in range(3):
+        assert '"a@b", false' in outcome(place)[0]
+    servers = subprocess.run(
+        ["pgrep", "-f", "-c", f"{sys.executable} -m pipeline.warm"], capture_output=True, text=True
+    )
+    assert servers.stdout == "1\n"
