@@ -36,7 +36,7 @@ from pipeline.training.prediction import logits
 from pipeline.training.recipe import Recipe
 
 GRADES = ("replace", "swap", "nest")
-MODELS = ("starter-2x64", "starter-3x64", "starter-3x96", "starter-4x128")
+MODELS = ("starter-2x64", "starter-2x96", "starter-3x96", "starter-4x128")
 APART = ("starter-2x64-fresh", "starter-3x96-random")  # measured on all rows only
 RATIOS, SEEDS = (0.1, 0.3, 1.0), (0, 1, 2)
 FILES = paths.ROOT / "docs" / "starter.json", paths.ROOT / "docs" / "starter.svg"
@@ -145,7 +145,9 @@ def baselines(train: Rows, report: Rows) -> dict[str, float]:
         product(np.unique(shares), (1, -1)), key=lambda cut: np.mean((cut[1] * (shares - cut[0]) >= 0) == wanted)
     )
     words = DictVectorizer()
-    linear = LogisticRegressionCV(Cs=5, cv=5, max_iter=1000, l1_ratios=(0,), use_legacy_attributes=False)
+    linear = LogisticRegressionCV(
+        Cs=5, cv=5, max_iter=1000, l1_ratios=(0,), scoring="accuracy", use_legacy_attributes=False
+    )
     linear.fit(words.fit_transform(map(difference, train)), wanted)
     said = linear.predict(words.transform(map(difference, report)))
     return {

@@ -25,6 +25,10 @@ from pipeline.training.prediction import logits
 from pipeline.training.quick import quick
 from pipeline.training.recipe import Recipe
 
+# Tokens to which a batch's length is rounded up. oneDNN compiles a kernel for each new shape and keeps it: with fours
+# bert-tiny on MRPC takes 500 MB less and 0.85 of the time, the padding included (0.067 of the places, not 0.043).
+MULTIPLE = 4
+
 Judge = Callable[[np.ndarray, np.ndarray], dict[str, float]]
 Record = Callable[[int, dict[str, float]], None]
 
@@ -157,4 +161,4 @@ class Run:
 def _endless(train: Examples, size: int, random: np.random.Generator) -> Iterator[Batch]:
     while True:
         for rows in batches.shuffled(train.lengths, size, random):
-            yield batches.collate(train, rows)
+            yield batches.collate(train, rows, MULTIPLE)

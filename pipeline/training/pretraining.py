@@ -115,7 +115,9 @@ def scratch(
         "pretrain_seconds": time.perf_counter() - started,
     }
     save(model, pieces, out)
-    paths.write_json(out / "pretraining.json", told)
+    sizes = {"layers": layers, "hidden": hidden, "heads": heads, "vocabulary": vocabulary, "corpus": dict(corpus)}
+    made_by = {**sizes, **recipe._asdict(), "seed": seed}
+    paths.write_json(out / "pretraining.json", {**told, "settings": made_by, "machine": machine.describe()})
     return told
 
 

@@ -123,7 +123,7 @@ def test_tokens_are_counted_without_padding(bert: Bert, examples: Make, recipe: 
     seconds = result["train_seconds"]
     assert result["train_tokens_per_second"] * seconds == pytest.approx(2 * len(train.tokens))
     assert result["train_pairs_per_second"] * seconds == pytest.approx(80)
-    assert 0 < result["padding_share"] < 0.3
+    assert 0 < result["padding_share"] < 0.4
     assert result["precision"] in ("bf16", "fp32")
     assert result["threads"] == torch.get_num_threads()
 

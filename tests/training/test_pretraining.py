@@ -93,6 +93,8 @@ def test_a_run_tells_what_made_it(trained: Path):
     assert told["steps"] == 60
     assert told["corpus_sha256"] == hashlib.sha256(json.dumps(documents).encode()).hexdigest()
     assert set(pretraining.MEASURES) < set(told)
+    assert told["settings"] == TINY
+    assert told["machine"]["torch"] == torch.__version__
 
 
 def test_no_steps_leave_the_initial_weights(tmp_path: Path):
