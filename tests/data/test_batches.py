@@ -76,6 +76,13 @@ def test_a_batch_is_as_long_as_its_longest(tokenizer: BertTokenizer, pairs: pa.T
     assert (made.tokens, made.places, len(made)) == (11, 12, 2)
 
 
+@pytest.mark.parametrize(("rows", "places"), [([0], 4), ([0, 2], 8), ([1], 9), ([3], 4)])
+def test_a_length_is_rounded_up_but_not_beyond_the_longest_example(rows: list[int], places: int) -> None:
+    made = batches.collate(lengthy([3, 9, 5, 4]), np.array(rows), multiple=4)
+    assert made.inputs["input_ids"].shape == (len(rows), places)
+    assert ("attention_mask" in made.inputs) == (made.tokens < made.places)
+
+
 def test_without_padding_there_is_no_mask() -> None:
     made = batches.collate(lengthy([3, 5, 3]), np.array([0, 2]))
     assert set(made.inputs) == {"input_ids"}
