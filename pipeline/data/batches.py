@@ -108,10 +108,13 @@ def _flat(rows: list[list[int]]) -> np.ndarray:
     return np.fromiter((token for row in rows for token in row), dtype=np.int64)
 
 
-def collate(examples: Examples, rows: np.ndarray) -> Batch:
-    """Return the examples ``rows`` as a batch as long as the longest of them."""
+def collate(examples: Examples, rows: np.ndarray, multiple: int = 1) -> Batch:
+    """Return the examples ``rows`` as a batch as long as the longest of them, rounded up to a ``multiple`` of tokens.
+
+    No batch is longer than the longest of all examples.
+    """
     starts, lengths = examples.starts[rows], examples.lengths[rows]
-    longest = lengths.max()
+    longest = min(-(-lengths.max() // multiple) * multiple, examples.lengths.max())
     real = np.arange(longest) < lengths[:, None]
     places = np.where(real, starts[:, None] + np.arange(longest), 0)
     inputs = {"input_ids": np.where(real, examples.tokens[places], examples.pad)}
