@@ -34,6 +34,7 @@ from typing import Any, NoReturn
 IDLE_SECONDS = 60.0
 CHANGING = {"DVC_STAGE", "_", "SHLVL", "OLDPWD", "COLUMNS", "LINES"}  # differ from stage to stage, read by no import
 PRELOAD = (
+    "evaluate",
     "hydra",
     "pyarrow.parquet",
     "scipy.special",

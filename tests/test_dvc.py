@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grimp
 import pytest
 from ruamel.yaml import YAML
 
@@ -135,3 +136,30 @@ def test_every_conf_file_that_a_command_reads_makes_its_cell_stale() -> None:
         for group in ("task", "model", "recipe"):
             if f" {group}=" in stage["cmd"] and not (verb == "evaluate" and group == "model"):
                 assert f"conf/{group}/" in declared, (name, group)
+
+
+# The frame of every stage makes no number: an edit there makes nothing stale.
+FRAME = {"errors", "paths", "plan", "progress", "stage", "sweep", "target", "tracking", "warm"}
+
+
+def read_by(stage: str) -> set[str]:
+    """Return the files of the modules that a stage imports, directly or not, but for those of the frame."""
+    graph = grimp.build_graph("pipeline", exclude_type_checking_imports=True, cache_dir=None)
+    seen, todo = set(), {f"pipeline.stages.{stage}"}
+    while todo:
+        name = todo.pop()
+        seen.add(name)
+        todo |= {other for other in graph.find_modules_directly_imported_by(name) if other.split(".")[1] not in FRAME}
+        todo -= seen
+    return {f"{name.replace('.', '/')}.py" for name in seen}
+
+
+@pytest.mark.parametrize("stage", ["prepare", "pretrain", "finetune", "evaluate", "compare"])
+def test_every_module_that_a_stage_reads_makes_its_cells_stale(stage: str) -> None:
+    content = YAML(typ="safe").load(paths.ROOT / "dvc.yaml")
+    blocks = {name: block.get("do", block) for name, block in content["stages"].items() if name.split("-")[0] == stage}
+    assert blocks
+    for name, block in blocks.items():
+        declared = set(block["deps"])
+        missing = {file for file in read_by(stage) if not declared & {file, *map(str, Path(file).parents)}}
+        assert not missing, name

@@ -11,9 +11,9 @@ from torch import nn
 
 from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
+from pipeline.models.files import WEIGHTS
 from pipeline.training.prediction import logits
 
-WEIGHTS = "model.safetensors"
 CALLS = 60  # single examples whose latency is taken
 WARMUP = 5  # calls before the clock counts: kernels are chosen and caches filled then
 

@@ -19,7 +19,7 @@ from transformers.models.auto.tokenization_auto import AutoTokenizer
 from transformers.utils import logging
 
 from pipeline.errors import UserError
-from pipeline.models import sources
+from pipeline.models.files import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, plain
 
 HEAD = 0x68656164  # turns a seed into that of a stream for heads alone, whatever else the checkpoint lacked
 
@@ -121,11 +121,11 @@ def _redrawn(model: Any) -> set[str]:
 
 def _config(directory: Path, settings: Mapping[str, Any]) -> Any:
     """Return the configuration of a checkpoint, once it is clear that opening it runs no code but transformers'."""
-    for name in (sources.CONFIG, sources.WEIGHTS, sources.TOKENIZER):
+    for name in (CONFIG, WEIGHTS, TOKENIZER):
         if not (directory / name).exists():
             raise UserError(f"{directory}: no {name}; run the pretrain stage of the model")
-    content = sources.plain(directory / sources.CONFIG, str(directory))
-    sources.plain(directory / sources.TOKENIZER_CONFIG, str(directory))
+    content = plain(directory / CONFIG, str(directory))
+    plain(directory / TOKENIZER_CONFIG, str(directory))
     try:
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False, **settings)
         AutoModelForSequenceClassification._model_mapping[type(config)]

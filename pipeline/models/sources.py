@@ -20,15 +20,10 @@ from typing import Any
 from pipeline import hub as remote
 from pipeline import mirror, paths
 from pipeline.errors import UserError
+from pipeline.models.files import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, plain
 
 Origin = Mapping[str, Any]
 
-CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG = (
-    "config.json",
-    "model.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-)
 # What a fast tokenizer can be made of where the checkpoint has no tokenizer.json.
 VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "special_tokens_map.json", "added_tokens.json")
 FILES = (CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG, *VOCABULARIES)
@@ -112,24 +107,6 @@ def _safe(names: Sequence[str], where: str) -> None:
         f"{where}: no {WEIGHTS}, only {', '.join(sorted(pickles)) or 'no weights at all'}; pickles are not opened: "
         f"name a revision that holds safetensors (such as a conversion's refs/pr/1), or put {WEIGHTS} into a mirror"
     )
-
-
-def plain(path: Path, where: str) -> dict[str, Any]:
-    """Return the content of a JSON file of a checkpoint, empty where there is none.
-
-    Raises UserError when it is no JSON object or points to code that would have to be run.
-    """
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{where}: {path.name} is not JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{where}: {path.name} holds no JSON object")
-    if "auto_map" in content:
-        raise UserError(f"{where}: {path.name} asks to run code of its own (auto_map), which is never run here")
-    return content
 
 
 def _tokenizer(out: Path, where: str) -> None:
