@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from pipeline.errors import UserError
 
 FILE = re.compile(
-    r"(?P<split>[a-z_]+?)(-\d{5}-of-\d{5})?\.(?P<kind>jsonl|parquet|tsv)|(?P<msr>msr_paraphrase_[a-z]+)\.txt"
+    r"(?P<split>[a-z_]+?)(-(?P<number>\d{5})-of-(?P<of>\d{5}))?\.(?P<kind>jsonl|parquet|tsv)"
+    r"|(?P<msr>msr_paraphrase_[a-z]+)\.txt"
 )
 NAMES = {  # what GLUE's and MSR's own files call the splits
     "dev": "validation",
@@ -40,18 +41,46 @@ MNLI = {"sentence1": "premise", "sentence2": "hypothesis"}
 def read(folder: Path) -> dict[str, pa.Table]:
     """Return every split of a folder, its columns under the names of the source (the Hub's, for GLUE).
 
-    Raises UserError when there are no splits, or a file cannot be read as what its name says.
+    A split is one file, or all shards of one (``train-00000-of-00002.parquet``). Of GLUE's MRPC, whose folder also holds
+    the files of MSR that its own are made of, GLUE's own are read.
+
+    Raises UserError when there are no splits, two files claim one, or a file cannot be read as what its name says.
     """
-    shards: dict[str, list[pa.Table]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name != DEV_IDS and (match := FILE.fullmatch(path.name)):
-            name = match["split"] or match["msr"]
-            shards.setdefault(NAMES.get(name, name), []).append(READERS[match["kind"] or "tsv"](path))
-    if not shards:
+    files = splits(folder)
+    if not files:
         raise UserError(f"{folder}: no splits; put train and validation there, as .jsonl, .parquet, .tsv or MSR's .txt")
-    splits = {name: pa.concat_tables(tables) for name, tables in shards.items()}
+    read = {name: pa.concat_tables([_table(path) for path in paths]) for name, paths in files.items()}
     ids = folder / DEV_IDS
-    return _cut(splits, ids) if ids.exists() and "validation" not in splits else splits
+    return _cut(read, ids) if ids.exists() and "validation" not in read else read
+
+
+def splits(folder: Path) -> dict[str, list[Path]]:
+    """Return the files of each split of a folder, the shards of one in order.
+
+    Raises UserError when two files claim a split, or a shard is missing.
+    """
+    found: dict[str, list[re.Match[str]]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != DEV_IDS and path.is_file() and (match := FILE.fullmatch(path.name)):
+            name = match["split"] or match["msr"]
+            found.setdefault(NAMES.get(name, name), []).append(match)
+    return {split: [folder / match[0] for match in _one(folder, split, files)] for split, files in found.items()}
+
+
+def _one(folder: Path, split: str, files: list[re.Match[str]]) -> list[re.Match[str]]:
+    """Return the file of a split, or its shards."""
+    files = [match for match in files if not match["msr"]] or files
+    names = ", ".join(match[0] for match in files)
+    wanted = [f"{number:05d}" for number in range(int(files[0]["of"] or 0))]
+    if len(files) > 1 and (not wanted or len({(match["kind"], match["of"]) for match in files}) > 1):
+        raise UserError(f"{folder}: {split} stands in several files: {names}; leave one of them, or all shards of one")
+    if wanted and [match["number"] for match in files] != wanted:
+        raise UserError(f"{folder}: {split} has {len(files)} of {len(wanted)} shards: {names}; add the missing ones")
+    return files
+
+
+def _table(path: Path) -> pa.Table:
+    return READERS[path.suffix[1:]](path)
 
 
 def table(columns: Mapping[str, Sequence[Any]], where: str) -> pa.Table:
@@ -108,7 +137,9 @@ def _tab_separated(path: Path) -> pa.Table:
 
 
 def _renamed(name: str, header: list[str]) -> str:
-    return MNLI.get(name, COLUMNS.get(name, name)) if "gold_label" in header else COLUMNS.get(name, name)
+    """Return the Hub's name of a column of GLUE's files; a name that another column bears already stays with it."""
+    hub = MNLI.get(name, COLUMNS.get(name, name)) if "gold_label" in header else COLUMNS.get(name, name)
+    return name if hub in header else hub
 
 
 def _lines(path: Path) -> list[str]:
@@ -144,4 +175,4 @@ def _cut(splits: dict[str, pa.Table], ids: Path) -> dict[str, pa.Table]:
     return splits | {"train": rows.filter(pc.invert(held)), "validation": rows.filter(held)}
 
 
-READERS = {"jsonl": _json_lines, "parquet": _parquet, "tsv": _tab_separated}
+READERS = {"jsonl": _json_lines, "parquet": _parquet, "tsv": _tab_separated, "txt": _tab_separated}

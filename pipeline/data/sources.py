@@ -66,7 +66,9 @@ def find(task: str, place: str | None, source: Callable[[], Splits]) -> Found:
     """
     folder = mirror.find(place, "data", task)
     if folder:
-        return Found(folders.read(folder), {path.name: _digest(path) for path in sorted(folder.iterdir())})
+        return Found(
+            folders.read(folder), {path.name: _digest(path) for path in sorted(folder.iterdir()) if path.is_file()}
+        )
     try:
         splits = source()
     except hub.Away as away:

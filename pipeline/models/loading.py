@@ -46,12 +46,12 @@ class Loaded(NamedTuple):
 
 
 def classifier(
-    directory: Path, labels: int = 2, seed: int = 0, regression: bool = False, attention: str = "eager"
+    directory: Path, labels: int = 2, seed: int = 0, regression: bool = False, attention: str | None = "eager"
 ) -> Loaded:
     """Open pre-trained weights as a classifier of ``labels`` classes, or with one output for a regression.
 
     The classification head, and a pooler that the checkpoint lacks, are drawn from ``seed`` alone.
-    ``attention`` is one of transformers' implementations, such as ``eager`` or ``sdpa``.
+    ``attention`` is one of transformers' implementations, such as ``eager``; None leaves the choice to transformers.
 
     Raises UserError when the folder holds no usable checkpoint or a part of the encoder is missing in it.
     """
@@ -66,9 +66,10 @@ def classifier(
     return loaded._replace(notes=Notes(_sorted(heads | set(loaded.notes.initialised)), _sorted(unused)))
 
 
-def saved(directory: Path, attention: str = "eager") -> Loaded:
+def saved(directory: Path, attention: str | None = None) -> Loaded:
     """Open a classifier that was fine-tuned and saved with ``save_pretrained``: the same logits as before.
 
+    ``attention`` is one of transformers' implementations; None is the fastest that the model knows.
     Raises UserError when the folder holds no usable checkpoint or lacks a part of the model.
     """
     with _quiet():
@@ -85,7 +86,7 @@ def save(model: Any, tokenizer: Any, directory: Path) -> None:
     tokenizer.save_pretrained(directory)
 
 
-def _open(directory: Path, attention: str, settings: Mapping[str, Any]) -> Loaded:
+def _open(directory: Path, attention: str | None, settings: Mapping[str, Any]) -> Loaded:
     config = _config(directory, settings)
     model, info = AutoModelForSequenceClassification.from_pretrained(
         directory,

@@ -32,7 +32,7 @@ def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     trained = paths.trial("finetune", cfg.cell, cfg.seed, exploration=cfg.exploration)
     if not trained.exists():
         raise UserError(f"{trained.relative_to(paths.ROOT)}: not made yet; run finetune with the same arguments first")
-    model = loading.saved(trained, attention="sdpa").model.to(machine.device())
+    model = loading.saved(trained).model.to(machine.device())
     report = batches.read(data / "report.parquet", 1.0, trained, task.max_length)
     majority = json.loads((data / "summary.json").read_text(encoding="utf-8"))["majority"]
     said, speed = cost.predict(model, report)

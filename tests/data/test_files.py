@@ -103,6 +103,40 @@ def test_the_ids_of_glue_cut_the_validation_split_out_of_msr(tmp_path: Path) -> 
     assert splits["validation"]["sentence1"].to_pylist() == ["C"]
 
 
+def test_of_glues_mrpc_folder_the_files_of_glue_are_read_and_not_those_of_msr(tmp_path: Path) -> None:
+    for name, text in (("train", "A"), ("dev", "C")):
+        (tmp_path / f"{name}.tsv").write_text(f"Quality\t#1 String\t#2 String\n1\t{text}\tB\n")
+    (tmp_path / "test.tsv").write_text("index\t#1 String\t#2 String\n0\tE\tF\n")
+    (tmp_path / "msr_paraphrase_train.txt").write_text(MSR)
+    (tmp_path / "msr_paraphrase_test.txt").write_text(MSR)
+    (tmp_path / "dev_ids.tsv").write_text("80\t81\n")
+    (tmp_path / "original").mkdir()
+    read = {split: rows["sentence1"].to_pylist() for split, rows in files.read(tmp_path).items()}
+    assert read == {"train": ["A"], "validation": ["C"], "test": ["E"]}
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["train.jsonl", "train.tsv"],
+         "train stands in several files: train.jsonl, train.tsv; leave one of them, or all shards of one"),
+        (["dev.tsv", "validation.tsv"],
+         "validation stands in several files: dev.tsv, validation.tsv; leave one of them, or all shards of one"),
+        (["train-00000-of-00003.tsv", "train-00002-of-00003.tsv"],
+         "train has 2 of 3 shards: train-00000-of-00003.tsv, train-00002-of-00003.tsv; add the missing ones"),
+    ],
+)  # fmt: skip
+def test_a_split_in_several_files_or_in_part_is_told(tmp_path: Path, names: list[str], reason: str) -> None:
+    for name in names:
+        (tmp_path / name).write_text("sentence\tlabel\nA\t0\n")
+    assert refusal(tmp_path) == f"{tmp_path}: {reason}"
+
+
+def test_a_column_that_would_take_the_name_of_another_keeps_its_own(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\tscore\nA\t1\t0.5\n")
+    assert files.read(tmp_path)["train"].to_pylist() == [{"sentence": "A", "label": "1", "score": "0.5"}]
+
+
 def test_glues_own_names_of_splits_are_understood(tmp_path: Path) -> None:
     for name in ("train", "dev_matched", "dev_mismatched", "test_matched"):
         (tmp_path / f"{name}.tsv").write_text("sentence\tlabel\nA\t0\n")
