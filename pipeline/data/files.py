@@ -41,8 +41,8 @@ MNLI = {"sentence1": "premise", "sentence2": "hypothesis"}
 def read(folder: Path) -> dict[str, pa.Table]:
     """Return every split of a folder, its columns under the names of the source (the Hub's, for GLUE).
 
-    A split is one file, or all shards of one (``train-00000-of-00002.parquet``). Where the files of MSR lie beside those
-    that GLUE made of them, GLUE's are read.
+    A split is one file, or all shards of one (``train-00000-of-00002.parquet``). Where the files of MSR lie beside
+    those that GLUE made of them, GLUE's are read.
 
     Raises UserError when there are no splits, two files claim one, or a file cannot be read as what its name says.
     """
