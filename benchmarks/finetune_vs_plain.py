@@ -34,6 +34,8 @@ from pipeline.training.prediction import logits  # noqa: E402
 from pipeline.training.quick import quick  # noqa: E402
 from pipeline.training.recipe import Recipe  # noqa: E402
 
+SPLITS = ("train", "selection")
+
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
@@ -55,15 +57,16 @@ def main() -> None:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     machine.set_threads(None)
-    train = batches.read(asked.data / "train.parquet", 1.0, asked.model, LENGTH)
+    train, selection = (batches.read(asked.data / f"{split}.parquet", 1.0, asked.model, LENGTH) for split in SPLITS)
     recipe = Recipe(asked.learning_rate, asked.batch_size, asked.epochs, None, 0.1, 0.01, 1.0, 1)
     whole = recipe.updates(len(train))
     steps = min(asked.steps or whole, whole)
     machine.make_repeatable(asked.seed)
-    plain = Plain(asked.data, asked.model, whole, asked.batch_size, asked.learning_rate, asked.seed)
-    model = loading.classifier(asked.model, 2, asked.seed).model.to(machine.device()).train()
+    at = machine.device()
+    plain = Plain(asked.data, asked.model, whole, asked.batch_size, asked.learning_rate, asked.seed, at)
+    model = loading.classifier(asked.model, 2, asked.seed).model.to(at).train()
     left = optimizer.decayed(asked.learning_rate, 0.01, whole, 0.1)
-    with vocabulary.narrowed(model, [train], left) as (seen,), quick(model):
+    with vocabulary.narrowed(model, [train, selection], left) as (seen, _), quick(model):
         run = Run(model, seen, recipe, asked.seed)
         for until in [*range(asked.turn, steps, asked.turn), steps]:
             plain.advance(until - run.done)

@@ -16,8 +16,11 @@ LENGTH = 128
 class Plain:
     """A run that can be stopped and gone on with: ``advance`` makes steps, ``seconds`` is what they took."""
 
-    def __init__(self, data: Path, model: Path, steps: int, batch_size: int, learning_rate: float, seed: int) -> None:
+    def __init__(
+        self, data: Path, model: Path, steps: int, batch_size: int, learning_rate: float, seed: int, at: torch.device
+    ) -> None:
         torch.manual_seed(seed)
+        self.device = at
         tokenizer = AutoTokenizer.from_pretrained(model)
         rows = pq.read_table(data / "train.parquet")
         encoded = tokenizer(
@@ -26,8 +29,8 @@ class Plain:
         )  # fmt: skip
         labels = torch.from_numpy(rows["label"].to_numpy().copy())
         self.rows = [{**{name: encoded[name][i] for name in encoded}, "labels": labels[i]} for i in range(len(labels))]
-        self.model = AutoModelForSequenceClassification.from_pretrained(model, num_labels=2).train()
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=learning_rate, weight_decay=0.01)
+        self.model = AutoModelForSequenceClassification.from_pretrained(model, num_labels=2).to(at).train()
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=learning_rate, weight_decay=0.01, fused=True)
         self.schedule = get_linear_schedule_with_warmup(self.optimizer, steps // 10, steps)
         self.batches = self._batches(batch_size)
         self.pairs, self.seconds = 0, 0.0
@@ -41,11 +44,13 @@ class Plain:
         """Make ``steps`` more updates."""
         started = time.perf_counter()
         for _ in range(steps):
-            batch = next(self.batches)
+            batch = {name: tensor.to(self.device) for name, tensor in next(self.batches).items()}
             self.model(**batch).loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
             self.schedule.step()
             self.optimizer.zero_grad()
             self.pairs += len(batch["labels"])
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
         self.seconds += time.perf_counter() - started
