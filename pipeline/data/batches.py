@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from transformers import PreTrainedTokenizerBase
 
+# Families that number the places of a text from behind the padding's id: so many fewer tokens than positions.
+BEHIND_PADDING = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer", "data2vec-text")
 POOL = 50  # batches that are sorted by length together, as in transformers' LengthGroupedSampler
 
 
@@ -76,13 +79,38 @@ class Batch:
 def read(file: Path, ratio: float, tokenizer: Path, max_length: int) -> Examples:
     """Return the subset ``ratio`` of a prepared split, tokenised by the tokenizer in a model's folder.
 
-    The last two splits are kept, for the seeds of a cell read the same train and selection.
+    Texts are cut to ``max_length`` tokens, or to the fewer that the model takes. The last two splits are kept, for the
+    seeds of a cell read the same train and selection.
     """
     import pyarrow.parquet as pq
+
+    opened = _open(tokenizer)
+    return encode(opened, subsets.take(pq.read_table(file), ratio), _longest(opened, tokenizer, max_length))
+
+
+def longest(tokenizer: Path, max_length: int) -> int:
+    """Return how many tokens a text keeps: ``max_length``, or the fewer that the model in the folder takes."""
+    return _longest(_open(tokenizer), tokenizer, max_length)
+
+
+def _open(tokenizer: Path) -> PreTrainedTokenizerBase:
     from transformers.models.auto.tokenization_auto import AutoTokenizer
 
-    opened = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False)
-    return encode(opened, subsets.take(pq.read_table(file), ratio), max_length)
+    opened: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        tokenizer, local_files_only=True, trust_remote_code=False
+    )
+    return opened
+
+
+def _longest(opened: PreTrainedTokenizerBase, folder: Path, max_length: int) -> int:
+    """Return the least of what the task allows, what the tokenizer states, and the positions that the model has."""
+    file = folder / "config.json"  # a tokenizer that was made of a vocabulary states no length
+    config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    positions = config.get("max_position_embeddings") or 0
+    if config.get("model_type") in BEHIND_PADDING:
+        positions -= opened.pad_token_id + 1
+    limits: list[int] = [max_length, opened.model_max_length, *([positions] if positions > 0 else [])]
+    return min(limits)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, table: pa.Table, max_length: int) -> Examples:

@@ -15,6 +15,8 @@ from pipeline import paths, stage
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from pipeline.data.batches import Examples
+
 
 def finetune(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     """Write the fine-tuned weights and the tokenizer into ``out`` and return the run's length, cost and scores."""
@@ -33,6 +35,8 @@ def finetune(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     model, tokenizer, notes = loading.classifier(pretrained, len(task.labels or ()), cfg.seed, task.regression)
     train = batches.read(data / "train.parquet", cfg.ratio, pretrained, task.max_length)
     selection = batches.read(data / "selection.parquet", 1.0, pretrained, task.max_length)
+    if cut := _cut(train, task.max_length, batches.longest(pretrained, task.max_length)):
+        log.say(cut)
     judge = partial(scores.judge, metrics=task.metrics)
     with log.progress(recipe.updates(len(train))) as progress:
         result = finetuning.finetune(
@@ -40,6 +44,17 @@ def finetune(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
         )
     loading.save(model, tokenizer, out)
     return {**result, "initialised": ", ".join(notes.initialised)}
+
+
+def _cut(train: Examples, allowed: int, taken: int) -> str:
+    """Say that the model takes fewer tokens than the task allows, where an example is long enough to be cut by it."""
+    reached = int((train.lengths >= taken).sum())
+    if taken >= allowed or not reached:
+        return ""
+    return (
+        f"{reached} of {len(train)} training examples fill the {taken} tokens that the model takes and may be cut "
+        f"(the task's max_length is {allowed})"
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Batches: every example once an epoch, of like length, padded to their own longest."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,31 @@ def test_a_subset_of_a_file_is_read(tokenizer: BertTokenizer, pairs: pa.Table, t
     made = batches.read(tmp_path / "train.parquet", 0.67, tmp_path, 16)
     assert made.lengths.tolist() == [6, 5]
     assert batches.read(tmp_path / "train.parquet", 0.67, tmp_path, 16) is made
+
+
+@pytest.mark.parametrize(
+    ("states", "config", "longest"),
+    [
+        (8, {}, 8),
+        (None, {"max_position_embeddings": 9}, 9),
+        (12, {"max_position_embeddings": 9}, 9),
+        (None, {"max_position_embeddings": 9, "model_type": "roberta"}, 8),  # the padding's id is 0, texts begin at 1
+        (None, {"max_position_embeddings": -1}, 16),
+        (512, {"max_position_embeddings": 512}, 16),
+        (None, None, 16),
+    ],
+)
+def test_a_text_is_no_longer_than_the_model_takes(
+    pairs: pa.Table, tmp_path: Path, states: int | None, config: dict[str, object] | None, longest: int
+) -> None:
+    vocab = {piece: i for i, piece in enumerate(PIECES)}
+    BertTokenizer(vocab=vocab, **({"model_max_length": states} if states else {})).save_pretrained(tmp_path)
+    if config is not None:
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"} | config))
+    long = pa.table({"text_a": ["a " * 30], "text_b": ["b " * 30], "label": [0]})
+    pq.write_table(pa.concat_tables([pairs, long]), tmp_path / "train.parquet")
+    assert batches.longest(tmp_path, 16) == longest
+    assert batches.read(tmp_path / "train.parquet", 1.0, tmp_path, 16).lengths.max() == longest
 
 
 def test_a_batch_is_as_long_as_its_longest(tokenizer: BertTokenizer, pairs: pa.Table) -> None:

@@ -26,6 +26,7 @@ class Told:
 
     def __init__(self) -> None:
         self.curve: list[tuple[int, dict[str, float]]] = []
+        self.lines: list[str] = []
         self.steps = self.total = 0
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
@@ -35,7 +36,7 @@ class Told:
         assert path.exists()
 
     def say(self, text: str) -> None:
-        raise AssertionError(text)
+        self.lines.append(text)
 
     def progress(self, total: int, unit: str = "step") -> "Told":
         self.total = total

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from transformers.models.auto.tokenization_auto import AutoTokenizer
+from transformers.models.bert.configuration_bert import BertConfig
+from transformers.models.bert.modeling_bert import BertModel
 
 from pipeline.errors import UserError
 from pipeline.models import loading
@@ -33,6 +36,7 @@ def test_a_trial_holds_weights_tokenizer_and_numbers(configured: Configure, tmp_
     assert (log.steps, log.total) == (9, 9)
     assert [step for step, _ in log.curve][-1] == 9
     assert len(log.curve) <= 10
+    assert log.lines == []
     json.dumps(result, allow_nan=False)
 
 
@@ -55,6 +59,24 @@ def test_every_trial_starts_from_the_pretrained_weights(configured: Configure, t
         trial(configured, tmp_path / out, "task=rte", "model=bert-tiny", f"ratio={ratio}")
         weights.append((tmp_path / out / "model.safetensors").read_bytes())
     assert weights[0] == weights[2] != weights[1]
+
+
+@pytest.mark.usefixtures("laboratory")
+@pytest.mark.parametrize("states", [10, None])
+def test_texts_longer_than_the_model_takes_are_cut_and_told(
+    configured: Configure, tmp_path: Path, states: int | None
+) -> None:
+    """A model of 10 positions, of which the tokenizer knows or not; an example of the task has 11 tokens."""
+    folder = tmp_path / "models" / "bert-tiny"
+    config = BertConfig.from_pretrained(folder, max_position_embeddings=10)
+    BertModel(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(folder, **({"model_max_length": states} if states else {})).save_pretrained(folder)
+    result, log = trial(configured, tmp_path / "out", *CELL)
+    assert result["steps"] == 9
+    assert log.lines == [
+        "36 of 36 training examples fill the 10 tokens that the model takes and may be cut "
+        "(the task's max_length is 256)"
+    ]
 
 
 @pytest.mark.usefixtures("laboratory")
