@@ -50,6 +50,11 @@ class Batch(NamedTuple):
     targets: Tensor
     next_label: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device."""
+        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
+        return Batch(inputs, self.targets.to(device), self.next_label.to(device))
+
 
 class Recipe(NamedTuple):
     """How long and how fast to train, and on what.
@@ -93,13 +98,15 @@ def scratch(
     """Train a tokenizer and a BERT on a corpus and leave both in `out`, with `pretraining.json` beside them.
 
     `corpus` is what `pipeline.data.corpus.read` takes; `longest` is the most tokens a pair may have. Weights are
-    stored as fp16. Returns what it was trained on and how far it came: losses in nats, seconds.
+    stored as fp16. Returns what it was trained on and how far it came: losses in nats, seconds. The seconds stand in no
+    file of `out`, which is the same for the same weights made on the same machine.
 
-    Raises UserError when the corpus cannot be read, or `heads` does not divide `hidden`.
+    Raises UserError when the corpus cannot be read, `heads` does not divide `hidden`, or a loss is no longer a number.
     """
     if hidden % heads:
         raise UserError(f"source.heads: got {heads}, which does not divide hidden {hidden}; choose a divisor of it")
     started = time.perf_counter()
+    machine.make_repeatable(seed)
     recipe = Recipe(steps, batch, learning_rate, near, masking, short, short_share, longest)
     topics = corpora.read(**corpus)
     pieces = tokenizer(topics, vocabulary)
@@ -112,13 +119,12 @@ def scratch(
         "corpus_sha256": hashlib.sha256(json.dumps(topics).encode()).hexdigest(),
         "steps": steps,
         **reached,
-        "pretrain_seconds": time.perf_counter() - started,
     }
     save(model, pieces, out)
     sizes = {"layers": layers, "hidden": hidden, "heads": heads, "vocabulary": vocabulary, "corpus": dict(corpus)}
     made_by = {**sizes, **recipe._asdict(), "seed": seed}
     paths.write_json(out / "pretraining.json", {**told, "settings": made_by, "machine": machine.describe()})
-    return told
+    return told | {"pretrain_seconds": time.perf_counter() - started}
 
 
 def tokenizer(topics: Topics, vocabulary: int) -> BertWordPieceTokenizer:
@@ -147,36 +153,58 @@ def encoded(topics: Topics, pieces: BertWordPieceTokenizer) -> EncodedTopics:
 def train(model: BertForPreTraining, topics: EncodedTopics, recipe: Recipe, seed: int, log: Log) -> dict[str, float]:
     """Train the model by the recipe: AdamW, warm-up and linear decay, gradients clipped to norm 1.
 
-    Logs the means of both losses (nats) and accuracies every `TOLD` steps and returns the last of them.
+    Logs the means of both losses (nats) and accuracies every `TOLD` steps and returns the last of them. It works on
+    the GPU where there is one and leaves the model on the CPU.
+
+    Raises UserError when a loss is no longer a number. Losses are looked at only every `TOLD` steps: at each step a
+    GPU would have to wait for it.
     """
-    model.train()
+    device = machine.device()
+    model.to(device).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: pace(step, recipe.steps))
-    window: list[list[float]] = []
+    window: list[Tensor] = []
     means: dict[str, float] = {}
     with log.progress(recipe.steps) as bar:
         for step, batch in enumerate(course(topics, recipe, model.config.vocab_size, seed), start=1):
-            window.append(_update(model, batch, optimizer))
+            window.append(_update(model, batch.to(device), optimizer))
             schedule.step()
             if step % TOLD == 0 or step == recipe.steps:
-                means = dict(zip(MEASURES, np.mean(window, axis=0).tolist(), strict=True))
+                means = _means(torch.stack(window).double().cpu().numpy(), step, recipe)
                 log.metrics(step, means)
                 window.clear()
             bar.update(1)
+    model.to("cpu")
     return means
 
 
-def _update(model: BertForPreTraining, batch: Batch, optimizer: torch.optim.Optimizer) -> list[float]:
-    """One step; returns both losses and both accuracies."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=machine.precision(torch.device("cpu")) == "bf16"):
+def _means(measures: np.ndarray, step: int, recipe: Recipe) -> dict[str, float]:
+    """The means of the `MEASURES` of the last steps, (steps, measures), up to `step`.
+
+    Raises UserError when a loss among them is not a number.
+    """
+    losses = measures[:, :2].sum(1)
+    if not np.isfinite(losses).all():
+        first = int(np.argmin(np.isfinite(losses)))
+        raise UserError(
+            f"the loss is {losses[first]} at step {step - len(losses) + first + 1} of {recipe.steps}; "
+            f"lower source.learning_rate ({recipe.learning_rate:g})"
+        )
+    return dict(zip(MEASURES, measures.mean(0).tolist(), strict=True))
+
+
+def _update(model: BertForPreTraining, batch: Batch, optimizer: torch.optim.Optimizer) -> Tensor:
+    """One step; returns both losses and both accuracies, (4,)."""
+    at = model.device
+    with torch.autocast(at.type, torch.bfloat16, enabled=machine.precision(at) == "bf16"):
         losses = objective.losses(model, *batch)
     losses.total.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()
-    return [value.item() for value in losses]
+    return torch.stack([value.detach() for value in losses])
 
 
 def pace(step: int, steps: int) -> float:

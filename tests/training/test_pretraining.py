@@ -2,16 +2,21 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers.models.bert.modeling_bert import BertForPreTraining
 
+from pipeline import machine
 from pipeline.data import corpus
 from pipeline.errors import UserError
 from pipeline.models import loading, sources
+from pipeline.models import pretraining as objective
 from pipeline.training import pretraining
 from pipeline.training.pretraining import CLS, MASK, PAD, SEP, Recipe
 
@@ -55,6 +60,26 @@ def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+def test_model_and_batches_go_to_the_device_of_the_machine_and_the_model_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The CPU by another name stands in for a GPU."""
+    moved: list[torch.device] = []
+    model_to, batch_to = BertForPreTraining.to, pretraining.Batch.to
+    monkeypatch.setattr(machine, "device", lambda: torch.device("cpu", 0))
+    monkeypatch.setattr(BertForPreTraining, "to", lambda model, at: moved.append(at) or model_to(model, at))
+    monkeypatch.setattr(pretraining.Batch, "to", lambda batch, at: moved.append(at) or batch_to(batch, at))
+    pretraining.scratch(tmp_path, Silent(), **TINY | {"steps": 2})
+    assert moved == [torch.device("cpu", 0)] * 3 + ["cpu"]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_at_the_next_point_of_the_curves(tmp_path: Path):
+    with pytest.raises(UserError) as caught:
+        pretraining.scratch(tmp_path, Silent(), **TINY | {"steps": 200, "learning_rate": 1e30})
+    assert re.fullmatch(r"the loss is nan at step \d+ of 200; lower source.learning_rate \(1e\+30\)", str(caught.value))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_short_run_lowers_the_loss(tmp_path: Path):
     log = Silent()
     reached = pretraining.scratch(tmp_path, log, **TINY | {"steps": 300, "short_share": 1.0})
@@ -65,8 +90,9 @@ def test_a_short_run_lowers_the_loss(tmp_path: Path):
 
 
 def test_the_same_seed_gives_the_same_bytes(trained: Path, tmp_path: Path):
-    pretraining.scratch(tmp_path, Silent(), **TINY)
-    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+    told = pretraining.scratch(tmp_path, Silent(), **TINY)
+    assert told["pretrain_seconds"] > 0
+    for name in ("model.safetensors", "tokenizer.json", "config.json", "pretraining.json"):
         assert digest(tmp_path / name) == digest(trained / name)
 
 
@@ -97,11 +123,15 @@ def test_a_run_tells_what_made_it(trained: Path):
     assert told["machine"]["torch"] == torch.__version__
 
 
-def test_no_steps_leave_the_initial_weights(tmp_path: Path):
+def test_no_steps_leave_the_initial_weights(trained: Path, tmp_path: Path):
     told = pretraining.scratch(tmp_path, Silent(), **TINY | {"steps": 0})
     assert told["steps"] == 0
     assert not set(pretraining.MEASURES) & set(told)
-    assert sources.weights(tmp_path)["parameters"] > 0
+    left, config = load_file(tmp_path / "model.safetensors"), json.loads((tmp_path / "config.json").read_text())
+    initial = objective.fresh(1, 32, 2, config["vocab_size"], 64, seed=0).half().state_dict()
+    assert left.keys() <= initial.keys()
+    assert all(torch.equal(tensor, initial[name]) for name, tensor in left.items())
+    assert digest(tmp_path / "model.safetensors") != digest(trained / "model.safetensors")
 
 
 def test_batches_hold_two_segments_and_short_sentences_come_first():
