@@ -1,6 +1,7 @@
 """What a user reads when the input is wrong: where, what was got, what is allowed, what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -17,3 +18,12 @@ def near(name: object, allowed: Iterable[object]) -> str:
     listing = f"allowed: {', '.join(names)}" if names else "nothing is allowed here"
     matches = get_close_matches(str(name), names, n=1, cutoff=0.5)
     return f"did you mean {matches[0]!r}? ({listing})" if matches else listing
+
+
+@contextmanager
+def ending(where: str = "") -> Iterator[None]:
+    """End the process where the block raises a UserError: ``error:`` and ``where`` before each of its lines."""
+    try:
+        yield
+    except UserError as error:
+        raise SystemExit("\n".join(f"error: {where}{line}" for line in str(error).splitlines())) from None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import paths
-from pipeline.errors import UserError, near
+from pipeline.errors import UserError, ending, near
 
 AXES = ("tasks", "models", "ratios", "seeds")
 VARIANT = ("task", "model", "ratio", "recipe")
@@ -37,6 +37,7 @@ class Cell:
     model: str | None = None
     ratio: float | None = None
     recipe: str | None = None
+    beside_grid: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class Plan:
 def _result(stage: str, name: str, block: str, at: Variant) -> Cell:
     sources = [f"prepare@{at.task}"]
     sources.append(f"finetune{block}@{name}" if stage == "evaluate" else f"pretrain@{at.model}")
-    return Cell(stage, name, f"{stage}{block}@{name}", tuple(sources), at.task, at.model, at.ratio, at.recipe)
+    address = f"{stage}{block}@{name}"
+    return Cell(stage, name, address, tuple(sources), at.task, at.model, at.ratio, at.recipe, beside_grid=bool(block))
 
 
 def load(path: Path = paths.PARAMS) -> Plan:
@@ -271,10 +273,8 @@ def _joined(values: Iterable[object]) -> str:
 
 def load_or_exit() -> Plan:
     """Return the plan, or end the process with a line for each mistake."""
-    try:
+    with ending():
         return load()
-    except UserError as error:
-        raise SystemExit("\n".join(f"error: {line}" for line in str(error).splitlines())) from None
 
 
 def main() -> None:

@@ -4,19 +4,19 @@ import argparse
 import sys
 
 from pipeline import plan
-from pipeline.errors import UserError
+from pipeline.errors import ending
 
 COMPARISON = ("compare", "plan")
 
 
 def main(arguments: list[str]) -> None:
-    """Run one of the two commands; a user's mistake is one line."""
+    """Run one of the two commands; a user's mistake is a line."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.tracking", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("sync", help="bring the store at MLFLOW_TRACKING_URI level with the files")
     commands.add_parser("ui", help="show it on this machine").add_argument("--port", type=int)
     given = parser.parse_args(arguments)
-    try:
+    with ending():
         if given.command == "sync":
             from pipeline.tracking.sync import sync
 
@@ -25,8 +25,6 @@ def main(arguments: list[str]) -> None:
             from pipeline.tracking.ui import show
 
             show(given.port)
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":
