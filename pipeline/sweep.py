@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths
+from pipeline import paths, records
 
 if TYPE_CHECKING:
     from pipeline.tracking import Identity
 
 FOLDER = "LAB_SWEEP"  # the variable that names the folder to the trials
-SCHEMA = 1
 
 
 class Sweep:
@@ -94,13 +92,13 @@ def summarise(identity: Identity, seeds: list[int]) -> dict[str, Any]:
     folders = [paths.trial(identity.stage, identity.cell, seed, exploration=identity.exploration) for seed in seeds]
     trials = [json.loads((folder / "trial.json").read_text(encoding="utf-8")) for folder in folders]
     return {
-        "schema": SCHEMA,
+        "schema": records.SCHEMA,
         "stage": identity.stage,
         "cell": identity.cell,
         "exploration": identity.exploration,
         **identity.params,
         "trials": trials,
-        "summary": {name: interval(values) for name, values in _columns(trials).items()},
+        "summary": records.summary(trials),
         "inputs": {item.name: item.digest for item in identity.inputs},
         "tags": identity.tags,
         "machine": machine.describe(),
@@ -115,27 +113,3 @@ def told(record: dict[str, Any]) -> str:
         bounds = "" if score["ci95_low"] is None else f" [{score['ci95_low']:.3f}, {score['ci95_high']:.3f}]"
         parts.append(f"score {score['mean']:.3f}{bounds}")
     return f"{record['stage']} {record['cell']}: {', '.join(parts)}"
-
-
-def _columns(trials: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Return every number that all trials have, as floats; truth values count as 0 and 1."""
-    names = [name for name in trials[0] if name != "seed"]
-    numbers = {name: [trial.get(name) for trial in trials] for name in names}
-    return {
-        name: [float(value) for value in values if value is not None]
-        for name, values in numbers.items()
-        if all(isinstance(value, (int, float)) for value in values)
-    }
-
-
-def interval(values: list[float]) -> dict[str, float | None]:
-    """Return mean, standard deviation and Student's t 95% interval of the mean; no interval for a single value."""
-    from scipy.special import stdtrit
-
-    count = len(values)
-    mean = math.fsum(values) / count
-    if count == 1:
-        return {"mean": mean, "std": None, "ci95_low": None, "ci95_high": None}
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
-    half = float(stdtrit(count - 1, 0.975)) * deviation / math.sqrt(count)
-    return {"mean": mean, "std": deviation, "ci95_low": mean - half, "ci95_high": mean + half}

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pipeline.sweep import interval
+from pipeline import records
 
 TASKS = {"mrpc": ("f1", 3302, 0.812), "starter-swap": ("accuracy", 7200, 0.5)}  # score, rows, majority baseline
 MODELS = {"bert-tiny": (0.4, 4.4), "bert-mini": (3.2, 11.2), "bert-small": (12.6, 28.8), "bert-medium": (25.2, 41.4)}
@@ -40,11 +40,10 @@ def finetuning(task: str, model: str, ratio: float, seeds: Iterable[int] = SEEDS
 
 def record(stage: str, task: str, model: str, ratio: float, trials: list[dict[str, Any]]) -> dict[str, Any]:
     """Return trials with the head and the summary that the frame gives them."""
-    names = [name for name, value in trials[0].items() if isinstance(value, (int, float)) and name != "seed"]
     return {
-        "schema": 1, "stage": stage, "cell": f"{task}-{model}-{ratio}", "exploration": False,
+        "schema": records.SCHEMA, "stage": stage, "cell": f"{task}-{model}-{ratio}", "exploration": False,
         "task": task, "model": model, "recipe": "standard", "ratio": ratio, "trials": trials,
-        "summary": {name: interval([float(trial[name]) for trial in trials]) for name in names},
+        "summary": records.summary(trials),
         "inputs": {"data": _digest(task), "model": _digest(model)},
         "tags": {"git_commit": _digest("commit")[:40], "inputs_sha256": _digest(f"{stage}{task}{model}{ratio}")},
         "machine": {"processor": "a processor", "device": "cpu", "threads": 2, "torch": "2.13.0"},

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.sweep import interval
+from pipeline.records import interval, summary
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 30])
@@ -23,3 +23,14 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     draws = np.random.default_rng(0).normal(0.0, 1.0, (4000, 3))
     covered = sum(found["ci95_low"] <= 0 <= found["ci95_high"] for found in map(interval, draws.tolist()))
     assert stats.binomtest(covered, 4000, 0.95).pvalue > 0.001
+
+
+def test_a_summary_holds_every_number_that_all_trials_have() -> None:
+    trials = [
+        {"seed": 0, "score": 0.5, "collapsed": True, "note": "text", "steps_to_95pct": None, "paths": ["a"]},
+        {"seed": 1, "score": 0.7, "collapsed": False, "note": "text", "steps_to_95pct": 4, "paths": ["a"]},
+    ]
+    found = summary(trials)
+    assert list(found) == ["score", "collapsed"]
+    assert found["score"]["mean"] == pytest.approx(0.6)
+    assert found["collapsed"]["mean"] == 0.5

@@ -6,27 +6,24 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pipeline import records
 from pipeline.errors import UserError, near
 
 
 @dataclass(frozen=True)
 class Point:
-    """A cell of the plan: its name in files and its coordinates."""
+    """A cell of the plan: its name in files, its coordinates, and whether the grid holds it."""
 
     cell: str
     task: str
     model: str
     ratio: float
     recipe: str
-
-    @property
-    def beside_grid(self) -> bool:
-        """Return whether it is a variant, which bears a name of its own."""
-        return self.cell != f"{self.task}-{self.model}-{self.ratio}"
+    beside_grid: bool = field(default=False, kw_only=True)  # a variant, which bears a name of its own
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ COUNTS = ("train_examples", "parameters", "parameters_non_embedding", "storage_b
 def read(plan: Iterable[Point], folder: Path) -> list[Row]:
     """Return the row of each cell from its record in ``folder``, in the given order; a missing record is a hole.
 
-    Raises UserError where a record lacks what a row needs, or names a family that nobody draws.
+    Raises UserError where a record is of another layout, lacks what a row needs, or names a family that nobody draws.
     """
     return [_row(point, folder / f"{point.cell}.json") for point in plan]
 
@@ -92,16 +89,18 @@ def _row(point: Point, path: Path) -> Row:
     if not path.exists():
         return Row(**vars(point))
     record = json.loads(path.read_text(encoding="utf-8"))
+    where = f"metrics/evaluate/{path.name}"
+    again = f"run `dvc repro --force evaluate{'-variant' if point.beside_grid else ''}@{point.cell}`"
+    if (schema := record.get("schema")) != records.SCHEMA:
+        raise UserError(f"{where}: schema: got {schema!r}, but this version reads {records.SCHEMA}; {again}")
     summary, trials = record["summary"], record["trials"]
     if missing := [name for name in ("score", "score_name", "family", "collapsed") if name not in trials[0]]:
-        again = f"run `dvc repro --force evaluate@{point.cell}`"
-        raise UserError(
-            f"metrics/evaluate/{path.name}: no {', '.join(missing)} in it, so another version made it; {again}"
-        )
+        raise UserError(f"{where}: no {', '.join(missing)} in it, so another version made it; {again}")
     family = trials[0]["family"]
     if family not in FAMILIES:
-        where = f"conf/model/{point.model}.yaml: family"
-        raise UserError(f"{where}: got {family!r}; {near(family, FAMILIES)}; then `dvc repro`")
+        raise UserError(
+            f"conf/model/{point.model}.yaml: family: got {family!r}; {near(family, FAMILIES)}; then `dvc repro`"
+        )
     return Row(
         **vars(point),
         family=family,
@@ -125,7 +124,7 @@ def as_csv(rows: Iterable[Row]) -> str:
     """Return every field of every row, numbers unrounded, holes empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = [field.name for field in fields(Row)]
+    names = [column.name for column in fields(Row)]
     writer.writerow([*names, "above_majority"])
     for row in rows:
         writer.writerow([*(getattr(row, name) for name in names), row.above_majority])

@@ -1,7 +1,8 @@
 """compare: the evaluated cells of the plan in one table, two figures and a report.
 
-``python -m pipeline.stages.compare`` writes ``report/`` and ``metrics/compare/plan.json``;
-``python -m pipeline.stages.compare show`` prints the same table again and writes nothing.
+``python -m pipeline.stages.compare --multirun +sweep=once`` writes ``report/`` and ``metrics/compare/plan.json``;
+without a sweep it is an exploration (such as ``size=parameters``) and writes below ``runs/exploration/compare/``.
+``python -m pipeline.stages.compare show`` prints the table of the plan again and writes nothing.
 """
 
 from __future__ import annotations
@@ -9,17 +10,16 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import paths, plan, warm
-from pipeline.errors import UserError, near
+from pipeline.errors import UserError, ending, near
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pipeline.scaling.table import Row
+    from pipeline.scaling.table import Point, Row
 
 SIZES = ("parameters", "parameters_non_embedding")
 CELL = "plan"
@@ -35,18 +35,19 @@ def compare(cfg: DictConfig) -> None:
 
     if cfg.size not in SIZES:
         raise UserError(f"conf/compare.yaml: size: got {cfg.size!r}; {near(cfg.size, SIZES)}")
-    rows = results()
-    with paths.replacing(paths.REPORT) as out:
+    rows, exploration = results(), bool(cfg.exploration)
+    folder = paths.cell("compare", CELL, exploration=True) / "report" if exploration else paths.REPORT
+    with paths.replacing(folder) as out:
         written = [path.relative_to(out) for path in report.write(rows, out, cfg.size, cfg.dpi)]
-    files = [paths.REPORT / path for path in written]
-    record = _record(rows, files)
+    files = [folder / path for path in written]
+    record = _record(rows, files, exploration)
     run = tracking.open_cell(tracking.Identity.from_record(record))
-    path = paths.metrics("compare", CELL)
+    path = paths.metrics("compare", CELL, exploration=exploration)
     paths.write_json(path, record)
     tracking.close_cell(run, record, [path, *files])
     tracking.refresh_views()
     if "MAKELEVEL" not in os.environ:  # `make repro` shows it last, whether this ran or was up to date
-        show()
+        _print(rows, folder)
 
 
 def results() -> list[Row]:
@@ -54,27 +55,34 @@ def results() -> list[Row]:
     from pipeline.scaling import table
 
     cells = plan.load().results("evaluate")
-    points = [
-        table.Point(cell.name, str(cell.task), str(cell.model), float(cell.ratio or 0), str(cell.recipe))
-        for cell in cells
-    ]
-    return table.read(points, paths.metrics("evaluate", CELL).parent)
+    return table.read([_point(cell) for cell in cells], paths.metrics("evaluate", CELL).parent)
+
+
+def _point(cell: plan.Cell) -> Point:
+    from pipeline.scaling.table import Point
+
+    task, model, recipe = str(cell.task), str(cell.model), str(cell.recipe)
+    return Point(cell.name, task, model, float(cell.ratio or 0), recipe, beside_grid=cell.beside_grid)
 
 
 def show() -> None:
-    """Print the table, where the report lies, and how to browse every run."""
+    """Print the plan's table, where its report lies, and how to browse every run."""
+    _print(results(), paths.REPORT)
+
+
+def _print(rows: list[Row], folder: Path) -> None:
     from pipeline.scaling import terminal
 
-    terminal.show(results())
-    page = paths.REPORT / "index.html"
+    terminal.show(rows)
+    page = folder / "index.html"
     if page.exists():
         print(f"report:   {page}")
     print("all runs: make ui (or python -m pipeline.tracking ui)", flush=True)
 
 
-def _record(rows: list[Row], files: list[Path]) -> dict[str, Any]:
+def _record(rows: list[Row], files: list[Path], exploration: bool) -> dict[str, Any]:
     """Return the comparison in the form of every cell's record; it has no trials of its own."""
-    from pipeline import stage, sweep
+    from pipeline import records, stage
 
     done = [row for row in rows if row.score is not None]
     counts = {
@@ -86,12 +94,12 @@ def _record(rows: list[Row], files: list[Path]) -> dict[str, Any]:
     numbers = next(path for path in files if path.suffix == ".csv")
     digest = hashlib.sha256(numbers.read_bytes()).hexdigest()
     return {
-        "schema": sweep.SCHEMA,
+        "schema": records.SCHEMA,
         "stage": "compare",
         "cell": CELL,
-        "exploration": False,
+        "exploration": exploration,
         "trials": [],
-        "summary": {name: sweep.interval([float(count)]) for name, count in counts.items()},
+        "summary": {name: records.interval([float(count)]) for name, count in counts.items()},
         "inputs": {},
         "tags": {"git_commit": stage.commit(), "inputs_sha256": digest},
         "machine": {},
@@ -103,29 +111,27 @@ def main() -> None:
     """Compare as a Hydra app."""
     import hydra
 
-    mistakes: list[str] = []
+    mistakes: list[UserError] = []
 
     def job(cfg: DictConfig) -> None:
         try:
             compare(cfg)
         except UserError as error:  # Hydra would print where it was raised
-            mistakes.append(str(error))
+            mistakes.append(error)
 
     hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name="compare")(job)()
-    if mistakes:
-        raise UserError(mistakes[0])
+    for mistake in mistakes:
+        raise mistake
 
 
-def told(work: Callable[[], None]) -> None:
-    """Do ``work``; a user's mistake is one line."""
-    try:
-        work()
-    except UserError as error:
-        raise SystemExit("\n".join(f"error: compare: {line}" for line in str(error).splitlines())) from None
+def _command() -> None:
+    with ending("compare: "):
+        main()
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["show"]:
-        told(show)
+        with ending("compare: "):
+            show()
     else:
-        warm.call(lambda: told(main))
+        warm.call(_command)

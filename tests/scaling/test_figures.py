@@ -94,7 +94,7 @@ def test_bars_are_over_examples_where_a_cell_has_one_seed(rows: list[Row]) -> No
 
 
 def test_a_variant_is_left_to_the_table(rows: list[Row]) -> None:
-    variant = replace(rows[0], cell="equal-steps", score=0.1)
+    variant = replace(rows[0], cell="equal-steps", score=0.1, beside_grid=True)
     axes = figures.score_against_size([*rows, variant], SIZE).axes[0]
     assert min(min(line.get_ydata()) for line in axes.get_lines()) > 50
 

@@ -39,6 +39,14 @@ def test_a_cell_that_has_not_run_is_shown_as_a_hole(rows: list[Row]) -> None:
     assert table.title(rows[-1:]) == "starter-swap: no results yet"
 
 
+def test_a_full_ratio_written_as_a_whole_number_is_of_the_grid(tmp_path: Path) -> None:
+    record = fakes.evaluation("mrpc", "bert-tiny", 1)
+    (tmp_path / "mrpc-bert-tiny-1.json").write_text(json.dumps(record))
+    (row,) = table.read([Point("mrpc-bert-tiny-1", "mrpc", "bert-tiny", 1, "standard")], tmp_path)
+    assert not row.beside_grid
+    assert table.cells(row)[0] == "bert-tiny"
+
+
 @pytest.mark.parametrize(
     ("seeds", "examples", "verdict"),
     [
@@ -77,9 +85,7 @@ def test_a_title_names_metric_seeds_and_baseline(rows: list[Row]) -> None:
 
 
 def test_a_variant_bears_its_own_name(rows: list[Row]) -> None:
-    variant = replace(rows[0], cell="equal-steps", recipe="equal-steps")
-    assert variant.beside_grid
-    assert not rows[0].beside_grid
+    variant = replace(rows[0], cell="equal-steps", recipe="equal-steps", beside_grid=True)
     assert table.cells(variant)[0] == "bert-tiny (equal-steps)"
 
 
@@ -106,4 +112,15 @@ def test_a_record_of_another_version_is_told_from_a_hole(tmp_path: Path, points:
     assert str(caught.value) == (
         "metrics/evaluate/mrpc-bert-tiny-0.1.json: no score_name, family in it, so another version made it; "
         "run `dvc repro --force evaluate@mrpc-bert-tiny-0.1`"
+    )
+
+
+@pytest.mark.parametrize(("beside_grid", "block"), [(False, "evaluate"), (True, "evaluate-variant")])
+def test_a_record_of_another_layout_is_refused(tmp_path: Path, beside_grid: bool, block: str) -> None:
+    record = fakes.evaluation("mrpc", "bert-tiny", 0.1) | {"schema": 0}
+    (tmp_path / "long.json").write_text(json.dumps(record))
+    with pytest.raises(UserError) as caught:
+        table.read([Point("long", "mrpc", "bert-tiny", 0.1, "patient", beside_grid=beside_grid)], tmp_path)
+    assert str(caught.value) == (
+        f"metrics/evaluate/long.json: schema: got 0, but this version reads 1; run `dvc repro --force {block}@long`"
     )

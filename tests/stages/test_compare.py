@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests import fakes
 
 BESIDE = {"equal-steps": Variant("mrpc", "bert-tiny", 0.3, "equal-steps")}
 PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.3, 1.0), (0, 1, 2), BESIDE)
-CFG = OmegaConf.create({"size": "parameters_non_embedding", "dpi": 60})
+CFG = OmegaConf.create({"size": "parameters_non_embedding", "dpi": 60, "exploration": False})
 
 
 @pytest.fixture
@@ -40,6 +41,35 @@ def test_the_report_holds_exactly_the_cells_of_the_plan(evaluated: Path, capsys:
     assert "| bert-tiny (equal-steps) |  | 0.3 |  | not run |" in summary
     assert f"report:   {evaluated}/report/index.html\n" in told
     assert told.endswith("all runs: make ui (or python -m pipeline.tracking ui)\n")
+
+
+def test_cells_of_a_ratio_written_as_a_whole_number_are_drawn(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = replace(PLAN, ratios=(0.3, 1))
+    monkeypatch.setattr(compare.plan, "load", lambda: whole)
+    fakes.write(evaluated, [fakes.evaluation("mrpc", model, 1) for model in whole.models])
+    assert [(row.cell, row.beside_grid, row.score is not None) for row in compare.results()] == [
+        ("mrpc-bert-tiny-0.3", False, True),
+        ("mrpc-bert-tiny-1", False, True),
+        ("mrpc-bert-mini-0.3", False, True),
+        ("mrpc-bert-mini-1", False, True),
+        ("equal-steps", True, False),
+    ]
+
+
+def test_an_exploration_leaves_the_plans_report_and_record_alone(
+    evaluated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare.compare(OmegaConf.create({**CFG, "exploration": True}))
+    assert not (evaluated / "report").exists()
+    assert not (evaluated / "metrics" / "compare").exists()
+    folder = evaluated / "runs" / "exploration" / "compare" / "plan"
+    record = json.loads((folder / "metrics.json").read_text())
+    assert record["exploration"] is True
+    assert record["artifacts"][0] == "runs/exploration/compare/plan/report/index.html"
+    assert f"report:   {folder}/report/index.html\n" in capsys.readouterr().out
+    client = MlflowClient(store.location())
+    assert runs.cells(client, "compare", "plan") == []
+    assert len(client.search_runs([store.experiment(client, exploration=True)])) == 1
 
 
 def test_the_comparison_is_one_active_run_with_its_files(evaluated: Path) -> None:
