@@ -55,7 +55,10 @@ def files(path: str) -> dict[str, pa.Table]:
     """
     folder = paths.ROOT / path
     if not folder.is_dir():
-        raise UserError(f"source.path: {path}: no such folder")
+        raise UserError(
+            f"conf/task: source.path: got {path!r}, but the project has no such folder; give one, relative to the "
+            "project, that holds train and validation as .jsonl, .parquet or .tsv"
+        )
     return folders.read(folder)
 
 

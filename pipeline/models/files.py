@@ -26,9 +26,12 @@ def plain(path: Path, where: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{where}: {path.name} is not JSON ({error})") from None
+        raise UserError(f"{where}: {path.name} is not JSON ({error}); fetch the file again") from None
     if not isinstance(content, dict):
-        raise UserError(f"{where}: {path.name} holds no JSON object")
+        raise UserError(f"{where}: {path.name} holds {type(content).__name__}, no JSON object; fetch the file again")
     if "auto_map" in content:
-        raise UserError(f"{where}: {path.name} asks to run code of its own (auto_map), which is never run here")
+        raise UserError(
+            f"{where}: {path.name} asks to run code of its own (auto_map), which is never run here; "
+            "name a checkpoint of an architecture that transformers has itself"
+        )
     return content

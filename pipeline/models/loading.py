@@ -21,6 +21,7 @@ from transformers.utils import logging
 from pipeline.errors import UserError
 from pipeline.models.files import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, plain
 
+AGAIN = "run finetune again with the arguments of this trial"
 HEAD = 0x68656164  # turns a seed into that of a stream for heads alone, whatever else the checkpoint lacked
 
 
@@ -30,11 +31,6 @@ class Notes:
 
     initialised: tuple[str, ...]
     unused: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """Return both as one line."""
-        drawn = f"drawn from the seed: {', '.join(self.initialised) or 'nothing'}"
-        return f"{drawn}; left out of the checkpoint: {', '.join(self.unused) or 'nothing'}"
 
 
 class Loaded(NamedTuple):
@@ -59,7 +55,7 @@ def classifier(
     settings = {"num_labels": 1 if regression else labels, "problem_type": problem}
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        loaded = _open(directory, attention, settings)
+        loaded = _open(directory, attention, settings, f"run `dvc repro pretrain@{directory.name}`")
         torch.manual_seed(HEAD ^ seed)
         heads = _redrawn(loaded.model)
     unused = set(loaded.notes.unused) | (heads - set(loaded.notes.initialised))
@@ -73,9 +69,9 @@ def saved(directory: Path, attention: str | None = None) -> Loaded:
     Raises UserError when the folder holds no usable checkpoint or lacks a part of the model.
     """
     with _quiet():
-        loaded = _open(directory, attention, {})
-    if loaded.notes.initialised:
-        raise UserError(f"{directory}: not a fine-tuned classifier; it lacks {', '.join(loaded.notes.initialised)}")
+        loaded = _open(directory, attention, {}, AGAIN)
+    if lacking := ", ".join(loaded.notes.initialised):
+        raise UserError(f"{directory}: not a fine-tuned classifier, for it lacks {lacking}; {AGAIN}")
     return loaded
 
 
@@ -86,8 +82,9 @@ def save(model: Any, tokenizer: Any, directory: Path) -> None:
     tokenizer.save_pretrained(directory)
 
 
-def _open(directory: Path, attention: str | None, settings: Mapping[str, Any]) -> Loaded:
-    config = _config(directory, settings)
+def _open(directory: Path, attention: str | None, settings: Mapping[str, Any], remedy: str) -> Loaded:
+    """Open a checkpoint; ``remedy`` is what to do where it is not whole."""
+    config = _config(directory, settings, remedy)
     model, info = AutoModelForSequenceClassification.from_pretrained(
         directory,
         config=config,
@@ -101,10 +98,13 @@ def _open(directory: Path, attention: str | None, settings: Mapping[str, Any]) -
     )
     other_shape = {name for name, *_ in info["mismatched_keys"]}
     drawn, unused = info["missing_keys"] | other_shape, info["unexpected_keys"] | other_shape
-    _whole(directory, model.base_model_prefix, drawn)
+    _whole(directory, model.base_model_prefix, drawn, remedy)
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     if len(tokenizer) > config.vocab_size:
-        raise UserError(f"{directory}: the tokenizer knows {len(tokenizer)} pieces, the model only {config.vocab_size}")
+        raise UserError(
+            f"{directory}: the tokenizer knows {len(tokenizer)} pieces, the model only {config.vocab_size}; "
+            "take the tokenizer that the model was trained with"
+        )
     return Loaded(model, tokenizer, Notes(_modules(drawn), _modules(unused)))
 
 
@@ -120,11 +120,11 @@ def _redrawn(model: Any) -> set[str]:
     return set(_modules(names))
 
 
-def _config(directory: Path, settings: Mapping[str, Any]) -> Any:
+def _config(directory: Path, settings: Mapping[str, Any], remedy: str) -> Any:
     """Return the configuration of a checkpoint, once it is clear that opening it runs no code but transformers'."""
     for name in (CONFIG, WEIGHTS, TOKENIZER):
         if not (directory / name).exists():
-            raise UserError(f"{directory}: no {name}; run the pretrain stage of the model")
+            raise UserError(f"{directory}: no {name}; {remedy}")
     content = plain(directory / CONFIG, str(directory))
     plain(directory / TOKENIZER_CONFIG, str(directory))
     try:
@@ -133,17 +133,19 @@ def _config(directory: Path, settings: Mapping[str, Any]) -> Any:
     except (ValueError, KeyError):
         kind = content.get("model_type")
         raise UserError(
-            f"{directory}: model_type {kind!r} of config.json has no sequence classifier in transformers"
+            f"{directory}: model_type {kind!r} of config.json has no sequence classifier in transformers; "
+            "name another checkpoint in conf/model, such as a bert, roberta or modernbert"
         ) from None
     return config
 
 
-def _whole(directory: Path, prefix: str, missing: Iterable[str]) -> None:
+def _whole(directory: Path, prefix: str, missing: Iterable[str], remedy: str) -> None:
     """Raise UserError when weights of the encoder itself are missing: it would train, but from noise."""
     lost = sorted(name for name in missing if name.startswith(f"{prefix}.") and ".pooler." not in name)
     if lost:
         raise UserError(
-            f"{directory}: {len(lost)} tensors of the encoder are missing or of another shape, the first is {lost[0]}"
+            f"{directory}: {len(lost)} tensors of the encoder are missing or of another shape, the first is "
+            f"{lost[0]}; {remedy}, from a source of which config.json and model.safetensors belong together"
         )
 
 

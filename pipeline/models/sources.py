@@ -27,8 +27,11 @@ Origin = Mapping[str, Any]
 # What a fast tokenizer can be made of where the checkpoint has no tokenizer.json.
 VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "special_tokens_map.json", "added_tokens.json")
 FILES = (CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG, *VOCABULARIES)
-ENCODER = ("embeddings", "encoder", "transformer", "pooler", "rel_embeddings", "LayerNorm")
-POOLED = ("bert", "albert", "electra")  # families that classify from a pooler which the checkpoint should hold
+ENCODER = (
+    "embeddings", "encoder", "transformer", "pooler", "rel_embeddings", "LayerNorm",
+    "embeddings_project", "layers", "final_norm",
+)  # fmt: skip
+POOLED = ("bert", "albert")  # families that classify from a pooler which the checkpoint should hold
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".ot")
 
 
@@ -51,15 +54,26 @@ def _snapshot(repo: str, revision: str) -> Path:
     return Path(snapshot_download(repo, revision=revision, allow_patterns=list(FILES)))
 
 
-def directory(path: str, out: Path) -> Origin:
+def directory(path: str, out: Path, sha256: str | None = None) -> Origin:
     """Copy a checkpoint from a folder, relative to the project, such as those that the project ships.
 
-    Raises UserError when it is not there or holds no safetensors.
+    ``sha256`` is that of its weights. DVC looks at the conf file alone, so only a digest in there makes a changed
+    checkpoint a changed model.
+
+    Raises UserError when it is not there, holds no safetensors, or holds others than ``sha256`` says.
     """
     folder = paths.ROOT / path
     if not folder.is_dir():
-        raise UserError(f"source.path: {path}: no such folder")
+        raise UserError(
+            f"conf/model: source.path: got {path!r}, but the project has no such folder; give one, relative to the "
+            f"project, that holds {CONFIG}, {WEIGHTS} and a tokenizer"
+        )
     _copy(folder, out, path)
+    if sha256 is not None and (found := _sha256(out / WEIGHTS)) != sha256:
+        raise UserError(
+            f"conf/model: source.sha256: got {sha256}, but {WEIGHTS} of {path} has {found}; "
+            "put the weights back that were there, or write the new digest if they are meant to be others"
+        )
     return {"kind": "directory", "id": path, "revision": None}
 
 
@@ -128,15 +142,18 @@ def weights(out: Path) -> dict[str, Any]:
     Raises UserError when the file is no safetensors, or has been cut short.
     """
     tensors = _header(out / WEIGHTS)
-    with (out / WEIGHTS).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
-        "sha256": digest,
+        "sha256": _sha256(out / WEIGHTS),
         "bytes": (out / WEIGHTS).stat().st_size,
         "parameters": sum(prod(tensor["shape"]) for tensor in tensors.values() if "F" in tensor["dtype"]),
         "types": sorted({tensor["dtype"] for tensor in tensors.values()}),
         "modules": dict(sorted(_modules(list(tensors)).items())),
     }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _header(path: Path) -> dict[str, dict[str, Any]]:

@@ -115,4 +115,7 @@ def test_a_folder_of_your_own_is_a_source(mirror: Path, monkeypatch: pytest.Monk
     assert sources.files("data/mine")["train"].num_rows == 1
     with pytest.raises(UserError) as error:
         sources.files("data/other")
-    assert str(error.value) == "source.path: data/other: no such folder"
+    assert str(error.value) == (
+        "conf/task: source.path: got 'data/other', but the project has no such folder; give one, relative to the "
+        "project, that holds train and validation as .jsonl, .parquet or .tsv"
+    )

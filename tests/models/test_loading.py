@@ -16,6 +16,10 @@ from pipeline.errors import UserError
 from pipeline.models import loading
 
 ROOT = Path(__file__).resolve().parents[2]
+AGAIN = "run finetune again with the arguments of this trial"
+TOGETHER = (
+    "run `dvc repro pretrain@checkpoint`, from a source of which config.json and model.safetensors belong together"
+)
 
 
 def logits(model: Any, tokenizer: Any) -> torch.Tensor:
@@ -47,7 +51,6 @@ def test_the_encoder_is_that_of_the_checkpoint_and_the_head_is_new(checkpoint: A
         assert torch.equal(model.bert.get_parameter(name), tensor)
     assert model.classifier.weight.shape == (3, 8)
     assert notes == loading.Notes(initialised=("classifier",), unused=())
-    assert str(notes) == "drawn from the seed: classifier; left out of the checkpoint: nothing"
 
 
 def test_the_same_seed_draws_the_same_head_whatever_was_drawn_before(checkpoint: Any) -> None:
@@ -142,7 +145,15 @@ def test_a_checkpoint_that_was_not_fine_tuned_is_no_saved_classifier(checkpoint:
     folder = checkpoint(kind="without pooler")
     with pytest.raises(UserError) as error:
         loading.saved(folder)
-    assert str(error.value) == f"{folder}: not a fine-tuned classifier; it lacks bert.pooler, classifier"
+    assert str(error.value) == (f"{folder}: not a fine-tuned classifier, for it lacks bert.pooler, classifier; {AGAIN}")
+
+
+def test_a_trial_that_is_not_whole_is_trained_again(checkpoint: Any) -> None:
+    folder = checkpoint()
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError) as error:
+        loading.saved(folder)
+    assert str(error.value) == f"{folder}: no model.safetensors; {AGAIN}"
 
 
 def test_a_saved_classifier_with_another_head_than_its_config_is_refused(checkpoint: Any, tmp_path: Path) -> None:
@@ -152,7 +163,7 @@ def test_a_saved_classifier_with_another_head_than_its_config_is_refused(checkpo
     rewrite(tmp_path / "trial" / "config.json", id2label={"0": "a", "1": "b"}, label2id={"a": 0, "b": 1})
     with pytest.raises(UserError) as error:
         loading.saved(tmp_path / "trial")
-    assert str(error.value) == f"{tmp_path / 'trial'}: not a fine-tuned classifier; it lacks classifier"
+    assert str(error.value) == f"{tmp_path / 'trial'}: not a fine-tuned classifier, for it lacks classifier; {AGAIN}"
 
 
 def test_a_head_of_another_number_of_labels_is_drawn_anew(checkpoint: Any, tmp_path: Path) -> None:
@@ -180,7 +191,7 @@ def test_a_checkpoint_without_a_part_of_its_encoder_is_refused(checkpoint: Any) 
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     assert refusal(folder) == (
         f"{folder}: 6 tensors of the encoder are missing or of another shape, "
-        "the first is bert.encoder.layer.1.attention.self.key.bias"
+        f"the first is bert.encoder.layer.1.attention.self.key.bias; {TOGETHER}"
     )
 
 
@@ -189,21 +200,24 @@ def test_a_checkpoint_of_another_shape_than_its_config_is_refused(checkpoint: An
     rewrite(folder / "config.json", intermediate_size=12)
     assert refusal(folder) == (
         f"{folder}: 6 tensors of the encoder are missing or of another shape, "
-        "the first is bert.encoder.layer.0.intermediate.dense.bias"
+        f"the first is bert.encoder.layer.0.intermediate.dense.bias; {TOGETHER}"
     )
 
 
 def test_a_pickle_in_place_of_safetensors_is_refused(checkpoint: Any) -> None:
     folder = checkpoint()
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    assert refusal(folder) == f"{folder}: no model.safetensors; run the pretrain stage of the model"
+    assert refusal(folder) == f"{folder}: no model.safetensors; run `dvc repro pretrain@checkpoint`"
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
 def test_code_of_a_checkpoint_is_never_run(checkpoint: Any, file: str) -> None:
     folder = checkpoint()
     rewrite(folder / file, auto_map={"AutoConfig": "theirs.Config"})
-    assert refusal(folder) == (f"{folder}: {file} asks to run code of its own (auto_map), which is never run here")
+    assert refusal(folder) == (
+        f"{folder}: {file} asks to run code of its own (auto_map), which is never run here; "
+        "name a checkpoint of an architecture that transformers has itself"
+    )
 
 
 @pytest.mark.parametrize("kind", ["brt", "clip_text_model"])
@@ -211,7 +225,8 @@ def test_an_architecture_without_a_sequence_classifier_is_refused(checkpoint: An
     folder = checkpoint()
     rewrite(folder / "config.json", model_type=kind)
     assert refusal(folder) == (
-        f"{folder}: model_type {kind!r} of config.json has no sequence classifier in transformers"
+        f"{folder}: model_type {kind!r} of config.json has no sequence classifier in transformers; "
+        "name another checkpoint in conf/model, such as a bert, roberta or modernbert"
     )
 
 
@@ -220,7 +235,10 @@ def test_a_tokenizer_with_more_pieces_than_the_model_is_refused(checkpoint: Any)
     tokenizer = loading.AutoTokenizer.from_pretrained(folder)
     tokenizer.add_tokens(["new", "newer"])
     tokenizer.save_pretrained(folder)
-    assert refusal(folder) == f"{folder}: the tokenizer knows 33 pieces, the model only 31"
+    assert refusal(folder) == (
+        f"{folder}: the tokenizer knows 33 pieces, the model only 31; "
+        "take the tokenizer that the model was trained with"
+    )
 
 
 @pytest.mark.shared

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.models.auto.configuration_auto import AutoConfig
+from transformers.models.auto.modeling_auto import AutoModel
 
 from pipeline import hub as remote
 from pipeline import paths
@@ -197,21 +199,43 @@ def test_a_checkpoint_that_brings_code_is_refused(checkpoint: Any, out: Path) ->
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "theirs.Model"}}))
     assert refusal(folder, out) == (
-        f"{folder}: config.json asks to run code of its own (auto_map), which is never run here"
+        f"{folder}: config.json asks to run code of its own (auto_map), which is never run here; "
+        "name a checkpoint of an architecture that transformers has itself"
     )
 
 
-@pytest.mark.parametrize(("text", "reason"), [("{", "is not JSON ("), ("[]", "holds no JSON object")])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "is not JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"),
+        ("[]", "holds list, no JSON object"),
+    ],
+)
 def test_a_config_that_is_no_object_is_refused(checkpoint: Any, out: Path, text: str, reason: str) -> None:
     folder = checkpoint()
     (folder / "config.json").write_text(text)
-    assert refusal(folder, out).startswith(f"{folder}: config.json {reason}")
+    assert refusal(folder, out) == f"{folder}: config.json {reason}; fetch the file again"
 
 
 def test_a_folder_that_is_not_there_is_told(out: Path) -> None:
     with pytest.raises(UserError) as error:
         sources.directory("starter/absent", out)
-    assert str(error.value) == "source.path: starter/absent: no such folder"
+    assert str(error.value) == (
+        "conf/model: source.path: got 'starter/absent', but the project has no such folder; give one, relative to the "
+        "project, that holds config.json, model.safetensors and a tokenizer"
+    )
+
+
+def test_weights_are_those_of_the_digest_or_refused(checkpoint: Any, out: Path) -> None:
+    folder = checkpoint()
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert sources.directory(str(folder), out, sha256=digest)["kind"] == "directory"
+    with pytest.raises(UserError) as error:
+        sources.directory(str(folder), out, sha256="0123")
+    assert str(error.value) == (
+        f"conf/model: source.sha256: got 0123, but model.safetensors of {folder} has {digest}; "
+        "put the weights back that were there, or write the new digest if they are meant to be others"
+    )
 
 
 def test_the_weights_are_described_by_their_header(checkpoint: Any) -> None:
@@ -264,6 +288,24 @@ def test_buffers_of_whole_numbers_are_no_parameters(checkpoint: Any) -> None:
 def test_what_fine_tuning_will_make_of_a_checkpoint_is_said(checkpoint: Any, kind: str, lines: list[str]) -> None:
     folder = checkpoint(kind=kind)
     assert sources.remarks(folder, sources.weights(folder)["modules"]) == lines
+
+
+WIDTH = {"vocab_size": 31, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+FAMILIES = {
+    "distilbert": {"vocab_size": 31, "dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 8},
+    "albert": WIDTH | {"embedding_size": 4},
+    "roberta": WIDTH,
+    "electra": WIDTH | {"embedding_size": 4},
+    "deberta-v2": WIDTH | {"relative_attention": True},
+    "modernbert": WIDTH | {f"{kind}_token_id": 0 for kind in ("pad", "bos", "eos", "cls", "sep")},
+    "mpnet": WIDTH,
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_part_of_an_encoder_is_told_as_missing_or_as_a_head(tmp_path: Path, family: str) -> None:
+    AutoModel.from_config(AutoConfig.for_model(family, **FAMILIES[family])).save_pretrained(tmp_path)
+    assert sources.remarks(tmp_path, sources.weights(tmp_path)["modules"]) == []
 
 
 @pytest.mark.shared
