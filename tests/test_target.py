@@ -7,6 +7,7 @@ import pytest
 from pipeline import target
 from pipeline.errors import UserError
 
+NAMED = "name a function by its module, such as pipeline.data.sources.files or pipeline.models.sources.hub"
 HERE = "conf/task/mine.yaml: source"
 
 
@@ -23,13 +24,28 @@ def test_the_function_gets_its_own_arguments_and_of_the_given_ones_those_it_take
 
 
 def test_a_function_that_is_not_there_is_told() -> None:
-    assert refusal(_target_="pipeline.mirror.fetch") == (
-        f"{HERE}: _target_: got 'pipeline.mirror.fetch', but pipeline.mirror has no function 'fetch'"
+    assert refusal(_target_="pipeline.mirror.fin") == (
+        f"{HERE}: _target_: got 'pipeline.mirror.fin', but pipeline.mirror has no such function; "
+        "did you mean 'find'? (allowed: advice, find)"
+    )
+    assert refusal(_target_="pipeline.data.starter.pair") == (
+        f"{HERE}: _target_: got 'pipeline.data.starter.pair', but pipeline.data.starter has no such function; "
+        "did you mean 'pairs'? (allowed: documents, pairs)"
     )
     assert refusal(_target_="pipeline.absent.fetch") == (
-        f"{HERE}: _target_: got 'pipeline.absent.fetch', which cannot be imported (No module named 'pipeline.absent')"
+        f"{HERE}: _target_: got 'pipeline.absent.fetch', which cannot be imported (No module named 'pipeline.absent'); "
+        f"{NAMED}"
     )
-    assert refusal() == f"{HERE}: _target_: got None, which cannot be imported (Empty module name)"
+    assert refusal(_target_="glue") == (
+        f"{HERE}: _target_: got 'glue', which cannot be imported (Empty module name); {NAMED}"
+    )
+    assert refusal() == f"{HERE}: _target_: missing; {NAMED}"
+
+
+def test_a_source_without_arguments_is_told() -> None:
+    with pytest.raises(UserError) as error:
+        target.call("pipeline.data.sources.glue", HERE)
+    assert str(error.value) == (f"{HERE}: got 'pipeline.data.sources.glue'; give a _target_ and its arguments by name")
 
 
 def test_an_argument_that_it_does_not_take_is_told_with_the_nearest() -> None:
@@ -46,5 +62,16 @@ def test_a_missing_argument_is_told() -> None:
 
 def test_what_the_function_raises_comes_through_as_it_is() -> None:
     assert refusal(_target_="pipeline.data.sources.files", path="absent/folder") == (
-        "source.path: absent/folder: no such folder"
+        "conf/task: source.path: got 'absent/folder', but the project has no such folder; give one, relative to the "
+        "project, that holds train and validation as .jsonl, .parquet or .tsv"
     )
+
+
+def test_what_the_caller_gives_is_neither_offered_nor_taken_from_a_conf_file() -> None:
+    def refused(**settings: Any) -> str:
+        with pytest.raises(UserError) as error:
+            target.call({"_target_": "pipeline.models.sources.hub", **settings}, HERE, out="a folder", log=None)
+        return str(error.value)
+
+    assert refused(repo="a/b", out="mine") == (f"{HERE}: out: not an argument of hub; allowed: repo, revision")
+    assert refused(repo="a/b") == f"{HERE}: revision: missing; hub takes repo, revision"

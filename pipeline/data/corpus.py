@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline import paths
 from pipeline.data import starter
 from pipeline.errors import UserError
 
@@ -19,6 +20,9 @@ def read(topics: int = 0, seed: int = 0, text: str | None = None) -> Topics:
 
     Raises UserError when both or neither are given, or the text cannot be used.
     """
+    for key, value in (("topics", topics), ("seed", seed)):
+        if not isinstance(value, int) or value < 0:
+            raise UserError(f"source.corpus: {key}: got {value!r}; give a whole number from 0")
     if (topics > 0) == (text is not None):
         raise UserError(
             f"source.corpus: got topics {topics} and text {text}; give either a number of topics to generate, "
@@ -35,21 +39,37 @@ def name(topics: int = 0, seed: int = 0, text: str | None = None) -> str:
 def plain(path: str) -> Topics:
     """A plain text file, or every `*.txt` of a folder: a sentence a line, an empty line between documents.
 
-    Each document is a topic of its own, so a negative is a sentence of any other document.
+    `path` is relative to the project. Each document is a topic of its own, so a negative is a sentence of any other
+    document.
 
-    Raises UserError when nothing to read, or fewer than two documents with two sentences each.
+    Raises UserError when there is nothing to read, text that is not UTF-8, or fewer than two documents with two
+    sentences each.
     """
-    place = Path(path)
-    files = sorted(place.glob("*.txt")) if place.is_dir() else [place] if place.is_file() else []
-    blocks = [block for file in files for block in file.read_text(encoding="utf-8").split("\n\n")]
+    place = paths.ROOT / path
+    if not place.exists():
+        raise UserError(
+            f"source.corpus: text: got {path!r}, but the project has no such file or folder; "
+            "give the path of a .txt file or of a folder of them, relative to the project"
+        )
+    files = sorted(place.glob("*.txt")) if place.is_dir() else [place]
+    blocks = [block for file in files for block in _text(file).split("\n\n")]
     found = [[line.strip() for line in block.splitlines() if line.strip()] for block in blocks]
     kept = [[sentences] for sentences in found if len(sentences) > 1]
     if len(kept) < 2:
         raise UserError(
-            f"corpus {path}: {len(kept)} documents of two sentences or more, at least 2 are needed; "
+            f"source.corpus: text: {path} has {len(kept)} documents of two sentences or more, at least 2 are needed; "
             "write a sentence a line in a .txt file, with an empty line between documents"
         )
     return kept
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"source.corpus: text: {file} is not UTF-8 ({error.reason} at byte {error.start}); convert the file"
+        ) from None
 
 
 class Segments(NamedTuple):

@@ -7,6 +7,7 @@ lies inside a larger one by construction. The split that selects is the same thi
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,26 @@ def size(rows: int, ratio: float) -> int:
 
 
 def take(table: pa.Table, ratio: float) -> pa.Table:
-    """Return the subset of a prepared train table: its first ``size(rows, ratio)`` rows."""
-    return table.slice(0, size(table.num_rows, ratio))
+    """Return the subset of a prepared train table: its first ``size(rows, ratio)`` rows.
+
+    Raises UserError when that is none.
+    """
+    rows = size(table.num_rows, ratio)
+    if not rows:
+        raise UserError(
+            f"ratio: got {ratio}, which is none of the {table.num_rows} rows; "
+            f"give at least {_least(table['label'].to_numpy()):g}, with which every class appears"
+        )
+    return table.slice(0, rows)
+
+
+def _least(labels: np.ndarray) -> float:
+    """Return a ratio of two digits whose subset holds every class and few rows more; of a regression, a row."""
+    classes = set(labels.tolist()) if labels.dtype.kind in "iu" else set()
+    needed = max((int((labels == label).argmax()) + 1 for label in classes), default=1)
+    share = needed / len(labels)
+    places = 1 - math.floor(math.log10(share))
+    return math.ceil(round(share * 10**places, 6)) / 10**places
 
 
 def order(strata: Sequence[int], seed: int) -> list[int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.errors import UserError, near
 
+SELECTION = ("fraction", "seed")
 COLUMNS = ("text_a", "text_b", "label")
 CLASSIFICATION = ("accuracy", "f1", "matthews_correlation")
 REGRESSION = ("pearson", "spearmanr")
@@ -58,6 +59,9 @@ def parse(conf: Mapping[str, Any]) -> Task:
     for key in KEYS:
         if key not in conf:
             raise UserError(f"{where}: {key}: missing; a task states {', '.join(KEYS)}")
+    selection = conf["selection"]
+    if not isinstance(selection, Mapping) or set(selection) != set(SELECTION):
+        raise UserError(f"{where}: selection: got {_plain(selection)}; give a fraction and a seed, and no other key")
     labels, span = conf["labels"], conf.get("range")
     task = Task(
         name=conf["name"],
@@ -68,14 +72,18 @@ def parse(conf: Mapping[str, Any]) -> Task:
         score=conf["score"],
         report=conf["report"],
         train_counts=tuple(conf["train_counts"]),
-        selection_fraction=conf["selection"]["fraction"],
-        selection_seed=conf["selection"]["seed"],
+        selection_fraction=selection["fraction"],
+        selection_seed=selection["seed"],
         subset_seed=conf["subset_seed"],
         max_length=conf["max_length"],
     )
     for mistake in _mistakes(task):
         raise UserError(f"{where}: {mistake}")
     return task
+
+
+def _plain(value: object) -> str:
+    return ", ".join(value) or "nothing" if isinstance(value, Mapping) else repr(value)
 
 
 def _mistakes(task: Task) -> Iterator[str]:
@@ -101,5 +109,11 @@ def _mistakes(task: Task) -> Iterator[str]:
         yield f"score: got {task.score!r}; {near(task.score, task.metrics)}"
     if len(task.train_counts) != max(classes, 1):
         yield f"train_counts: got {len(task.train_counts)} counts; give {max(classes, 1)}, one a label"
-    if not 0 < task.selection_fraction < 1:
-        yield f"selection.fraction: got {task.selection_fraction}; it lies between 0 and 1"
+    if not isinstance(task.selection_fraction, (int, float)) or not 0 < task.selection_fraction < 1:
+        yield f"selection.fraction: got {task.selection_fraction!r}; it lies between 0 and 1"
+    seeds: dict[str, Any] = {"selection.seed": task.selection_seed, "subset_seed": task.subset_seed}
+    for key, seed in seeds.items():
+        if not isinstance(seed, int):
+            yield f"{key}: got {seed!r}; give a whole number"
+    if not isinstance(task.max_length, int) or task.max_length < 8:
+        yield f"max_length: got {task.max_length!r}; give a whole number of tokens from 8"

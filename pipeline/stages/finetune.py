@@ -26,11 +26,11 @@ def finetune(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     from pipeline.evaluation import scores
     from pipeline.models import loading
     from pipeline.training import finetuning
-    from pipeline.training.recipe import Recipe
+    from pipeline.training import recipe as recipes
 
     conf: Any = OmegaConf.to_container(cfg)
     task = tasks.parse(conf["task"])
-    recipe = Recipe(**{key: value for key, value in conf["recipe"].items() if key != "name"})
+    recipe = recipes.parse(conf["recipe"])
     pretrained, data = paths.model(cfg.model.name), paths.data(task.name)
     model, tokenizer, notes = loading.classifier(pretrained, len(task.labels or ()), cfg.seed, task.regression)
     train = batches.read(data / "train.parquet", cfg.ratio, pretrained, task.max_length)

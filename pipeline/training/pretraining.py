@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers.models.bert.modeling_bert import BertForPreTraining
 from transformers.models.bert.tokenization_bert import BertTokenizer
 
-from pipeline import machine, paths
+from pipeline import machine, paths, target
 from pipeline.data import corpus as corpora
 from pipeline.data.corpus import EncodedTopics, Segments, Topics
 from pipeline.errors import UserError
@@ -108,7 +108,7 @@ def scratch(
     started = time.perf_counter()
     machine.make_repeatable(seed)
     recipe = Recipe(steps, batch, learning_rate, near, masking, short, short_share, longest)
-    topics = corpora.read(**corpus)
+    topics = corpora.read(**target.settled(corpora.read, corpus, "source.corpus"))
     pieces = tokenizer(topics, vocabulary)
     model = objective.fresh(layers, hidden, heads, pieces.get_vocab_size(), longest, seed)
     reached = train(model, encoded(topics, pieces), recipe, seed, log)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, near
 
 
 @dataclass(frozen=True)
@@ -58,3 +58,20 @@ class Recipe:
         updates = self.updates(examples)
         spread = {round(updates * point / self.evaluations) for point in range(1, self.evaluations + 1)}
         return sorted(spread - {0})
+
+
+def parse(conf: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that a conf file states.
+
+    Raises UserError, naming the file and the key, for what is missing or not allowed.
+    """
+    where = f"conf/recipe/{conf.get('name', '?')}.yaml"
+    settings = {key: value for key, value in conf.items() if key != "name"}
+    allowed = [field.name for field in fields(Recipe)]
+    for key in settings:
+        if key not in allowed:
+            raise UserError(f"{where}: {key}: unknown; {near(key, allowed)}")
+    for key in allowed:
+        if key not in settings:
+            raise UserError(f"{where}: {key}: missing; a recipe states {', '.join(allowed)}")
+    return Recipe(**settings)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline import paths
 from pipeline.data import corpus
 from pipeline.errors import UserError
 
@@ -59,9 +60,38 @@ def test_text_with_too_few_documents_is_refused(tmp_path: Path):
     with pytest.raises(UserError) as caught:
         corpus.read(text=str(file))
     assert str(caught.value) == (
-        f"corpus {file}: 1 documents of two sentences or more, at least 2 are needed; "
+        f"source.corpus: text: {file} has 1 documents of two sentences or more, at least 2 are needed; "
         "write a sentence a line in a .txt file, with an empty line between documents"
     )
+
+
+def test_text_is_named_relative_to_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "one.txt").write_text("A cat sat.\nIt slept.\n\nRain fell.\nIt rained on.\n")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    assert len(corpus.read(text="one.txt")) == 2
+    with pytest.raises(UserError) as caught:
+        corpus.read(text="two.txt")
+    assert str(caught.value) == (
+        "source.corpus: text: got 'two.txt', but the project has no such file or folder; "
+        "give the path of a .txt file or of a folder of them, relative to the project"
+    )
+
+
+def test_text_that_is_not_utf_8_is_told_with_its_place(tmp_path: Path):
+    file = tmp_path / "one.txt"
+    file.write_bytes("Ein Käse.\n".encode("latin-1"))
+    with pytest.raises(UserError) as caught:
+        corpus.read(text=str(file))
+    assert str(caught.value) == (
+        f"source.corpus: text: {file} is not UTF-8 (invalid continuation byte at byte 5); convert the file"
+    )
+
+
+@pytest.mark.parametrize("topics", ["many", -1, 1.5])
+def test_a_number_of_topics_is_a_whole_one(topics: object):
+    with pytest.raises(UserError) as caught:
+        corpus.read(topics=topics)
+    assert str(caught.value) == f"source.corpus: topics: got {topics!r}; give a whole number from 0"
 
 
 def test_a_corpus_is_either_generated_or_read():

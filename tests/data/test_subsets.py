@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.data import subsets
@@ -43,8 +43,10 @@ def worst_deviation(strata: list[int], order: list[int]) -> float:
     )
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.floats(0.001, 1), st.floats(0.001, 1))
 def test_a_smaller_subset_lies_inside_a_larger_one(rows: int, one: float, other: float) -> None:
+    assume(subsets.size(rows, min(one, other)))
     table = pa.table({"idx": list(range(rows))})
     small, large = (subsets.take(table, ratio)["idx"].to_pylist() for ratio in sorted((one, other)))
     assert large[: len(small)] == small
@@ -54,6 +56,19 @@ def test_a_smaller_subset_lies_inside_a_larger_one(rows: int, one: float, other:
 def test_the_whole_is_a_subset_of_itself() -> None:
     table = pa.table({"idx": [3, 1, 2]})
     assert subsets.take(table, 1).equals(table)
+
+
+@pytest.mark.parametrize(("labels", "least"), [([1, 1, 0] * 100, 0.01), ([0] * 299 + [1], 1), ([0.5] * 300, 0.0034)])
+def test_a_subset_without_rows_is_refused_with_the_least_ratio_that_holds_every_class(
+    labels: list[float], least: float
+) -> None:
+    table = pa.table({"label": labels})
+    with pytest.raises(UserError) as error:
+        subsets.take(table, 0.001)
+    assert str(error.value) == (
+        f"ratio: got 0.001, which is none of the 300 rows; give at least {least:g}, with which every class appears"
+    )
+    assert set(subsets.take(table, least)["label"].to_pylist()) == set(labels)
 
 
 @pytest.mark.parametrize("ratio", [0, -0.1, 1.5, math.nan])
@@ -85,7 +100,7 @@ def test_the_rows_that_select_are_stratified_and_are_gone_from_train() -> None:
     assert chosen == sorted(chosen)
 
 
-def test_the_seed_of_selection_leaves_the_order_of_a_subset_alone() -> None:
+def test_other_seeds_of_selection_carve_other_rows() -> None:
     labels = np.array([0, 1] * 20)
     assert subsets.carve(labels, False, 0.2, seed=0) != subsets.carve(labels, False, 0.2, seed=1)
 

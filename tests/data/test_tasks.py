@@ -72,6 +72,13 @@ MISTAKES = [
     ({"score": "fi"}, "score: got 'fi'; did you mean 'f1'? (allowed: accuracy, f1)"),
     ({"train_counts": [3]}, "train_counts: got 1 counts; give 2, one a label"),
     ({"selection": {"fraction": 1, "seed": 0}}, "selection.fraction: got 1; it lies between 0 and 1"),
+    ({"selection": {"fraction": "a tenth", "seed": 0}}, "selection.fraction: got 'a tenth'; it lies between 0 and 1"),
+    ({"selection": {"fraction": 0.1}}, "selection: got fraction; give a fraction and a seed, and no other key"),
+    ({"selection": {}}, "selection: got nothing; give a fraction and a seed, and no other key"),
+    ({"selection": 0.1}, "selection: got 0.1; give a fraction and a seed, and no other key"),
+    ({"selection": {"fraction": 0.1, "seed": "x"}}, "selection.seed: got 'x'; give a whole number"),
+    ({"subset_seed": None}, "subset_seed: got None; give a whole number"),
+    ({"max_length": "long"}, "max_length: got 'long'; give a whole number of tokens from 8"),
 ]  # fmt: skip
 
 

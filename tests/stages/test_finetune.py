@@ -110,6 +110,15 @@ def test_a_rate_of_the_command_wins_over_that_of_the_model(configured: Configure
     assert log.curve[-1][1]["learning_rate"] == pytest.approx(0.002 / (result["steps"] - 1))
 
 
+def test_a_key_that_no_recipe_has_is_told(configured: Configure, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        trial(configured, tmp_path / "out", *CELL, "+recipe.epoch=5")
+    assert str(error.value) == (
+        "conf/recipe/standard.yaml: epoch: unknown; did you mean 'epochs'? "
+        "(allowed: batch_size, clip, epochs, evaluations, learning_rate, steps, warmup, weight_decay)"
+    )
+
+
 def test_a_mistake_in_the_recipe_is_found_before_anything_is_opened(configured: Configure, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         trial(configured, tmp_path / "out", *CELL, "recipe.steps=5")

@@ -168,6 +168,11 @@ def test_a_long_pair_is_cut_to_the_longest(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ({"corpus": 2000}, "source.corpus: got 2000; give by name: topics, seed, text"),
+        (
+            {"corpus": {"topic": 2000}},
+            "source.corpus: topic: not an argument of read; did you mean 'topics'? (allowed: seed, text, topics)",
+        ),
         ({"heads": 3}, "source.heads: got 3, which does not divide hidden 32; choose a divisor of it"),
         (
             {"short": 2},

@@ -8,7 +8,7 @@ import yaml
 
 from pipeline import paths
 from pipeline.errors import UserError
-from pipeline.training.recipe import Recipe
+from pipeline.training.recipe import Recipe, parse
 
 Make = Callable[..., Recipe]
 
@@ -56,7 +56,38 @@ def test_the_points_of_a_curve_are_bounded_and_end_with_the_run(recipe: Make, st
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (paths.CONF / "recipe").glob("*.yaml")))
 def test_every_shipped_recipe_can_be_trained_with(name: str) -> None:
-    content = yaml.safe_load((paths.CONF / "recipe" / f"{name}.yaml").read_text())
-    assert content.pop("name") == name
+    content = shipped(name)
+    assert content["name"] == name
     assert content["learning_rate"] == "${model.learning_rate}"
-    Recipe(**{**content, "learning_rate": 1e-4})
+    parse({**content, "learning_rate": 1e-4})
+
+
+def shipped(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((paths.CONF / "recipe" / f"{name}.yaml").read_text())
+    return content
+
+
+def test_equal_steps_are_those_of_the_standard_recipe_on_all_rows_of_the_starter() -> None:
+    task = yaml.safe_load((paths.CONF / "task" / "starter-swap.yaml").read_text())
+    rows = sum(task["train_counts"])
+    trained_on = rows - round(rows * task["selection"]["fraction"])
+    standard = parse({**shipped("standard"), "learning_rate": 1e-4})
+    assert shipped("equal-steps")["steps"] == standard.updates(trained_on)
+
+
+def test_a_key_that_no_recipe_has_is_told_with_the_nearest() -> None:
+    with pytest.raises(UserError) as error:
+        parse({**shipped("standard"), "name": "mine", "epoch": 3})
+    assert str(error.value) == (
+        "conf/recipe/mine.yaml: epoch: unknown; did you mean 'epochs'? "
+        "(allowed: batch_size, clip, epochs, evaluations, learning_rate, steps, warmup, weight_decay)"
+    )
+
+
+def test_a_key_that_is_missing_is_told() -> None:
+    with pytest.raises(UserError) as error:
+        parse({key: value for key, value in shipped("standard").items() if key != "steps"})
+    assert str(error.value) == (
+        "conf/recipe/standard.yaml: steps: missing; a recipe states "
+        "learning_rate, batch_size, epochs, steps, warmup, weight_decay, clip, evaluations"
+    )
