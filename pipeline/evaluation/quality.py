@@ -11,6 +11,7 @@ from pipeline.evaluation import metrics, scores
 
 RESAMPLES = 2000
 NUMBERS_AT_ONCE = 2_000_000  # what a batch of resamples may hold, to stay in the cache's neighbourhood
+FLAT = 0.01  # of the labels' standard deviation
 CONFIDENCE = 0.95
 
 
@@ -20,18 +21,25 @@ def quality(
     """Return each metric of predictions against references (examples,), its interval and the majority baseline's.
 
     ``score`` names the metric that the comparison uses; ``majority`` holds what always saying the most
-    frequent class of train scores, or None where that is not defined. A trial that says one class (or one number) of
-    every example is ``collapsed``.
+    frequent class of train scores, or None where that is not defined. A trial that says one class of every example is
+    ``collapsed``, and so is a regression whose numbers spread less than a hundredth as wide as the labels: no two
+    of its numbers are the same, however little a model looks at the examples.
     """
     values = metrics.compute(names, predictions, references)
     intervals = {name: bootstrap(name, predictions, references) for name in names}
     low, high = intervals[score]
     result: dict[str, Any] = {"score_name": score, "score": values[score], "bootstrap_low": low, "bootstrap_high": high}
-    result |= {"majority_score": majority[score], "collapsed": bool(np.ptp(predictions) == 0)}
+    result |= {"majority_score": majority[score], "collapsed": _collapsed(predictions, references)}
     for name, (low, high) in intervals.items():
         result |= {name: values[name], f"{name}_bootstrap_low": low, f"{name}_bootstrap_high": high}
         result[f"majority_{name}"] = majority[name]
     return result | {"report_examples": len(references)}
+
+
+def _collapsed(predictions: np.ndarray, references: np.ndarray) -> bool:
+    if predictions.dtype.kind == "f":
+        return bool(predictions.std() < FLAT * references.std())
+    return bool(np.ptp(predictions) == 0)
 
 
 def bootstrap(name: str, predictions: np.ndarray, references: np.ndarray, seed: int = 0) -> tuple[float, float]:

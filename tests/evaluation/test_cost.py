@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
@@ -38,6 +39,21 @@ def test_every_example_is_predicted_in_fp32(model: BertForSequenceClassification
         np.testing.assert_allclose(said[17], model(**row.inputs).logits[0].numpy(), rtol=1e-4, atol=1e-6)
     assert said.shape == (30, 2)
     assert speed > 0
+
+
+def test_predicting_is_timed_after_a_warm_up_by_the_first_batch(
+    model: BertForSequenceClassification, examples: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[object] = []
+    now = cost._now
+    monkeypatch.setattr(cost, "_now", lambda model: events.append("clock") or now(model))
+    model.register_forward_pre_hook(
+        lambda _, __, inputs: events.append((torch.is_grad_enabled(), tuple(inputs["input_ids"].shape))),
+        with_kwargs=True,
+    )
+    cost.predict(model, examples)
+    batch = (False, (30, examples.lengths.max()))
+    assert events == [batch, "clock", batch, "clock"]
 
 
 def test_one_example_at_a_time_is_timed_after_a_warm_up(

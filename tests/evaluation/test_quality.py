@@ -64,3 +64,12 @@ def test_a_regression_has_no_majority_and_collapses_to_one_number() -> None:
     assert found["spearmanr_bootstrap_low"] < found["score"] < found["spearmanr_bootstrap_high"]
     flat = quality(np.full(50, 2.5), true, ["pearson", "spearmanr"], "spearmanr", none)
     assert (flat["score"], flat["collapsed"]) == (0, True)
+
+
+@pytest.mark.parametrize(("spread", "collapsed"), [(0.0099, True), (0.0101, False)])
+def test_a_regression_that_says_nearly_one_number_is_collapsed(spread: float, collapsed: bool) -> None:
+    true = np.linspace(0, 5, 50).astype(np.float32)
+    none = {"pearson": None, "spearmanr": None}
+    found = quality(2.5 + spread * (true - 2.5), true, ["pearson", "spearmanr"], "spearmanr", none)
+    assert found["spearmanr"] > 0.99
+    assert found["collapsed"] == collapsed
