@@ -50,7 +50,7 @@ def _least(labels: np.ndarray) -> float:
     needed = max((int((labels == label).argmax()) + 1 for label in classes), default=1)
     share = needed / len(labels)
     places = 1 - math.floor(math.log10(share))
-    return math.ceil(round(share * 10**places, 6)) / 10**places
+    return math.ceil(round(share * 10.0**places, 6)) / 10.0**places
 
 
 def order(strata: Sequence[int], seed: int) -> list[int]:

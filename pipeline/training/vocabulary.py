@@ -32,8 +32,8 @@ def narrowed(model: nn.Module, splits: Sequence[Examples], decayed: float) -> It
         return
     words = model.bert.embeddings.word_embeddings
     whole, padding = words.weight.data, words.padding_idx
-    special = [padding] if padding is not None else []
-    kept = np.unique(np.concatenate([special, *([split.pad, *split.tokens] for split in splits)]).astype(np.int64))
+    special = [split.pad for split in splits] + ([padding] if padding is not None else [])
+    kept = np.unique(np.concatenate([np.array(special, dtype=np.int64), *(split.tokens for split in splits)]))
     words.weight = nn.Parameter(whole[torch.from_numpy(kept)])
     words.padding_idx = int(np.searchsorted(kept, padding)) if padding is not None else None
     yield [_renumbered(split, kept) for split in splits]
