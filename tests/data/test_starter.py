@@ -98,6 +98,12 @@ def test_classes_are_halves_and_no_pair_stands_twice_or_in_two_splits(grade, spl
     assert len(set(pairs)) == len(pairs)
 
 
+@pytest.mark.parametrize("grade", ["replace", "swap"])
+def test_no_two_pairs_start_from_the_same_facts(grade, splits):
+    facts = [read(row["text_a"]) for rows in splits[grade].values() for row in rows]
+    assert len(set(facts)) == len(facts)
+
+
 @pytest.mark.parametrize("grade", starter.GRADES)
 def test_both_classes_share_as_many_words(grade):
     """The mean overlaps differ by less than four standard errors, and less than a twentieth."""

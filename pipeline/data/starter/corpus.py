@@ -36,13 +36,15 @@ GRADES = {
 
 SHAPES = ("brief", "full", "brief", "double", "brief", "nested")
 MARKED = 0.4  # of the events in pairs; the documents have none, so that this is left for the task's rows to teach
+TELLINGS = 3  # sentences of a document
 RARITY = (0.0, 0.0, 0.7)
 
 
 def pairs(grade: str, rows: dict[str, int], seed: int) -> dict[str, list[dict[str, object]]]:
     """Labelled pairs of a grade: a list of rows `text_a`, `text_b`, `label` (1 is a paraphrase) for each split.
 
-    No set of facts occurs twice, within a split or across two. Classes alternate, so each is half of every split.
+    No facts that a pair starts from occur twice, within a split or across two; what its other text says instead may
+    be what another pair starts from. Classes alternate, so each is half of every split.
 
     Raises UserError when the grade is unknown.
     """
@@ -84,21 +86,21 @@ def told(author: Author, facts: Facts, grade: Grade) -> tuple[str, str, str]:
     return tell(facts, one), tell(facts, same), tell(changed, other)
 
 
-def documents(topics: int, seed: int, tellings: int = 3) -> list[list[list[str]]]:
+def documents(topics: int, seed: int) -> list[list[list[str]]]:
     """Text without labels: topics, each of two documents of the same people and things, each of sentences.
 
-    A document states its facts `tellings` times over in words of its own. The second document of a topic contradicts
+    A document states its facts `TELLINGS` times over in words of its own. The second document of a topic contradicts
     the first, as reports on one event do: one exchange, or one to three replacements.
     """
     random = Random(f"documents {seed}")
-    return [_topic(Author(random, RARITY[i % len(RARITY)]), SHAPES[i % len(SHAPES)], tellings) for i in range(topics)]
+    return [_topic(Author(random, RARITY[i % len(RARITY)]), SHAPES[i % len(SHAPES)]) for i in range(topics)]
 
 
-def _topic(author: Author, shape: str, tellings: int) -> list[list[str]]:
+def _topic(author: Author, shape: str) -> list[list[str]]:
     facts = author.facts(shape)
     other = _contradicting(author, facts)
     forms = author.forms(fillers(facts) + fillers(other))
-    return [[tell(each, _style(author, forms)) for _ in range(tellings)] for each in (facts, other)]
+    return [[tell(each, _style(author, forms)) for _ in range(TELLINGS)] for each in (facts, other)]
 
 
 def _style(author: Author, forms: dict[Filler, int]) -> Style:
