@@ -121,7 +121,8 @@ def _work(work: Work, cfg: DictConfig, identity: Identity, title: str, parent: s
             result = {"seed": cfg.seed, **work(cfg, out, log)}
             result["trial_seconds"] = time.perf_counter() - started
             OmegaConf.save(cfg, records / "config.yaml")
-            paths.write_json(records / "trial.json", result)
+            shown = [_kept(identity, cfg.seed, path.relative_to(out)) for path in log.artifacts]
+            paths.write_json(records / "trial.json", {**result, "artifacts": shown})
             live.finish(result, [*log.artifacts, records / "config.yaml", records / "trial.json"])
     except BaseException as error:
         live.fail(f"{type(error).__name__}: {error}")
@@ -150,7 +151,10 @@ def identify(stage: str, cfg: DictConfig) -> Identity:
     settings = {key: value for key, value in resolved.items() if key not in ("seed", "exploration")}
     named = {key: resolved[key]["name"] for key in ("task", "model", "recipe") if key in resolved}
     numbers = {key: resolved[key] for key in ("ratio",) if key in resolved}
-    went_in = json.dumps([stage, settings, [item.digest for item in inputs]], sort_keys=True)
+    digests = [item.digest for item in inputs]
+    if stage == "evaluate":
+        digests.append(_finetuned(cfg))
+    went_in = json.dumps([stage, settings, digests], sort_keys=True)
     return Identity(
         stage=stage,
         cell=cfg.cell,
@@ -165,9 +169,26 @@ def _digest(path: Path) -> str:
     """Return the SHA-256 of a file that an earlier stage made."""
     if not path.exists():
         folder = path.parent.relative_to(paths.ROOT)
-        maker = "prepare" if folder.parts[0] == "data" else "pretrain"
-        raise UserError(f"{folder}: not made yet; run `dvc repro {maker}@{folder.name}`")
+        raise UserError(f"{folder}: not made yet; run `{_maker(*folder.parts)}`")
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _maker(folder: str, name: str) -> str:
+    """Return the command that makes ``data/<name>`` or ``models/<name>``: DVC knows only the cells of the plan."""
+    from pipeline import plan
+
+    stage, axis = {"data": ("prepare", "task"), "models": ("pretrain", "model")}[folder]
+    if name in getattr(plan.load(), f"{axis}s"):
+        return f"dvc repro {stage}@{name}"
+    return f"python -m pipeline.stages.{stage} --multirun +sweep=once {axis}={name}"
+
+
+def _finetuned(cfg: DictConfig) -> str:
+    """Return the hash of what went into the fine-tuned cell: two recipes on the same data and model differ in it."""
+    path = paths.metrics("finetune", cfg.cell, exploration=cfg.exploration)
+    if not path.exists():
+        raise UserError(f"{path.relative_to(paths.ROOT)}: not made yet; run finetune with the same arguments first")
+    return str(json.loads(path.read_text(encoding="utf-8"))["tags"]["inputs_sha256"])
 
 
 def _source(origin: Path) -> str:
@@ -186,8 +207,20 @@ def commit() -> str:
 @contextmanager
 def _folders(identity: Identity, seed: int) -> Iterator[tuple[Path, Path]]:
     """Yield a fresh folder for what the trial makes and one for its records; often they are one."""
-    records = paths.trial(identity.stage, identity.cell, seed, exploration=identity.exploration)
-    product = None if identity.exploration else paths.product(identity.stage, identity.cell)
+    records, product = _records(identity, seed), _product(identity)
     with ExitStack() as stack:
         fresh = stack.enter_context(paths.replacing(records))
         yield stack.enter_context(paths.replacing(product)) if product else fresh, fresh
+
+
+def _records(identity: Identity, seed: int) -> Path:
+    return paths.trial(identity.stage, identity.cell, seed, exploration=identity.exploration)
+
+
+def _product(identity: Identity) -> Path | None:
+    return None if identity.exploration else paths.product(identity.stage, identity.cell)
+
+
+def _kept(identity: Identity, seed: int, name: Path) -> str:
+    """Return where in the project a file of a trial's fresh folder comes to lie."""
+    return str(((_product(identity) or _records(identity, seed)) / name).relative_to(paths.ROOT))

@@ -14,11 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import paths, records
+from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.tracking import Identity
 
 FOLDER = "LAB_SWEEP"  # the variable that names the folder to the trials
+TWO_SETTINGS = (
+    "got other settings than an earlier trial of this cell in the same sweep, and one would overwrite the other; "
+    "name the cells apart, such as cell='${task.name}-${model.name}-${ratio}-${recipe.learning_rate}'"
+)
 
 
 class Sweep:
@@ -41,7 +46,10 @@ class Sweep:
         return cls(Path(os.environ[FOLDER]))
 
     def parent(self, identity: Identity) -> str | None:
-        """Return the tracking run of the trial's cell, opened by whichever trial comes first."""
+        """Return the tracking run of the trial's cell, opened by whichever trial comes first.
+
+        Raises UserError where that one had other settings: one would overwrite the other.
+        """
         from filelock import FileLock
 
         from pipeline import tracking
@@ -49,8 +57,11 @@ class Sweep:
         note = self.folder / f"{identity.cell}.json"
         with FileLock(note.with_suffix(".lock")):
             if note.exists():
-                known: str | None = json.loads(note.read_text(encoding="utf-8"))["run"]
-                return known
+                known = json.loads(note.read_text(encoding="utf-8"))
+                if known["identity"]["tags"].get("inputs_sha256") != identity.tags.get("inputs_sha256"):
+                    raise UserError(TWO_SETTINGS)
+                run: str | None = known["run"]
+                return run
             run = tracking.open_cell(identity)
             paths.write_json(note, {"run": run, "identity": dataclasses.asdict(identity), "seeds": []})
             return run
@@ -91,6 +102,8 @@ def summarise(identity: Identity, seeds: list[int]) -> dict[str, Any]:
 
     folders = [paths.trial(identity.stage, identity.cell, seed, exploration=identity.exploration) for seed in seeds]
     trials = [json.loads((folder / "trial.json").read_text(encoding="utf-8")) for folder in folders]
+    for trial in trials:
+        del trial["artifacts"]  # files of this folder, for the tracking store
     return {
         "schema": records.SCHEMA,
         "stage": identity.stage,

@@ -60,7 +60,11 @@ def write(root: Path, records: Iterable[dict[str, Any]]) -> None:
         for trial in content["trials"]:
             folder = root / "runs" / stage / cell / f"seed-{trial['seed']}"
             folder.mkdir(parents=True)
-            (folder / "trial.json").write_text(json.dumps(trial))
+            shown = [folder / "predictions.parquet"] if stage == "evaluate" else []
+            for file in shown:
+                file.write_text("what the model says of each example")
+            names = [str(file.relative_to(root)) for file in shown]
+            (folder / "trial.json").write_text(json.dumps({**trial, "artifacts": names}))
             (folder / "config.yaml").write_text(f"seed: {trial['seed']}\n")
             (folder / "curves.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve(content, trial)))
 

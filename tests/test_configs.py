@@ -1,12 +1,15 @@
 """Every committed config composes, and every cell of every plan that ships; nothing is trained."""
 
+import itertools
+import math
+import re
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline import paths, plan
+from pipeline import paths, plan, sweep
 
 STAGES = ("prepare", "pretrain", "finetune", "evaluate")
 PLANS = [paths.PARAMS, *sorted((paths.CONF / "plan").glob("*.yaml"))]
@@ -48,3 +51,56 @@ def test_every_recipe_composes(recipe: str) -> None:
     cfg = composed("finetune", "task=mrpc", "model=bert-tiny", "ratio=0.5", f"recipe={recipe}")
     assert cfg.recipe.name == recipe
     assert cfg.exploration is True
+
+
+def swept(stage: str, *words: str) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the axes that a multirun sweeps, in the order of ``conf/sweep/`` and the command line, and its words."""
+    plan.register_resolver()
+    plain = [word for word in words if "," not in word]
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+        cfg = compose(stage, [*plain, *BLANKS[stage]], return_hydra_config=True)
+    axes = dict(OmegaConf.to_container(cfg.hydra.sweeper.params or OmegaConf.create(), resolve=True))
+    axes |= dict(word.split("=") for word in words if not word.startswith("+"))
+    return {axis: str(values).split(",") for axis, values in axes.items()}, [word for word in words if word[0] == "+"]
+
+
+BLANKS = {  # what composing alone needs, since the axes come from the sweeper
+    "finetune": ["task=mrpc", "model=bert-tiny", "ratio=1"],
+    "pretrain": ["model=bert-tiny"],
+}
+README = re.findall(r"`python -m pipeline\.stages\.(\w+) --multirun ([^`]+)`", (paths.ROOT / "README.md").read_text())
+EXPLORATIONS = [("finetune", "+sweep=plan"), ("pretrain", "+sweep=ladder"), *README]
+
+
+@pytest.mark.parametrize(("stage", "words"), EXPLORATIONS)
+def test_every_job_of_an_exploration_composes_into_a_cell_of_its_own(stage: str, words: str) -> None:
+    axes, fixed = swept(stage, *words.split())
+    axes["seed"] = axes.get("seed", ["0"])[:1]  # each takes a tenth of a second
+    found = set()
+    for values in itertools.product(*axes.values()):
+        cfg = composed(stage, *fixed, *(f"{axis}={value}" for axis, value in zip(axes, values, strict=True)))
+        assert cfg.exploration is True
+        found.add(cfg.cell)
+    assert len(found) == math.prod(map(len, axes.values())) > 1
+
+
+def test_an_exploration_repeats_the_grid_of_the_plan_with_the_axes_that_are_named_replaced() -> None:
+    study = plan.load()
+    axes, _ = swept("finetune", "+sweep=plan")
+    grid = {"task": study.tasks, "model": study.models, "ratio": study.ratios, "seed": study.seeds}
+    assert axes == {axis: [str(value) for value in values] for axis, values in grid.items()}
+    (example,) = [words for _, words in README if "sweep=plan" in words]
+    assert swept("finetune", *example.split())[0] == axes | {"ratio": ["0.05", "0.2"]}
+
+
+def test_the_comparison_is_the_plans_only_where_dvc_asks_for_it() -> None:
+    assert composed("compare").exploration is True
+    assert composed("compare", "+sweep=once").exploration is False
+
+
+def test_a_cell_can_be_named_by_what_is_swept() -> None:
+    (example,) = re.findall(r"cell='(.*)'", sweep.TWO_SETTINGS)
+    cfg = composed(
+        "finetune", "task=mrpc", "model=bert-tiny", "ratio=0.5", "recipe.learning_rate=1e-4", f"cell={example}"
+    )
+    assert cfg.cell == "mrpc-bert-tiny-0.5-0.0001"

@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline import paths, plan, stage
+from pipeline.errors import UserError
 
 TOY = '''"""toy: a stage that the tests add."""
 from pipeline import stage
@@ -15,6 +20,7 @@ from pipeline.errors import UserError
 
 def toy(cfg, out, log):
     (out / "made").write_text("x")
+    log.artifact(out / "made")
     log.metrics(1, {"loss": 0.5})
     if cfg.seed == cfg.bad:
         raise UserError("bad: got 1; allowed: others; choose another")
@@ -58,6 +64,8 @@ def test_a_cell_holds_every_seed_with_mean_and_interval(toy: Path) -> None:
         folder = toy / f"runs/toy/toy/seed-{seed}"
         assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "curves.jsonl", "made", "trial.json"]
         assert read(folder / "curves.jsonl") == {"step": 1, "loss": 0.5}
+        assert read(folder / "trial.json")["artifacts"] == [f"runs/toy/toy/seed-{seed}/made"]
+    assert "artifacts" not in record["trials"][0]
 
 
 def test_a_mistake_in_one_trial_is_one_line_and_the_others_go_on(toy: Path) -> None:
@@ -87,6 +95,72 @@ def test_what_dvc_did_not_ask_for_is_exploration_and_leaves_the_plan_alone(toy: 
     assert not (toy / "metrics").exists()
     record = read(toy / "runs/exploration/toy/toy/metrics.json")
     assert (record["exploration"], len(record["trials"])) == (True, 1)
+
+
+def test_a_swept_axis_that_the_cells_name_leaves_out_is_refused(toy: Path) -> None:
+    done = run(toy, "--multirun", "bad=2,3")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: toy toy seed 0: got other settings than an earlier trial of this cell in the same sweep, and one would "
+        "overwrite the other; name the cells apart, such as "
+        "cell='${task.name}-${model.name}-${ratio}-${recipe.learning_rate}'\n"
+    )
+    assert not (toy / "runs/exploration/toy/toy/metrics.json").exists()
+    done = run(toy, "--multirun", "bad=2,3", "seed=0,1", "cell=toy-${bad}")
+    assert done.returncode == 0, done.stderr
+    for name in ("toy-2", "toy-3"):
+        assert len(read(toy / f"runs/exploration/toy/{name}/metrics.json")["trials"]) == 2
+
+
+def test_the_advice_for_a_task_outside_the_plan_is_a_command_that_works(project: Path) -> None:
+    axes = ["task=starter-replace", "model=starter-2x64", "ratio=0.1", "seed=0"]
+    command = [sys.executable, "-m", "pipeline.stages.finetune", "--multirun", "+sweep=plan", *axes]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    advised = "python -m pipeline.stages.prepare --multirun +sweep=once task=starter-replace"
+    assert done.stderr == (
+        "error: finetune starter-replace-starter-2x64-0.1 seed 0: data/starter-replace: not made yet; "
+        f"run `{advised}`\n"
+    )
+    subprocess.run([sys.executable, *advised.split()[1:]], cwd=project, capture_output=True, check=True)
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.stderr == (
+        "error: finetune starter-replace-starter-2x64-0.1 seed 0: models/starter-2x64: not made yet; "
+        "run `dvc repro pretrain@starter-2x64`\n"
+    )
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DictConfig:
+    """Return the config of an evaluation in a root that holds its data and its model."""
+    plan.register_resolver()
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+        cfg = compose("evaluate", ["task=mrpc", "model=bert-tiny", "ratio=0.5", "+sweep=seeds"])
+    OmegaConf.resolve(cfg)
+    paths.write_json(tmp_path / "data/mrpc/summary.json", {})
+    source = {"kind": "hub", "id": "a/b", "revision": None}
+    paths.write_json(tmp_path / "models/bert-tiny/source.json", source)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    return cfg
+
+
+def test_what_went_into_an_evaluation_holds_how_its_model_was_fine_tuned(
+    evaluation: DictConfig, tmp_path: Path
+) -> None:
+    def hashed(recipe: str) -> str:
+        path = tmp_path / "metrics/finetune/mrpc-bert-tiny-0.5.json"
+        paths.write_json(path, {"tags": {"inputs_sha256": recipe}})
+        return stage.identify("evaluate", evaluation).tags["inputs_sha256"]
+
+    assert hashed("standard") == hashed("standard") != hashed("patient")
+
+
+def test_an_evaluation_before_its_fine_tuning_is_told_what_to_run(evaluation: DictConfig) -> None:
+    with pytest.raises(UserError) as caught:
+        stage.identify("evaluate", evaluation)
+    assert str(caught.value) == (
+        "metrics/finetune/mrpc-bert-tiny-0.5.json: not made yet; run finetune with the same arguments first"
+    )
 
 
 def test_an_unknown_word_lists_the_options_and_is_no_traceback(project: Path) -> None:

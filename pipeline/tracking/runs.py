@@ -26,6 +26,7 @@ def create_run(client: MlflowClient, identity: Identity, *, name: str, start: in
 
     experiment = store.experiment(client, exploration=identity.exploration)
     known = {"stage": identity.stage, "cell": identity.cell, "level": "cell", **identity.tags, **tags}
+    known["exploration"] = "true" if identity.exploration else "false"
     known |= {f"{item.name}_sha256": item.digest for item in identity.inputs}
     known["mlflow.source.name"] = f"pipeline.stages.{identity.stage}"
     known["mlflow.source.type"] = "LOCAL"

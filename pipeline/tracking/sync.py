@@ -49,7 +49,7 @@ def _level(client: MlflowClient, cells: list[tuple[str, str]]) -> Counts:
     known = _known(client)
     for cell in cells:
         path = paths.metrics(*cell)
-        earlier = known.pop(cell, [])
+        earlier = [run for run in known.pop(cell, []) if not _at_work(run, path)]
         if not path.exists():
             counts.waiting += 1
             continue
@@ -62,18 +62,28 @@ def _level(client: MlflowClient, cells: list[tuple[str, str]]) -> Counts:
             counts.created += 1
             created = _create(client, record, path)
             counts.retired += _retire(client, earlier, f"by {created}")
-    for left in known.values():
-        counts.retired += _retire(client, left, "left the plan")
+    for cell, left in known.items():
+        idle = [run for run in left if not _at_work(run, paths.metrics(*cell))]
+        counts.retired += _retire(client, idle, "left the plan")
     return counts
 
 
+def _at_work(run: Any, path: Path) -> bool:
+    """Say whether a run's trials may still be working: it is running and its cell's numbers are not written yet.
+
+    A run that was cut off, by the store or with its process, says that it is running for ever; a run from files that
+    says so was cut short.
+    """
+    if run.info.status != "RUNNING" or "origin" in run.data.tags:
+        return False
+    return not path.exists() or path.stat().st_mtime * 1000 < run.info.start_time
+
+
 def _known(client: MlflowClient) -> dict[tuple[str, str], list[Any]]:
-    """Return the runs of each cell, but for those of cells that are at work in this very moment."""
+    """Return the active runs of each cell."""
     known: dict[tuple[str, str], list[Any]] = {}
     for run in runs.cells(client):
-        tags = run.data.tags
-        if run.info.status != "RUNNING" or "origin" in tags:  # one from files still running was cut short
-            known.setdefault((tags["stage"], tags["cell"]), []).append(run)
+        known.setdefault((run.data.tags["stage"], run.data.tags["cell"]), []).append(run)
     return known
 
 
@@ -115,7 +125,11 @@ def _points(folder: Path, trial: dict[str, Any], when: float) -> list[Metric]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in (folder / "trial.json", folder / "config.yaml") if path.exists()]
+    """Return what the trial showed while it ran, as far as it is still there."""
+    trial = folder / "trial.json"
+    shown = json.loads(trial.read_text(encoding="utf-8")).get("artifacts", []) if trial.exists() else []
+    found = [*(paths.ROOT / name for name in shown), folder / "config.yaml", trial]
+    return [path for path in found if path.exists()]
 
 
 def _ms(seconds: float) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 FINE_SECONDS, COARSE_SECONDS = 1.0, 10.0  # between samples: a short trial needs points, a long one no flood
 FINE_SAMPLES = 60
+KINDS = (("cpu_monitor", "CPUMonitor"), ("gpu_monitor", "GPUMonitor"))
 
 
 class System:
@@ -24,18 +26,18 @@ class System:
     def read(self) -> dict[str, float]:
         """Return the state of the machine since the last reading, under the names that MLflow's UI groups."""
         found: dict[str, float] = {}
-        for monitor in self._monitors:
-            monitor.collect_metrics()
-            found |= {f"system/{name}": value for name, value in monitor.aggregate_metrics().items()}
-            monitor.clear_metrics()
+        for monitor in list(self._monitors):
+            try:
+                monitor.collect_metrics()
+                found |= {f"system/{name}": value for name, value in monitor.aggregate_metrics().items()}
+                monitor.clear_metrics()
+            except Exception:  # a driver's errors are its own; none is worth a trial
+                self._monitors.remove(monitor)
         return found
 
 
 def _monitors() -> Iterator[Any]:
-    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
-
-    kinds: list[Any] = [CPUMonitor, GPUMonitor]
-    for kind in kinds:
-        with suppress(ImportError, RuntimeError):  # no NVIDIA library, or no such GPU
-            yield kind()
+    """Yield the monitors that work here; NVIDIA's library is missing, or finds no GPU, on most machines."""
+    for module, kind in KINDS:
+        with suppress(Exception):
+            yield getattr(import_module(f"mlflow.system_metrics.metrics.{module}"), kind)()

@@ -40,6 +40,7 @@ def show(port: int | None = None) -> None:
     try:
         _await(server, port)
         _tell(f"http://{HOST}:{port}", links)
+        print("Ctrl-C ends the server.", flush=True)
         server.wait()
     except KeyboardInterrupt:
         pass
@@ -89,4 +90,3 @@ def _tell(address: str, links: list[str]) -> None:
     if not links:
         print(f"{address}/#/experiments?workflowType=machine_learning")
         print("no evaluated cell here yet: run `dvc repro`, or `make sync` where the results lie in files")
-    print("Ctrl-C ends the server.", flush=True)

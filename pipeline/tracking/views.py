@@ -86,10 +86,16 @@ def _results(task: str) -> View:
 def _curves(task: str) -> View:
     charts = [_line("Learning curves", "selection_score"), _line("Learning curves", "loss")]
     wanted = f"tags.stage = 'finetune' and tags.level = 'trial' and params.task = '{task}'"
-    columns = {"params.`model`": 140, "params.`ratio`": 60, "params.`seed`": 60, "metrics.`selection_score`": 140}
-    grouped = {
+    columns = {
+        "params.`model`": 140,
+        "params.`ratio`": 60,
+        "params.`recipe`": 100,
+        "params.`seed`": 60,
+        "metrics.`selection_score`": 140,
+    }
+    grouped = {  # by recipe as well: a variant is no part of the grid's curve
         "aggregateFunction": "average",
-        "groupByKeys": [{"mode": "param", "groupByData": name} for name in ("model", "ratio")],
+        "groupByKeys": [{"mode": "param", "groupByData": name} for name in ("model", "ratio", "recipe")],
     }
     state = _state(wanted, "metrics.`selection_score`", columns, charts) | {"groupBy": grouped}
     return View(f"curves-{task}", f"Learning curves of {task}", True, state)

@@ -1,10 +1,12 @@
 import json
+import sys
+import types
 from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipeline.tracking import Identity, Input, close_cell, fail_cell, open_cell, open_trial, runs, store
+from pipeline.tracking import Identity, Input, close_cell, fail_cell, open_cell, open_trial, runs, store, system
 from tests import fakes
 
 RECORD = fakes.evaluation("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
@@ -77,6 +79,8 @@ def test_explorations_keep_to_themselves_and_replace_nothing(client: MlflowClien
     planned, first, second = log(), log(exploration=True), log(exploration=True)
     apart = client.search_runs([store.experiment(client, exploration=True)], "tags.level = 'cell'")
     assert {run.info.run_id for run in apart} == {first, second}
+    assert {run.data.tags["exploration"] for run in apart} == {"true"}
+    assert client.get_run(planned).data.tags["exploration"] == "false"
     assert [run.info.run_id for run in runs.cells(client)] == [planned]
 
 
@@ -101,6 +105,28 @@ def test_the_shortest_trial_has_a_point_of_the_machine(client: MlflowClient) -> 
     metrics = client.get_run(trial.run).data.metrics
     assert 0 <= metrics["system/cpu_utilization_percentage"] <= 100
     assert metrics["system/system_memory_usage_megabytes"] > 0
+
+
+@pytest.mark.parametrize("when", ["__init__", "collect_metrics"])
+def test_a_monitor_that_fails_costs_its_own_curves_only(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    class Broken:
+        def collect_metrics(self) -> None:
+            raise DriverError
+
+    class DriverError(Exception):
+        """What a GPU's library raises in the middle of a run."""
+
+    module = types.ModuleType("broken")
+    module.Broken = Broken if when == "collect_metrics" else lambda: 1 / 0
+    monkeypatch.setitem(sys.modules, "mlflow.system_metrics.metrics.broken", module)
+    monkeypatch.setattr(system, "KINDS", (("broken", "Broken"), ("absent", "Absent"), *system.KINDS))
+    trial = open_trial(IDENTITY, 0, open_cell(IDENTITY))
+    trial.finish({"score": 0.5})
+    run = client.get_run(trial.run)
+    assert run.info.status == "FINISHED"
+    assert "system/cpu_utilization_percentage" in run.data.metrics
 
 
 def test_more_points_than_one_call_takes_arrive_all(client: MlflowClient) -> None:

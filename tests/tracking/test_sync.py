@@ -24,7 +24,7 @@ def test_syncing_twice_makes_no_second_copy(client: MlflowClient, tmp_path: Path
 def test_an_empty_store_receives_what_live_logging_would_have_told(client: MlflowClient, tmp_path: Path) -> None:
     fakes.write(tmp_path, RECORDS)
     for record in RECORDS:
-        _log_live(record)
+        _log_live(tmp_path, record)
     live = _contents(client)
     for run in runs.cells(client):
         runs.retire(client, run.info.run_id, "to start from nothing")
@@ -35,7 +35,7 @@ def test_an_empty_store_receives_what_live_logging_would_have_told(client: Mlflo
 def test_cells_that_were_logged_live_are_not_copied(client: MlflowClient, tmp_path: Path) -> None:
     fakes.write(tmp_path, RECORDS)
     for record in RECORDS:
-        _log_live(record)
+        _log_live(tmp_path, record)
     assert sync(CELLS) == Counts(present=4)
 
 
@@ -72,6 +72,19 @@ def test_a_cell_at_work_is_left_alone_and_a_copy_that_was_cut_short_is_replaced(
     assert client.get_run(cut_short).info.lifecycle_stage == "deleted"
 
 
+def test_a_run_that_was_cut_off_is_not_taken_for_one_at_work(client: MlflowClient, tmp_path: Path) -> None:
+    cut_off = open_cell(Identity.from_record(RECORDS[0]))
+    trial = open_trial(Identity.from_record(RECORDS[0]), 0, cut_off)
+    gone = open_cell(Identity("finetune", "left-the-plan"))
+    fakes.write(tmp_path, RECORDS)  # after the runs began, so the trials have ended
+    (tmp_path / "metrics" / "finetune" / "left-the-plan.json").write_text("{}")
+    trial.fail("the end of the test")
+    assert sync(CELLS) == Counts(created=4, retired=2)
+    assert len(runs.cells(client, *CELLS[0])) == 1
+    assert client.get_run(cut_off).info.lifecycle_stage == "deleted"
+    assert client.get_run(gone).info.lifecycle_stage == "deleted"
+
+
 def test_a_trial_lasts_as_long_in_the_store_as_it_ran(client: MlflowClient, tmp_path: Path) -> None:
     fakes.write(tmp_path, RECORDS)
     sync(CELLS)
@@ -81,15 +94,17 @@ def test_a_trial_lasts_as_long_in_the_store_as_it_ran(client: MlflowClient, tmp_
     assert round((parent.end_time - parent.start_time) / 1000, 1) == 8.0
 
 
-def _log_live(record: dict[str, object]) -> None:
+def _log_live(root: Path, record: dict[str, object]) -> None:
     identity = Identity.from_record(record)
     parent = open_cell(identity)
     for trial in record["trials"]:
         live = open_trial(identity, trial["seed"], parent)
         for row in fakes.curve(record, trial):
             live.metrics(row["step"], {name: value for name, value in row.items() if name != "step"})
-        live.finish(trial)
-    close_cell(parent, record)
+        folder = root / "runs" / record["stage"] / record["cell"] / f"seed-{trial['seed']}"
+        shown = [folder / "predictions.parquet"] if record["stage"] == "evaluate" else []
+        live.finish(trial, [*shown, folder / "config.yaml", folder / "trial.json"])
+    close_cell(parent, record, [root / "metrics" / record["stage"] / f"{record['cell']}.json"])
 
 
 def _contents(client: MlflowClient) -> dict[str, object]:
@@ -103,5 +118,6 @@ def _contents(client: MlflowClient) -> dict[str, object]:
         }
         tags = {key: value for key, value in run.data.tags.items() if key not in ("mlflow.parentRunId", "origin")}
         inputs = sorted((item.dataset.name, item.dataset.digest) for item in run.inputs.dataset_inputs)
-        found[f"{tags['stage']} {run.info.run_name}"] = (curves, run.data.params, tags, inputs)
+        artifacts = sorted(item.path for item in client.list_artifacts(run.info.run_id))
+        found[f"{tags['stage']} {run.info.run_name}"] = (curves, run.data.params, tags, inputs, artifacts)
     return found

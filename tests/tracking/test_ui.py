@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.tracking import ui
+from pipeline.tracking import store, ui
 
 
 def test_a_port_that_is_taken_is_refused_by_name_and_passed_over_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,3 +29,13 @@ def test_a_server_is_asked_for_on_this_machine_only_and_hears_the_uri_in_secret(
     assert asked["command"][3:] == ["server", "--host", "127.0.0.1", "--port", "5001", "--workers", "1"]
     assert asked["env"]["MLFLOW_BACKEND_STORE_URI"] == "postgresql://me:secret@host/db"
     assert asked["env"]["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+
+
+def test_a_store_behind_a_server_gets_links_and_no_server(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@host:5000/")
+    monkeypatch.setattr(store, "connect", lambda uri: None)
+    monkeypatch.setattr(ui.views, "publish", lambda client: ["Results of mrpc: {address}/#/x"])
+    ui.show()
+    assert capsys.readouterr().out == "Results of mrpc: http://***@host:5000/#/x\n"

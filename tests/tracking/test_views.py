@@ -38,6 +38,14 @@ def test_a_view_shows_runs_columns_and_charts_that_exist(client: MlflowClient) -
         assert {axis for chart in state["compareRunCharts"] for axis in _axes(chart)} <= metrics
 
 
+def test_learning_curves_are_averaged_over_seeds_alone(client: MlflowClient) -> None:
+    _log("mrpc")
+    views.publish(client)
+    grouped = [key["groupByData"] for key in _state(client, "curves-mrpc")["groupBy"]["groupByKeys"]]
+    (trial, *_) = runs.search(client, _state(client, "curves-mrpc")["searchFilter"])
+    assert sorted([*grouped, "seed", "task"]) == sorted(trial.data.params)  # the filter names the task
+
+
 def test_the_report_of_the_comparison_is_linked(client: MlflowClient) -> None:
     run = open_cell(Identity("compare", "plan"))
     (link,) = views.publish(client)
