@@ -72,7 +72,7 @@ def laboratory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: Conf
         conf: Any = OmegaConf.to_container(configured("prepare", f"task={name}").task)
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
-        preparing.prepare(tasks.parse(conf), {"train": _rows(80, name), "validation": _rows(20, name)}, {}, folder)
+        preparing.prepare(tasks.parse(conf), {"train": made_up(80, name), "validation": made_up(20, name)}, {}, folder)
     config = BertConfig(
         vocab_size=len(PIECES), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
         max_position_embeddings=32,
@@ -84,7 +84,8 @@ def laboratory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: Conf
     return tmp_path
 
 
-def _rows(count: int, task: str) -> pa.Table:
+def made_up(count: int, task: str) -> pa.Table:
+    """Return rows of letters under GLUE's column names."""
     random = np.random.default_rng(count)
     first, second = (random.choice(list("abcdefgh"), (count, 4)) for _ in range(2))
     shared = (first == second).sum(1)

@@ -1,0 +1,106 @@
+"""The page that says what the numbers mean names every key that a stage writes, and no other."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import paths, stage, sweep
+from pipeline.stages import compare
+from pipeline.stages.evaluate import evaluate
+from pipeline.stages.finetune import finetune
+from pipeline.stages.prepare import prepare
+from pipeline.stages.pretrain import pretrain
+
+from .conftest import Configure, Told, made_up
+
+PAGE = paths.ROOT / "docs" / "metrics.md"
+METRICS = ("accuracy", "f1", "matthews_correlation", "pearson", "spearmanr")
+POINTS = [(f"task={task}", "model=bert-tiny", "ratio=0.5") for task in ("rte", "stsb")]
+FRESH = {"layers": 1, "hidden": 16, "heads": 2, "vocabulary": 200, "corpus": {"topics": 40}, "steps": 2, "batch": 4}
+WORK: dict[str, Any] = {"prepare": prepare, "pretrain": pretrain, "finetune": finetune, "evaluate": evaluate}
+STAGES = [*WORK, "compare"]
+
+Records = dict[str, list[dict[str, Any]]]
+Curves = dict[str, set[str]]
+
+
+@pytest.fixture
+def records(laboratory: Path, configured: Configure) -> tuple[Records, Curves]:
+    """Return the records of every stage, and what the curves of its trials hold."""
+    mirror = laboratory / "mirror"
+    for task in ("rte", "stsb"):
+        (mirror / "data" / task).mkdir(parents=True)
+        for split, rows in (("train", 80), ("validation", 20)):
+            pq.write_table(made_up(rows, task), mirror / "data" / task / f"{split}.parquet")
+    shutil.copytree(laboratory / "models" / "bert-tiny", mirror / "models" / "bert-tiny")
+    fresh = configured("pretrain", "model=starter-2x64-fresh")
+    fresh.model.source.update(FRESH)
+    trials = {
+        "prepare": [configured("prepare", point[0], f"mirror={mirror}") for point in POINTS],
+        "pretrain": [configured("pretrain", "model=bert-tiny", f"mirror={mirror}"), fresh],
+        "finetune": [configured("finetune", *point) for point in POINTS],
+        "evaluate": [configured("evaluate", *point) for point in POINTS],
+    }
+    curves: Curves = {name: set() for name in STAGES}
+    found = {name: [_record(name, cfg, curves[name]) for cfg in cfgs] for name, cfgs in trials.items()}
+    numbers = laboratory / "report" / "results.csv"
+    numbers.parent.mkdir()
+    numbers.touch()
+    return found | {"compare": [compare._record([], [numbers], exploration=False)]}, curves
+
+
+def _record(name: str, cfg: Any, curve: set[str]) -> dict[str, Any]:
+    """Do the work of a trial where the frame would, and return the record that the frame makes of it."""
+    log, product = Told(), paths.product(name, cfg.cell)
+    folder = paths.trial(name, cfg.cell, cfg.seed, exploration=True)
+    for out in filter(None, (folder, product)):
+        out.mkdir(parents=True, exist_ok=True)
+    result = WORK[name](cfg, product or folder, log)
+    trial = {"seed": cfg.seed, **result, "trial_seconds": 1.0, "artifacts": []}
+    (folder / "trial.json").write_text(json.dumps(trial, allow_nan=False))
+    record = sweep.summarise(stage.identify(name, cfg), [cfg.seed])
+    paths.write_json(paths.metrics(name, cfg.cell, exploration=True), record)
+    curve |= {key for _, values in log.curve for key in values}
+    return record
+
+
+def table(title: str) -> list[list[str]]:
+    """Return the rows of the table under a heading of the page."""
+    sections = re.split(r"^#+ ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    (found,) = (section for section in sections if section.startswith(f"{title}\n"))
+    return [line.strip("| ").split(" | ") for line in found.splitlines() if line.startswith("| `")]
+
+
+def named(rows: list[list[str]]) -> set[str]:
+    return {key for row in rows for key in re.findall(r"`([^`]+)`", row[0])}
+
+
+def spelled(key: str) -> set[str]:
+    """Return a key of the page with each metric in the place of ``<metric>``."""
+    return {key.replace("<metric>", metric) for metric in METRICS}
+
+
+def test_every_key_of_every_record_is_explained_and_every_key_that_is_explained_occurs(
+    records: tuple[Records, Curves],
+) -> None:
+    found, curves = records
+    for name in STAGES:
+        heads = {key for record in found[name] for key in _head(record)}
+        assert heads == named([row for row in table("What the numbers mean") if row[1] == "all" or name in row[1]])
+        every = named(table("Every trial"))
+        numbers = {key for record in found[name] for trial in record["trials"] or [record["summary"]] for key in trial}
+        assert all(every <= trial.keys() for record in found[name] for trial in record["trials"])
+        explained = named(table(name))
+        assert (numbers - every) | curves[name] <= {each for key in explained for each in spelled(key)}
+        assert {key for key in explained if not spelled(key) & (numbers | curves[name])} == set()
+
+
+def _head(record: dict[str, Any]) -> set[str]:
+    """Return the keys of a record, those of its small dicts dotted."""
+    dotted = {f"{part}.{key}" for part in ("inputs", "tags", "machine") for key in record[part]}
+    return (record.keys() - {"inputs", "tags", "machine"}) | dotted
