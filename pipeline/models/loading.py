@@ -22,6 +22,7 @@ from pipeline.errors import UserError
 from pipeline.models.files import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, plain
 
 AGAIN = "run finetune again with the arguments of this trial"
+MAKER = "python -m pipeline.stages.pretrain --multirun +sweep=once model="
 HEAD = 0x68656164  # turns a seed into that of a stream for heads alone, whatever else the checkpoint lacked
 
 
@@ -55,7 +56,7 @@ def classifier(
     settings = {"num_labels": 1 if regression else labels, "problem_type": problem}
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        loaded = _open(directory, attention, settings, f"run `dvc repro pretrain@{directory.name}`")
+        loaded = _open(directory, attention, settings, f"run `{MAKER}{directory.name}`")
         torch.manual_seed(HEAD ^ seed)
         heads = _redrawn(loaded.model)
     unused = set(loaded.notes.unused) | (heads - set(loaded.notes.initialised))

@@ -43,20 +43,20 @@ class Log(Protocol):
         """A context with `update`."""
 
 
-class Batch(NamedTuple):
+class Asked(NamedTuple):
     """What the objective takes: BERT's inputs, the masked targets, and 0 where the second segment follows."""
 
     inputs: dict[str, Tensor]
     targets: Tensor
     next_label: Tensor
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> Asked:
         """The batch on a device."""
         inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
-        return Batch(inputs, self.targets.to(device), self.next_label.to(device))
+        return Asked(inputs, self.targets.to(device), self.next_label.to(device))
 
 
-class Recipe(NamedTuple):
+class Regime(NamedTuple):
     """How long and how fast to train, and on what.
 
     The first `short_share` of the `steps` takes only topics with sentences of at most `short` tokens: matching two
@@ -107,11 +107,11 @@ def scratch(
         raise UserError(f"source.heads: got {heads}, which does not divide hidden {hidden}; choose a divisor of it")
     started = time.perf_counter()
     machine.make_repeatable(seed)
-    recipe = Recipe(steps, batch, learning_rate, near, masking, short, short_share, longest)
+    regime = Regime(steps, batch, learning_rate, near, masking, short, short_share, longest)
     topics = corpora.read(**target.settled(corpora.read, corpus, "source.corpus"))
     pieces = tokenizer(topics, vocabulary)
     model = objective.fresh(layers, hidden, heads, pieces.get_vocab_size(), longest, seed)
-    reached = train(model, encoded(topics, pieces), recipe, seed, log)
+    reached = train(model, encoded(topics, pieces), regime, seed, log)
     told = {
         "kind": "scratch",
         "id": f"{corpora.name(**corpus)}, {steps} steps of {batch} pairs, seed {seed}",
@@ -122,7 +122,7 @@ def scratch(
     }
     save(model, pieces, out)
     sizes = {"layers": layers, "hidden": hidden, "heads": heads, "vocabulary": vocabulary, "corpus": dict(corpus)}
-    made_by = {**sizes, **recipe._asdict(), "seed": seed}
+    made_by = {**sizes, **regime._asdict(), "seed": seed}
     paths.write_json(out / "pretraining.json", {**told, "settings": made_by, "machine": machine.describe()})
     return told | {"pretrain_seconds": time.perf_counter() - started}
 
@@ -150,8 +150,8 @@ def encoded(topics: Topics, pieces: BertWordPieceTokenizer) -> EncodedTopics:
     return [[[next(ids).ids for _ in document] for document in topic] for topic in topics]
 
 
-def train(model: BertForPreTraining, topics: EncodedTopics, recipe: Recipe, seed: int, log: Log) -> dict[str, float]:
-    """Train the model by the recipe: AdamW, warm-up and linear decay, gradients clipped to norm 1.
+def train(model: BertForPreTraining, topics: EncodedTopics, regime: Regime, seed: int, log: Log) -> dict[str, float]:
+    """Train the model by the regime: AdamW, warm-up and linear decay, gradients clipped to norm 1.
 
     Logs the means of both losses (nats) and accuracies every `TOLD` steps and returns the last of them. It works on
     the GPU where there is one and leaves the model on the CPU.
@@ -162,17 +162,17 @@ def train(model: BertForPreTraining, topics: EncodedTopics, recipe: Recipe, seed
     device = machine.device()
     model.to(device).train()
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+        model.parameters(), lr=regime.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: pace(step, recipe.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: pace(step, regime.steps))
     window: list[Tensor] = []
     means: dict[str, float] = {}
-    with log.progress(recipe.steps) as bar:
-        for step, batch in enumerate(course(topics, recipe, model.config.vocab_size, seed), start=1):
+    with log.progress(regime.steps) as bar:
+        for step, batch in enumerate(course(topics, regime, model.config.vocab_size, seed), start=1):
             window.append(_update(model, batch.to(device), optimizer))
             schedule.step()
-            if step % TOLD == 0 or step == recipe.steps:
-                means = _means(torch.stack(window).double().cpu().numpy(), step, recipe)
+            if step % TOLD == 0 or step == regime.steps:
+                means = _means(torch.stack(window).double().cpu().numpy(), step, regime)
                 log.metrics(step, means)
                 window.clear()
             bar.update(1)
@@ -180,7 +180,7 @@ def train(model: BertForPreTraining, topics: EncodedTopics, recipe: Recipe, seed
     return means
 
 
-def _means(measures: np.ndarray, step: int, recipe: Recipe) -> dict[str, float]:
+def _means(measures: np.ndarray, step: int, regime: Regime) -> dict[str, float]:
     """The means of the `MEASURES` of the last steps, (steps, measures), up to `step`.
 
     Raises UserError when a loss among them is not a number.
@@ -189,13 +189,13 @@ def _means(measures: np.ndarray, step: int, recipe: Recipe) -> dict[str, float]:
     if not np.isfinite(losses).all():
         first = int(np.argmin(np.isfinite(losses)))
         raise UserError(
-            f"the loss is {losses[first]} at step {step - len(losses) + first + 1} of {recipe.steps}; "
-            f"lower source.learning_rate ({recipe.learning_rate:g})"
+            f"the loss is {losses[first]} at step {step - len(losses) + first + 1} of {regime.steps}; "
+            f"lower source.learning_rate ({regime.learning_rate:g})"
         )
     return dict(zip(MEASURES, measures.mean(0).tolist(), strict=True))
 
 
-def _update(model: BertForPreTraining, batch: Batch, optimizer: torch.optim.Optimizer) -> Tensor:
+def _update(model: BertForPreTraining, batch: Asked, optimizer: torch.optim.Optimizer) -> Tensor:
     """One step; returns both losses and both accuracies, (4,)."""
     at = model.device
     with torch.autocast(at.type, torch.bfloat16, enabled=machine.precision(at) == "bf16"):
@@ -213,38 +213,38 @@ def pace(step: int, steps: int) -> float:
     return min((step + 1) / (warm + 1), (steps - step) / max(steps - warm, 1))
 
 
-def course(topics: EncodedTopics, recipe: Recipe, vocabulary: int, seed: int) -> Iterator[Batch]:
+def course(topics: EncodedTopics, regime: Regime, vocabulary: int, seed: int) -> Iterator[Asked]:
     """Every batch of a run: first from the topics of short sentences, then from all.
 
-    Raises UserError when no topic has sentences as short as the recipe asks.
+    Raises UserError when no topic has sentences as short as the regime asks.
     """
     random = np.random.default_rng(seed)
-    brief = [topic for topic in topics if max(len(ids) for document in topic for ids in document) <= recipe.short]
-    opening = round(recipe.steps * recipe.short_share)
+    brief = [topic for topic in topics if max(len(ids) for document in topic for ids in document) <= regime.short]
+    opening = round(regime.steps * regime.short_share)
     if opening and len(brief) < 2:
         raise UserError(
-            f"source.short: got {recipe.short}, but {len(brief)} topics have sentences of at most so many tokens; "
+            f"source.short: got {regime.short}, but {len(brief)} topics have sentences of at most so many tokens; "
             "raise it, or set short_share to 0"
         )
-    parts = ((brief, range(opening)), (topics, range(opening, recipe.steps)))
+    parts = ((brief, range(opening)), (topics, range(opening, regime.steps)))
     return chain.from_iterable(
-        batches(corpora.segments(part), recipe, steps, vocabulary, random) for part, steps in parts if steps
+        drawn(corpora.segments(part), regime, steps, vocabulary, random) for part, steps in parts if steps
     )
 
 
-def batches(
-    corpus: Segments, recipe: Recipe, steps: range, vocabulary: int, random: np.random.Generator
-) -> Iterator[Batch]:
+def drawn(
+    corpus: Segments, regime: Regime, steps: range, vocabulary: int, random: np.random.Generator
+) -> Iterator[Asked]:
     """The batches of some steps of a run, each of pairs of like length: a pool is drawn, sorted, cut and shuffled."""
     lengths = np.diff(corpus.starts)
     words = np.arange(len(SPECIAL), vocabulary)
     for pool in range(steps.start, steps.stop, POOL):
-        near = float(np.interp(pool, (0, RISE * recipe.steps), recipe.near))
-        first, second, follows = corpora.draw(corpus, POOL * recipe.batch, near, random)
-        order = np.argsort(lengths[first] + lengths[second], kind="stable").reshape(POOL, recipe.batch)
+        near = float(np.interp(pool, (0, RISE * regime.steps), regime.near))
+        first, second, follows = corpora.draw(corpus, POOL * regime.batch, near, random)
+        order = np.argsort(lengths[first] + lengths[second], kind="stable").reshape(POOL, regime.batch)
         for rows in random.permutation(order)[: steps.stop - pool]:
-            tokens, types = _laid_out(corpus, first[rows], second[rows], recipe.longest)
-            yield _asked(tokens, types, follows[rows], words, recipe.masking, random)
+            tokens, types = _laid_out(corpus, first[rows], second[rows], regime.longest)
+            yield _asked(tokens, types, follows[rows], words, regime.masking, random)
 
 
 def _laid_out(corpus: Segments, first: np.ndarray, second: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:
@@ -268,11 +268,11 @@ def _asked(
     words: np.ndarray,
     rate: float,
     random: np.random.Generator,
-) -> Batch:
+) -> Asked:
     """The batch with its masked tokens and its question whether the second segment follows."""
     shown, targets = objective.masked(tokens, tokens < len(SPECIAL), MASK, words, rate, random)
     inputs = {"input_ids": shown, "token_type_ids": types, "attention_mask": (tokens != PAD).astype(np.int64)}
-    return Batch(
+    return Asked(
         {name: torch.from_numpy(array) for name, array in inputs.items()},
         torch.from_numpy(targets),
         torch.from_numpy(np.where(follows, objective.IS_NEXT, 1 - objective.IS_NEXT)),

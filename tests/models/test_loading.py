@@ -17,9 +17,8 @@ from pipeline.models import loading
 
 ROOT = Path(__file__).resolve().parents[2]
 AGAIN = "run finetune again with the arguments of this trial"
-TOGETHER = (
-    "run `dvc repro pretrain@checkpoint`, from a source of which config.json and model.safetensors belong together"
-)
+MAKE = "run `python -m pipeline.stages.pretrain --multirun +sweep=once model=checkpoint`"
+TOGETHER = f"{MAKE}, from a source of which config.json and model.safetensors belong together"
 
 
 def logits(model: Any, tokenizer: Any) -> torch.Tensor:
@@ -207,7 +206,7 @@ def test_a_checkpoint_of_another_shape_than_its_config_is_refused(checkpoint: An
 def test_a_pickle_in_place_of_safetensors_is_refused(checkpoint: Any) -> None:
     folder = checkpoint()
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    assert refusal(folder) == f"{folder}: no model.safetensors; run `dvc repro pretrain@checkpoint`"
+    assert refusal(folder) == f"{folder}: no model.safetensors; {MAKE}"
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])

@@ -18,7 +18,7 @@ from pipeline.errors import UserError
 from pipeline.models import loading, sources
 from pipeline.models import pretraining as objective
 from pipeline.training import pretraining
-from pipeline.training.pretraining import CLS, MASK, PAD, SEP, Recipe
+from pipeline.training.pretraining import CLS, MASK, PAD, SEP, Regime
 
 TINY: dict[str, Any] = {
     "layers": 1, "hidden": 32, "heads": 2, "vocabulary": 400, "corpus": {"topics": 120, "seed": 0}, "steps": 60,
@@ -65,10 +65,10 @@ def test_model_and_batches_go_to_the_device_of_the_machine_and_the_model_comes_b
 ):
     """The CPU by another name stands in for a GPU."""
     moved: list[torch.device] = []
-    model_to, batch_to = BertForPreTraining.to, pretraining.Batch.to
+    model_to, batch_to = BertForPreTraining.to, pretraining.Asked.to
     monkeypatch.setattr(machine, "device", lambda: torch.device("cpu", 0))
     monkeypatch.setattr(BertForPreTraining, "to", lambda model, at: moved.append(at) or model_to(model, at))
-    monkeypatch.setattr(pretraining.Batch, "to", lambda batch, at: moved.append(at) or batch_to(batch, at))
+    monkeypatch.setattr(pretraining.Asked, "to", lambda batch, at: moved.append(at) or batch_to(batch, at))
     pretraining.scratch(tmp_path, Silent(), **TINY | {"steps": 2})
     assert moved == [torch.device("cpu", 0)] * 3 + ["cpu"]
 
@@ -137,8 +137,8 @@ def test_no_steps_leave_the_initial_weights(trained: Path, tmp_path: Path):
 def test_batches_hold_two_segments_and_short_sentences_come_first():
     topics = corpus.read(topics=60, seed=0)
     pieces = pretraining.tokenizer(topics, 400)
-    recipe = Recipe(40, 8, 1e-3, (0.2, 0.8), 0.2, 12, 0.5, 64)
-    drawn = list(pretraining.course(pretraining.encoded(topics, pieces), recipe, 400, seed=0))
+    regime = Regime(40, 8, 1e-3, (0.2, 0.8), 0.2, 12, 0.5, 64)
+    drawn = list(pretraining.course(pretraining.encoded(topics, pieces), regime, 400, seed=0))
     assert len(drawn) == 40
     for batch in drawn:
         tokens, types, attended = (batch.inputs[name] for name in ("input_ids", "token_type_ids", "attention_mask"))
