@@ -19,9 +19,13 @@ from pipeline.errors import UserError, ending, near
 
 AXES = ("tasks", "models", "ratios", "seeds")
 VARIANT = ("task", "model", "ratio", "recipe")
-GROUPS = {"tasks": "task", "models": "model", "task": "task", "model": "model", "recipe": "recipe"}
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 RECIPE = "standard"  # how the grid is fine-tuned; a variant names its own
+NEEDED = {  # keys without which a file of conf/ says too little
+    "task": ("name", "source", "train_counts", "selection"),
+    "model": ("name", "source"),
+    "recipe": ("name",),
+}
 CHECKED = paths.CACHE / "plan-is-sound"
 
 
@@ -95,11 +99,11 @@ def _result(stage: str, name: str, block: str, at: Variant) -> Cell:
 def load(path: Path = paths.PARAMS) -> Plan:
     """Return the plan in ``path``.
 
-    Raises UserError with every mistake in it, a line each.
+    Raises UserError with every mistake in it and in the files of conf/ that it names, a line each.
     """
     content = read(path)
-    mistakes = [f"{path.name}: {mistake}" for mistake in check(content)]
-    if mistakes:
+    mistakes = [f"{_shown(path)}: {mistake}" for mistake in check(content)]
+    if mistakes := [*mistakes, *_files(content)]:
         raise UserError("\n".join(mistakes))
     variants = {
         name: Variant(**{**entry, "ratio": float(entry["ratio"])})
@@ -109,10 +113,10 @@ def load(path: Path = paths.PARAMS) -> Plan:
     return Plan(**axes, variants=variants)
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, keys: Iterable[str] = AXES) -> dict[str, Any]:
     """Return the mapping in a YAML file, read as DVC reads it (YAML 1.2, no key twice).
 
-    Raises UserError naming the file and the line.
+    Raises UserError naming the file and the line; ``keys`` are some that it is expected to hold.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -120,26 +124,34 @@ def read(path: Path) -> dict[str, Any]:
     try:
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path.name}: no such file; copy one of conf/plan/ to it") from None
+        raise UserError(f"{_shown(path)}: no such file; copy one of conf/plan/ to it") from None
     except (YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(f"{path.name}: {where}not YAML that can be read: {reason}") from None
+        raise UserError(f"{_shown(path)}: {where}not YAML that can be read: {reason}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path.name}: got {type(content).__name__}; write one section a key: {', '.join(AXES)}")
+        got = "nothing" if content is None else type(content).__name__
+        raise UserError(f"{_shown(path)}: got {got}; write keys and their values: {', '.join(keys)}")
     return content
 
 
+def _shown(path: Path) -> str:
+    """Return what a message calls a file: its place in the project, or its bare name."""
+    return str(path.relative_to(paths.ROOT)) if path.is_relative_to(paths.ROOT) else path.name
+
+
 def check(content: dict[str, Any]) -> list[str]:
-    """Return every mistake in the content of ``params.yaml``, an empty list for a sound plan."""
+    """Return every mistake in the content of ``params.yaml``, an empty list for a sound plan.
+
+    What is wrong between entries (outputs written twice, a ratio too small for a task) is looked for among the
+    entries that are sound by themselves.
+    """
     mistakes = [*_keys(content, (*AXES, "variants"))]
-    for axis in ("tasks", "models"):
-        mistakes += _axis(content, axis, partial(_known, group=GROUPS[axis]))
-    mistakes += _axis(content, "ratios", _ratio)
-    mistakes += _axis(content, "seeds", _seed)
+    for axis, mistake in ENTRIES.items():
+        mistakes += _axis(content, axis, mistake)
     mistakes += _variants(content)
-    return mistakes or [*_duplicates(content), *_empty_classes(content)]
+    return [*mistakes, *_duplicates(content), *_empty_classes(content)]
 
 
 def _keys(content: dict[Any, Any], allowed: tuple[str, ...]) -> Iterator[str]:
@@ -188,6 +200,33 @@ def _seed(seed: object) -> str | None:
     return None
 
 
+ENTRIES: dict[str, Callable[[object], str | None]] = {  # what is wrong with an entry of an axis, or None
+    "tasks": partial(_known, group="task"),
+    "models": partial(_known, group="model"),
+    "ratios": _ratio,
+    "seeds": _seed,
+}
+
+
+def _sound(content: dict[str, Any], axis: str) -> list[Any]:
+    """Return the entries of an axis that are sound by themselves, each once."""
+    entries = content.get(axis)
+    return list(dict.fromkeys(e for e in entries if not ENTRIES[axis](e))) if isinstance(entries, list) else []
+
+
+def _sound_variants(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the variants that are sound by themselves."""
+    entries = content.get("variants")
+    return {
+        name: entry
+        for name, entry in (entries.items() if isinstance(entries, dict) else ())
+        if isinstance(name, str)
+        and NAME.fullmatch(name)
+        and isinstance(entry, dict)
+        and not [*_variant(entry, content)]
+    }
+
+
 def _variants(content: dict[str, Any]) -> Iterator[str]:
     entries = content.get("variants")
     if entries is None:
@@ -215,7 +254,7 @@ def _variant(entry: dict[str, Any], content: dict[str, Any]) -> Iterator[str]:
         elif key == "ratio":
             if found := _ratio(entry[key]):
                 yield f"ratio: {found}"
-        elif found := _known(entry[key], GROUPS[key]):
+        elif found := _known(entry[key], key):
             yield f"{key}: {found}"
         elif key != "recipe" and entry[key] not in (made := _list(content.get(f"{key}s"))):
             yield f"{key}: no cell makes {entry[key]!r}; add it to {key}s, or name one of them ({', '.join(made)})"
@@ -227,23 +266,71 @@ def _list(value: object) -> list[str]:
 
 def _duplicates(content: dict[str, Any]) -> Iterator[str]:
     """Name cells that would write the same files, such as a variant that bears the name of a cell of the grid."""
-    names = [f"{t}-{m}-{r}" for t in content["tasks"] for m in content["models"] for r in content["ratios"]]
-    for name, count in Counter([*names, *(content.get("variants") or {})]).items():
+    tasks, models, ratios = (_sound(content, axis) for axis in ("tasks", "models", "ratios"))
+    names = [f"{task}-{model}-{ratio}" for task in tasks for model in models for ratio in ratios]
+    for name, count in Counter([*names, *_sound_variants(content)]).items():
         if count > 1:
             yield f"{count} cells would write runs/finetune/{name}; rename one"
 
 
 def _empty_classes(content: dict[str, Any]) -> Iterator[str]:
     """Name ratios whose share of the training rows would leave a class out."""
-    points = [(task, f"ratios[{i}]", r) for task in content["tasks"] for i, r in enumerate(content["ratios"])]
-    points += [(v["task"], f"variants.{name}.ratio", v["ratio"]) for name, v in (content.get("variants") or {}).items()]
+    axis = content.get("ratios")
+    ratios = [(i, ratio) for i, ratio in enumerate(axis) if not _ratio(ratio)] if isinstance(axis, list) else []
+    points = [(task, f"ratios[{i}]", ratio) for task in _sound(content, "tasks") for i, ratio in ratios]
+    points += [(v["task"], f"variants.{name}.ratio", v["ratio"]) for name, v in _sound_variants(content).items()]
     for task, where, ratio in points:
+        if _file("task", task):
+            continue  # its own mistakes are told first
         rows, least = _rows(task)
         if round(ratio * rows) < least:
             yield (
                 f"{where}: {ratio} of {task} is {round(ratio * rows)} training rows, too few for every class to "
                 f"appear; use at least {math.ceil((least + 0.5) / rows * 1e4) / 1e4}"
             )
+
+
+def _files(content: dict[str, Any]) -> Iterator[str]:
+    """Name what is wrong with the files of conf/ that the plan names."""
+    for task in _sound(content, "tasks"):
+        yield from _file("task", task)
+    for model in _sound(content, "models"):
+        yield from _file("model", model)
+    for recipe in dict.fromkeys([RECIPE, *(entry["recipe"] for entry in _sound_variants(content).values())]):
+        yield from _file("recipe", recipe)
+
+
+@cache
+def _file(group: str, name: str) -> tuple[str, ...]:
+    """Return the mistakes in a file of conf/ that would come to light in the middle of a run, or not at all."""
+    path = paths.CONF / group / f"{name}.yaml"
+    try:
+        content = read(path, NEEDED[group])
+    except UserError as error:
+        return (str(error),)
+    needed = ", ".join(NEEDED[group])
+    missing = [f"{key}: missing; a {group} states {needed}" for key in NEEDED[group] if key not in content]
+    mistakes = [*missing, *_named(content, name), *(_counted(content) if group == "task" else ())]
+    return tuple(f"{_shown(path)}: {mistake}" for mistake in mistakes)
+
+
+def _named(content: dict[str, Any], name: str) -> Iterator[str]:
+    if "name" in content and content["name"] != name:
+        yield f"name: got {content['name']!r}, but outputs are looked for under the file's name; write name: {name}"
+
+
+def _counted(content: dict[str, Any]) -> Iterator[str]:
+    """Name what is wrong with the numbers from which the rows of a task's subsets are told."""
+    if "train_counts" in content:
+        counts = content["train_counts"]
+        whole = isinstance(counts, list) and all(type(count) is int and count > 0 for count in counts)
+        if not whole or not counts:
+            yield f"train_counts: got {counts!r}; write the rows of each class in train, whole numbers from 1"
+    if "selection" in content:
+        selection = content["selection"]
+        share = selection.get("fraction") if isinstance(selection, dict) else None
+        if not isinstance(share, (int, float)) or not 0 < share < 1:
+            yield f"selection: got {selection!r}; write {{fraction: ..., seed: ...}}, the fraction between 0 and 1"
 
 
 @cache
@@ -255,7 +342,7 @@ def _rows(task: str) -> tuple[int, int]:
     """
     conf = read(paths.CONF / "task" / f"{task}.yaml")
     carved = 1 - conf["selection"]["fraction"]
-    counts = [round(count * carved) for count in conf["train_counts"]]
+    counts = [max(1, round(count * carved)) for count in conf["train_counts"]]
     first = 0.5 / min(counts)
     return sum(counts), sum(math.floor(count * first + 0.5) for count in counts)
 

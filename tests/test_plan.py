@@ -1,3 +1,4 @@
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -88,22 +89,104 @@ def test_outputs_that_two_cells_would_write_are_refused() -> None:
     ]
 
 
-def test_all_mistakes_come_at_once_and_the_command_ends_quickly(project: Path) -> None:
+def test_all_mistakes_come_at_once(project: Path) -> None:
     (project / "params.yaml").write_text(
-        "tasks: [nope]\nmodels: []\nratios: [2]\nseeds: [a]\nvariants: {1: {}}\nx: 1\n"
+        "tasks: [nope, starter-swap]\nmodels: []\nratios: [2, 0.0001]\nseeds: [a]\nvariants: {1: {}}\nx: 1\n"
     )
     done = run_check(project)
-    lines = done.stderr.splitlines()
     assert done.returncode == 1
-    assert [line.split(":")[2].strip() for line in lines] == [
-        "x",
-        "tasks[0]",
-        "models",
-        "ratios[0]",
-        "seeds[0]",
-        "variants.1",
+    tasks = ", ".join(sorted(file.stem for file in (paths.CONF / "task").glob("*.yaml")))
+    assert done.stderr.splitlines() == [
+        f"error: params.yaml: {mistake}"
+        for mistake in (
+            "x: unknown section; allowed: models, ratios, seeds, tasks, variants",
+            f"tasks[0]: no task 'nope' in conf/task/; allowed: {tasks}",
+            "models: got []; write a list with at least one entry",
+            "ratios[0]: got 2; a ratio is a number above 0 and at most 1",
+            "seeds[0]: got 'a'; a seed is a whole number from 0 to 4294967295",
+            "variants.1: a name starts with a letter and holds letters, digits, '-' and '_' (DVC loses others)",
+            "ratios[1]: 0.0001 of starter-swap is 0 training rows, too few for every class to appear; "
+            "use at least 0.0028",
+        )
     ]
-    assert all(line.startswith("error: params.yaml: ") for line in lines)
+
+
+def test_a_mistake_of_one_kind_hides_none_of_another() -> None:
+    entry = SOUND["variants"]["long"]
+    assert mistakes(ratios=[1, 2], variants={"mrpc-bert-tiny-1": entry, "a.b": entry}) == [
+        "ratios[1]: got 2; a ratio is a number above 0 and at most 1",
+        "variants.a.b: a name starts with a letter and holds letters, digits, '-' and '_' (DVC loses others)",
+        "2 cells would write runs/finetune/mrpc-bert-tiny-1; rename one",
+    ]
+
+
+MINE = "source: {}\ntrain_counts: [50, 50]\nselection: {fraction: 0.1, seed: 0}\n"
+
+
+@pytest.mark.parametrize(
+    ("group", "text", "told"),
+    [
+        ("task", "", "got nothing; write keys and their values: name, source, train_counts, selection"),
+        ("task", "a: [", "line 1: not YAML that can be read: expected the node content, but found '<stream end>'"),
+        ("task", MINE, "name: missing; a task states name, source, train_counts, selection"),
+        (
+            "task",
+            "name: theirs\n" + MINE,
+            "name: got 'theirs', but outputs are looked for under the file's name; write name: mine",
+        ),
+        (
+            "task",
+            "name: mine\nsource: {}\nselection: {fraction: 0.1}\n",
+            "train_counts: missing; a task states name, source, train_counts, selection",
+        ),
+        (
+            "task",
+            "name: mine\n" + MINE.replace("[50, 50]", "[0, 5]"),
+            "train_counts: got [0, 5]; write the rows of each class in train, whole numbers from 1",
+        ),
+        (
+            "task",
+            "name: mine\n" + MINE.replace("{fraction: 0.1, seed: 0}", "0.1"),
+            "selection: got 0.1; write {fraction: ..., seed: ...}, the fraction between 0 and 1",
+        ),
+        (
+            "model",
+            "name: bert-tiny\nsource: {}\n",
+            "name: got 'bert-tiny', but outputs are looked for under the file's name; write name: mine",
+        ),
+        ("model", "name: mine\n", "source: missing; a model states name, source"),
+        (
+            "recipe",
+            "name: standard\n",
+            "name: got 'standard', but outputs are looked for under the file's name; write name: mine",
+        ),
+    ],
+)
+def test_a_file_of_conf_that_would_mislead_a_run_is_told_before_it(
+    project: Path, group: str, text: str, told: str
+) -> None:
+    (project / f"conf/{group}/mine.yaml").write_text(text)
+    names = {"task": "mrpc", "model": "bert-tiny", "recipe": "patient", group: "mine"}
+    entry = ", ".join(f"{key}: {name}" for key, name in names.items())
+    (project / "params.yaml").write_text(
+        f"tasks: [{names['task']}]\nmodels: [{names['model']}]\nratios: [0.5]\nseeds: [0]\n"
+        f"variants: {{long: {{{entry}, ratio: 1.0}}}}\n"
+    )
+    done = run_check(project)
+    assert (done.returncode, done.stderr) == (1, f"error: conf/{group}/mine.yaml: {told}\n")
+
+
+def test_a_plan_without_content_says_what_to_write(project: Path) -> None:
+    (project / "params.yaml").write_text("# nothing yet\n")
+    told = "error: params.yaml: got nothing; write keys and their values: tasks, models, ratios, seeds\n"
+    assert run_check(project).stderr == told
+
+
+def test_the_check_is_over_in_a_moment(project: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert run_check(project).returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2  # of the processor: others may work
 
 
 def test_the_check_loads_nothing_heavy(project: Path) -> None:
