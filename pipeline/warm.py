@@ -6,7 +6,8 @@ project's own code is imported anew, so an edit is never missed. Mercurial's ``c
 
 A server serves one environment: its name holds a digest of every variable, of the interpreter and of the installed
 packages. It listens on a socket that only its user can open, ends after ``IDLE_SECONDS`` without work, and takes a
-child down with the client that asked for it. ``LAB_WARM=0`` switches all of it off.
+child down with the client that asked for it. Its process id stands in the ``.lock`` beside its socket.
+``LAB_WARM=0`` switches all of it off; where the folder of temporary files has too long a name for a socket, it is off.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from typing import Any, NoReturn
 
 IDLE_SECONDS = 60.0
 CHANGING = {"DVC_STAGE", "_", "SHLVL", "OLDPWD", "COLUMNS", "LINES"}  # differ from stage to stage, read by no import
+LONGEST_ADDRESS = 107 - len(".4194304")  # bytes that a socket's name may have, with the server's process id behind it
 PRELOAD = (
     "evaluate",
     "hydra",
@@ -54,6 +56,8 @@ def call(main: Callable[[], None]) -> None:
     if os.environ.get("LAB_WARM") == "0" or not hasattr(socket, "send_fds") or sys.platform == "darwin":
         return main()
     address = _address()
+    if len(os.fsencode(address)) > LONGEST_ADDRESS:
+        return main()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
         try:
             link.connect(str(address))
@@ -79,19 +83,22 @@ def _address() -> Path:
 
 def _start(address: Path) -> None:
     """Start a server for the next stages and do not wait for it, unless one is on its way already."""
-    with address.with_suffix(".lock").open("w") as lock:
+    with address.with_suffix(".lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        subprocess.Popen(
+        server = subprocess.Popen(
             [sys.executable, "-m", "pipeline.warm"],
+            env={name: value for name, value in os.environ.items() if name not in CHANGING},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             pass_fds=[lock.fileno()],  # the server holds the lock for as long as it lives, however it ends
         )
+        lock.truncate(0)
+        lock.write(f"{server.pid}\n")
 
 
 def _hand_over(link: socket.socket) -> None:
@@ -99,7 +106,7 @@ def _hand_over(link: socket.socket) -> None:
     spec = sys.modules["__main__"].__spec__
     if spec is None:  # run as a file rather than with -m: nothing that a fork could import by name
         return
-    request = {"module": spec.name, "argv": sys.argv, "stage": os.environ.get("DVC_STAGE")}
+    request = {"module": spec.name, "argv": sys.argv}
     try:
         socket.send_fds(link, [json.dumps(request).encode() + b"\n"], [0, 1, 2])
         answers = link.makefile("r", encoding="utf-8")
@@ -186,8 +193,6 @@ def _become(request: dict[str, Any], streams: list[int]) -> NoReturn:
         os.dup2(stream, number)
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
     os.environ["LAB_WARM"] = "0"
-    if request["stage"]:
-        os.environ["DVC_STAGE"] = request["stage"]
     sys.argv = request["argv"]
     code: Any = 0
     try:

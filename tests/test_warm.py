@@ -4,7 +4,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ import json, os, sys, time
 from pipeline import warm
 
 def main():
-    print(json.dumps([sys.argv[1:], os.environ.get("DVC_STAGE"), "ready" in sys.modules, os.getppid()]), flush=True)
+    print(json.dumps([sys.argv[1:], os.environ.get("DVC_STAGE"), "ready" in sys.modules]), flush=True)
     if "sleep" in sys.argv:
         time.sleep(60)
     sys.exit(3 if "fail" in sys.argv else "error: one line" if "say" in sys.argv else 0)
@@ -37,11 +39,18 @@ def place(tmp_path: Path) -> Iterator[Path]:
     (package / "probe.py").write_text(PROBE)
     (tmp_path / "ready.py").touch()
     yield tmp_path
-    subprocess.run(["pkill", "-f", f"{sys.executable} -m pipeline.warm"], check=False)
+    for server in servers(tmp_path):
+        with suppress(ProcessLookupError):
+            os.kill(server, signal.SIGKILL)
 
 
-def command(place: Path, *words: str, stage: str = "a@b") -> subprocess.Popen[str]:
-    environment = {**os.environ, "LAB_WARM": "1", "DVC_STAGE": stage, "TMPDIR": str(place)}
+def servers(place: Path) -> list[int]:
+    """Return the process ids of the servers that were started in this folder."""
+    return [int(lock.read_text()) for lock in place.glob("scaling-lab-*/*.lock")]
+
+
+def command(place: Path, *words: str, stage: str = "a@b", temporary: Path | None = None) -> subprocess.Popen[str]:
+    environment = {**os.environ, "LAB_WARM": "1", "DVC_STAGE": stage, "TMPDIR": str(temporary or place)}
     return subprocess.Popen(
         [sys.executable, "-m", "pipeline.probe", *words],
         cwd=place,
@@ -52,23 +61,24 @@ def command(place: Path, *words: str, stage: str = "a@b") -> subprocess.Popen[st
     )
 
 
-def outcome(place: Path, *words: str, stage: str = "a@b") -> tuple[str, str, int]:
-    with command(place, *words, stage=stage) as process:
+def outcome(place: Path, *words: str, **given: Any) -> tuple[str, str, int]:
+    with command(place, *words, **given) as process:
         out, complaint = process.communicate()
     return out, complaint, process.returncode
 
 
 def warmed(place: Path) -> None:
     deadline = time.monotonic() + 20
-    while '"a@b", true' not in outcome(place)[0]:
+    while "null, true" not in outcome(place)[0]:
         assert time.monotonic() < deadline, "no warm server came up"
         time.sleep(0.1)
 
 
 def test_the_first_command_works_cold_and_later_ones_in_a_fork(place: Path) -> None:
-    assert outcome(place, "x")[0].startswith('[["x"], "a@b", false,')
+    assert outcome(place, "x")[0] == '[["x"], "a@b", false]\n'
     warmed(place)
-    assert outcome(place, "y", "z", stage="c@d")[0].startswith('[["y", "z"], "c@d", true,')
+    # which stage DVC is at is no part of the environment that a server keeps
+    assert outcome(place, "y", "z", stage="c@d")[0] == '[["y", "z"], null, true]\n'
 
 
 def test_status_and_last_words_come_back(place: Path) -> None:
@@ -94,7 +104,7 @@ def test_work_ends_with_the_client_that_asked_for_it(place: Path) -> None:
         sleeping.stdout.readline()
         sleeping.kill()
         assert sleeping.stdout.read() == ""  # the pipe closes once the fork, its last writer, is gone
-    assert '"a@b", true' in outcome(place)[0]
+    assert "null, true" in outcome(place)[0]
 
 
 def test_a_folder_that_others_can_enter_is_refused(place: Path) -> None:
@@ -107,9 +117,17 @@ def test_a_folder_that_others_can_enter_is_refused(place: Path) -> None:
 
 def test_only_one_server_is_started_however_many_commands_come_before_it_is_ready(place: Path) -> None:
     (place / "ready.py").write_text("import time; time.sleep(2)\n")
+    started = set()
     for _ in range(3):
         assert '"a@b", false' in outcome(place)[0]
-    servers = subprocess.run(
-        ["pgrep", "-f", "-c", f"{sys.executable} -m pipeline.warm"], capture_output=True, text=True
-    )
-    assert servers.stdout == "1\n"
+        started.update(servers(place))
+    (server,) = started
+    os.kill(server, 0)  # raises where it has ended
+
+
+def test_a_folder_whose_name_is_too_long_for_a_socket_starts_no_server(place: Path) -> None:
+    deep = place / ("long" * 30)
+    deep.mkdir()
+    for _ in range(2):
+        assert outcome(place, temporary=deep)[0] == '[[], "a@b", false]\n'
+    assert servers(deep) == []
