@@ -101,8 +101,11 @@ def scratch(
     stored as fp16. Returns what it was trained on and how far it came: losses in nats, seconds. The seconds stand in no
     file of `out`, which is the same for the same weights made on the same machine.
 
-    Raises UserError when the corpus cannot be read, `heads` does not divide `hidden`, or a loss is no longer a number.
+    Raises UserError when the corpus cannot be read, the sizes cannot be built, or a loss is no longer a number.
     """
+    counts = {"layers": layers, "hidden": hidden, "heads": heads, "vocabulary": vocabulary, "batch": batch}
+    _whole(counts | {"short": short, "longest": longest}, 1)
+    _whole({"steps": steps, "seed": seed}, 0)
     if hidden % heads:
         raise UserError(f"source.heads: got {heads}, which does not divide hidden {hidden}; choose a divisor of it")
     started = time.perf_counter()
@@ -125,6 +128,13 @@ def scratch(
     made_by = {**sizes, **regime._asdict(), "seed": seed}
     paths.write_json(out / "pretraining.json", {**told, "settings": made_by, "machine": machine.describe()})
     return told | {"pretrain_seconds": time.perf_counter() - started}
+
+
+def _whole(settings: Mapping[str, Any], least: int) -> None:
+    """Refuse settings that are not whole numbers from `least`."""
+    for key, value in settings.items():
+        if not isinstance(value, int) or value < least:
+            raise UserError(f"source.{key}: got {value!r}; give a whole number from {least}")
 
 
 def tokenizer(topics: Topics, vocabulary: int) -> BertWordPieceTokenizer:

@@ -173,6 +173,8 @@ def test_a_long_pair_is_cut_to_the_longest(tmp_path: Path):
             {"corpus": {"topic": 2000}},
             "source.corpus: topic: not an argument of read; did you mean 'topics'? (allowed: seed, text, topics)",
         ),
+        ({"heads": 0}, "source.heads: got 0; give a whole number from 1"),
+        ({"steps": "many"}, "source.steps: got 'many'; give a whole number from 0"),
         ({"heads": 3}, "source.heads: got 3, which does not divide hidden 32; choose a divisor of it"),
         (
             {"short": 2},
