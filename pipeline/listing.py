@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from pipeline import paths, plan
-from pipeline.errors import UserError
+from pipeline.errors import UserError, ending
 from pipeline.plan import Cell, Plan
 
 
@@ -39,11 +39,16 @@ def show(study: Plan) -> None:
 
 
 def stale_cells(study: Plan) -> set[str]:
-    """Return the addresses of the cells that `dvc repro` would look at again: changed, or behind a changed one."""
+    """Return the addresses of the cells that `dvc repro` would look at again: changed, or behind a changed one.
+
+    Raises UserError where DVC cannot tell, such as while another of its commands holds its lock.
+    """
     command = [sys.executable, "-m", "dvc", "status", "--json"]
     found = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=False)
     if found.returncode:
-        raise UserError(f"dvc status: {found.stderr.strip().splitlines()[-1]}")
+        said = found.stderr.strip().splitlines() or [f"it ended with status {found.returncode} and said nothing"]
+        reason = said[-1].removeprefix("ERROR: ")
+        raise UserError(f"dvc status: {reason}; see to that, or wait for the `dvc` that is at work, and ask again")
     stale = set(json.loads(found.stdout or "{}"))
     for cell in study.cells:  # in story order, so that what a cell needs has been looked at
         if stale.intersection(cell.needs) - {"plan"}:
@@ -86,4 +91,5 @@ def _seconds(cell: Cell) -> float | None:
 
 
 if __name__ == "__main__":
-    show(plan.load_or_exit())
+    with ending():
+        show(plan.load())

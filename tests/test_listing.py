@@ -1,0 +1,79 @@
+"""What `make plan` says of a plan, from records of runs that never were and a DVC that answers as it is told."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline import listing, paths
+from pipeline.errors import UserError
+from pipeline.plan import Plan
+from tests import fakes
+
+PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.5, 1.0), (0, 1), {})
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    listing._seconds.cache_clear()
+    yield tmp_path
+    listing._seconds.cache_clear()
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, status: int, out: str = "", complaint: str = "") -> None:
+    done = subprocess.CompletedProcess([], status, out, complaint)
+    monkeypatch.setattr(listing.subprocess, "run", lambda *_, **__: done)
+
+
+def test_what_lies_behind_a_changed_cell_is_stale_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, 0, '{"pretrain@bert-mini": [{"changed deps": {}}], "plan": [{}]}')
+    points = ("mrpc-bert-mini-0.5", "mrpc-bert-mini-1.0")
+    behind = {f"{stage}@{point}" for stage in ("finetune", "evaluate") for point in points}
+    assert listing.stale_cells(PLAN) == {"plan", "pretrain@bert-mini", *behind}
+
+
+@pytest.mark.parametrize(
+    ("complaint", "told"),
+    [
+        ("a word\nERROR: Unable to acquire lock.\n", "Unable to acquire lock."),
+        ("", "it ended with status 255 and said nothing"),
+    ],
+)
+def test_a_dvc_that_cannot_tell_is_a_line(monkeypatch: pytest.MonkeyPatch, complaint: str, told: str) -> None:
+    answer(monkeypatch, 255, complaint=complaint)
+    with pytest.raises(UserError) as error:
+        listing.stale_cells(PLAN)
+    assert str(error.value) == f"dvc status: {told}; see to that, or wait for the `dvc` that is at work, and ask again"
+
+
+def test_seconds_are_those_of_the_cell_itself_or_of_its_model_in_proportion(root: Path) -> None:
+    cells = {cell.address: cell for cell in PLAN.cells}
+    half, full = (cells[f"finetune@mrpc-bert-tiny-{ratio}"] for ratio in PLAN.ratios)
+    assert listing.expected_seconds(half, PLAN) == (None, "")
+    listing._seconds.cache_clear()
+    fakes.write(root, [fakes.finetuning("mrpc", "bert-tiny", 0.5)])
+    assert listing.expected_seconds(half, PLAN) == (8.0, "itself")  # two seeds of four seconds
+    assert listing.expected_seconds(full, PLAN) == (16.0, "same model")
+    assert listing.expected_seconds(cells["finetune@mrpc-bert-mini-1.0"], PLAN) == (8.0, "same stage")
+
+
+def test_the_list_ends_with_what_there_is_to_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(monkeypatch, 0, '{"evaluate@mrpc-bert-tiny-0.5": [{}]}')
+    listing.show(PLAN)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(PLAN.cells) + 2
+    assert [line.split()[1] for line in lines if line.startswith("evaluate@mrpc-bert-tiny")] == ["stale", "done"]
+    assert lines[-1] == "1 of 11 cells to run, about 0 s of trials, and 1 of which nothing is known yet"
+
+
+def test_where_dvc_cannot_tell_the_command_ends_without_a_traceback(project: Path) -> None:
+    command = [sys.executable, "-m", "pipeline.listing"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: dvc status: ")
+    assert len(done.stderr.splitlines()) == 1
