@@ -9,7 +9,7 @@ from functools import cache
 from statistics import median
 from typing import Any
 
-from pipeline import paths, plan
+from pipeline import modules, paths, plan
 from pipeline.errors import UserError, ending
 from pipeline.plan import Cell, Plan
 
@@ -43,6 +43,7 @@ def stale_cells(study: Plan) -> set[str]:
 
     Raises UserError where DVC cannot tell, such as while another of its commands holds its lock.
     """
+    modules.write()  # or an edit of the code would show in the list of modules alone, not in the cells behind it
     command = [sys.executable, "-m", "dvc", "status", "--json"]
     found = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=False)
     if found.returncode:

@@ -18,6 +18,7 @@ PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.5, 1.0), (0, 1), {})
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(listing.modules, "write", lambda: None)
     listing._seconds.cache_clear()
     yield tmp_path
     listing._seconds.cache_clear()

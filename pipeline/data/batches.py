@@ -93,6 +93,7 @@ def longest(tokenizer: Path, max_length: int) -> int:
     return _longest(_open(tokenizer), tokenizer, max_length)
 
 
+@lru_cache(maxsize=1)
 def _open(tokenizer: Path) -> PreTrainedTokenizerBase:
     from transformers.models.auto.tokenization_auto import AutoTokenizer
 

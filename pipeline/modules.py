@@ -1,0 +1,56 @@
+"""Which modules of this project each stage runs, so that an edit makes exactly the cells stale that would run it.
+
+``python -m pipeline.modules`` writes ``.cache/modules/<stage>.txt``, a digest and a path a line. A cell of dvc.yaml
+depends on that one file: naming every module in every cell would be forgotten one day, and DVC writes the whole of
+dvc.lock anew after each cell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from pipeline import paths
+
+STAGES = ("prepare", "pretrain", "finetune", "evaluate", "compare")
+# The frame of every stage makes no number: an edit there makes nothing stale.
+FRAME = {"errors", "modules", "paths", "plan", "progress", "stage", "sweep", "target", "tracking", "warm"}
+NAMED = {  # what no import tells: modules of the functions that conf files name by _target_
+    "prepare": ("pipeline.data.sources", "pipeline.data.starter"),
+    "pretrain": ("pipeline.models.sources", "pipeline.training.pretraining"),
+}
+FOLDER = paths.CACHE / "modules"
+
+
+def run_by() -> dict[str, list[str]]:
+    """Return the modules that each stage imports, directly or not, but for those of the frame."""
+    import grimp
+
+    graph = grimp.build_graph("pipeline", exclude_type_checking_imports=True, cache_dir=None)
+    found = {}
+    for stage in STAGES:
+        seen: set[str] = set()
+        todo = {f"pipeline.stages.{stage}", "pipeline.records", *NAMED.get(stage, ())}
+        while todo:
+            seen |= todo
+            todo = {other for name in todo for other in graph.find_modules_directly_imported_by(name)} - seen
+            todo = {name for name in todo if name.split(".")[1] not in FRAME}
+        found[stage] = sorted(seen)
+    return found
+
+
+def write() -> None:
+    """Write the list of each stage, with the SHA-256 of each module's file."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for stage, names in run_by().items():
+        files = [_file(name) for name in names]
+        lines = [f"{hashlib.sha256((paths.ROOT / file).read_bytes()).hexdigest()}  {file}\n" for file in files]
+        (FOLDER / f"{stage}.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def _file(name: str) -> str:
+    path = name.replace(".", "/")
+    return f"{path}/__init__.py" if (paths.ROOT / path).is_dir() else f"{path}.py"
+
+
+if __name__ == "__main__":
+    write()
