@@ -1,8 +1,7 @@
 """Fine-tuning a classifier from pre-trained weights: a plain loop, its clock and its learning curves.
 
-A plain loop rather than transformers' Trainer, which needs 1.27, 1.12, 1.08 and 1.07 times the processor's time for a
-step of 1x64, 2x64, 3x96 and 4x128 (layers x hidden size) and 0.25 s to set up: 2.1, 1.5, 1.2 and 1.15 times that of a
-trial of 78 steps. For 6x384 it would not matter (1.00). ``python benchmarks/trainer_vs_loop.py`` measures it.
+A plain loop rather than transformers' Trainer, which needs 1.24 times the processor's time over the trials of the
+shipped plan, its 0.27 s of setting up included (BENCHMARKS.md). For large models it would not matter.
 """
 
 from __future__ import annotations
