@@ -29,11 +29,11 @@ def run_by() -> dict[str, list[str]]:
     found = {}
     for stage in STAGES:
         seen: set[str] = set()
-        todo = {f"pipeline.stages.{stage}", "pipeline.records", *NAMED.get(stage, ())}
-        while todo:
-            seen |= todo
-            todo = {other for name in todo for other in graph.find_modules_directly_imported_by(name)} - seen
-            todo = {name for name in todo if name.split(".")[1] not in FRAME}
+        fresh = {f"pipeline.stages.{stage}", "pipeline.records", *NAMED.get(stage, ())}
+        while fresh:
+            seen |= fresh
+            imported = {other for name in fresh for other in graph.find_modules_directly_imported_by(name)}
+            fresh = {name for name in imported - seen if name.split(".")[1] not in FRAME}
         found[stage] = sorted(seen)
     return found
 
