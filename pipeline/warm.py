@@ -18,6 +18,7 @@ import importlib
 import json
 import os
 import runpy
+import select
 import selectors
 import signal
 import socket
@@ -113,8 +114,15 @@ def _hand_over(link: socket.socket) -> None:
         child = int(answers.readline())
     except (OSError, ValueError):
         return
+
+    def forward(received: int, _: object) -> None:
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(child, received)
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: os.kill(child, received))
+        signal.signal(number, forward)
+    while not select.select([link], [], [], 0.2)[0]:
+        pass  # a signal that comes just before a call blocks is seen only when the call returns: so block for a moment
     status = answers.readline()
     raise SystemExit(int(status) if status else "error: the warm server died while a trial ran; run the command again")
 
