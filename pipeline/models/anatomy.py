@@ -34,14 +34,19 @@ def layers(model: Any) -> list[Layer]:
 
     Raises UserError for a model whose layers are not BERT's: every way to take it apart is told in BERT's names.
     """
-    found = getattr(getattr(model.base_model, "encoder", None), "layer", None)
-    if found is None or not all(_has(layer, part) for layer in found for part in PARTS["all"]):
+    if not like_bert(model):
         raise UserError(
             f"model_type {model.config.model_type!r} has no layers like BERT's; this works for bert, roberta, electra "
             "and models with the same parts"
         )
     prefix = f"{model.base_model_prefix}.encoder.layer"
-    return [Layer(f"{prefix}.{number}", layer) for number, layer in enumerate(found)]
+    return [Layer(f"{prefix}.{number}", layer) for number, layer in enumerate(model.base_model.encoder.layer)]
+
+
+def like_bert(model: Any) -> bool:
+    """Say whether the encoder's layers have BERT's parts under BERT's names."""
+    found = getattr(getattr(model.base_model, "encoder", None), "layer", None)
+    return found is not None and all(_has(layer, part) for layer in found for part in PARTS["all"])
 
 
 def _has(layer: nn.Module, part: str) -> bool:

@@ -1,11 +1,13 @@
 """From a checkpoint's folder to a classifier: what it lacks is drawn from the seed, what it has too much is left out.
 
 Any architecture of transformers that has a sequence classifier will do. Weights stored in half precision are read
-into fp32. Nothing is fetched and no code of the checkpoint's own is run.
+into fp32. Nothing is fetched and no code of the checkpoint's own is run. A compressed model's folder says in its
+config.json, under ``structure``, where it differs from a plain one.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,16 +15,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
 from transformers.models.auto.tokenization_auto import AutoTokenizer
 from transformers.utils import logging
 
 from pipeline.errors import UserError
+from pipeline.models import masks, packed, structure
 from pipeline.models.files import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, plain
 
 AGAIN = "run finetune again with the arguments of this trial"
 MAKER = "python -m pipeline.stages.pretrain --multirun +sweep=once model="
+STRUCTURE = "structure"  # the key of config.json without which a model is plain
 HEAD = 0x68656164  # turns a seed into that of a stream for heads alone, whatever else the checkpoint lacked
 
 
@@ -64,7 +70,7 @@ def classifier(
 
 
 def saved(directory: Path, attention: str | None = None) -> Loaded:
-    """Open a classifier that was fine-tuned and saved with ``save_pretrained``: the same logits as before.
+    """Open a classifier that was saved with ``save``, compressed or not: the same logits as before.
 
     ``attention`` is one of transformers' implementations; None is the fastest that the model knows.
     Raises UserError when the folder holds no usable checkpoint or lacks a part of the model.
@@ -77,15 +83,48 @@ def saved(directory: Path, attention: str | None = None) -> Loaded:
 
 
 def save(model: Any, tokenizer: Any, directory: Path) -> None:
-    """Write a classifier so that ``saved`` opens it: safetensors, configuration and tokenizer."""
+    """Write a classifier so that ``saved`` opens it: safetensors, configuration and tokenizer.
+
+    A plain model is written as transformers writes it. Of a compressed one each tied tensor is written once, weights
+    with enough zeros without them, and its structure into config.json.
+    """
+    found = structure.of(model)
     with _quiet():
-        model.save_pretrained(directory)
+        if found == structure.PLAIN and not masks.sparse(model):
+            model.save_pretrained(directory)
+        else:
+            _save_compressed(model, found, directory)
     tokenizer.save_pretrained(directory)
+
+
+def _save_compressed(model: Any, found: structure.Structure, directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    config = copy.deepcopy(model.config)
+    config.architectures, config.dtype = [type(model).__name__], str(model.dtype).removeprefix("torch.")
+    setattr(config, STRUCTURE, found.content())
+    config.save_pretrained(directory)
+    save_file(packed.tensors(model), directory / WEIGHTS, metadata={"format": "pt"})
 
 
 def _open(directory: Path, attention: str | None, settings: Mapping[str, Any], remedy: str) -> Loaded:
     """Open a checkpoint; ``remedy`` is what to do where it is not whole."""
     config = _config(directory, settings, remedy)
+    if hasattr(config, STRUCTURE):
+        model, drawn, unused = _compressed(directory, config, attention, remedy)
+    else:
+        model, drawn, unused = _plain(directory, config, attention)
+    _whole(directory, model.base_model_prefix, drawn, remedy)
+    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(
+            f"{directory}: the tokenizer knows {len(tokenizer)} pieces, the model only {config.vocab_size}; "
+            "take the tokenizer that the model was trained with"
+        )
+    return Loaded(model, tokenizer, Notes(_modules(drawn), _modules(unused)))
+
+
+def _plain(directory: Path, config: Any, attention: str | None) -> tuple[Any, set[str], set[str]]:
+    """Open what transformers wrote; return the model, the tensors that were drawn, and those left out."""
     model, info = AutoModelForSequenceClassification.from_pretrained(
         directory,
         config=config,
@@ -98,15 +137,26 @@ def _open(directory: Path, attention: str | None, settings: Mapping[str, Any], r
         output_loading_info=True,
     )
     other_shape = {name for name, *_ in info["mismatched_keys"]}
-    drawn, unused = info["missing_keys"] | other_shape, info["unexpected_keys"] | other_shape
-    _whole(directory, model.base_model_prefix, drawn, remedy)
-    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    if len(tokenizer) > config.vocab_size:
+    return model, info["missing_keys"] | other_shape, info["unexpected_keys"] | other_shape
+
+
+def _compressed(directory: Path, config: Any, attention: str | None, remedy: str) -> tuple[Any, set[str], set[str]]:
+    """Open what ``save`` wrote of a compressed model, as ``_plain`` does; the model says no more how it came to be."""
+    content = vars(config).pop(STRUCTURE)
+    chosen = {} if attention is None else {"attn_implementation": attention}
+    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, **chosen)
+    try:
+        shape = structure.read(content)
+        structure.rebuild(model, shape)
+        fit = packed.fill(model, load_file(directory / WEIGHTS), shape.quantised)
+    except (ValueError, SafetensorError, UserError) as error:
+        raise UserError(f"{directory}: {STRUCTURE} of config.json and {WEIGHTS}: {error}; {remedy}") from None
+    if surplus := sorted(fit.unexpected):
         raise UserError(
-            f"{directory}: the tokenizer knows {len(tokenizer)} pieces, the model only {config.vocab_size}; "
-            "take the tokenizer that the model was trained with"
+            f"{directory}: {len(surplus)} tensors have no place in the {STRUCTURE} of config.json, the first is "
+            f"{surplus[0]}; {remedy}"
         )
-    return Loaded(model, tokenizer, Notes(_modules(drawn), _modules(unused)))
+    return model.eval(), fit.missing, set()
 
 
 def _redrawn(model: Any) -> set[str]:
