@@ -52,12 +52,14 @@ class Batch:
     """Rows of one length: the arguments of a model and the labels beside them.
 
     ``inputs`` holds ``input_ids``, ``token_type_ids`` where the model has them, and ``attention_mask`` only where
-    something is padded, each (rows, longest); ``tokens`` counts what is not padding.
+    something is padded, each (rows, longest); ``tokens`` counts what is not padding; ``rows`` tells which of the
+    examples these are, for what is kept about them elsewhere.
     """
 
     inputs: dict[str, Tensor]
     labels: Tensor
     tokens: int
+    rows: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -72,7 +74,7 @@ class Batch:
         if device.type == "cpu":
             return self
         inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
-        return Batch(inputs, self.labels.to(device, non_blocking=True), self.tokens)
+        return Batch(inputs, self.labels.to(device, non_blocking=True), self.tokens, self.rows)
 
 
 @lru_cache(maxsize=2)
@@ -152,7 +154,7 @@ def collate(examples: Examples, rows: np.ndarray, multiple: int = 1) -> Batch:
     if not real.all():
         inputs["attention_mask"] = real.astype(np.int64)
     tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
-    return Batch(tensors, torch.from_numpy(examples.labels[rows]), int(lengths.sum()))
+    return Batch(tensors, torch.from_numpy(examples.labels[rows]), int(lengths.sum()), rows)
 
 
 def shuffled(lengths: np.ndarray, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:

@@ -42,21 +42,25 @@ def finetune(
     seed: int,
     record: Record = lambda step, values: None,
     advanced: Callable[[int], None] = lambda steps: None,
+    loss: Loss | None = None,
 ) -> dict[str, Any]:
     """Fine-tune ``model`` in place and return what the run was, cost and came to.
 
     ``judge`` gives the metrics of logits (examples, outputs) and labels (examples,), ``score`` names the one whose
-    convergence is told; ``record`` gets the points of the curves, ``advanced`` the steps made. The order of the
-    batches and dropout come from ``seed``. Raises UserError when the loss is no longer a number.
+    convergence is told; ``record`` gets the points of the curves, ``advanced`` the steps made; ``loss`` is another
+    than that of the labels. The order of the batches and dropout come from ``seed``. Raises UserError when the loss is
+    no longer a number.
     """
+    loss = loss or Loss()
     machine.make_repeatable(seed)
     machine.reset_peak_memory()
     model.to(machine.device()).train()
+    loss.to(machine.device()).train()
     updates = recipe.updates(len(train))
     left = optimizer.decayed(recipe.learning_rate, recipe.weight_decay, updates, recipe.warmup)
     curve = []
-    with vocabulary.narrowed(model, [train, selection], left) as (seen, judged), quick(model):
-        run = Run(model, seen, recipe, seed)
+    with vocabulary.narrowed(model, [train, selection], left) as (seen, judged), quick(model, loss.whole):
+        run = Run(model, loss, seen, recipe, seed)
         for until in recipe.points(len(train)):
             values = {"loss": run.advance(until, advanced), **run.select(judged, judge, score)}
             record(until, {**values, "learning_rate": run.learning_rate})
@@ -77,17 +81,34 @@ def objective(said: Tensor, labels: Tensor) -> Tensor:
     return nn.functional.cross_entropy(said, labels)
 
 
+class Loss(nn.Module):
+    """What a batch costs a model: ``objective`` of its labels. Another loss derives from this one.
+
+    A loss may have weights of its own, which are trained with the model's. ``whole`` says that it reads more of the
+    last layer than the first token. It is called under autocast and computes in fp32 itself.
+    """
+
+    whole = False
+
+    def forward(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the loss, a number."""
+        said = model(**batch.inputs).logits
+        with torch.autocast(said.device.type, enabled=False):
+            return objective(said.float(), batch.labels)
+
+
 class Run:
     """A model on its way: its batches, its optimiser, and the losses, rows, tokens and seconds so far."""
 
-    def __init__(self, model: nn.Module, train: Examples, recipe: Recipe, seed: int) -> None:
-        self.model, self.recipe = model, recipe
+    def __init__(self, model: nn.Module, loss: Loss, train: Examples, recipe: Recipe, seed: int) -> None:
+        self.model, self.loss, self.recipe = model, loss, recipe
         self.device = machine.device()
         self.precision = machine.precision(self.device)
         self.examples, self.updates = len(train), recipe.updates(len(train))
         self.batches = _endless(train, recipe.batch_size, np.random.default_rng(seed))
-        self.optimizer = optimizer.adamw(model, recipe.learning_rate, recipe.weight_decay)
-        self.weights = list(model.parameters())
+        trained = nn.ModuleList([model, loss])
+        self.optimizer = optimizer.adamw(trained, recipe.learning_rate, recipe.weight_decay)
+        self.weights = list(trained.parameters())
         self.losses = torch.zeros(self.updates, device=self.device)
         self.rows = np.zeros(self.updates, dtype=np.int64)
         self.tokens = self.places = self.done = 0
@@ -118,9 +139,8 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            said = self.model(**batch.inputs).logits
-        loss = objective(said.float(), batch.labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+            loss = self.loss(self.model, batch)
+        loss.backward()
         nn.utils.clip_grad_norm_(self.weights, self.recipe.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()

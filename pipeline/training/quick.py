@@ -22,20 +22,19 @@ ATTENTION = "quick"
 
 
 @contextmanager
-def quick(model: nn.Module) -> Iterator[None]:
+def quick(model: nn.Module, whole: bool = False) -> Iterator[None]:
     """Let ``model`` compute the same in less time inside the block; its weights and their names stay as they are.
 
     Dropout masks come from another stream of random numbers, of the same distribution. What is not a BERT gains by
-    its dropout only.
+    its dropout only. ``whole`` is for who reads more of the last layer than its first token.
     """
     with ExitStack() as undo:
         _replace_dropout(model, undo)
         if isinstance(model, BertForSequenceClassification):
             undo.callback(model.set_attn_implementation, model.config._attn_implementation)
             model.set_attn_implementation(ATTENTION)
-            last: Any = model.bert.encoder.layer[-1]
-            undo.callback(delattr, last, "forward")
-            last.forward = partial(_first_token, last)
+            if not whole:
+                _shorten(model.bert.encoder.layer[-1], undo)
         yield
 
 
@@ -69,6 +68,11 @@ def _replace_dropout(model: nn.Module, undo: ExitStack) -> None:
             if type(child) is nn.Dropout:
                 undo.callback(setattr, parent, name, child)
                 setattr(parent, name, Dropout(child.p).train(child.training))
+
+
+def _shorten(last: Any, undo: ExitStack) -> None:
+    undo.callback(delattr, last, "forward")
+    last.forward = partial(_first_token, last)
 
 
 def _attention(

@@ -25,12 +25,12 @@ def narrowed(model: nn.Module, splits: Sequence[Examples], decayed: float) -> It
 
     Yields the splits with their ids renumbered. When the block succeeds the whole table is back, the trained rows in
     their places and the others scaled by ``decayed``, what weight decay leaves of them. Other models and their splits
-    are left as they are.
+    are left as they are, and so is a BERT whose table is factorised: the part of it that could be cut is small.
     """
-    if not isinstance(model, BertForSequenceClassification):
+    words = model.bert.embeddings.word_embeddings if isinstance(model, BertForSequenceClassification) else None
+    if type(words) is not nn.Embedding:
         yield list(splits)
         return
-    words = model.bert.embeddings.word_embeddings
     whole, padding = words.weight.data, words.padding_idx
     special = [split.pad for split in splits] + ([padding] if padding is not None else [])
     kept = np.unique(np.concatenate([np.array(special, dtype=np.int64), *(split.tokens for split in splits)]))

@@ -1,0 +1,50 @@
+"""How a student begins: from its own pre-trained weights, from nothing, or as some of its teacher's layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pipeline.errors import UserError
+from pipeline.models import anatomy, loading
+from pipeline.models.loading import Loaded, Notes
+
+
+def start(how: str | int, student: Path, teacher: Path, labels: int, seed: int, regression: bool) -> Loaded:
+    """Return a student in evaluation mode, with its tokenizer.
+
+    ``pretrained`` opens the folder ``student`` as for fine-tuning; ``scratch`` takes its architecture, with weights
+    drawn from ``seed``; a number k takes every k-th layer of the fine-tuned ``teacher`` (k, 2k, ... counted from 1)
+    with its embeddings, pooler, head and tokenizer, as DistilBERT begins (Sanh et al. 2019), and needs no ``student``.
+    Raises UserError when the folder holds no usable checkpoint or no layer would be left.
+    """
+    if isinstance(how, int):
+        return every(how, teacher)
+    loaded = loading.classifier(student, labels, seed, regression)
+    return _drawn(loaded, seed) if how == "scratch" else loaded
+
+
+def every(step: int, teacher: Path) -> Loaded:
+    """Open a fine-tuned classifier with only every ``step``-th of its layers, the last one included if it divides."""
+    loaded = loading.saved(teacher, "eager")
+    layers = anatomy.layers(loaded.model)
+    kept = layers[step - 1 :: step]
+    if not kept:
+        raise UserError(
+            f"start: every: got {step}, but the teacher {teacher} has {len(layers)} layers; use at most {len(layers)}"
+        )
+    loaded.model.base_model.encoder.layer = nn.ModuleList(layer.module for layer in kept)
+    loaded.model.config.num_hidden_layers = len(kept)
+    return loaded
+
+
+def _drawn(loaded: Loaded, seed: int) -> Loaded:
+    """Replace the encoder's weights; the head keeps what it would be with pre-trained ones."""
+    model = loaded.model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = type(model)(model.config)
+    model.base_model.load_state_dict(fresh.base_model.state_dict())
+    return loaded._replace(notes=Notes(tuple(sorted(name for name, _ in model.named_children())), ()))
