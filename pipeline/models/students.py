@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from pipeline.errors import UserError
-from pipeline.models import anatomy, loading
+from pipeline.models import anatomy, loading, quantised, surgery
 from pipeline.models.loading import Loaded, Notes
 
 
@@ -18,7 +17,8 @@ def start(how: str | int, student: Path, teacher: Path, labels: int, seed: int, 
     ``pretrained`` opens the folder ``student`` as for fine-tuning; ``scratch`` takes its architecture, with weights
     drawn from ``seed``; a number k takes every k-th layer of the fine-tuned ``teacher`` (k, 2k, ... counted from 1)
     with its embeddings, pooler, head and tokenizer, as DistilBERT begins (Sanh et al. 2019), and needs no ``student``.
-    Raises UserError when the folder holds no usable checkpoint or no layer would be left.
+    Raises UserError when the folder holds no usable checkpoint, the teacher's weights are int8, or no layer would be
+    left.
     """
     if isinstance(how, int):
         return every(how, teacher)
@@ -29,14 +29,12 @@ def start(how: str | int, student: Path, teacher: Path, labels: int, seed: int, 
 def every(step: int, teacher: Path) -> Loaded:
     """Open a fine-tuned classifier with only every ``step``-th of its layers, the last one included if it divides."""
     loaded = loading.saved(teacher, "eager")
-    layers = anatomy.layers(loaded.model)
-    kept = layers[step - 1 :: step]
-    if not kept:
-        raise UserError(
-            f"start: every: got {step}, but the teacher {teacher} has {len(layers)} layers; use at most {len(layers)}"
-        )
-    loaded.model.base_model.encoder.layer = nn.ModuleList(layer.module for layer in kept)
-    loaded.model.config.num_hidden_layers = len(kept)
+    if quantised.kind(loaded.model):
+        raise UserError(f"{teacher}: its weights are int8 and cannot be trained; name the teacher before that step")
+    layers = len(anatomy.layers(loaded.model))
+    if step > layers:
+        raise UserError(f"{teacher}: start: every: got {step} for {layers} layers; use at most {layers}")
+    surgery.keep_layers(loaded.model, range(step - 1, layers, step))
     return loaded
 
 

@@ -18,6 +18,7 @@ from pipeline import machine
 from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
 from pipeline.errors import UserError
+from pipeline.models.masks import kept_sparse
 from pipeline.training import optimizer, vocabulary
 from pipeline.training.curves import Point, convergence
 from pipeline.training.prediction import logits
@@ -48,8 +49,8 @@ def finetune(
 
     ``judge`` gives the metrics of logits (examples, outputs) and labels (examples,), ``score`` names the one whose
     convergence is told; ``record`` gets the points of the curves, ``advanced`` the steps made; ``loss`` is another
-    than that of the labels. The order of the batches and dropout come from ``seed``. Raises UserError when the loss is
-    no longer a number.
+    than that of the labels. Weights that are sparse keep their zeros. The order of the batches and dropout come from
+    ``seed``. Raises UserError when the loss is no longer a number.
     """
     loss = loss or Loss()
     machine.make_repeatable(seed)
@@ -59,7 +60,11 @@ def finetune(
     updates = recipe.updates(len(train))
     left = optimizer.decayed(recipe.learning_rate, recipe.weight_decay, updates, recipe.warmup)
     curve = []
-    with vocabulary.narrowed(model, [train, selection], left) as (seen, judged), quick(model, loss.whole):
+    with (
+        vocabulary.narrowed(model, [train, selection], left) as (seen, judged),
+        kept_sparse(model),
+        quick(model, loss.whole),
+    ):
         run = Run(model, loss, seen, recipe, seed)
         for until in recipe.points(len(train)):
             values = {"loss": run.advance(until, advanced), **run.select(judged, judge, score)}
