@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from pipeline.errors import near
 
@@ -172,5 +172,5 @@ def _one_of(name: str, value: object, allowed: Collection[str]) -> list[str]:
     return [] if value in allowed else [f"{name}: got {value!r}; {near(str(value), allowed)}"]
 
 
-def _whole(value: object) -> bool:
+def _whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

@@ -57,6 +57,16 @@ def _has(layer: nn.Module, part: str) -> bool:
     return True
 
 
+def linears(model: Any) -> list[nn.Linear]:
+    """Return the Linears of the encoder's layers, both of two factors, each that layers share once.
+
+    Raises UserError for a model whose layers are not BERT's.
+    """
+    parts = (layer.part(name) for layer in layers(model) for name in PARTS["all"])
+    found = (module for part in parts for module in part.modules() if isinstance(module, nn.Linear))
+    return list(dict.fromkeys(found))
+
+
 def reading(module: nn.Module) -> nn.Linear:
     """Return the Linear that reads the input: the module itself, or the first of two factors."""
     linear = module[0] if isinstance(module, Factorised) else module
