@@ -1,0 +1,50 @@
+"""Quantisation: the weights of the encoder's layers in int8, and the activations too where they are asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pipeline.compression import checks
+from pipeline.compression.calibration import Compressed, agreed, parameters
+from pipeline.errors import UserError
+from pipeline.models import quantised
+
+KINDS = {"dynamic": quantised.DYNAMIC, "none": quantised.WEIGHT_ONLY}
+PROBES = ((1, 1), (2, 7))  # rows and tokens of what the quantised model is asked once, to see that it answers
+
+
+def int8(model: Any, activations: str) -> Compressed:
+    """Quantise the Linears of the encoder's layers; embeddings, norms, biases, pooler and head stay in fp32.
+
+    ``activations`` is dynamic, which rounds them as well as they come, or none. Nothing is calibrated. This comes last
+    of all steps, for int8 weights are not trained and not cut. Raises UserError for an argument that is not allowed,
+    for int8 weights, and with torchao's own words where it cannot serve the model on the device on which it lies.
+    """
+    agreed(model, checks.int8, activations=activations)
+    linears = quantised.linears(model)
+    try:
+        quantised.quantise(model, KINDS[activations])
+        _probe(model)
+    except Exception as error:
+        device = next(model.parameters()).device.type
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"activations: {activations}: torchao cannot serve this model on {device}: {words[0]}; "
+            "leave this step out here, or run it on other hardware"
+        ) from error
+    total = parameters(model)
+    weights = sum(linear.weight.numel() for linear in linears)
+    told = "and the activations before them " if activations == "dynamic" else ""
+    return Compressed(
+        model,
+        f"{len(linears)} Linears {told}in int8, {weights:,} of {total:,} parameters ({weights / total:.1%}); "
+        "the embeddings and all else stay fp32",
+    )
+
+
+@torch.no_grad()
+def _probe(model: Any) -> None:
+    for shape in PROBES:
+        model(input_ids=torch.zeros(shape, dtype=torch.long, device=next(model.parameters()).device))
