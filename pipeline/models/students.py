@@ -45,4 +45,5 @@ def _drawn(loaded: Loaded, seed: int) -> Loaded:
         torch.manual_seed(seed)
         fresh = type(model)(model.config)
     model.base_model.load_state_dict(fresh.base_model.state_dict())
-    return loaded._replace(notes=Notes(tuple(sorted(name for name, _ in model.named_children())), ()))
+    drawn = {name.partition(".")[0] for name, _ in model.named_parameters()}
+    return loaded._replace(notes=Notes(tuple(sorted(drawn)), ()))

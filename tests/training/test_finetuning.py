@@ -13,10 +13,12 @@ from torch.nn.functional import cross_entropy
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
 from pipeline.data import batches
-from pipeline.data.batches import Examples
+from pipeline.data.batches import Batch, Examples
 from pipeline.errors import UserError
 from pipeline.evaluation import scores
-from pipeline.training.finetuning import finetune
+from pipeline.models import surgery
+from pipeline.models.factorised import Factorised, FactorisedEmbedding
+from pipeline.training.finetuning import Loss, finetune
 from pipeline.training.recipe import Recipe
 
 Bert = Callable[..., BertForSequenceClassification]
@@ -115,6 +117,54 @@ def test_the_logged_loss_weighs_every_example_alike(bert: Bert, examples: Make, 
     expected = cross_entropy(torch.cat(alone), torch.from_numpy(train.labels)).item()
     assert result["loss"] == pytest.approx(expected, rel=1e-4)
     assert result["selection_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+class Doubled(Loss):
+    """Twice the loss of the labels, to the power of a weight of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.power = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        return 2 * super().forward(model, batch) ** self.power
+
+
+@pytest.mark.usefixtures("fp32")
+def test_another_loss_is_trained_with_its_own_weights_and_judged_by_the_labels(
+    bert: Bert, examples: Make, recipe: Recipes
+) -> None:
+    train, settings, results, doubled = examples(16), recipe(learning_rate=1e-6, evaluations=1), [], Doubled()
+    for loss in (None, doubled):
+        results.append(finetune(bert(**STILL), train, train, settings, JUDGE, "accuracy", 0, loss=loss))
+    assert results[1]["loss"] == pytest.approx(2 * results[0]["loss"], rel=1e-3)
+    assert results[1]["selection_loss"] == pytest.approx(results[0]["selection_loss"], rel=1e-3)
+    assert doubled.power.item() != 1
+
+
+def test_a_sparse_weight_keeps_its_zeros(bert: Bert, examples: Make, recipe: Recipes) -> None:
+    model = bert()
+    weight = model.bert.encoder.layer[0].intermediate.dense.weight
+    with torch.no_grad():
+        weight[:, ::2] = 0
+        before = weight.clone()
+    run(model, examples(40), recipe(weight_decay=0.1))
+    assert torch.equal(weight == 0, before == 0)
+    assert not torch.equal(weight, before)
+
+
+def test_a_compressed_model_learns(bert: Bert, examples: Make, recipe: Recipes) -> None:
+    model = bert(num_attention_heads=4)
+    layers: Any = model.bert.encoder.layer
+    surgery.keep_heads(layers[0].attention, [0, 2, 3])
+    layers[1].attention = layers[0].attention
+    surgery.replace(model, "bert.encoder.layer.1.intermediate.dense", Factorised(32, 64, 8, bias=True))
+    model.bert.embeddings.word_embeddings = FactorisedEmbedding(40, 32, 16, padding_idx=0)
+    settings = recipe(epochs=4, evaluations=4, learning_rate=3e-3)
+    result = finetune(model, examples(400), examples(100, seed=1), settings, JUDGE, "accuracy", 0)
+    assert result["selection_accuracy"] > 0.9
+    assert layers[1].attention is layers[0].attention
+    assert layers[0].attention.self.query.weight.shape == (24, 32)
 
 
 def test_tokens_are_counted_without_padding(bert: Bert, examples: Make, recipe: Recipes) -> None:

@@ -12,6 +12,8 @@ from transformers.models.distilbert.modeling_distilbert import DistilBertForSequ
 
 from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
+from pipeline.models import surgery
+from pipeline.models.factorised import Factorised
 from pipeline.training.quick import Dropout, drop, quick
 
 Bert = Callable[..., BertForSequenceClassification]
@@ -59,6 +61,43 @@ def test_nothing_is_left_behind(bert: Bert) -> None:
     assert [type(module) for module in model.modules()] == kinds
     assert model.config._attn_implementation == attention
     assert "forward" not in vars(model.bert.encoder.layer[-1])
+
+
+def heads_of_the_last_removed(model: BertForSequenceClassification) -> None:
+    surgery.keep_heads(model.bert.encoder.layer[-1].attention, [1])
+
+
+def factors(model: BertForSequenceClassification) -> None:
+    for name in ("attention.self.query", "attention.output.dense"):
+        surgery.replace(model, f"bert.encoder.layer.1.{name}", Factorised(32, 32, 3, bias=True))
+
+
+def shared(model: BertForSequenceClassification) -> None:
+    first, last = model.bert.encoder.layer
+    last.attention, last.intermediate, last.output = first.attention, first.intermediate, first.output
+
+
+@pytest.mark.parametrize("change", [heads_of_the_last_removed, factors, shared])
+def test_a_compressed_model_keeps_its_logits(
+    bert: Bert, batch: Batch, change: Callable[[BertForSequenceClassification], None]
+) -> None:
+    model = bert()
+    change(model)
+    plain = model(**batch.inputs).logits
+    with quick(model):
+        torch.testing.assert_close(model(**batch.inputs).logits, plain)
+    assert type(model.bert.encoder.layer[0].attention.output.dropout) is nn.Dropout
+
+
+def test_whole_layers_are_computed_for_who_reads_them(bert: Bert, batch: Batch) -> None:
+    model = bert()
+    plain = model(**batch.inputs, output_hidden_states=True)
+    with quick(model, whole=True):
+        fast = model(**batch.inputs, output_hidden_states=True)
+    assert fast.hidden_states[-1].shape == plain.hidden_states[-1].shape
+    real = batch.inputs.get("attention_mask", torch.ones_like(batch.inputs["input_ids"])).bool()
+    torch.testing.assert_close(fast.hidden_states[-1][real], plain.hidden_states[-1][real])
+    torch.testing.assert_close(fast.logits, plain.logits)
 
 
 def test_training_drops_and_evaluation_does_not(bert: Bert, batch: Batch) -> None:

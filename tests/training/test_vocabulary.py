@@ -8,6 +8,7 @@ from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
 from pipeline.data import batches
 from pipeline.data.batches import Examples
+from pipeline.models.factorised import FactorisedEmbedding
 from pipeline.training import optimizer
 from pipeline.training.vocabulary import narrowed
 
@@ -71,6 +72,17 @@ def test_another_architecture_is_left_as_it_is(examples: Callable[..., Examples]
     given = examples(3)
     with narrowed(torch.nn.Linear(2, 2), [given], 0.5) as (seen,):
         assert seen is given
+
+
+def test_a_factorised_table_is_left_as_it_is(bert: Bert, examples: Callable[..., Examples]) -> None:
+    model, given = bert(), examples(3)
+    table = FactorisedEmbedding(40, 32, 4, padding_idx=0)
+    model.bert.embeddings.word_embeddings = table
+    before = [weight.detach().clone() for weight in table.parameters()]
+    with narrowed(model, [given], 0.5) as (seen,):
+        assert seen is given
+    assert model.bert.embeddings.word_embeddings is table
+    assert all(torch.equal(old, new) for old, new in zip(before, table.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("decayed", [1.0, 0.5])
