@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pipeline.models import masks, quantised
 
 MASK, VALUES = ".mask", ".values"
-ENTRY = 100  # bytes that one more tensor takes in the header of a file, about
+ENTRY = 120  # bytes that one more tensor takes in the header of a file, about
 
 
 class Fit(NamedTuple):
