@@ -8,6 +8,7 @@ as it comes, and multiplies in integers; ``int8-weight-only`` multiplies in floa
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from pipeline.models import anatomy
 
 DYNAMIC, WEIGHT_ONLY = "int8-dynamic", "int8-weight-only"
 INNER = ("qdata", "scale")  # of a weight; its zero points are zeros, for the rounding is symmetric
+NARROWEST = -64  # of the int8 numbers where products are added up in 16 bits
 CHATTER = {  # what the import logs wherever a GPU's kernels do not load, and of torch's own future
     "torchao": "Failed to load",
     "torch.utils._pytree": "is an Enum subclass",
@@ -48,6 +50,8 @@ def quantise(model: nn.Module, kind: str) -> None:
 
     Raises UserError for a model whose layers are not BERT's, and whatever torchao raises where it cannot do it.
     """
+    if sys.modules.get("torchao", sys) is None:  # barred, so that transformers does not import it for every model
+        del sys.modules["torchao"]
     with _quiet():
         from torchao import quantization  # type: ignore[import-untyped]
         from torchao.utils import should_reduce_range  # type: ignore[import-untyped]
@@ -71,7 +75,8 @@ def tensors(model: nn.Module) -> dict[str, Tensor]:
 def restore(model: nn.Module, kind: str, tensors: Mapping[str, Tensor]) -> None:
     """Quantise a freshly built model as the saved one was and give it the saved ``tensors``: the same outputs exactly.
 
-    Raises UserError when a tensor is missing or of another shape or type than the model asks for.
+    Raises UserError when a tensor is missing or of another shape or type than the model asks for, or holds numbers
+    that this processor cannot add up.
     """
     quantise(model, kind)
     for name, weight in _weights(model).items():
@@ -81,21 +86,11 @@ def restore(model: nn.Module, kind: str, tensors: Mapping[str, Tensor]) -> None:
                 what = "missing" if given is None else f"{_told(given)} in place of {_told(to)}"
                 raise UserError(f"{name}.{inner} of the int8 weights is {what}")
             to.copy_(given)
-
-
-def without_torchao() -> None:
-    """Let transformers load what it opens models with, but for torchao: 2.6 s for what nothing here asks it for.
-
-    To be called before the first ``from_pretrained``; ``quantise`` imports torchao all the same.
-    """
-    from transformers import utils
-
-    found = utils.is_torchao_available
-    utils.is_torchao_available = lambda *_: False
-    try:
-        import transformers.quantizers.auto  # noqa: F401
-    finally:
-        utils.is_torchao_available = found
+        if kind == DYNAMIC and weight.reduce_range and weight.qdata.amin() < NARROWEST:
+            raise UserError(
+                f"{name} was made int8 on other hardware, in a range whose products overflow on this processor; "
+                "compress the model again here, or without activations"
+            )
 
 
 def _weights(model: nn.Module) -> dict[str, Any]:
