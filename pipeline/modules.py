@@ -11,12 +11,15 @@ import hashlib
 
 from pipeline import paths
 
-STAGES = ("prepare", "pretrain", "finetune", "evaluate", "compare")
+STAGES = ("prepare", "pretrain", "finetune", "distill", "compress", "evaluate", "compare")
 # The frame of every stage makes no number: an edit there makes nothing stale.
 FRAME = {"errors", "modules", "paths", "plan", "progress", "stage", "sweep", "target", "tracking", "warm"}
 NAMED = {  # what no import tells: modules of the functions that conf files name by _target_
     "prepare": ("pipeline.data.sources", "pipeline.data.starter"),
     "pretrain": ("pipeline.models.sources", "pipeline.training.pretraining"),
+    "compress": tuple(
+        f"pipeline.compression.{kind}" for kind in ("sharing", "sparsity", "structured", "low_rank", "quantisation")
+    ),
 }
 FOLDER = paths.CACHE / "modules"
 

@@ -14,6 +14,7 @@ PARAMS = ROOT / "params.yaml"
 REPORT = ROOT / "report"
 STARTER = ROOT / "starter"
 CACHE = ROOT / ".cache"
+ALONE = "alone"  # below a student's trial: the same student trained without its teacher
 
 
 def data(task: str) -> Path:
@@ -34,6 +35,17 @@ def cell(stage: str, name: str, *, exploration: bool = False) -> Path:
 def trial(stage: str, name: str, seed: int, *, exploration: bool = False) -> Path:
     """Return the folder of one seed of a cell."""
     return cell(stage, name, exploration=exploration) / f"seed-{seed}"
+
+
+def made(source: str, seed: int) -> Path:
+    """Return the folder of one seed of ``<stage>/<cell>``, or of ``exploration/<stage>/<cell>``."""
+    return ROOT / "runs" / source / f"seed-{seed}"
+
+
+def record(source: str) -> Path:
+    """Return the JSON file that holds the numbers of ``<stage>/<cell>``, or of ``exploration/<stage>/<cell>``."""
+    *outside, stage, name = source.split("/")
+    return metrics(stage, name, exploration=bool(outside))
 
 
 def product(stage: str, name: str) -> Path | None:

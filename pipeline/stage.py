@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import paths, warm
-from pipeline.errors import UserError
+from pipeline.errors import UserError, near
 from pipeline.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from pipeline.progress import Progress
     from pipeline.tracking import Identity, Trial
+
+INHERITED = ("task", "model", "ratio", "recipe", "distillation", "teacher", "compression", "origin")
+GROUPS = ("task", "model", "recipe", "distillation", "compression")  # of conf/, of which a trial names a file
 
 Work = Callable[["DictConfig", Path, "Log"], dict[str, Any]]
 
@@ -40,7 +43,7 @@ def _app(work: Work) -> None:
     from pipeline import plan
 
     stage = work.__name__
-    plan.register_resolver()
+    plan.register_resolvers()
 
     def job(cfg: DictConfig) -> dict[str, Any] | None:
         return _trial(stage, work, cfg)
@@ -88,10 +91,11 @@ def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
     """Run one trial into a fresh folder; a user's mistake is one line, and the other trials go on."""
     from omegaconf import OmegaConf
 
-    OmegaConf.resolve(cfg)
     title = f"{stage} {cfg.cell} seed {cfg.seed}"
     sweep = Sweep.current()
     try:
+        cfg = inherit(cfg)
+        OmegaConf.resolve(cfg)
         identity = identify(stage, cfg)
         result = _work(work, cfg, identity, title, sweep.parent(identity))
     except UserError as error:
@@ -130,6 +134,51 @@ def _work(work: Work, cfg: DictConfig, identity: Identity, title: str, parent: s
     return result
 
 
+def inherit(cfg: DictConfig) -> DictConfig:
+    """Return the config of a trial that has a source with what that was made of: task, model, ratio and the rest.
+
+    ``origin`` is what stands at the start of a chain of compressions. Raises UserError where the source has not been
+    made yet, or is no ``<stage>/<cell>``.
+    """
+    from omegaconf import OmegaConf
+
+    if "source" not in cfg:
+        return cfg
+    known = OmegaConf.load(made(cfg.source, cfg.seed) / "config.yaml")
+    taken = {key: known[key] for key in INHERITED if key in known and key not in cfg}
+    return OmegaConf.create({"origin": cfg.source, **taken, **cfg})
+
+
+def made(source: str, seed: int) -> Path:
+    """Return the folder of the trial that is another's source, or its teacher.
+
+    Raises UserError where it has not been made yet, or where ``source`` is no ``<stage>/<cell>``.
+    """
+    from pipeline import plan
+
+    stage, _, name = source.removeprefix("exploration/").partition("/")
+    if stage not in plan.TRAINED or not name or "/" in name:
+        raise UserError(
+            f"got {source!r}; give <stage>/<cell>, the stage one of {', '.join(plan.TRAINED)}; "
+            "exploration/<stage>/<cell> is one outside the plan"
+        )
+    folder = paths.made(source, seed)
+    if not (folder / "config.yaml").exists():
+        raise UserError(f"{folder.relative_to(paths.ROOT)}: not made yet; {_remedy(source, stage, name)}")
+    return folder
+
+
+def _remedy(source: str, stage: str, name: str) -> str:
+    from pipeline import plan
+
+    if source.startswith("exploration/"):
+        return f"run {stage} with this seed first"
+    cells = {f"{cell.stage}/{cell.name}": cell for cell in plan.load().trained()}
+    if source in cells:
+        return f"run `dvc repro {cells[source].address}`; a seed must be one of the plan's"
+    return f"the plan has no such cell; {near(source, cells)}"
+
+
 def identify(stage: str, cfg: DictConfig) -> Identity:
     """Return what a trial is called, what it is made of, and what went in.
 
@@ -149,17 +198,16 @@ def identify(stage: str, cfg: DictConfig) -> Identity:
     resolved = OmegaConf.to_container(cfg)
     assert isinstance(resolved, dict)
     settings = {key: value for key, value in resolved.items() if key not in ("seed", "exploration")}
-    named = {key: resolved[key]["name"] for key in ("task", "model", "recipe") if key in resolved}
-    numbers = {key: resolved[key] for key in ("ratio",) if key in resolved}
+    named = {key: resolved[key]["name"] for key in GROUPS if key in resolved}
+    plain = {key: resolved[key] for key in ("ratio", "source", "teacher") if key in resolved}
     digests = [item.digest for item in inputs]
-    if stage == "evaluate":
-        digests.append(_finetuned(cfg))
+    digests += [_went_into(resolved[key]) for key in ("source", "teacher") if key in resolved]
     went_in = json.dumps([stage, settings, digests], sort_keys=True)
     return Identity(
         stage=stage,
         cell=cfg.cell,
         exploration=cfg.exploration,
-        params={**named, **numbers},
+        params={**named, **plain},
         tags={**tags, "inputs_sha256": hashlib.sha256(went_in.encode()).hexdigest()},
         inputs=inputs,
     )
@@ -183,11 +231,11 @@ def _maker(folder: str, name: str) -> str:
     return f"python -m pipeline.stages.{stage} --multirun +sweep=once {axis}={name}"
 
 
-def _finetuned(cfg: DictConfig) -> str:
-    """Return the hash of what went into the fine-tuned cell: two recipes on the same data and model differ in it."""
-    path = paths.metrics("finetune", cfg.cell, exploration=cfg.exploration)
+def _went_into(source: str) -> str:
+    """Return the hash of what went into a cell: two recipes on the same data and model differ in it."""
+    path = paths.record(source)
     if not path.exists():
-        raise UserError(f"{path.relative_to(paths.ROOT)}: not made yet; run finetune with the same arguments first")
+        raise UserError(f"{path.relative_to(paths.ROOT)}: not made yet; every seed of {source} writes it at its end")
     return str(json.loads(path.read_text(encoding="utf-8"))["tags"]["inputs_sha256"])
 
 

@@ -4,19 +4,22 @@ import itertools
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from ruamel.yaml import YAML
 
-from pipeline import paths, plan, sweep
+from pipeline import paths, plan, sweep, target
+from pipeline.compression import checks, recovery
+from pipeline.training import distillation
 
-STAGES = ("prepare", "pretrain", "finetune", "evaluate")
 PLANS = [paths.PARAMS, *sorted((paths.CONF / "plan").glob("*.yaml"))]
 
 
 def composed(stage: str, *overrides: str) -> DictConfig:
-    plan.register_resolver()
+    plan.register_resolvers()
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
         cfg = compose(stage, list(overrides))
     OmegaConf.resolve(cfg)
@@ -33,17 +36,40 @@ def test_every_variant_is_named_as_its_file(group: str) -> None:
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
 def test_every_cell_of_every_plan_composes(path: Path) -> None:
-    cells = plan.load(path).cells
-    points = {(cell.stage, cell.task, cell.model, cell.recipe, cell.ratio): cell for cell in cells}
-    for cell in points.values():
-        words = {"task": cell.task, "model": cell.model, "ratio": cell.ratio}
-        overrides = [f"{key}={value}" for key, value in words.items() if value is not None]
-        sweep = "seeds" if cell.ratio else "once"
-        recipe = [f"recipe={cell.recipe}"] if cell.stage == "finetune" else []
-        cfg = composed(cell.stage, f"+sweep={sweep}", *overrides, *recipe)
-        assert cfg.exploration is False
-        if cell.recipe == plan.RECIPE:
-            assert cfg.cell == cell.name
+    blocks = YAML(typ="safe").load(paths.ROOT / "dvc.yaml")["stages"]
+    study = plan.load(path)
+    for cell in study.cells:
+        block = blocks[cell.address.partition("@")[0]]
+        words = " ".join(block.get("do", block)["cmd"].split()).partition("--multirun ")[2]
+        cfg = composed(cell.stage, *filled(words, cell, study).split())
+        assert (cfg.exploration, cfg.cell) == (False, cell.name)
+
+
+def filled(words: str, cell: plan.Cell, study: plan.Plan) -> str:
+    """Return the words of a block's command with what DVC puts in for a cell."""
+    entries = {**study.variants, **study.distill, **study.compress}
+    item = vars(entries[cell.name]) if cell.section else {key: getattr(cell, key) for key in ("task", "model", "ratio")}
+    for key, value in item.items():
+        words = words.replace(f"${{item.{key}}}", str(value))
+    return words.replace("${key}", cell.name)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (paths.CONF / "compression").glob("*.yaml")))
+def test_every_compression_states_what_its_method_takes(name: str) -> None:
+    cfg: Any = OmegaConf.to_container(composed("compress", "source=finetune/x", f"compression={name}").compression)
+    assert cfg["name"] == name
+    recovery.parse(cfg["recovery"], name)
+    method = target.locate(cfg["method"].pop("_target_"), name)
+    target.settled(method, cfg["method"], name, without=("model", "calibration"))
+    assert getattr(checks, method.__name__)(None, **cfg["method"]) == []
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (paths.CONF / "distillation").glob("*.yaml")))
+def test_every_distillation_can_be_taught_with(name: str) -> None:
+    words = ("task=mrpc", "model=bert-tiny", "teacher=finetune/x", "ratio=0.5", f"distillation={name}")
+    cfg: Any = OmegaConf.to_container(composed("distill", *words).distillation)
+    assert cfg["name"] == name
+    distillation.parse(cfg)
 
 
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in (paths.CONF / "recipe").glob("*.yaml")))
@@ -55,7 +81,7 @@ def test_every_recipe_composes(recipe: str) -> None:
 
 def swept(stage: str, *words: str) -> tuple[dict[str, list[str]], list[str]]:
     """Return the axes that a multirun sweeps, in the order of ``conf/sweep/`` and the command line, and its words."""
-    plan.register_resolver()
+    plan.register_resolvers()
     plain = [word for word in words if "," not in word]
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
         cfg = compose(stage, [*plain, *BLANKS[stage]], return_hydra_config=True)

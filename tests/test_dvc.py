@@ -44,7 +44,7 @@ def repro(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(content: dict[str, Any]) -> None:
     content["tasks"], content["ratios"] = content["tasks"][:1], content["ratios"][-1:]
     content["models"] = content["models"][:1]
-    content["variants"] = {}
+    content["variants"], content["distill"], content["compress"] = {}, {}, {}
 
 
 def quick(content: dict[str, Any]) -> None:
@@ -86,8 +86,9 @@ def expected(root: Path, before: plan.Plan) -> list[str]:
     """Return the first output of the cells that stand in the plan now and did not stand in it before."""
     known = {cell.address for cell in before.cells}
     new = [cell for cell in plan.load(root / "params.yaml").cells if cell.address not in known]
-    folders = {"prepare": "data", "pretrain": "models", "finetune": "runs/finetune", "evaluate": "runs/evaluate"}
-    return sorted([".cache/plan-is-sound", "report", *(f"{folders[cell.stage]}/{cell.name}" for cell in new)])
+    folders = {"prepare": "data", "pretrain": "models"}
+    made = [f"{folders.get(cell.stage, f'runs/{cell.stage}')}/{cell.name}" for cell in new]
+    return sorted([".cache/plan-is-sound", "report", *made])
 
 
 @pytest.mark.parametrize("axis", WORDS)
@@ -98,12 +99,34 @@ def test_one_more_word_runs_exactly_the_cells_it_names(repro: Path, axis: str) -
     assert len(ran) > 4
 
 
-def test_one_more_variant_runs_exactly_its_cells(repro: Path) -> None:
-    def add(content: dict[str, Any]) -> None:
+def test_one_more_entry_of_a_section_runs_exactly_its_cells(repro: Path) -> None:
+    def longer(content: dict[str, Any]) -> None:
         entry = {"task": content["tasks"][0], "model": content["models"][0], "ratio": 1.0, "recipe": "equal-steps"}
         content["variants"]["longer"] = entry
 
-    assert ran_after(repro, add) == [".cache/plan-is-sound", "report", "runs/evaluate/longer", "runs/finetune/longer"]
+    def taught(content: dict[str, Any]) -> None:
+        content["distill"]["taught"] = {
+            "task": content["tasks"][0], "student": content["models"][0], "teacher": "finetune/longer", "ratio": 1.0,
+            "recipe": "standard", "distillation": "logits",
+        }  # fmt: skip
+
+    def narrow(content: dict[str, Any]) -> None:
+        content["compress"]["narrow"] = {"source": "distill/taught", "compression": "width"}
+
+    def narrower(content: dict[str, Any]) -> None:
+        content["compress"]["narrower"] = {"source": "compress/narrow", "compression": "width"}
+
+    stages = {"longer": "finetune", "taught": "distill", "narrow": "compress", "narrower": "compress"}
+    for add in (longer, taught, narrow, narrower):
+        name = add.__name__
+        made = [f"runs/evaluate/{name}", f"runs/{stages[name]}/{name}"]
+        assert ran_after(repro, add) == sorted([".cache/plan-is-sound", "report", *made])
+
+    def otherwise(content: dict[str, Any]) -> None:
+        content["compress"]["narrow"]["compression"] = "heads"
+
+    # what is made of it would run too, had this command made anything else than before
+    assert ran_after(repro, otherwise) == [".cache/plan-is-sound", "report", "runs/compress/narrow"]
 
 
 def test_a_second_repro_runs_nothing(repro: Path) -> None:
@@ -154,8 +177,8 @@ def test_every_conf_file_that_a_command_reads_makes_its_cell_stale() -> None:
         declared = json.dumps(stage["params"])
         verb = name.split("-")[0]
         assert f"conf/{verb}.yaml" in declared
-        for group in ("task", "model", "recipe"):
-            if f" {group}=" in stage["cmd"] and not (verb == "evaluate" and group == "model"):
+        for group in ("task", "model", "recipe", "distillation", "compression"):
+            if f" {group}=" in stage["cmd"]:
                 assert f"conf/{group}/" in declared, (name, group)
 
 

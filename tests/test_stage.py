@@ -130,37 +130,99 @@ def test_the_advice_for_a_task_outside_the_plan_is_a_command_that_works(project:
     )
 
 
+SOURCE = "finetune/mrpc-bert-tiny-0.5"
+
+
 @pytest.fixture
 def evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DictConfig:
-    """Return the config of an evaluation in a root that holds its data and its model."""
-    plan.register_resolver()
+    """Return the config of an evaluation in a root that holds its data, its model and its source."""
+    plan.register_resolvers()
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
-        cfg = compose("evaluate", ["task=mrpc", "model=bert-tiny", "ratio=0.5", "+sweep=seeds"])
-    OmegaConf.resolve(cfg)
+        cfg = compose("evaluate", [f"source={SOURCE}", "+sweep=seeds"])
+        trained = compose("finetune", ["task=mrpc", "model=bert-tiny", "ratio=0.5", "+sweep=seeds"])
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
     paths.write_json(tmp_path / "data/mrpc/summary.json", {})
     source = {"kind": "hub", "id": "a/b", "revision": None}
     paths.write_json(tmp_path / "models/bert-tiny/source.json", source)
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    folder = paths.trial("finetune", "mrpc-bert-tiny-0.5", 0)
+    folder.mkdir(parents=True)
+    OmegaConf.resolve(trained)
+    OmegaConf.save(trained, folder / "config.yaml")
     return cfg
 
 
-def test_what_went_into_an_evaluation_holds_how_its_model_was_fine_tuned(
+def test_an_evaluation_takes_over_what_its_source_was_made_of(evaluation: DictConfig) -> None:
+    cfg = stage.inherit(evaluation)
+    assert (cfg.task.name, cfg.model.name, cfg.ratio, cfg.recipe.name) == ("mrpc", "bert-tiny", 0.5, "standard")
+    assert (cfg.cell, cfg.source, cfg.origin, cfg.seed) == ("mrpc-bert-tiny-0.5", SOURCE, SOURCE, 0)
+
+
+def test_a_step_of_a_chain_keeps_its_own_settings_and_where_the_chain_began(
     evaluation: DictConfig, tmp_path: Path
 ) -> None:
+    first = stage.inherit(evaluation)
+    first.compression = {"name": "heads", "method": {"remove": 0.5}}
+    (tmp_path / "runs/compress/few/seed-0").mkdir(parents=True)
+    OmegaConf.save(first, tmp_path / "runs/compress/few/seed-0/config.yaml")
+    mine = {"name": "magnitude", "method": {"share": 0.5}}
+    cfg = stage.inherit(OmegaConf.create({"source": "compress/few", "seed": 0, "compression": mine}))
+    assert cfg.compression == mine
+    assert (cfg.source, cfg.origin) == ("compress/few", SOURCE)
+
+
+def test_what_went_into_an_evaluation_holds_how_its_model_was_trained(evaluation: DictConfig, tmp_path: Path) -> None:
     def hashed(recipe: str) -> str:
         path = tmp_path / "metrics/finetune/mrpc-bert-tiny-0.5.json"
         paths.write_json(path, {"tags": {"inputs_sha256": recipe}})
-        return stage.identify("evaluate", evaluation).tags["inputs_sha256"]
+        return stage.identify("evaluate", stage.inherit(evaluation)).tags["inputs_sha256"]
 
     assert hashed("standard") == hashed("standard") != hashed("patient")
 
 
-def test_an_evaluation_before_its_fine_tuning_is_told_what_to_run(evaluation: DictConfig) -> None:
+def test_an_evaluation_before_all_seeds_of_its_source_is_told_so(evaluation: DictConfig) -> None:
     with pytest.raises(UserError) as caught:
-        stage.identify("evaluate", evaluation)
+        stage.identify("evaluate", stage.inherit(evaluation))
     assert str(caught.value) == (
-        "metrics/finetune/mrpc-bert-tiny-0.5.json: not made yet; run finetune with the same arguments first"
+        "metrics/finetune/mrpc-bert-tiny-0.5.json: not made yet; every seed of finetune/mrpc-bert-tiny-0.5 writes it "
+        "at its end"
     )
+
+
+PLANNED = plan.Plan(("mrpc",), ("bert-tiny",), (0.5,), (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (
+            "finetune/mrpc-bert-tiny-0.5",
+            "runs/finetune/mrpc-bert-tiny-0.5/seed-7: not made yet; run `dvc repro finetune@mrpc-bert-tiny-0.5`; "
+            "a seed must be one of the plan's",
+        ),
+        (
+            "finetune/mrpc-bert-tiny-0.4",
+            "runs/finetune/mrpc-bert-tiny-0.4/seed-7: not made yet; the plan has no such cell; did you mean "
+            "'finetune/mrpc-bert-tiny-0.5'? (allowed: finetune/mrpc-bert-tiny-0.5)",
+        ),
+        (
+            "exploration/finetune/a",
+            "runs/exploration/finetune/a/seed-7: not made yet; run finetune with this seed first",
+        ),
+        *(
+            (
+                source,
+                f"got {source!r}; give <stage>/<cell>, the stage one of finetune, distill, compress; "
+                "exploration/<stage>/<cell> is one outside the plan",
+            )
+            for source in ("mrpc-bert-tiny-0.5", "prepare/mrpc", "finetune/../../data")
+        ),
+    ],
+)
+def test_a_source_that_is_not_there_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, source: str, told: str) -> None:
+    monkeypatch.setattr(plan, "load", lambda: PLANNED)
+    with pytest.raises(UserError) as caught:
+        stage.made(source, 7)
+    assert str(caught.value) == told
 
 
 def test_an_unknown_word_lists_the_options_and_is_no_traceback(project: Path) -> None:
@@ -173,7 +235,9 @@ def test_an_unknown_word_lists_the_options_and_is_no_traceback(project: Path) ->
 
 
 def test_a_plan_with_mistakes_stops_a_stage_before_any_work(toy: Path) -> None:
-    (toy / "params.yaml").write_text("tasks: [mrpc]\nmodels: [bert-tiny]\nratios: [2]\nseeds: [0]\n")
+    (toy / "params.yaml").write_text(
+        "tasks: [mrpc]\nmodels: [bert-tiny]\nratios: [2]\nseeds: [0]\nvariants: {}\ndistill: {}\ncompress: {}\n"
+    )
     done = run(toy, "--multirun", "+sweep=seeds")
     assert done.returncode == 1
     assert done.stderr == "error: params.yaml: ratios[0]: got 2; a ratio is a number above 0 and at most 1\n"

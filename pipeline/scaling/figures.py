@@ -96,7 +96,7 @@ def interval(rows: Iterable[Row]) -> str:
 
 def _drawn(rows: Iterable[Row]) -> list[Row]:
     """Return what the figures show: cells of the grid that have results."""
-    return [row for row in rows if row.score is not None and not row.beside_grid]
+    return [row for row in rows if row.score is not None and not row.section]
 
 
 def _figure(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline.scaling import figures, table
-from pipeline.scaling.table import Row
+from pipeline.scaling import figures, ledger, table
+from pipeline.scaling.table import Row, Sheet
 
 TITLE = "How the models of this plan scale"
 
@@ -85,12 +85,12 @@ def _draw(rows: Sequence[Row], folder: Path, size: str, dpi: int) -> list[Drawin
 def _page(rows: Sequence[Row], drawings: list[Drawing]) -> str:
     folder = FileSystemLoader(Path(__file__).parent)
     template = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    by_task = [[row for row in rows if row.task == task] for task in table.tasks(rows)]
     return template.get_template("report.html.jinja").render(
         overview=table.overview(rows),
         figures=drawings,
-        headings=table.HEADINGS,
-        tasks=[{"title": table.title(of_task), "rows": [table.cells(row) for row in of_task]} for of_task in by_task],
+        cells=table.sheets(rows),
+        cheaper=ledger.sheets(rows),
+        note=ledger.NOTE,
         remarks=remarks(rows),
     )
 
@@ -98,8 +98,12 @@ def _page(rows: Sequence[Row], drawings: list[Drawing]) -> str:
 def _summary(rows: Sequence[Row], drawings: list[Drawing]) -> str:
     parts = [f"# {TITLE}", table.overview(rows)]
     parts += [f"![{item.alt}](figures/{item.png.name})\n\n{item.caption}" for item in drawings]
-    for task in table.tasks(rows):
-        of_task = [row for row in rows if row.task == task]
-        parts += [f"## {task}", table.title(of_task), table.as_markdown(of_task).rstrip()]
+    parts += ["## Every cell", *_tables(table.sheets(rows))]
+    if cheaper := ledger.sheets(rows):
+        parts += ["## Made cheaper", ledger.NOTE, *_tables(cheaper)]
     parts += ["## How this was measured", "\n".join(f"- {remark}" for remark in remarks(rows))]
     return "\n\n".join(parts) + "\n"
+
+
+def _tables(sheets: Sequence[Sheet]) -> list[str]:
+    return [text for sheet in sheets for text in (f"### {sheet.title}", table.as_markdown(sheet))]

@@ -16,14 +16,26 @@ from pipeline.errors import UserError, near
 
 @dataclass(frozen=True)
 class Point:
-    """A cell of the plan: its name in files, its coordinates, and whether the grid holds it."""
+    """A cell of the plan that holds a classifier: its name in files and its coordinates.
+
+    ``section`` is the part of the plan that names it, empty for the grid; ``source`` is the ``<stage>/<cell>`` that it
+    is made of or learns from, and ``method`` the file of conf/ that says how; ``address`` is its evaluation's in DVC.
+    """
 
     cell: str
     task: str
     model: str
     ratio: float
     recipe: str
-    beside_grid: bool = field(default=False, kw_only=True)  # a variant, which bears a name of its own
+    address: str
+    section: str = field(default="", kw_only=True)
+    source: str | None = field(default=None, kw_only=True)
+    method: str | None = field(default=None, kw_only=True)
+
+    @property
+    def made(self) -> str:
+        """Return ``<stage>/<cell>`` of the classifier."""
+        return f"{self.section if self.source else 'finetune'}/{self.cell}"
 
 
 @dataclass(frozen=True)
@@ -31,7 +43,8 @@ class Row(Point):
     """A cell's results; every number is None where the cell has none.
 
     Scores and their ends are in the metric's own unit (accuracy and F1 from 0 to 1). ``ci95`` is Student's t interval
-    of the mean over seeds, None for one seed; ``bootstrap`` resamples the examples, averaged over seeds.
+    of the mean over seeds, None for one seed; ``bootstrap`` resamples the examples, averaged over seeds. ``gain`` is
+    what a student's score has over that of the same student ``alone``, paired by seed.
     """
 
     family: str = "pretrained"
@@ -49,7 +62,14 @@ class Row(Point):
     parameters_non_embedding: int | None = None
     latency_p50_ms: float | None = None
     inference_pairs_per_second: float | None = None
+    inference_operations: float | None = None
+    inference_memory_mib: float | None = None
+    parameters_nonzero: int | None = None
     storage_bytes: int | None = None
+    alone_score: float | None = None
+    gain: float | None = None
+    gain_ci95_low: float | None = None
+    gain_ci95_high: float | None = None
     machine: str | None = None
 
     @property
@@ -72,9 +92,21 @@ class Row(Point):
         return "no" if self.high < self.majority_score else "unclear"
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """A table as texts: what it shows, its headings, and its rows."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: list[list[str]]
+
+
 FAMILIES = ("pretrained", "fresh", "random")  # trained once and kept, trained anew in every run, not trained
-MEANS = ("score", "bootstrap_low", "bootstrap_high", "majority_score", "latency_p50_ms", "inference_pairs_per_second")
-COUNTS = ("train_examples", "parameters", "parameters_non_embedding", "storage_bytes")
+MEANS = (
+    "score", "bootstrap_low", "bootstrap_high", "majority_score", "latency_p50_ms", "inference_pairs_per_second",
+    "inference_operations", "inference_memory_mib", "alone_score", "gain",
+)  # fmt: skip
+COUNTS = ("train_examples", "parameters", "parameters_non_embedding", "parameters_nonzero", "storage_bytes")
 
 
 def read(plan: Iterable[Point], folder: Path) -> list[Row]:
@@ -90,7 +122,7 @@ def _row(point: Point, path: Path) -> Row:
         return Row(**vars(point))
     record = json.loads(path.read_text(encoding="utf-8"))
     where = f"metrics/evaluate/{path.name}"
-    again = f"run `dvc repro --force evaluate{'-variant' if point.beside_grid else ''}@{point.cell}`"
+    again = f"run `dvc repro --force {point.address}`"
     if (schema := record.get("schema")) != records.SCHEMA:
         raise UserError(f"{where}: schema: got {schema!r}, but this version reads {records.SCHEMA}; {again}")
     summary, trials = record["summary"], record["trials"]
@@ -108,6 +140,7 @@ def _row(point: Point, path: Path) -> Row:
         score_name=trials[0]["score_name"],
         ci95_low=summary["score"]["ci95_low"],
         ci95_high=summary["score"]["ci95_high"],
+        **{f"gain_{end}": summary["gain"][end] for end in ("ci95_low", "ci95_high") if "gain" in summary},
         machine=_machine(record["machine"]),
         collapsed=sum(bool(trial["collapsed"]) for trial in trials),
         **{name: summary[name]["mean"] for name in MEANS if name in summary},
@@ -190,7 +223,7 @@ HEADINGS = (
 
 def cells(row: Row) -> list[str]:
     """Return a row as texts under ``HEADINGS``; a cell beside the grid bears its own name."""
-    name = f"{row.model} ({row.cell})" if row.beside_grid else row.model
+    name = f"{row.model} ({row.cell})" if row.section else row.model
     if row.score is None:
         return [name, "", f"{row.ratio:g}", "", "not run", *[""] * (len(HEADINGS) - 5)]
     return [
@@ -199,8 +232,8 @@ def cells(row: Row) -> list[str]:
         f"{row.ratio:g}",
         f"{row.train_examples:,}" if row.train_examples is not None else "",
         points(row.score),
-        _between(row.ci95_low, row.ci95_high),
-        _between(row.bootstrap_low, row.bootstrap_high),
+        between(row.ci95_low, row.ci95_high),
+        between(row.bootstrap_low, row.bootstrap_high),
         row.above_majority,
         f"{row.collapsed} of {row.seeds}" if row.collapsed else "",
         f"{row.latency_p50_ms:.1f}" if row.latency_p50_ms is not None else "",
@@ -209,14 +242,21 @@ def cells(row: Row) -> list[str]:
     ]
 
 
-def as_markdown(rows: list[Row]) -> str:
-    """Return one task's rows as a Markdown table."""
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "|".join(["---", *["---:"] * (len(HEADINGS) - 1)]) + "|"]
-    lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+def sheets(rows: Iterable[Row]) -> list[Sheet]:
+    """Return a table for each task: its models as they were fine-tuned, not taught by others and not compressed."""
+    finetuned = [row for row in rows if row.source is None]
+    by_task = [[row for row in finetuned if row.task == task] for task in tasks(finetuned)]
+    return [Sheet(title(of_task), HEADINGS, [cells(row) for row in of_task]) for of_task in by_task]
 
 
-def _between(low: float | None, high: float | None) -> str:
+def as_markdown(sheet: Sheet) -> str:
+    """Return a table in Markdown."""
+    lines = [sheet.headings, ["---", *["---:"] * (len(sheet.headings) - 1)], *sheet.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def between(low: float | None, high: float | None) -> str:
+    """Return an interval of scores in hundredths, an empty text where there is none."""
     return "" if low is None or high is None else f"[{points(low)}, {points(high)}]"
 
 

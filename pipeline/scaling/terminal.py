@@ -1,4 +1,4 @@
-"""The table of results in a terminal."""
+"""The tables of results in a terminal."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.scaling import table
-from pipeline.scaling.table import Row
+from pipeline.scaling import ledger, table
+from pipeline.scaling.table import Row, Sheet
 
 # What fits beside each other; the report holds the rest.
 COLUMNS = (
@@ -28,18 +28,24 @@ PLAIN_WIDTH = 120  # characters, where the output is no terminal
 
 
 def show(rows: Sequence[Row], console: Console | None = None) -> None:
-    """Print one table a task, and how many cells have not run."""
+    """Print one table a task, what was made of its models, and how many cells have not run."""
     console = console or Console()
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH, file=console.file)
-    for task in table.tasks(rows):
-        of_task = [row for row in rows if row.task == task]
-        shown = Table(title=table.title(of_task), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        columns = [table.HEADINGS.index(heading) for heading in COLUMNS]
-        for heading in COLUMNS:
-            shown.add_column(heading, justify="left" if heading == "model" else "right", no_wrap=heading == "model")
-        for row in of_task:
-            texts = table.cells(row)
-            shown.add_row(*(texts[column] for column in columns))
-        console.print(shown)
+    for sheet in table.sheets(rows):
+        columns = [sheet.headings.index(heading) for heading in COLUMNS]
+        narrow = [[row[column] for column in columns] for row in sheet.rows]
+        console.print(_table(Sheet(sheet.title, COLUMNS, narrow)))
+    for sheet in ledger.sheets(rows):
+        console.print(_table(sheet))
     console.print(table.overview(rows), soft_wrap=True)
+
+
+def _table(sheet: Sheet) -> Table:
+    """Return a table whose first column holds names and whose others hold numbers."""
+    shown = Table(title=sheet.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for number, heading in enumerate(sheet.headings):
+        shown.add_column(heading, justify="right" if number else "left", no_wrap=not number)
+    for row in sheet.rows:
+        shown.add_row(*row)
+    return shown

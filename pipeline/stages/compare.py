@@ -54,15 +54,19 @@ def results() -> list[Row]:
     """Return a row for exactly the cells that the plan evaluates; what an earlier plan left behind is not looked at."""
     from pipeline.scaling import table
 
-    cells = plan.load().results("evaluate")
-    return table.read([_point(cell) for cell in cells], paths.metrics("evaluate", CELL).parent)
+    study = plan.load()
+    points = [_point(cell, asked.address) for cell, asked in zip(study.trained(), study.evaluated(), strict=True)]
+    return table.read(points, paths.metrics("evaluate", CELL).parent)
 
 
-def _point(cell: plan.Cell) -> Point:
+def _point(cell: plan.Cell, address: str) -> Point:
     from pipeline.scaling.table import Point
 
     task, model, recipe = str(cell.task), str(cell.model), str(cell.recipe)
-    return Point(cell.name, task, model, float(cell.ratio or 0), recipe, beside_grid=cell.beside_grid)
+    return Point(
+        cell.name, task, model, float(cell.ratio or 0), recipe, address,
+        section=cell.section, source=cell.source, method=cell.method,
+    )  # fmt: skip
 
 
 def show() -> None:

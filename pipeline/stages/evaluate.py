@@ -1,6 +1,6 @@
-"""evaluate: quality on the split that is reported, and first costs, of a model that finetune made.
+"""evaluate: quality on the split that is reported, and first costs, of a classifier that another stage made.
 
-``python -m pipeline.stages.evaluate --multirun +sweep=seeds task=mrpc model=bert-mini ratio=0.5`` writes
+``python -m pipeline.stages.evaluate --multirun +sweep=seeds source=finetune/mrpc-bert-mini-0.5`` writes
 ``metrics/evaluate/mrpc-bert-mini-0.5.json``; ``docs/metrics.md`` says what its keys mean.
 """
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import paths, stage
-from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -26,12 +25,10 @@ def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     from pipeline.data import batches, tasks
     from pipeline.evaluation import cost, predictions, quality, scores
     from pipeline.models import loading
+    from pipeline.training.prediction import logits
 
     conf: Any = OmegaConf.to_container(cfg.task)
-    task, data = tasks.parse(conf), paths.data(cfg.task.name)
-    trained = paths.trial("finetune", cfg.cell, cfg.seed, exploration=cfg.exploration)
-    if not trained.exists():
-        raise UserError(f"{trained.relative_to(paths.ROOT)}: not made yet; run finetune with the same arguments first")
+    task, data, trained = tasks.parse(conf), paths.data(cfg.task.name), stage.made(cfg.source, cfg.seed)
     model = loading.saved(trained).model.to(machine.device())
     report = batches.read(data / "report.parquet", 1.0, trained, task.max_length)
     majority = json.loads((data / "summary.json").read_text(encoding="utf-8"))["majority"]
@@ -39,7 +36,7 @@ def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     predictions.write(out / "predictions.parquet", data / "report.parquet", said)
     log.artifact(out / "predictions.parquet")
     training = json.loads((trained / "trial.json").read_text(encoding="utf-8"))
-    return {
+    result = {
         "family": cfg.model.get("family", "pretrained"),
         "train_examples": training["train_examples"],
         **quality.quality(scores.predicted(said), report.labels, task.metrics, task.score, majority),
@@ -49,6 +46,11 @@ def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
         "inference_precision": "fp32",
         "device": machine.device().type,
     }
+    if (trained / paths.ALONE).is_dir():  # the student of a teacher, trained without it
+        alone = logits(loading.saved(trained / paths.ALONE).model.to(machine.device()), report, "fp32")
+        score = scores.judge(alone, report.labels, [task.score])[task.score]
+        result |= {"alone_score": score, "gain": result["score"] - score}
+    return result
 
 
 if __name__ == "__main__":

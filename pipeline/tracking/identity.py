@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-NAMED = ("task", "model", "ratio", "recipe")  # what a record says of its cell besides stage and name
+# What a record says of its cell besides stage and name.
+NAMED = ("task", "model", "ratio", "recipe", "source", "teacher", "distillation", "compression")
 FOLDERS = {"data": "data", "model": "models"}
 
 

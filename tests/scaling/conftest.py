@@ -18,7 +18,8 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def points() -> list[table.Point]:
     return [
-        table.Point(f"{task}-{model}-{ratio}", task, model, ratio, "standard") for task, model, ratio in fakes.grid()
+        table.Point(cell := f"{task}-{model}-{ratio}", task, model, ratio, "standard", f"evaluate@{cell}")
+        for task, model, ratio in fakes.grid()
     ]
 
 

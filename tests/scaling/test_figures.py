@@ -27,7 +27,7 @@ def crowded() -> list[Row]:
         score = 0.55 + 0.02 * rank + 0.05 * ratio**0.5
         rows.append(
             Row(
-                f"mrpc-{name}-{ratio}", "mrpc", name, ratio, "standard", family, 3, "accuracy", score, score - 0.01,
+                f"mrpc-{name}-{ratio}", "mrpc", name, ratio, "standard", "evaluate@c", family, 3, "accuracy", score, score - 0.01,
                 score + 0.01, score - 0.02, score + 0.02, 0.5, 0, round(5000 * ratio), 0, round(size),
             )
         )  # fmt: skip
@@ -94,7 +94,7 @@ def test_bars_are_over_examples_where_a_cell_has_one_seed(rows: list[Row]) -> No
 
 
 def test_a_variant_is_left_to_the_table(rows: list[Row]) -> None:
-    variant = replace(rows[0], cell="equal-steps", score=0.1, beside_grid=True)
+    variant = replace(rows[0], cell="equal-steps", score=0.1, section="variants")
     axes = figures.score_against_size([*rows, variant], SIZE).axes[0]
     assert min(min(line.get_ydata()) for line in axes.get_lines()) > 50
 

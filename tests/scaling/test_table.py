@@ -12,7 +12,7 @@ from pipeline.scaling import table
 from pipeline.scaling.table import Point, Row
 from tests import fakes
 
-ROW = Row("c", "mrpc", "bert-tiny", 1.0, "standard", score=0.8, score_name="f1", majority_score=0.75)
+ROW = Row("c", "mrpc", "bert-tiny", 1.0, "standard", "evaluate@c", score=0.8, score_name="f1", majority_score=0.75)
 
 
 def test_rows_are_exactly_the_plans_cells_in_its_order(points: list[Point], records: Path) -> None:
@@ -42,8 +42,8 @@ def test_a_cell_that_has_not_run_is_shown_as_a_hole(rows: list[Row]) -> None:
 def test_a_full_ratio_written_as_a_whole_number_is_of_the_grid(tmp_path: Path) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 1)
     (tmp_path / "mrpc-bert-tiny-1.json").write_text(json.dumps(record))
-    (row,) = table.read([Point("mrpc-bert-tiny-1", "mrpc", "bert-tiny", 1, "standard")], tmp_path)
-    assert not row.beside_grid
+    point = Point("mrpc-bert-tiny-1", "mrpc", "bert-tiny", 1, "standard", "evaluate@mrpc-bert-tiny-1")
+    (row,) = table.read([point], tmp_path)
     assert table.cells(row)[0] == "bert-tiny"
 
 
@@ -73,7 +73,8 @@ def test_the_file_of_numbers_rounds_nothing(rows: list[Row]) -> None:
 
 
 def test_the_markdown_table_has_a_line_for_each_row(rows: list[Row]) -> None:
-    lines = table.as_markdown(rows[:3]).splitlines()
+    (sheet,) = table.sheets(rows[:3])
+    lines = table.as_markdown(sheet).splitlines()
     assert len(lines) == 5
     assert {line.count("|") for line in lines} == {len(table.HEADINGS) + 1}
     assert "| bert-tiny | 4.4M | 0.1 | 330 | 83.9 | [80.6, 87.1] | [81.7, 86.0] | unclear |" in lines[2]
@@ -85,7 +86,7 @@ def test_a_title_names_metric_seeds_and_baseline(rows: list[Row]) -> None:
 
 
 def test_a_variant_bears_its_own_name(rows: list[Row]) -> None:
-    variant = replace(rows[0], cell="equal-steps", recipe="equal-steps", beside_grid=True)
+    variant = replace(rows[0], cell="equal-steps", recipe="equal-steps", section="variants")
     assert table.cells(variant)[0] == "bert-tiny (equal-steps)"
 
 
@@ -115,12 +116,12 @@ def test_a_record_of_another_version_is_told_from_a_hole(tmp_path: Path, points:
     )
 
 
-@pytest.mark.parametrize(("beside_grid", "block"), [(False, "evaluate"), (True, "evaluate-variant")])
-def test_a_record_of_another_layout_is_refused(tmp_path: Path, beside_grid: bool, block: str) -> None:
+def test_a_record_of_another_layout_is_refused(tmp_path: Path) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 0.1) | {"schema": 0}
     (tmp_path / "long.json").write_text(json.dumps(record))
     with pytest.raises(UserError) as caught:
-        table.read([Point("long", "mrpc", "bert-tiny", 0.1, "patient", beside_grid=beside_grid)], tmp_path)
+        table.read([Point("long", "mrpc", "bert-tiny", 0.1, "patient", "evaluate-variant@long")], tmp_path)
     assert str(caught.value) == (
-        f"metrics/evaluate/long.json: schema: got 0, but this version reads 1; run `dvc repro --force {block}@long`"
+        "metrics/evaluate/long.json: schema: got 0, but this version reads 1; "
+        "run `dvc repro --force evaluate-variant@long`"
     )

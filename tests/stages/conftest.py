@@ -1,5 +1,6 @@
 """Prepared tasks and a random checkpoint, laid out where the stages look for them."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertModel
 from transformers.models.bert.tokenization_bert import BertTokenizer
 
-from pipeline import paths
+from pipeline import paths, plan, stage
 from pipeline.data import preparing, tasks
+from pipeline.stages.finetune import finetune
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
 Configure = Callable[..., DictConfig]
@@ -56,9 +58,11 @@ class Told:
 def configured() -> Configure:
     """Compose the config of a stage."""
 
-    def compose_stage(stage: str, *overrides: str) -> DictConfig:
+    plan.register_resolvers()
+
+    def compose_stage(verb: str, *overrides: str) -> DictConfig:
         with initialize_config_dir(str(paths.CONF), version_base="1.3"):
-            cfg = compose(stage, list(overrides))
+            cfg = stage.inherit(compose(verb, list(overrides)))
         OmegaConf.resolve(cfg)
         return cfg
 
@@ -82,6 +86,23 @@ def laboratory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: Conf
     BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)}).save_pretrained(tmp_path / "models" / "bert-tiny")
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     return tmp_path
+
+
+def done(work: Callable[..., dict[str, Any]], cfg: DictConfig) -> str:
+    """Run a trial into its place, with the records that the frame would write; return what names it as a source."""
+    verb = work.__name__
+    out = paths.trial(verb, cfg.cell, cfg.seed, exploration=cfg.exploration)
+    out.mkdir(parents=True)
+    result = work(cfg, out, Told())
+    (out / "trial.json").write_text(json.dumps(result, allow_nan=False))
+    OmegaConf.save(cfg, out / "config.yaml")
+    return f"exploration/{verb}/{cfg.cell}"
+
+
+@pytest.fixture
+def teacher(laboratory: Path, configured: Configure) -> str:
+    """A classifier that was fine-tuned on rte."""
+    return done(finetune, configured("finetune", "task=rte", "model=bert-tiny", "ratio=0.5"))
 
 
 def made_up(count: int, task: str) -> pa.Table:

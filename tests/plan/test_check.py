@@ -15,7 +15,10 @@ SOUND: dict[str, Any] = {
     "ratios": [0.25, 1.0],
     "seeds": [0, 1],
     "variants": {"long": {"task": "mrpc", "model": "bert-tiny", "ratio": 1.0, "recipe": "patient"}},
+    "distill": {},
+    "compress": {},
 }
+SECTIONS = "compress, distill, models, ratios, seeds, tasks, variants"
 
 
 def mistakes(**changed: Any) -> list[str]:
@@ -38,9 +41,7 @@ def test_an_unknown_task_is_told_with_the_nearest_name() -> None:
 
 
 def test_an_unknown_section_is_told_with_the_nearest_name() -> None:
-    assert mistakes(variant={}) == [
-        "variant: unknown section; did you mean 'variants'? (allowed: models, ratios, seeds, tasks, variants)"
-    ]
+    assert mistakes(variant={}) == [f"variant: unknown section; did you mean 'variants'? (allowed: {SECTIONS})"]
 
 
 @pytest.mark.parametrize("ratio", [0, -0.5, 1.01, "half", True, None, float("nan"), float("inf")])
@@ -99,12 +100,14 @@ def test_all_mistakes_come_at_once(project: Path) -> None:
     assert done.stderr.splitlines() == [
         f"error: params.yaml: {mistake}"
         for mistake in (
-            "x: unknown section; allowed: models, ratios, seeds, tasks, variants",
+            f"x: unknown section; allowed: {SECTIONS}",
             f"tasks[0]: no task 'nope' in conf/task/; allowed: {tasks}",
             "models: got []; write a list with at least one entry",
             "ratios[0]: got 2; a ratio is a number above 0 and at most 1",
             "seeds[0]: got 'a'; a seed is a whole number from 0 to 4294967295",
             "variants.1: a name starts with a letter and holds letters, digits, '-' and '_' (DVC loses others)",
+            "distill: got nothing; write one entry a student, or {} for none",
+            "compress: got nothing; write one entry a compression, or {} for none",
             "ratios[1]: 0.0001 of starter-swap is 0 training rows, too few for every class to appear; "
             "use at least 0.0028",
         )
@@ -170,7 +173,7 @@ def test_a_file_of_conf_that_would_mislead_a_run_is_told_before_it(
     entry = ", ".join(f"{key}: {name}" for key, name in names.items())
     (project / "params.yaml").write_text(
         f"tasks: [{names['task']}]\nmodels: [{names['model']}]\nratios: [0.5]\nseeds: [0]\n"
-        f"variants: {{long: {{{entry}, ratio: 1.0}}}}\n"
+        f"variants: {{long: {{{entry}, ratio: 1.0}}}}\ndistill: {{}}\ncompress: {{}}\n"
     )
     done = run_check(project)
     assert (done.returncode, done.stderr) == (1, f"error: conf/{group}/mine.yaml: {told}\n")

@@ -1,0 +1,56 @@
+"""Training after a compression: for how long, how fast, and whether the uncompressed model teaches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import UserError, near
+
+KEYS = ("epochs", "rate", "distillation")
+SOFT = ("alpha", "temperature")
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """``epochs`` over the training rows, at ``rate`` times the learning rate that the model was fine-tuned with.
+
+    ``distillation`` is None, or holds ``alpha`` and ``temperature`` of the loss against the uncompressed model.
+    """
+
+    epochs: float
+    rate: float
+    distillation: dict[str, float] | None = None
+
+
+def parse(conf: object, where: str) -> Recovery | None:
+    """Return the recovery that a conf file states, None where it states none.
+
+    Raises UserError that begins with ``where``.
+    """
+    if conf is None:
+        return None
+    if not isinstance(conf, Mapping):
+        raise UserError(f"{where}: recovery: got {conf!r}; write {{epochs: ..., rate: ...}} or null")
+    for key in conf:
+        if key not in KEYS:
+            raise UserError(f"{where}: recovery: {key}: unknown; {near(key, KEYS)}")
+    for key in ("epochs", "rate"):
+        if not _positive(conf.get(key)):
+            raise UserError(f"{where}: recovery: {key}: got {conf.get(key)!r}; give a number above 0")
+    return Recovery(conf["epochs"], conf["rate"], _soft(conf.get("distillation"), where))
+
+
+def _soft(conf: Any, where: str) -> dict[str, float] | None:
+    if conf is None:
+        return None
+    if not isinstance(conf, Mapping) or set(conf) != set(SOFT) or not all(_positive(conf[key]) for key in SOFT):
+        raise UserError(
+            f"{where}: recovery: distillation: got {conf!r}; write {{alpha: ..., temperature: ...}}, numbers above 0"
+        )
+    return {key: float(conf[key]) for key in SOFT}
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0

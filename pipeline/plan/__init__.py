@@ -1,0 +1,69 @@
+"""``params.yaml`` as typed objects, and the check that runs before the first second of work.
+
+``python -m pipeline.plan`` reports every mistake of the plan at once and loads no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pipeline import paths
+from pipeline.errors import UserError, ending
+from pipeline.plan.cells import RECIPE, TRAINED, Cell, Compress, Distill, Plan, Variant, block
+from pipeline.plan.check import check, files
+from pipeline.plan.reading import AXES, read, shown
+
+__all__ = [
+    "RECIPE", "TRAINED", "Cell", "Plan", "block", "check", "load", "load_or_exit", "main", "read", "register_resolvers",
+]  # fmt: skip
+
+CHECKED = paths.CACHE / "plan-is-sound"
+SECTIONS = {"variants": Variant, "distill": Distill, "compress": Compress}
+
+
+def load(path: Path = paths.PARAMS) -> Plan:
+    """Return the plan in ``path``.
+
+    Raises UserError with every mistake in it and in the files of conf/ that it names, a line each.
+    """
+    content = read(path)
+    mistakes = [f"{shown(path)}: {mistake}" for mistake in check(content)]
+    if mistakes := [*mistakes, *files(content)]:
+        raise UserError("\n".join(mistakes))
+    named: dict[str, Any] = {
+        section: {name: kind(**_numbers(entry)) for name, entry in (content.get(section) or {}).items()}
+        for section, kind in SECTIONS.items()
+    }
+    return Plan(**{axis: tuple(content[axis]) for axis in AXES}, **named)
+
+
+def _numbers(entry: dict[str, Any]) -> dict[str, Any]:
+    return {**entry, "ratio": float(entry["ratio"])} if "ratio" in entry else entry
+
+
+def register_resolvers() -> None:
+    """Let conf/ read the axes of ``params.yaml`` (``${plan:seeds}``) and the last word of a path (``${last:...}``)."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("plan", lambda axis: _joined(getattr(load_or_exit(), axis)), replace=True)
+    OmegaConf.register_new_resolver("last", lambda path: str(path).rpartition("/")[2], replace=True)
+
+
+def _joined(values: Iterable[object]) -> str:
+    return ",".join(str(value) for value in values)
+
+
+def load_or_exit() -> Plan:
+    """Return the plan, or end the process with a line for each mistake."""
+    with ending():
+        return load()
+
+
+def main() -> None:
+    """Check the plan and leave word for DVC that it is sound."""
+    study = load_or_exit()
+    CHECKED.parent.mkdir(exist_ok=True)
+    CHECKED.write_text("checked\n", encoding="utf-8")  # always the same, so that it makes nothing stale
+    print(f"params.yaml: {len(study.cells)} cells, {len(study.seeds)} seeds each: no mistakes found")

@@ -1,0 +1,149 @@
+"""The plan as typed objects: its axes, its named entries, and the cells that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+
+RECIPE = "standard"  # how the grid is fine-tuned; variants and students name their own
+TRAINED = ("finetune", "distill", "compress")  # stages whose cells hold a classifier
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A stage at one point of the grid: its DVC address, its name in files, and its coordinates.
+
+    ``source`` is the ``<stage>/<cell>`` that it starts from or learns from, ``method`` the file of conf/ that says how,
+    ``section`` the part of the plan that names it, empty for the grid.
+    """
+
+    stage: str
+    name: str
+    address: str
+    needs: tuple[str, ...]
+    task: str | None = None
+    model: str | None = None
+    ratio: float | None = None
+    recipe: str | None = None
+    section: str = ""
+    source: str | None = None
+    method: str | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A cell beside the grid, under a name of its own."""
+
+    task: str
+    model: str
+    ratio: float
+    recipe: str
+
+
+@dataclass(frozen=True)
+class Distill:
+    """A student that learns from a teacher, ``<stage>/<cell>``."""
+
+    task: str
+    student: str
+    teacher: str
+    ratio: float
+    recipe: str
+    distillation: str
+
+
+@dataclass(frozen=True)
+class Compress:
+    """A compression of a source, ``<stage>/<cell>``, which may be a compression itself."""
+
+    source: str
+    compression: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What runs: the axes of the grid, the variants beside it, the students and the compressions."""
+
+    tasks: tuple[str, ...]
+    models: tuple[str, ...]
+    ratios: tuple[float, ...]
+    seeds: tuple[int, ...]
+    variants: dict[str, Variant] = field(default_factory=dict)
+    distill: dict[str, Distill] = field(default_factory=dict)
+    compress: dict[str, Compress] = field(default_factory=dict)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Return every cell, each behind those it needs."""
+        return [*self._prepare(), *self._pretrain(), *self.trained(), *self.evaluated()]
+
+    def trained(self) -> list[Cell]:
+        """Return the cells that hold a classifier: the grid, the variants, then what is made of them, in order."""
+        grid = [
+            (f"{task}-{model}-{ratio}", "", Variant(task, model, ratio, RECIPE))
+            for task in self.tasks
+            for model in self.models
+            for ratio in self.ratios
+        ]
+        beside = [(name, "variants", variant) for name, variant in self.variants.items()]
+        found = {f"finetune/{name}": _finetune(name, section, at) for name, section, at in grid + beside}
+        for source in TopologicalSorter(self.sources()).static_order():
+            stage, _, name = source.partition("/")
+            if stage == "distill":
+                found[source] = _distill(name, self.distill[name], found[self.distill[name].teacher])
+            elif stage == "compress":
+                found[source] = _compress(name, self.compress[name], found[self.compress[name].source])
+        return list(found.values())
+
+    def evaluated(self) -> list[Cell]:
+        """Return the evaluation of each cell that holds a classifier, in the same order."""
+        return [_evaluate(cell) for cell in self.trained()]
+
+    def sources(self) -> dict[str, list[str]]:
+        """Return what each entry of ``distill`` and ``compress`` is made of, ``<stage>/<cell>`` to the same."""
+        students = {f"distill/{name}": [entry.teacher] for name, entry in self.distill.items()}
+        return students | {f"compress/{name}": [entry.source] for name, entry in self.compress.items()}
+
+    def _prepare(self) -> Iterator[Cell]:
+        for task in self.tasks:
+            yield Cell("prepare", task, f"prepare@{task}", ("plan",), task=task)
+
+    def _pretrain(self) -> Iterator[Cell]:
+        for model in self.models:
+            yield Cell("pretrain", model, f"pretrain@{model}", ("plan",), model=model)
+
+
+def block(stage: str, section: str) -> str:
+    """Return the block of dvc.yaml that makes a stage's cells from a section of the plan."""
+    suffix = {"variants": "-variant"}.get(section, f"-{section}" if section and section != stage else "")
+    return f"{stage}{suffix}"
+
+
+def _finetune(name: str, section: str, at: Variant) -> Cell:
+    address = f"{block('finetune', section)}@{name}"
+    needs = (f"prepare@{at.task}", f"pretrain@{at.model}")
+    return Cell("finetune", name, address, needs, at.task, at.model, at.ratio, at.recipe, section)
+
+
+def _distill(name: str, entry: Distill, teacher: Cell) -> Cell:
+    needs = (f"prepare@{entry.task}", f"pretrain@{entry.student}", teacher.address)
+    return Cell(
+        "distill", name, f"distill@{name}", needs, entry.task, entry.student, entry.ratio, entry.recipe, "distill",
+        entry.teacher, entry.distillation,
+    )  # fmt: skip
+
+
+def _compress(name: str, entry: Compress, source: Cell) -> Cell:
+    return Cell(
+        "compress", name, f"compress@{name}", (source.address,), source.task, source.model, source.ratio, source.recipe,
+        "compress", entry.source, entry.compression,
+    )  # fmt: skip
+
+
+def _evaluate(of: Cell) -> Cell:
+    address = f"{block('evaluate', of.section)}@{of.name}"
+    return Cell(
+        "evaluate", of.name, address, (f"prepare@{of.task}", of.address), of.task, of.model, of.ratio, of.recipe,
+        of.section, f"{of.stage}/{of.name}",
+    )  # fmt: skip

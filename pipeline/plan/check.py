@@ -1,0 +1,167 @@
+"""Every mistake of a plan at once: its axes, its entries, what stands between them, and the files that it names."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Any
+
+from pipeline import paths
+from pipeline.errors import UserError, near
+from pipeline.plan import entries, making
+from pipeline.plan.cells import RECIPE
+from pipeline.plan.entries import ratio
+from pipeline.plan.reading import AXES, read, shown, unknown
+
+NEEDED = {  # keys without which a file of conf/ says too little
+    "task": ("name", "source", "train_counts", "selection"),
+    "model": ("name", "source"),
+    "recipe": ("name",),
+    "distillation": ("name", "alpha", "temperature"),
+    "compression": ("name", "method", "recovery"),
+}
+
+
+def check(content: dict[str, Any]) -> list[str]:
+    """Return every mistake in the content of ``params.yaml``, an empty list for a sound plan.
+
+    What is wrong between entries (outputs written twice, a ratio too small for a task, a source that no cell makes) is
+    looked for among the entries that are sound by themselves.
+    """
+    sections = (*AXES, *entries.SECTIONS)
+    mistakes = [f"{key}: unknown section; {near(key, sections)}" for key in content if key not in sections]
+    for axis, mistake in ENTRIES.items():
+        mistakes += _axis(content, axis, mistake)
+    mistakes += entries.mistakes(content)
+    axes = {axis: _sound(content, axis) for axis in AXES}
+    named = entries.sound(content)
+    return [*mistakes, *_duplicates(axes, named), *_empty_classes(content, axes, named), *making.mistakes(axes, named)]
+
+
+def files(content: dict[str, Any]) -> Iterator[str]:
+    """Name what is wrong with the files of conf/ that the plan names."""
+    named = entries.sound(content)
+    groups = {"task": _sound(content, "tasks"), "model": _sound(content, "models"), "recipe": [RECIPE]}
+    for section in entries.SECTIONS:
+        for entry in named[section].values():
+            for group in ("recipe", "distillation", "compression"):
+                groups.setdefault(group, []).extend([entry[group]] if group in entry else [])
+    for group, chosen in groups.items():
+        for name in dict.fromkeys(chosen):
+            yield from file(group, name)
+
+
+def _axis(content: dict[str, Any], axis: str, mistake: Callable[[object], str | None]) -> Iterator[str]:
+    """Check that an axis is a list without repetition whose every entry is sound."""
+    given = content.get(axis)
+    if not isinstance(given, list) or not given:
+        yield f"{axis}: got {given!r}; write a list with at least one entry"
+        return
+    for index, entry in enumerate(given):
+        if found := mistake(entry):
+            yield f"{axis}[{index}]: {found}"
+    counts = Counter(entry for entry in given if not mistake(entry))
+    for entry, count in counts.items():
+        if count > 1:
+            yield f"{axis}: {entry!r} stands {count} times, so its outputs would be written twice; keep one"
+
+
+def _seed(seed: object) -> str | None:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        return f"got {seed!r}; a seed is a whole number from 0 to {2**32 - 1}"
+    return None
+
+
+ENTRIES: dict[str, Callable[[object], str | None]] = {  # what is wrong with an entry of an axis, or None
+    "tasks": partial(unknown, group="task"),
+    "models": partial(unknown, group="model"),
+    "ratios": ratio,
+    "seeds": _seed,
+}
+
+
+def _sound(content: dict[str, Any], axis: str) -> list[Any]:
+    """Return the entries of an axis that are sound by themselves, each once."""
+    given = content.get(axis)
+    return list(dict.fromkeys(e for e in given if not ENTRIES[axis](e))) if isinstance(given, list) else []
+
+
+def _duplicates(axes: dict[str, list[Any]], named: entries.Named) -> Iterator[str]:
+    """Name cells that would write the same files, such as a variant that bears the name of a cell of the grid."""
+    names = [
+        f"{task}-{model}-{share}" for task in axes["tasks"] for model in axes["models"] for share in axes["ratios"]
+    ]
+    finetuned = Counter([*names, *named["variants"]])
+    for name, count in finetuned.items():
+        if count > 1:
+            yield f"{count} cells would write runs/finetune/{name}; rename one"
+    for name, count in Counter([*finetuned, *named["distill"], *named["compress"]]).items():
+        if count > 1:
+            yield f"{count} cells would write runs/evaluate/{name}; rename one"
+
+
+def _empty_classes(content: dict[str, Any], axes: dict[str, list[Any]], named: entries.Named) -> Iterator[str]:
+    """Name ratios whose share of the training rows would leave a class out."""
+    axis = content.get("ratios")
+    ratios = [(i, share) for i, share in enumerate(axis) if not ratio(share)] if isinstance(axis, list) else []
+    points = [(task, f"ratios[{i}]", share) for task in axes["tasks"] for i, share in ratios]
+    for section in ("variants", "distill"):
+        points += [(e["task"], f"{section}.{name}.ratio", e["ratio"]) for name, e in named[section].items()]
+    for task, where, share in points:
+        if file("task", task):
+            continue  # its own mistakes are told first
+        rows, least = _rows(task)
+        if round(share * rows) < least:
+            yield (
+                f"{where}: {share} of {task} is {round(share * rows)} training rows, too few for every class to "
+                f"appear; use at least {math.ceil((least + 0.5) / rows * 1e4) / 1e4}"
+            )
+
+
+@cache
+def file(group: str, name: str) -> tuple[str, ...]:
+    """Return the mistakes in a file of conf/ that would come to light in the middle of a run, or not at all."""
+    path = paths.CONF / group / f"{name}.yaml"
+    try:
+        content = read(path, NEEDED[group])
+    except UserError as error:
+        return (str(error),)
+    needed = ", ".join(NEEDED[group])
+    missing = [f"{key}: missing; a {group} states {needed}" for key in NEEDED[group] if key not in content]
+    mistakes = [*missing, *_named(content, name), *(_counted(content) if group == "task" else ())]
+    return tuple(f"{shown(path)}: {mistake}" for mistake in mistakes)
+
+
+def _named(content: dict[str, Any], name: str) -> Iterator[str]:
+    if "name" in content and content["name"] != name:
+        yield f"name: got {content['name']!r}, but outputs are looked for under the file's name; write name: {name}"
+
+
+def _counted(content: dict[str, Any]) -> Iterator[str]:
+    """Name what is wrong with the numbers from which the rows of a task's subsets are told."""
+    if "train_counts" in content:
+        counts = content["train_counts"]
+        whole = isinstance(counts, list) and all(type(count) is int and count > 0 for count in counts)
+        if not whole or not counts:
+            yield f"train_counts: got {counts!r}; write the rows of each class in train, whole numbers from 1"
+    if "selection" in content:
+        selection = content["selection"]
+        share = selection.get("fraction") if isinstance(selection, dict) else None
+        if not isinstance(share, (int, float)) or not 0 < share < 1:
+            yield f"selection: got {selection!r}; write {{fraction: ..., seed: ...}}, the fraction between 0 and 1"
+
+
+@cache
+def _rows(task: str) -> tuple[int, int]:
+    """Return how many rows a task trains on and how many of them it takes for every class to appear.
+
+    The subsets' order gives the i-th of n rows of a class the position (i + 1/2) / n, so the rarest class appears
+    as soon as the rows at positions up to its first one are in.
+    """
+    conf = read(paths.CONF / "task" / f"{task}.yaml", NEEDED["task"])
+    carved = 1 - conf["selection"]["fraction"]
+    counts = [max(1, round(count * carved)) for count in conf["train_counts"]]
+    first = 0.5 / min(counts)
+    return sum(counts), sum(math.floor(count * first + 0.5) for count in counts)

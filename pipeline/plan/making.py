@@ -1,0 +1,150 @@
+"""What stands between the cells: sources that no cell makes, circles, teachers of another task, steps that cannot work.
+
+It opens no model. A model's shape is read from the config.json that lies where its weights are fetched from, or that
+`pretrain` has made; where there is none yet, what depends on the shape is told by the stage itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from pipeline import paths, target
+from pipeline.compression import checks, recovery
+from pipeline.compression.checks import Shape
+from pipeline.errors import UserError, near
+from pipeline.plan.entries import Named
+from pipeline.plan.reading import read
+
+METHODS = "pipeline.compression."
+SAME_SHAPE = ("magnitude", "pattern", "int8")  # methods after which a model is as large as before
+
+
+def mistakes(axes: dict[str, list[Any]], named: Named) -> Iterator[str]:
+    """Yield what is wrong between the entries of ``distill`` and ``compress`` and what they are made of."""
+    made = _finetuned(axes, named)
+    known = [
+        *made,
+        *(f"distill/{name}" for name in named["distill"]),
+        *(f"compress/{name}" for name in named["compress"]),
+    ]
+    sources = {f"distill/{name}": ("teacher", entry["teacher"]) for name, entry in named["distill"].items()}
+    sources |= {f"compress/{name}": ("source", entry["source"]) for name, entry in named["compress"].items()}
+    found = False
+    for cell, (key, source) in sources.items():
+        if source not in known:
+            found = True
+            yield f"{cell.replace('/', '.')}.{key}: no cell makes {source!r}; {near(source, known)}"
+    try:
+        order = [*TopologicalSorter({cell: [source] for cell, (_, source) in sources.items()}).static_order()]
+    except CycleError as error:
+        yield f"{' <- '.join(error.args[1])}: made of itself; name a source that is there before it"
+        return
+    if not found:
+        for cell in order:
+            yield from _entry(cell, made, named)
+
+
+def _finetuned(axes: dict[str, list[Any]], named: Named) -> dict[str, tuple[str, Shape | None]]:
+    """Return the task and the shape of each fine-tuned cell."""
+    grid = {
+        f"finetune/{task}-{model}-{ratio}": (task, _shape(model))
+        for task in axes["tasks"]
+        for model in axes["models"]
+        for ratio in axes["ratios"]
+    }
+    return grid | {
+        f"finetune/{name}": (entry["task"], _shape(entry["model"])) for name, entry in named["variants"].items()
+    }
+
+
+def _entry(cell: str, made: dict[str, tuple[str, Shape | None]], named: Named) -> Iterator[str]:
+    """Check one entry once what it is made of is known, and add what it makes itself to ``made``."""
+    stage, _, name = cell.partition("/")
+    if stage == "distill":
+        entry = named["distill"][name]
+        task = made[entry["teacher"]][0]
+        if task != entry["task"]:
+            yield f"distill.{name}.teacher: {entry['teacher']!r} is a teacher for {task}, not for {entry['task']}"
+        made[cell] = (entry["task"], _student(entry))
+    elif stage == "compress":
+        entry = named["compress"][name]
+        task, shape = made[entry["source"]]
+        if _int8(entry["source"], named):
+            yield f"compress.{name}.source: {entry['source']!r} has int8 weights, which come last; name its own source"
+        content = _file("compression", entry["compression"])
+        where = f"compress.{name}: conf/compression/{entry['compression']}.yaml"
+        yield from (f"{where}: {mistake}" for mistake in _method(content, shape))
+        method = str(_target(content)).rpartition(".")[2]
+        made[cell] = (task, shape if method in SAME_SHAPE else None)
+
+
+def _method(content: Mapping[str, Any], shape: Shape | None) -> Iterator[str]:
+    """Yield what a method's own check says of its settings; a method that is not the project's has none here."""
+    try:
+        recovery.parse(content.get("recovery"), "")
+    except UserError as error:
+        yield str(error).removeprefix(": ")
+    name = _target(content)
+    if not isinstance(name, str) or not name.startswith(METHODS):
+        return
+    check = getattr(checks, name.rpartition(".")[2], None)
+    if check is None:
+        return
+    settings = {key: value for key, value in content["method"].items() if key != "_target_"}
+    try:
+        target.settled(check, settings, "method", without=("shape",))
+    except UserError as error:
+        yield str(error)
+        return
+    yield from (f"method: {mistake}" for mistake in check(shape, **settings))
+
+
+def _target(content: Mapping[str, Any]) -> object:
+    method = content.get("method")
+    return method.get("_target_") if isinstance(method, Mapping) else None
+
+
+def _int8(source: str, named: Named) -> bool:
+    stage, _, name = source.partition("/")
+    if stage != "compress":
+        return False
+    content = _file("compression", named["compress"][name]["compression"])
+    return str(_target(content)).startswith(METHODS) and str(_target(content)).endswith(".int8")
+
+
+def _student(entry: Mapping[str, Any]) -> Shape | None:
+    return (
+        _shape(entry["student"]) if isinstance(_file("distillation", entry["distillation"]).get("start"), str) else None
+    )
+
+
+@cache
+def _file(group: str, name: str) -> dict[str, Any]:
+    """Return the content of a file of conf/, empty where it cannot be read: that is told elsewhere."""
+    try:
+        return read(paths.CONF / group / f"{name}.yaml", ())
+    except UserError:
+        return {}
+
+
+@cache
+def _shape(model: str) -> Shape | None:
+    """Return how large a model is, None where no file tells it yet."""
+    source = _file("model", model).get("source")
+    folders = [paths.model(model)]
+    if isinstance(source, Mapping) and isinstance(source.get("path"), str):
+        folders.insert(0, paths.ROOT / source["path"])
+    if mirror := os.environ.get("LAB_MIRROR"):
+        folders.insert(0, Path(mirror) / "models" / model)
+    for folder in folders:
+        try:
+            return Shape.of(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            continue
+    return None

@@ -1,0 +1,104 @@
+"""What each step of a chain did to quality and cost, beside what it started from; and what a teacher gave its student.
+
+A chain starts at a cell of the grid or a variant. Its students and compressions stand below it, each below its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from pipeline.scaling import table
+from pipeline.scaling.table import Row, Sheet
+
+INDENT = "\u00a0\u00a0"  # spaces that neither HTML nor Markdown takes away
+STEPS = (
+    "step",
+    "score",
+    "95% over seeds",
+    "parameters",
+    "nonzero",
+    "stored",
+    "operations",
+    "p50 ms",
+    "peak MiB",
+)
+GAINS = ("student", "teacher", "alone", "with teacher", "gain", "95% over seeds")
+NOTE = (
+    "Behind each cost, its ratio to the start. Operations: of a forward pass for one example of the median length, "
+    "integer ones included. Peak: memory of the process while it predicts."
+)
+
+
+def sheets(rows: Sequence[Row]) -> list[Sheet]:
+    """Return the ledger of each start that something is made of, then the gains of the students, of each task."""
+    starts = [row for row in rows if not row.source and _below(row, rows)]
+    ledgers = [
+        Sheet(f"{_title(start)}; the ratio to the start in brackets", STEPS, _ledger(start, rows)) for start in starts
+    ]
+    students = [row for row in rows if row.section == "distill"]
+    gains = [
+        Sheet(
+            f"{task}: {table.metric(_name(of_task))}, what a teacher gives its student", GAINS, [*map(_gain, of_task)]
+        )
+        for task in table.tasks(students)
+        if (of_task := [row for row in students if row.task == task])
+    ]
+    return [*ledgers, *gains]
+
+
+def _title(start: Row) -> str:
+    return f"{start.task}: {start.model}, ratio {start.ratio:g}, {table.metric(start.score_name)}"
+
+
+def _name(rows: Sequence[Row]) -> str | None:
+    return next((row.score_name for row in rows if row.score_name), None)
+
+
+def _ledger(start: Row, rows: Sequence[Row]) -> list[list[str]]:
+    return [_step(depth, row, start) for depth, row in _chain(start, rows)]
+
+
+def _chain(row: Row, rows: Sequence[Row], depth: int = 0) -> Iterator[tuple[int, Row]]:
+    """Yield a row and all that is made of it, with the number of steps from the start."""
+    yield depth, row
+    for step in _below(row, rows):
+        yield from _chain(step, rows, depth + 1)
+
+
+def _below(row: Row, rows: Sequence[Row]) -> list[Row]:
+    return [step for step in rows if step.source == row.made]
+
+
+def _step(depth: int, row: Row, start: Row) -> list[str]:
+    name = row.cell if depth == 0 else f"{INDENT * depth}{row.cell} ({row.method})"
+    if row.score is None:
+        return [name, "not run", *[""] * (len(STEPS) - 2)]
+    return [
+        name,
+        table.points(row.score),
+        table.between(row.ci95_low, row.ci95_high),
+        _ratio(row.parameters, start.parameters, table.count),
+        _ratio(row.parameters_nonzero, start.parameters_nonzero, table.count),
+        _ratio(row.storage_bytes, start.storage_bytes, lambda size: f"{size / 1e6:.2f} MB"),
+        _ratio(row.inference_operations, start.inference_operations, lambda ops: f"{ops / 1e6:.1f}M"),
+        _ratio(row.latency_p50_ms, start.latency_p50_ms, lambda ms: f"{ms:.2f}"),
+        _ratio(row.inference_memory_mib, start.inference_memory_mib, lambda mib: f"{mib:.0f}"),
+    ]
+
+
+def _ratio(value: float | None, start: float | None, shown: Callable[[float], str]) -> str:
+    if value is None:
+        return ""
+    return f"{shown(value)} ({value / start:.2f})" if start else shown(value)
+
+
+def _gain(row: Row) -> list[str]:
+    student = f"{row.model}, ratio {row.ratio:g} ({row.cell}: {row.method})"
+    return [
+        student,
+        str(row.source),
+        table.points(row.alone_score),
+        table.points(row.score),
+        "" if row.gain is None else f"{100 * row.gain:+.1f}",
+        table.between(row.gain_ci95_low, row.gain_ci95_high),
+    ]

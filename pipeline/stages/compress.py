@@ -1,0 +1,82 @@
+"""compress: a trained classifier made cheaper by one method, and trained on where the method's file asks for it.
+
+``python -m pipeline.stages.compress --multirun +sweep=seeds source=finetune/mrpc-bert-mini-0.5 compression=heads``
+writes ``runs/compress/mrpc-bert-mini-0.5-heads/seed-<seed>/``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import paths, stage, target
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from pipeline.compression.recovery import Recovery
+    from pipeline.data.batches import Examples
+
+
+def compress(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
+    """Write the compressed classifier into ``out`` and return what was changed and what the training after it took."""
+    import time
+
+    from omegaconf import OmegaConf
+
+    from pipeline import machine
+    from pipeline.compression import recovery
+    from pipeline.compression.calibration import Calibration
+    from pipeline.data import batches, tasks
+    from pipeline.models import loading
+
+    conf: Any = OmegaConf.to_container(cfg)
+    task, folder = tasks.parse(conf["task"]), stage.made(cfg.source, cfg.seed)
+    where = f"conf/compression/{cfg.compression.name}.yaml"
+    after = recovery.parse(conf["compression"]["recovery"], where)
+    train = batches.read(paths.data(task.name) / "train.parquet", cfg.ratio, folder, task.max_length)
+    model, tokenizer, _ = loading.saved(folder)
+    machine.make_repeatable(cfg.seed)
+    given = {"model": model.to(machine.device()), "calibration": Calibration(train)}
+    started = time.perf_counter()
+    model, changed = target.call(conf["compression"]["method"], f"{where}: method", **given)
+    result = {"changed": changed, "compression_seconds": time.perf_counter() - started, "train_examples": len(train)}
+    log.say(changed)
+    if after:
+        result |= _recover(cfg, model, after, train, log)
+    loading.save(model, tokenizer, out)
+    return result
+
+
+def _recover(cfg: DictConfig, model: Any, after: Recovery, train: Examples, log: stage.Log) -> dict[str, Any]:
+    """Train the compressed model on in its place; return what it took and came to."""
+    from omegaconf import OmegaConf
+
+    from pipeline.data import batches, tasks
+    from pipeline.evaluation import scores
+    from pipeline.training import finetuning, matching, teacher
+    from pipeline.training.distillation import Distillation
+    from pipeline.training.recipe import Recipe
+
+    conf: Any = OmegaConf.to_container(cfg)
+    task, folder = tasks.parse(conf["task"]), stage.made(cfg.source, cfg.seed)
+    data, rate = paths.data(task.name), after.rate * conf["recipe"]["learning_rate"]
+    recipe = Recipe(**conf["recovery"], epochs=after.epochs, learning_rate=rate)
+    selection = batches.read(data / "selection.parquet", 1.0, folder, task.max_length)
+    loss = None
+    if after.distillation:
+        settings, uncompressed = Distillation(**after.distillation), stage.made(cfg.origin, cfg.seed)
+        answers = teacher.asked(
+            uncompressed, data / "train.parquet", cfg.ratio, task.max_length, settings, 0, paths.CACHE
+        )
+        loss = matching.Loss(settings, answers, model, train, cfg.seed)
+    judge = partial(scores.judge, metrics=task.metrics)
+    with log.progress(recipe.updates(len(train))) as progress:
+        return finetuning.finetune(
+            model, train, selection, recipe, judge, task.score, cfg.seed, log.metrics, progress.update, loss
+        )
+
+
+if __name__ == "__main__":
+    stage.run(compress)

@@ -1,0 +1,62 @@
+"""distill: a student learns from a teacher's outputs beside the labels; and alone, from the same start, to compare.
+
+``python -m pipeline.stages.distill --multirun +sweep=seeds task=mrpc model=bert-mini ratio=1.0 distillation=logits
+teacher=finetune/mrpc-bert-base-1.0`` writes ``runs/distill/mrpc-bert-mini-1.0-logits/seed-<seed>/``, and below it in
+``alone/`` the student that had no teacher.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import paths, stage
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def distill(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
+    """Write the student and the tokenizer into ``out`` and return the run's length, cost and scores."""
+    from omegaconf import OmegaConf
+
+    from pipeline.data import batches, tasks
+    from pipeline.evaluation import scores
+    from pipeline.models import loading, students
+    from pipeline.training import distillation, finetuning, matching, teacher
+    from pipeline.training import recipe as recipes
+
+    conf: Any = OmegaConf.to_container(cfg)
+    task, settings = tasks.parse(conf["task"]), distillation.parse(conf["distillation"])
+    recipe, data = recipes.parse(conf["recipe"]), paths.data(task.name)
+    taught_by = stage.made(cfg.teacher, cfg.seed if settings.teacher_seed is None else settings.teacher_seed)
+    begun_from = taught_by if isinstance(settings.start, int) else paths.model(cfg.model.name)
+    train = batches.read(data / "train.parquet", cfg.ratio, begun_from, task.max_length)
+    selection = batches.read(data / "selection.parquet", 1.0, begun_from, task.max_length)
+    judge = partial(scores.judge, metrics=task.metrics)
+
+    def student() -> loading.Loaded:
+        return students.start(settings.start, begun_from, taught_by, len(task.labels or ()), cfg.seed, task.regression)
+
+    with log.progress(2 * recipe.updates(len(train))) as progress:
+        train_by = partial(
+            finetuning.finetune, train=train, selection=selection, recipe=recipe, judge=judge, score=task.score,
+            seed=cfg.seed, advanced=progress.update,
+        )  # fmt: skip
+        alone, tokenizer, _ = student()
+        train_by(alone)
+        loading.save(alone, tokenizer, out / paths.ALONE)
+        model, tokenizer, _ = student()
+        layers = model.config.num_hidden_layers
+        answers = teacher.asked(
+            taught_by, data / "train.parquet", cfg.ratio, task.max_length, settings, layers, paths.CACHE
+        )
+        loss = matching.Loss(settings, answers, model, train, cfg.seed)
+        result = train_by(model, record=log.metrics, loss=loss)
+    loading.save(model, tokenizer, out)
+    return result
+
+
+if __name__ == "__main__":
+    stage.run(distill)

@@ -1,0 +1,100 @@
+"""The compress stage: every method that ships, alone and in chains, and the training after it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from pipeline import paths
+from pipeline.compression.calibration import Calibration
+from pipeline.compression.low_rank import svd
+from pipeline.compression.quantisation import int8
+from pipeline.compression.structured import width
+from pipeline.data import batches
+from pipeline.errors import UserError
+from pipeline.models import loading
+from pipeline.stages.compress import compress
+from pipeline.stages.evaluate import evaluate
+from pipeline.training.prediction import logits
+
+from .conftest import Configure, Told, done
+
+METHODS = sorted(path.stem for path in (paths.CONF / "compression").glob("*.yaml"))
+SMALL = {  # settings for a model of two layers, 16 wide
+    "layers": ["compression.method.remove=1"],
+    "share-pairs": ["compression.method.groups=1"],
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_compression_that_ships_makes_a_model_that_is_judged(
+    teacher: str, configured: Configure, tmp_path: Path, name: str
+) -> None:
+    words = (f"source={teacher}", f"compression={name}", *SMALL.get(name, []))
+    source = done(compress, configured("compress", *words))
+    result = evaluate(configured("evaluate", f"source={source}"), tmp_path, Told())  # type: ignore[arg-type]
+    before = evaluate(configured("evaluate", f"source={teacher}"), tmp_path, Told())  # type: ignore[arg-type]
+    json.dumps(result, allow_nan=False)
+    assert result["storage_bytes"] < before["storage_bytes"]
+    trial = json.loads((paths.made(source, 0) / "trial.json").read_text())
+    assert trial["changed"]
+    assert trial["train_examples"] == result["train_examples"] == 36
+
+
+def test_a_chain_equals_its_steps_by_hand(teacher: str, configured: Configure) -> None:
+    none = "compression.recovery=null"
+    narrow = done(compress, configured("compress", f"source={teacher}", "compression=width", none, "cell=narrow"))
+    low = done(compress, configured("compress", f"source={narrow}", "compression=svd", none, "cell=low"))
+    small = done(compress, configured("compress", f"source={low}", "compression=int8-dynamic", "cell=small"))
+
+    folder = paths.made(teacher, 0)
+    train = batches.read(paths.data("rte") / "train.parquet", 0.5, folder, 128)
+    model: Any = loading.saved(folder).model
+    for method, name in ((width, "width"), (svd, "svd"), (int8, "int8-dynamic")):
+        settings: Any = OmegaConf.to_container(configured("compress", f"source={teacher}", f"compression={name}"))
+        arguments = {key: value for key, value in settings["compression"]["method"].items() if key != "_target_"}
+        given = {} if method is int8 else {"calibration": Calibration(train)}
+        model = method(model, **given, **arguments).model  # type: ignore[operator]
+    chained = loading.saved(paths.made(small, 0)).model
+    assert np.array_equal(logits(chained, train, "fp32"), logits(model, train, "fp32"))
+    config = OmegaConf.load(paths.made(small, 0) / "config.yaml")
+    assert (config.source, config.origin) == (low, teacher)
+
+
+def test_a_recovery_may_be_taught_by_the_model_before_any_compression(teacher: str, configured: Configure) -> None:
+    soft = "compression.recovery={epochs: 1, rate: 0.5, distillation: {alpha: 0.9, temperature: 2.0}}"
+    plain = "compression.recovery={epochs: 1, rate: 0.5}"
+    narrow = done(compress, configured("compress", f"source={teacher}", "compression=width", plain, "cell=narrow"))
+    words = (f"source={narrow}", "compression=svd")
+    first = done(compress, configured("compress", *words, plain, "cell=alone"))
+    second = done(compress, configured("compress", *words, soft, "cell=taught"))
+    one, other = (json.loads((paths.made(source, 0) / "trial.json").read_text()) for source in (first, second))
+    assert one["steps"] == other["steps"] == 3
+    assert one["loss"] != other["loss"]
+
+
+def test_zeros_and_ties_are_kept_through_recovery(teacher: str, configured: Configure) -> None:
+    shared = done(compress, configured("compress", f"source={teacher}", "compression=share-all", "cell=shared"))
+    sparse = done(compress, configured("compress", f"source={shared}", "compression=two-four", "cell=sparse"))
+    model: Any = loading.saved(paths.made(sparse, 0)).model
+    one, other = model.bert.encoder.layer
+    weight = one.attention.self.query.weight
+    assert weight is other.attention.self.query.weight
+    assert ((weight.view(-1, 4) == 0).sum(1) >= 2).all()
+    steps = json.loads((paths.made(sparse, 0) / "trial.json").read_text())["steps"]
+    assert steps > 0
+
+
+def test_settings_that_a_method_does_not_take_are_told_with_their_file(
+    teacher: str, configured: Configure, tmp_path: Path
+) -> None:
+    cfg = configured("compress", f"source={teacher}", "compression=heads", "+compression.method.remvoe=0.5")
+    with pytest.raises(UserError) as error:
+        compress(cfg, tmp_path, Told())  # type: ignore[arg-type]
+    assert str(error.value) == (
+        "conf/compression/heads.yaml: method: remvoe: not an argument of heads; did you mean 'remove'? "
+        "(allowed: importance, remove)"
+    )

@@ -1,0 +1,58 @@
+"""The distill stage: a student with its teacher, and the same student alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from pipeline import paths
+from pipeline.stages.distill import distill
+from pipeline.stages.evaluate import evaluate
+from pipeline.stages.finetune import finetune
+
+from .conftest import Configure, Told, done
+
+POINT = ("task=rte", "model=bert-tiny", "ratio=0.5")
+
+
+@pytest.mark.parametrize("distillation", ["logits", "states", "relations", "every-second"])
+def test_a_student_stands_beside_the_same_student_alone(
+    teacher: str, configured: Configure, tmp_path: Path, distillation: str
+) -> None:
+    cfg = configured("distill", *POINT, f"teacher={teacher}", f"distillation={distillation}")
+    source = done(distill, cfg)
+    result = evaluate(configured("evaluate", f"source={source}"), tmp_path, Told())  # type: ignore[arg-type]
+    assert result["gain"] == pytest.approx(result["score"] - result["alone_score"])
+    taught, alone = (load_file(paths.made(source, 0) / name / "model.safetensors") for name in ("", paths.ALONE))
+    assert taught.keys() == alone.keys()
+    assert any(not taught[name].equal(alone[name]) for name in taught)
+
+
+def test_the_student_alone_is_the_one_that_finetune_makes(teacher: str, configured: Configure) -> None:
+    source = done(distill, configured("distill", *POINT, f"teacher={teacher}"))
+    alone = paths.made(source, 0) / paths.ALONE / "model.safetensors"
+    assert alone.read_bytes() == (paths.made(teacher, 0) / "model.safetensors").read_bytes()
+
+
+def test_the_curves_and_the_progress_cover_both_runs(teacher: str, configured: Configure, tmp_path: Path) -> None:
+    log = Told()
+    cfg = configured("distill", *POINT, f"teacher={teacher}")
+    result = distill(cfg, tmp_path, log)  # type: ignore[arg-type]
+    assert log.total == log.steps == 2 * result["steps"]
+    assert [step for step, _ in log.curve][-1] == result["steps"]
+    json.dumps(result, allow_nan=False)
+
+
+def test_one_teacher_may_teach_every_seed(teacher: str, configured: Configure) -> None:
+    words = (*POINT, f"teacher={teacher}", "seed=1", "cell=one")
+    cfg = configured("distill", *words, "distillation.teacher_seed=0")
+    assert (paths.made(done(distill, cfg), 1) / "model.safetensors").exists()
+
+
+def test_a_regression_is_taught_by_numbers(laboratory: Path, configured: Configure, tmp_path: Path) -> None:
+    point = ("task=stsb", "model=bert-tiny", "ratio=0.5")
+    source = done(finetune, configured("finetune", *point))
+    source = done(distill, configured("distill", *point, f"teacher={source}"))
+    result = evaluate(configured("evaluate", f"source={source}"), tmp_path, Told())  # type: ignore[arg-type]
+    assert result["gain"] == pytest.approx(result["score"] - result["alone_score"])
