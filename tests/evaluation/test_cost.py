@@ -10,6 +10,8 @@ from transformers.models.bert.modeling_bert import BertForSequenceClassification
 from pipeline.data import batches
 from pipeline.data.batches import Examples
 from pipeline.evaluation import cost
+from pipeline.models import quantised, surgery
+from pipeline.models.factorised import Factorised, FactorisedEmbedding
 
 HIDDEN, INNER = 16, 32
 
@@ -30,6 +32,116 @@ def test_bytes_are_those_on_disk(model: BertForSequenceClassification, tmp_path:
     file = tmp_path / "model.safetensors"
     header = 8 + int.from_bytes(file.read_bytes()[:8], "little")
     assert found["storage_bytes"] == file.stat().st_size == header + 2 * found["parameters"]
+
+
+def test_what_layers_share_and_what_words_factorise_counts_once_and_in_its_place(
+    model: BertForSequenceClassification, tmp_path: Path
+) -> None:
+    model.save_pretrained(tmp_path)
+    before = cost.storage(model, tmp_path)
+    first, second = model.bert.encoder.layer
+    second.attention = first.attention
+    first.output.dense = Factorised(INNER, HIDDEN, 3, bias=True)
+    model.bert.embeddings.word_embeddings = FactorisedEmbedding(40, HIDDEN, 5, padding_idx=0)
+    found = cost.storage(model, tmp_path)
+    shared = 4 * (HIDDEN**2 + HIDDEN) + 2 * HIDDEN
+    factors = INNER * HIDDEN - 3 * (INNER + HIDDEN)
+    table = 40 * HIDDEN - 5 * (40 + HIDDEN)
+    assert before["parameters"] - found["parameters"] == shared + factors + table
+    assert before["parameters_non_embedding"] - found["parameters_non_embedding"] == shared + factors
+
+
+def test_zeros_are_not_counted_among_the_nonzero_parameters(
+    model: BertForSequenceClassification, tmp_path: Path
+) -> None:
+    model.save_pretrained(tmp_path)
+    zeros = sum(int((parameter == 0).sum()) for parameter in model.parameters())  # biases, and the padding's row
+    dense = model.bert.encoder.layer[0].intermediate.dense
+    with torch.no_grad():
+        dense.weight[3:] = 0
+    found = cost.storage(model, tmp_path)
+    assert found["parameters"] - found["parameters_nonzero"] == zeros + (INNER - 3) * HIDDEN
+
+
+@pytest.mark.parametrize("kind", [quantised.DYNAMIC, quantised.WEIGHT_ONLY])
+def test_int8_weights_count_as_the_parameters_that_they_were(
+    model: BertForSequenceClassification, tmp_path: Path, kind: str
+) -> None:
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        model.bert.encoder.layer[0].intermediate.dense.weight[3:] = 0
+    before = cost.storage(model, tmp_path)
+    quantised.quantise(model, kind)
+    found = cost.storage(model, tmp_path)
+    rounded = sum(int((inner == 0).sum()) for name, inner in quantised.tensors(model).items() if "qdata" in name)
+    nonzero = before["parameters_nonzero"] - (rounded - (INNER - 3) * HIDDEN)
+    assert found == before | {"parameters_nonzero": nonzero}
+
+
+def of_layer(length: int, heads: int = 2, inner: int = INNER) -> int:
+    """Return the operations of a layer: four projections, scores and mixing of every head, and the feed-forward."""
+    size = heads * HIDDEN // 2
+    return 8 * length * HIDDEN * size + 4 * length**2 * size + 4 * length * HIDDEN * inner
+
+
+ON_TOP = 2 * HIDDEN**2 + 2 * HIDDEN * 2  # of the pooler and the head, for the first token
+
+
+def median(examples: Examples) -> int:
+    length = int(np.median(examples.lengths))
+    assert length in examples.lengths
+    return length
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_operations_are_those_of_the_formula_whatever_computes_attention(
+    model: BertForSequenceClassification, examples: Examples, attention: str
+) -> None:
+    model.set_attn_implementation(attention)
+    found = cost.operations(model, examples)
+    assert found == {"inference_operations": 2 * of_layer(median(examples)) + ON_TOP}
+
+
+def test_operations_fall_with_heads_neurons_and_ranks_and_not_with_zeros_or_sharing(
+    model: BertForSequenceClassification, examples: Examples
+) -> None:
+    first, second = model.bert.encoder.layer
+    surgery.keep_heads(first.attention, [1])
+    surgery.keep_neurons(first.intermediate, first.output, range(7))
+    second.intermediate.dense = Factorised(HIDDEN, INNER, 4, bias=True)
+    with torch.no_grad():
+        second.output.dense.weight.zero_()
+    length = median(examples)
+    saved = 2 * length * (HIDDEN * INNER - 4 * (HIDDEN + INNER))
+    expected = of_layer(length, heads=1, inner=7) + of_layer(length) - saved + ON_TOP
+    assert cost.operations(model, examples) == {"inference_operations": expected}
+    first.attention = second.attention
+    expected += of_layer(length, heads=2, inner=7) - of_layer(length, heads=1, inner=7)
+    assert cost.operations(model, examples) == {"inference_operations": expected}
+
+
+@pytest.mark.parametrize("kind", [quantised.DYNAMIC, quantised.WEIGHT_ONLY])
+def test_products_of_integers_count_like_those_of_floating_point(
+    model: BertForSequenceClassification, examples: Examples, kind: str
+) -> None:
+    quantised.quantise(model, kind)
+    model.train()
+    found = cost.operations(model, examples)
+    assert found == {"inference_operations": 2 * of_layer(median(examples)) + ON_TOP}
+    assert model.training
+
+
+def test_memory_is_the_peak_while_predicting(model: BertForSequenceClassification, examples: Examples) -> None:
+    """64 MiB that live only inside the pass are in the peak of that prediction and not of the next one."""
+    cost.predict(model, examples)
+    before = cost.memory(model)["inference_memory_mib"]
+    hook = model.register_forward_hook(lambda *_: torch.ones(64 * 2**18).sum() and None)
+    cost.predict(model, examples)
+    during = cost.memory(model)["inference_memory_mib"]
+    hook.remove()
+    cost.predict(model, examples)
+    after = cost.memory(model)["inference_memory_mib"]
+    assert during > max(before, after) + 48
 
 
 def test_every_example_is_predicted_in_fp32(model: BertForSequenceClassification, examples: Examples) -> None:
