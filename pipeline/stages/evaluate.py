@@ -41,8 +41,10 @@ def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
         "train_examples": training["train_examples"],
         **quality.quality(scores.predicted(said), report.labels, task.metrics, task.score, majority),
         **cost.storage(model, trained),
+        **cost.memory(model),
         "inference_pairs_per_second": speed,
         **cost.latency(model, report),
+        **cost.operations(model, report),
         "inference_precision": "fp32",
         "device": machine.device().type,
     }

@@ -8,9 +8,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from omegaconf import OmegaConf
 
 from pipeline import paths, stage, sweep
 from pipeline.stages import compare
+from pipeline.stages.compress import compress
+from pipeline.stages.distill import distill
 from pipeline.stages.evaluate import evaluate
 from pipeline.stages.finetune import finetune
 from pipeline.stages.prepare import prepare
@@ -22,7 +25,7 @@ PAGE = paths.ROOT / "docs" / "metrics.md"
 METRICS = ("accuracy", "f1", "matthews_correlation", "pearson", "spearmanr")
 POINTS = [(f"task={task}", "model=bert-tiny", "ratio=0.5") for task in ("rte", "stsb")]
 FRESH = {"layers": 1, "hidden": 16, "heads": 2, "vocabulary": 200, "corpus": {"topics": 40}, "steps": 2, "batch": 4}
-WORK: dict[str, Any] = {"prepare": prepare, "pretrain": pretrain, "finetune": finetune, "evaluate": evaluate}
+WORK: dict[str, Any] = {work.__name__: work for work in (prepare, pretrain, finetune, distill, compress, evaluate)}
 STAGES = [*WORK, "compare"]
 
 Records = dict[str, list[dict[str, Any]]]
@@ -40,14 +43,25 @@ def records(laboratory: Path, configured: Configure) -> tuple[Records, Curves]:
     shutil.copytree(laboratory / "models" / "bert-tiny", mirror / "models" / "bert-tiny")
     fresh = configured("pretrain", "model=starter-2x64-fresh")
     fresh.model.source.update(FRESH)
-    trials = {
-        "prepare": [configured("prepare", point[0], f"mirror={mirror}") for point in POINTS],
-        "pretrain": [configured("pretrain", "model=bert-tiny", f"mirror={mirror}"), fresh],
-        "finetune": [configured("finetune", *point) for point in POINTS],
-        "evaluate": [configured("evaluate", *point) for point in POINTS],
+    finetuned = "exploration/finetune/rte-bert-tiny-0.5"
+    trials: dict[str, list[tuple[str, ...]]] = {
+        "prepare": [(point[0], f"mirror={mirror}") for point in POINTS],
+        "pretrain": [("model=bert-tiny", f"mirror={mirror}")],
+        "finetune": POINTS,
+        "distill": [(*POINTS[0], f"teacher={finetuned}", "cell=taught")],
+        "compress": [(f"source={finetuned}", f"compression={name}", f"cell={name}") for name in ("svd", "magnitude")],
+        "evaluate": [
+            *((f"source=exploration/finetune/{task}-bert-tiny-0.5",) for task in ("rte", "stsb")),
+            ("source=exploration/distill/taught",),
+            ("source=exploration/compress/svd",),
+        ],
     }
     curves: Curves = {name: set() for name in STAGES}
-    found = {name: [_record(name, cfg, curves[name]) for cfg in cfgs] for name, cfgs in trials.items()}
+    found = {
+        name: [_record(name, configured(name, *words), curves[name]) for words in cells]
+        for name, cells in trials.items()
+    }
+    found["pretrain"].append(_record("pretrain", fresh, curves["pretrain"]))
     numbers = laboratory / "report" / "results.csv"
     numbers.parent.mkdir()
     numbers.touch()
@@ -63,6 +77,7 @@ def _record(name: str, cfg: Any, curve: set[str]) -> dict[str, Any]:
     result = WORK[name](cfg, product or folder, log)
     trial = {"seed": cfg.seed, **result, "trial_seconds": 1.0, "artifacts": []}
     (folder / "trial.json").write_text(json.dumps(trial, allow_nan=False))
+    OmegaConf.save(cfg, folder / "config.yaml")
     record = sweep.summarise(stage.identify(name, cfg), [cfg.seed])
     paths.write_json(paths.metrics(name, cfg.cell, exploration=True), record)
     curve |= {key for _, values in log.curve for key in values}
