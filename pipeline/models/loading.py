@@ -156,7 +156,7 @@ def _compressed(directory: Path, config: Any, attention: str | None, remedy: str
             f"{directory}: {len(surplus)} tensors have no place in the {STRUCTURE} of config.json, the first is "
             f"{surplus[0]}; {remedy}"
         )
-    return model.eval(), fit.missing, set()
+    return model.eval(), fit.missing | fit.other_shape, fit.other_shape
 
 
 def _redrawn(model: Any) -> set[str]:

@@ -19,9 +19,10 @@ ENTRY = 120  # bytes that one more tensor takes in the header of a file, about
 
 
 class Fit(NamedTuple):
-    """Names of the model's tensors that were not stored, or in another shape, and of stored ones without a place."""
+    """Names of tensors of the model that were not stored, or in another shape, and of stored ones without a place."""
 
     missing: set[str]
+    other_shape: set[str]
     unexpected: set[str]
 
 
@@ -44,15 +45,17 @@ def fill(model: nn.Module, stored: Mapping[str, Tensor], kind: str | None) -> Fi
     if kind is not None:
         quantised.restore(model, kind, stored)
     inner = quantised.tensors(model)
-    missing, used = set(), set(inner)
+    fit = Fit(set(), set(), set(stored) - set(inner))
     for name, tensor in _own(model, inner).items():
         value = _stored(name, tensor.shape, stored)
-        if value is None or value.shape != tensor.shape:
-            missing.add(name)
+        if value is None:
+            fit.missing.add(name)
+        elif value.shape != tensor.shape:
+            fit.other_shape.add(name)
         else:
             tensor.detach().copy_(value)
-        used |= {name, f"{name}{MASK}", f"{name}{VALUES}"}
-    return Fit(missing, set(stored) - used)
+        fit.unexpected.difference_update((name, f"{name}{MASK}", f"{name}{VALUES}"))
+    return fit
 
 
 def _own(model: nn.Module, inner: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -82,14 +85,14 @@ def _stored(name: str, shape: torch.Size, stored: Mapping[str, Tensor]) -> Tenso
     return _unpacked(mask, values, shape)
 
 
-def _unpacked(mask: Tensor, values: Tensor, shape: torch.Size) -> Tensor | None:
-    """Return the weight of ``shape`` that was packed, None where mask and values are not those of such a one."""
+def _unpacked(mask: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
+    """Return the weight of ``shape`` that was packed, the values alone where they are not those of such a one."""
     size = shape.numel()
-    if mask.dtype != torch.uint8 or mask.shape != (-(-size // 8),) or values.ndim != 1:
-        return None
+    if mask.dtype != torch.uint8 or mask.shape != (-(-size // 8),):
+        return values
     kept = torch.from_numpy(np.unpackbits(mask.numpy(), count=size)).bool()
-    if int(kept.sum()) != len(values):
-        return None
+    if values.shape != (int(kept.sum()),):
+        return values
     weight = values.new_zeros(size)
     weight[kept] = values
     return weight.view(shape)

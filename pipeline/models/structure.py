@@ -16,6 +16,7 @@ from pipeline.models import quantised, surgery
 from pipeline.models.anatomy import Layer, layers, like_bert, writing
 from pipeline.models.factorised import Factorised, FactorisedEmbedding
 
+KINDS = (quantised.DYNAMIC, quantised.WEIGHT_ONLY)
 SHARED = ("attention", "intermediate", "output")  # what layers may have in common; never a whole layer
 
 
@@ -46,14 +47,24 @@ def read(content: object) -> Structure:
     """Return the structure that was written as ``content``. Raises ValueError when it is none."""
     if not isinstance(content, dict) or set(content) != set(PLAIN.content()):
         raise ValueError(f"not an object of {', '.join(PLAIN.content())}")
-    numbers = [content["heads"], content["width"], list((content["ranks"] or {}).values())]
-    if not all(value is None or all(type(number) is int and number > 0 for number in value) for value in numbers):
+    heads, width, ranks = content["heads"], content["width"], content["ranks"]
+    if not (
+        all(value is None or isinstance(value, list) for value in (heads, width)) and isinstance(ranks, dict | None)
+    ):
+        raise ValueError("heads or width that are no list, or ranks that are no object")
+    numbers = [*(heads or ()), *(width or ()), *(ranks or {}).values()]
+    if not all(type(number) is int and number > 0 for number in numbers):
         raise ValueError("heads, width or ranks that are no whole numbers above 0")
+    pairs = content["shared"]
+    if not (isinstance(pairs, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)):
+        raise ValueError("shared that is no list of pairs of names")
+    if content["quantised"] not in (None, *KINDS):
+        raise ValueError(f"quantised that is none of {', '.join(KINDS)}")
     return Structure(
-        heads=None if content["heads"] is None else tuple(content["heads"]),
-        width=None if content["width"] is None else tuple(content["width"]),
-        shared=tuple((str(one), str(other)) for one, other in content["shared"]),
-        ranks=content["ranks"],
+        heads=None if heads is None else tuple(heads),
+        width=None if width is None else tuple(width),
+        shared=tuple((str(one), str(other)) for one, other in pairs),
+        ranks=ranks,
         quantised=content["quantised"],
     )
 
@@ -106,6 +117,8 @@ def rebuild(model: Any, structure: Structure) -> None:
     for layer, count in _each(found, structure.width, model.config.intermediate_size, "width"):
         surgery.keep_neurons(layer.module.intermediate, layer.module.output, range(count))
     for name, source in structure.shared:
+        if type(_module(model, name)) is not type(_module(model, source)):
+            raise ValueError(f"{name} and {source} are no modules of one kind")
         surgery.replace(model, name, _module(model, source))
     for name, rank in (structure.ranks or {}).items():
         surgery.replace(model, name, _factors(_module(model, name), rank))

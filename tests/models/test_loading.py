@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,7 +14,8 @@ from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import AutoModel
 
 from pipeline.errors import UserError
-from pipeline.models import loading
+from pipeline.models import loading, quantised, surgery
+from pipeline.models.factorised import Factorised, FactorisedEmbedding
 
 ROOT = Path(__file__).resolve().parents[2]
 AGAIN = "run finetune again with the arguments of this trial"
@@ -41,6 +43,19 @@ def refusal(folder: Path) -> str:
     with pytest.raises(UserError) as error:
         loading.classifier(folder)
     return str(error.value)
+
+
+def compressed(model: Any) -> Any:
+    """Make a classifier share, lose a head and neurons, have factors and zeros."""
+    first, second = model.bert.encoder.layer
+    second.attention = first.attention
+    surgery.keep_heads(first.attention, [1])
+    surgery.keep_neurons(second.intermediate, second.output, range(4, 16))
+    first.intermediate.dense = Factorised(8, 16, 3, bias=True)
+    model.bert.embeddings.word_embeddings = FactorisedEmbedding(31, 8, 4, padding_idx=0)
+    second.output.dense = torch.nn.Linear(12, 8)
+    second.output.dense.weight.data[:, :9] = 0.0
+    return model.eval()
 
 
 def test_the_encoder_is_that_of_the_checkpoint_and_the_head_is_new(checkpoint: Any) -> None:
@@ -124,8 +139,11 @@ def test_a_saved_classifier_gives_the_same_logits_in_a_fresh_process(checkpoint:
     model, tokenizer, _ = loading.classifier(checkpoint(kind="mlm", half=True), seed=4)
     for parameter in model.parameters():
         parameter.data.mul_(1.5)
-    model.save_pretrained(tmp_path / "trial")
-    tokenizer.save_pretrained(tmp_path / "trial")
+    said = {}
+    for name in ("plain", "compressed"):
+        model = compressed(model) if name == "compressed" else model
+        loading.save(model, tokenizer, tmp_path / name)
+        said[name] = logits(model, tokenizer)
     program = f"""
 import sys
 sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
@@ -133,11 +151,13 @@ from pathlib import Path
 from safetensors.torch import save_file
 from pipeline.models import loading
 from test_loading import logits
-model, tokenizer, _ = loading.saved(Path({str(tmp_path / "trial")!r}), attention="eager")
-save_file({{"logits": logits(model, tokenizer)}}, {str(tmp_path / "logits.safetensors")!r})
+folder = Path({str(tmp_path)!r})
+opened = {{name: loading.saved(folder / name, attention="eager") for name in ("plain", "compressed")}}
+save_file({{name: logits(*found[:2]) for name, found in opened.items()}}, folder / "logits.safetensors")
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-    assert torch.equal(load_file(tmp_path / "logits.safetensors")["logits"], logits(model, tokenizer))
+    again = load_file(tmp_path / "logits.safetensors")
+    assert all(torch.equal(again[name], said[name]) for name in said)
 
 
 def test_a_checkpoint_that_was_not_fine_tuned_is_no_saved_classifier(checkpoint: Any) -> None:
@@ -238,6 +258,146 @@ def test_a_tokenizer_with_more_pieces_than_the_model_is_refused(checkpoint: Any)
         f"{folder}: the tokenizer knows 33 pieces, the model only 31; "
         "take the tokenizer that the model was trained with"
     )
+
+
+@pytest.fixture
+def trial(checkpoint: Any, tmp_path: Path) -> Path:
+    """Return the folder of a compressed classifier that was saved."""
+    model, tokenizer, _ = loading.classifier(checkpoint())
+    loading.save(compressed(model), tokenizer, tmp_path / "trial")
+    return tmp_path / "trial"
+
+
+def structure(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "config.json").read_text())["structure"]
+    return content
+
+
+def test_a_plain_classifier_is_written_as_transformers_writes_it(checkpoint: Any, tmp_path: Path) -> None:
+    model, tokenizer, _ = loading.classifier(checkpoint())
+    loading.save(model, tokenizer, tmp_path / "ours")
+    model.save_pretrained(tmp_path / "theirs")
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_a_compressed_classifier_opens_as_it_was(trial: Path, attention: str) -> None:
+    model, tokenizer, notes = loading.saved(trial, attention=attention)
+    assert notes == loading.Notes((), ())
+    assert model.config._attn_implementation == attention
+    assert not model.training
+    assert not hasattr(model.config, "structure")
+    first, second = model.bert.encoder.layer
+    assert first.attention is second.attention
+    assert (first.attention.self.num_attention_heads, second.intermediate.dense.out_features) == (1, 12)
+    loading.save(model, tokenizer, trial.parent / "again")
+    for name in ("config.json", "model.safetensors"):
+        assert (trial / name).read_bytes() == (trial.parent / "again" / name).read_bytes()
+
+
+def test_what_is_tied_or_zero_is_not_stored(trial: Path) -> None:
+    assert structure(trial) == {
+        "heads": [1, 1],
+        "width": [16, 12],
+        "shared": [["bert.encoder.layer.1.attention", "bert.encoder.layer.0.attention"]],
+        "ranks": {"bert.embeddings.word_embeddings": 4, "bert.encoder.layer.0.intermediate.dense": 3},
+        "quantised": None,
+    }
+    stored = weights(trial)
+    assert not any(name.startswith("bert.encoder.layer.1.attention") for name in stored)
+    assert {name for name in stored if name.startswith("bert.encoder.layer.1.output.dense")} == {
+        f"bert.encoder.layer.1.output.dense.{last}" for last in ("bias", "weight.mask", "weight.values")
+    }
+
+
+def test_a_weight_with_many_zeros_is_stored_as_a_mask_and_its_values(checkpoint: Any, tmp_path: Path) -> None:
+    model, tokenizer, _ = loading.classifier(checkpoint(), labels=200)
+    model.classifier.weight.data[10:] = 0.0
+    loading.save(model, tokenizer, tmp_path / "trial")
+    stored = weights(tmp_path / "trial")
+    assert "classifier.weight" not in stored
+    mask = np.unpackbits(stored["classifier.weight.mask"].numpy()).reshape(200, 8)
+    assert mask.sum(1).tolist() == [8] * 10 + [0] * 190
+    assert torch.equal(stored["classifier.weight.values"], model.classifier.weight[:10].flatten())
+    assert torch.equal(loading.saved(tmp_path / "trial").model.classifier.weight, model.classifier.weight)
+
+
+def test_a_compressed_checkpoint_can_be_fine_tuned_with_a_new_head(trial: Path) -> None:
+    model, _, notes = loading.classifier(trial, labels=3, seed=1)
+    assert notes == loading.Notes(initialised=("classifier",), unused=("classifier",))
+    assert model.classifier.weight.shape == (3, 8)
+    assert model.bert.encoder.layer[0].attention is model.bert.encoder.layer[1].attention
+
+
+@pytest.mark.parametrize("kind", [quantised.DYNAMIC, quantised.WEIGHT_ONLY])
+def test_int8_weights_open_as_they_were(trial: Path, tmp_path: Path, kind: str) -> None:
+    model, tokenizer, _ = loading.saved(trial, attention="eager")
+    quantised.quantise(model, kind)
+    loading.save(model, tokenizer, tmp_path / "int8")
+    assert structure(tmp_path / "int8")["quantised"] == kind
+    again = loading.saved(tmp_path / "int8", attention="eager").model
+    assert torch.equal(logits(again, tokenizer), logits(model, tokenizer))
+    assert again.bert.encoder.layer[0].attention is again.bert.encoder.layer[1].attention
+    kept = {
+        name: tensor for name, tensor in weights(tmp_path / "int8").items() if "output.dense.weight.scale" not in name
+    }
+    save_file(kept, tmp_path / "int8" / "model.safetensors")
+    with pytest.raises(UserError) as error:
+        loading.saved(tmp_path / "int8")
+    assert str(error.value) == (
+        f"{tmp_path / 'int8'}: structure of config.json and model.safetensors: "
+        f"bert.encoder.layer.0.attention.output.dense.weight.scale of the int8 weights is missing; {AGAIN}"
+    )
+
+
+LOST = "tensors of the encoder are missing or of another shape, the first is bert.encoder.layer"
+BELONG = f"{AGAIN}, from a source of which config.json and model.safetensors belong together"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heads": [2, 2]}, f"7 {LOST}.0.attention.output.dense.weight; {BELONG}"),
+        ({"width": None}, f"3 {LOST}.1.intermediate.dense.bias; {BELONG}"),
+        ({"shared": []}, f"10 {LOST}.1.attention.output.LayerNorm.bias; {BELONG}"),
+        (
+            {"ranks": {"bert.embeddings.word_embeddings": 4}},
+            "3 tensors have no place in the structure of config.json, the first is "
+            f"bert.encoder.layer.0.intermediate.dense.0.weight; {AGAIN}",
+        ),
+        (
+            {"heads": [1, 1, 1]},
+            "structure of config.json and model.safetensors: heads are [1, 1, 1], for 2 layers of at most 2; " + AGAIN,
+        ),
+        (
+            {"quantised": "int4"},
+            "structure of config.json and model.safetensors: quantised that is none of int8-dynamic, int8-weight-only; "
+            + AGAIN,
+        ),
+    ],
+)
+def test_a_structure_that_does_not_fit_the_weights_is_refused(
+    trial: Path, changes: dict[str, Any], message: str
+) -> None:
+    rewrite(trial / "config.json", structure=structure(trial) | changes)
+    with pytest.raises(UserError) as error:
+        loading.saved(trial)
+    assert str(error.value) == f"{trial}: {message}"
+
+
+def test_a_mask_of_another_weight_is_refused(checkpoint: Any, tmp_path: Path) -> None:
+    model, tokenizer, _ = loading.classifier(checkpoint(), labels=200)
+    model.classifier.weight.data[10:] = 0.0
+    loading.save(model, tokenizer, tmp_path / "trial")
+    stored = weights(tmp_path / "trial")
+    save_file(
+        stored | {"classifier.weight.mask": stored["classifier.weight.mask"] * 0},
+        tmp_path / "trial" / "model.safetensors",
+    )
+    with pytest.raises(UserError) as error:
+        loading.saved(tmp_path / "trial")
+    assert str(error.value) == f"{tmp_path / 'trial'}: not a fine-tuned classifier, for it lacks classifier; {AGAIN}"
 
 
 @pytest.mark.shared
