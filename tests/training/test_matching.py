@@ -297,6 +297,18 @@ def test_a_student_comes_nearer_inside_and_the_teacher_stays_as_it_was(
     assert not any(weight.requires_grad and weight.grad is not None for weight in large.parameters())
 
 
+@pytest.mark.usefixtures("fp32")
+@pytest.mark.parametrize("attention", [None, TINYBERT, MINILM], ids=lambda attention: attention and attention.kind)
+def test_the_last_layer_is_matched_whole_while_training(
+    bert: Bert, examples: Make, recipe: Recipes, teach: Teach, attention: Attention | None
+) -> None:
+    train, small, large = examples(12), bert(**STILL), bert(1)
+    loss = teach(Distillation(0.5, 2.0, Hidden(1.0, "last"), attention), small, large, train)
+    expected = loss(small, batches.collate(train, np.arange(12))).item()
+    result = tuned(small, train, recipe(learning_rate=1e-12, evaluations=1, batch_size=12), loss)
+    assert result["loss"] == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_compressed_student_is_taught(bert: Bert, examples: Make, recipe: Recipes, teach: Teach) -> None:
     train, small, large = examples(40), bert(num_hidden_layers=3), bert(1, num_hidden_layers=4)
     layers: Any = small.bert.encoder.layer
