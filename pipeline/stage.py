@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipeline import paths, warm
 from pipeline.errors import UserError, near
@@ -144,9 +144,10 @@ def inherit(cfg: DictConfig) -> DictConfig:
 
     if "source" not in cfg:
         return cfg
-    known = OmegaConf.load(made(cfg.source, cfg.seed) / "config.yaml")
+    known: Any = OmegaConf.load(made(cfg.source, cfg.seed) / "config.yaml")
     taken = {key: known[key] for key in INHERITED if key in known and key not in cfg}
-    return OmegaConf.create({"origin": cfg.source, **taken, **cfg})
+    merged = OmegaConf.merge({"origin": cfg.source, **taken}, cfg)
+    return cast("DictConfig", merged)
 
 
 def made(source: str, seed: int) -> Path:

@@ -37,6 +37,7 @@ IDLE_SECONDS = 60.0
 CHANGING = {"DVC_STAGE", "_", "SHLVL", "OLDPWD", "COLUMNS", "LINES"}  # differ from stage to stage, read by no import
 LONGEST_ADDRESS = 107 - len(".4194304")  # bytes that a socket's name may have, with the server's process id behind it
 PRELOAD = (
+    "torchao.quantization",
     "evaluate",
     "hydra",
     "pyarrow.parquet",

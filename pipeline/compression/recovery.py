@@ -16,12 +16,12 @@ SOFT = ("alpha", "temperature")
 class Recovery:
     """``epochs`` over the training rows, at ``rate`` times the learning rate that the model was fine-tuned with.
 
-    ``distillation`` is None, or holds ``alpha`` and ``temperature`` of the loss against the uncompressed model.
+    ``distillation`` is None, or alpha and temperature of the loss against the uncompressed model.
     """
 
     epochs: float
     rate: float
-    distillation: dict[str, float] | None = None
+    distillation: tuple[float, float] | None = None
 
 
 def parse(conf: object, where: str) -> Recovery | None:
@@ -42,14 +42,14 @@ def parse(conf: object, where: str) -> Recovery | None:
     return Recovery(conf["epochs"], conf["rate"], _soft(conf.get("distillation"), where))
 
 
-def _soft(conf: Any, where: str) -> dict[str, float] | None:
+def _soft(conf: Any, where: str) -> tuple[float, float] | None:
     if conf is None:
         return None
     if not isinstance(conf, Mapping) or set(conf) != set(SOFT) or not all(_positive(conf[key]) for key in SOFT):
         raise UserError(
             f"{where}: recovery: distillation: got {conf!r}; write {{alpha: ..., temperature: ...}}, numbers above 0"
         )
-    return {key: float(conf[key]) for key in SOFT}
+    return float(conf["alpha"]), float(conf["temperature"])
 
 
 def _positive(value: object) -> bool:

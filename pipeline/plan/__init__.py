@@ -36,7 +36,8 @@ def load(path: Path = paths.PARAMS) -> Plan:
         section: {name: kind(**_numbers(entry)) for name, entry in (content.get(section) or {}).items()}
         for section, kind in SECTIONS.items()
     }
-    return Plan(**{axis: tuple(content[axis]) for axis in AXES}, **named)
+    axes: dict[str, Any] = {axis: tuple(content[axis]) for axis in AXES}
+    return Plan(**axes, **named)
 
 
 def _numbers(entry: dict[str, Any]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _recover(cfg: DictConfig, model: Any, after: Recovery, train: Examples, log:
     selection = batches.read(data / "selection.parquet", 1.0, folder, task.max_length)
     loss = None
     if after.distillation:
-        settings, uncompressed = Distillation(**after.distillation), stage.made(cfg.origin, cfg.seed)
+        settings, uncompressed = Distillation(*after.distillation), stage.made(cfg.origin, cfg.seed)
         answers = teacher.asked(
             uncompressed, data / "train.parquet", cfg.ratio, task.max_length, settings, 0, paths.CACHE
         )
