@@ -145,7 +145,7 @@ def inherit(cfg: DictConfig) -> DictConfig:
     if "source" not in cfg:
         return cfg
     known: Any = OmegaConf.load(made(cfg.source, cfg.seed) / "config.yaml")
-    taken = {key: known[key] for key in INHERITED if key in known and key not in cfg}
+    taken: dict[Any, Any] = {key: known[key] for key in INHERITED if key in known and key not in cfg}
     merged = OmegaConf.merge({"origin": cfg.source, **taken}, cfg)
     return cast("DictConfig", merged)
 

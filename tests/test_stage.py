@@ -160,8 +160,8 @@ def test_an_evaluation_takes_over_what_its_source_was_made_of(evaluation: DictCo
 def test_a_step_of_a_chain_keeps_its_own_settings_and_where_the_chain_began(
     evaluation: DictConfig, tmp_path: Path
 ) -> None:
-    first = stage.inherit(evaluation)
-    first.compression = {"name": "heads", "method": {"remove": 0.5}}
+    theirs = {"compression": {"name": "heads", "method": {"remove": 0.5}}}
+    first = OmegaConf.create({**stage.inherit(evaluation), **theirs})
     (tmp_path / "runs/compress/few/seed-0").mkdir(parents=True)
     OmegaConf.save(first, tmp_path / "runs/compress/few/seed-0/config.yaml")
     mine = {"name": "magnitude", "method": {"share": 0.5}}
