@@ -98,7 +98,6 @@ def save(model: Any, tokenizer: Any, directory: Path) -> None:
 
 
 def _save_compressed(model: Any, found: structure.Structure, directory: Path) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
     config = copy.deepcopy(model.config)
     config.architectures, config.dtype = [type(model).__name__], str(model.dtype).removeprefix("torch.")
     setattr(config, STRUCTURE, found.content())
