@@ -136,8 +136,9 @@ def test_where_torchao_is_barred_only_quantising_imports_it_and_in_silence() -> 
     script = """
 import sys
 from pathlib import Path
-sys.modules["torchao"] = None
-from pipeline.models import loading, quantised
+from pipeline.models import quantised
+quantised.without_torchao()
+from pipeline.models import loading
 model = loading.classifier(Path("starter/starter-2x64")).model
 assert quantised.kind(model) is None
 assert sys.modules["torchao"] is None
