@@ -27,14 +27,6 @@ CHATTER = {  # what the import logs wherever a GPU's kernels do not load, and of
 }
 
 
-def without_torchao() -> None:
-    """Bar torchao until ``quantise`` asks for it: transformers imports it wherever it is installed, for 2.6 s.
-
-    To be called before the first module of transformers' models is imported; without effect where torchao is already.
-    """
-    sys.modules.setdefault("torchao", None)  # type: ignore[arg-type]  # Python's own way: an import says not found
-
-
 def kind(model: nn.Module) -> str | None:
     """Return ``int8-dynamic`` or ``int8-weight-only``, or None for a model without int8 weights."""
     for weight in _weights(model).values():
@@ -58,7 +50,7 @@ def quantise(model: nn.Module, kind: str) -> None:
 
     Raises UserError for a model whose layers are not BERT's, and whatever torchao raises where it cannot do it.
     """
-    if sys.modules.get("torchao", sys) is None:  # barred
+    if sys.modules.get("torchao", sys) is None:  # barred by the package
         del sys.modules["torchao"]
     with _quiet():
         from torchao import quantization  # type: ignore[import-untyped]
