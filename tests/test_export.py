@@ -1,5 +1,6 @@
 """ONNX files of models of one narrow layer: they say what the model says, at any shape, and hold int8 as int8."""
 
+import logging
 import math
 import re
 import sys
@@ -72,8 +73,12 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return paths.cell("compress", "swap-tiny-0.5-svd")
 
 
-def test_a_compressed_cell_becomes_a_file_that_says_the_same_at_other_shapes(runs: Path) -> None:
+def test_a_compressed_cell_becomes_a_file_that_says_the_same_at_other_shapes(
+    runs: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     told = export.export("compress/swap-tiny-0.5-svd")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert tuple(capfd.readouterr()) == ("", "")
     file = paths.ROOT / "exports" / "compress-swap-tiny-0.5-svd-seed-1.onnx"
     assert re.fullmatch(
         rf"{re.escape(str(file))}: {file.stat().st_size:,} bytes; logits differ by [\d.]+e-\d\d at most; one example "
