@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 
 from pipeline.compression import checks
 from pipeline.compression.calibration import Compressed, agreed, parameters
-from pipeline.errors import UserError
 from pipeline.models import quantised
 
 KINDS = {"dynamic": quantised.DYNAMIC, "none": quantised.WEIGHT_ONLY}
@@ -19,21 +19,20 @@ def int8(model: Any, activations: str) -> Compressed:
     """Quantise the Linears of the encoder's layers; embeddings, norms, biases, pooler and head stay in fp32.
 
     ``activations`` is dynamic, which rounds them as well as they come, or none. Nothing is calibrated. This comes last
-    of all steps, for int8 weights are not trained and not cut. Raises UserError for an argument that is not allowed,
-    for int8 weights, and with torchao's own words where it cannot serve the model on the device on which it lies.
+    of all steps, for int8 weights are not trained and not cut. Where torchao cannot serve the model on the device on
+    which it lies, the model stays as it is and that is what is told, with torchao's own words. Raises UserError for an
+    argument that is not allowed and for int8 weights.
     """
     agreed(model, checks.int8, activations=activations)
-    linears = quantised.linears(model)
+    plain, linears = copy.deepcopy(model), quantised.linears(model)
     try:
         quantised.quantise(model, KINDS[activations])
         _probe(model)
     except Exception as error:
         device = next(model.parameters()).device.type
         words = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(
-            f"activations: {activations}: torchao cannot serve this model on {device}: {words[0]}; "
-            "leave this step out here, or run it on other hardware"
-        ) from error
+        told = f"nothing, and the weights stay fp32: torchao cannot serve {KINDS[activations]} on {device}: {words[0]}"
+        return Compressed(plain, told)
     total = parameters(model)
     weights = sum(linear.weight.numel() for linear in linears)
     told = "and the activations before them " if activations == "dynamic" else ""

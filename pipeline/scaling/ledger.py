@@ -32,9 +32,7 @@ NOTE = (
 def sheets(rows: Sequence[Row]) -> list[Sheet]:
     """Return the ledger of each start that something is made of, then the gains of the students, of each task."""
     starts = [row for row in rows if not row.source and _below(row, rows)]
-    ledgers = [
-        Sheet(f"{_title(start)}; the ratio to the start in brackets", STEPS, _ledger(start, rows)) for start in starts
-    ]
+    ledgers = [_ledger(start, rows) for start in starts]
     students = [row for row in rows if row.section == "distill"]
     gains = [
         Sheet(
@@ -46,16 +44,16 @@ def sheets(rows: Sequence[Row]) -> list[Sheet]:
     return [*ledgers, *gains]
 
 
-def _title(start: Row) -> str:
-    return f"{start.task}: {start.model}, ratio {start.ratio:g}, {table.metric(start.score_name)}"
-
-
 def _name(rows: Sequence[Row]) -> str | None:
     return next((row.score_name for row in rows if row.score_name), None)
 
 
-def _ledger(start: Row, rows: Sequence[Row]) -> list[list[str]]:
-    return [_step(depth, row, start) for depth, row in _chain(start, rows)]
+def _ledger(start: Row, rows: Sequence[Row]) -> Sheet:
+    chain = [*_chain(start, rows)]
+    what = f"{start.task}: {start.model}, ratio {start.ratio:g}, {table.metric(start.score_name)}"
+    notes = tuple(f"{row.cell}: {row.changed}" for _, row in chain if row.changed)
+    title = f"{what}; the ratio to the start in brackets"
+    return Sheet(title, STEPS, [_step(depth, row, start) for depth, row in chain], notes)
 
 
 def _chain(row: Row, rows: Sequence[Row], depth: int = 0) -> Iterator[tuple[int, Row]]:

@@ -44,7 +44,8 @@ class Row(Point):
 
     Scores and their ends are in the metric's own unit (accuracy and F1 from 0 to 1). ``ci95`` is Student's t interval
     of the mean over seeds, None for one seed; ``bootstrap`` resamples the examples, averaged over seeds. ``gain`` is
-    what a student's score has over that of the same student ``alone``, paired by seed.
+    what a student's score has over that of the same student ``alone``, paired by seed; ``changed`` says what a
+    compression did, in its first trial.
     """
 
     family: str = "pretrained"
@@ -70,6 +71,7 @@ class Row(Point):
     gain: float | None = None
     gain_ci95_low: float | None = None
     gain_ci95_high: float | None = None
+    changed: str | None = None
     machine: str | None = None
 
     @property
@@ -94,11 +96,12 @@ class Row(Point):
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table as texts: what it shows, its headings, and its rows."""
+    """A table as texts: what it shows, its headings, its rows, and what is to be said of single rows."""
 
     title: str
     headings: tuple[str, ...]
     rows: list[list[str]]
+    notes: tuple[str, ...] = ()
 
 
 FAMILIES = ("pretrained", "fresh", "random")  # trained once and kept, trained anew in every run, not trained
@@ -142,6 +145,7 @@ def _row(point: Point, path: Path) -> Row:
         ci95_high=summary["score"]["ci95_high"],
         **{f"gain_{end}": summary["gain"][end] for end in ("ci95_low", "ci95_high") if "gain" in summary},
         machine=_machine(record["machine"]),
+        changed=trials[0].get("changed"),
         collapsed=sum(bool(trial["collapsed"]) for trial in trials),
         **{name: summary[name]["mean"] for name in MEANS if name in summary},
         **{name: round(summary[name]["mean"]) for name in COUNTS if name in summary},
@@ -252,7 +256,8 @@ def sheets(rows: Iterable[Row]) -> list[Sheet]:
 def as_markdown(sheet: Sheet) -> str:
     """Return a table in Markdown."""
     lines = [sheet.headings, ["---", *["---:"] * (len(sheet.headings) - 1)], *sheet.rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    notes = [f"- {note}" for note in sheet.notes]
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), *([""] if notes else []), *notes])
 
 
 def between(low: float | None, high: float | None) -> str:

@@ -38,7 +38,7 @@ def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     training = json.loads((trained / "trial.json").read_text(encoding="utf-8"))
     result = {
         "family": cfg.model.get("family", "pretrained"),
-        "train_examples": training["train_examples"],
+        **{key: training[key] for key in ("train_examples", "changed") if key in training},
         **quality.quality(scores.predicted(said), report.labels, task.metrics, task.score, majority),
         **cost.storage(model, trained),
         **cost.memory(model),

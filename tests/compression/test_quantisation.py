@@ -82,14 +82,19 @@ def test_an_unknown_word_and_int8_weights_are_refused() -> None:
     )  # fmt: skip
 
 
-def test_what_torchao_cannot_serve_is_told_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_torchao_cannot_serve_is_told_in_its_own_words_and_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def unserved(*_: object) -> Tensor:
         raise NotImplementedError("_int_mm is not for this processor\nand more lines")
 
+    model = small()
+    before = copy.deepcopy(model.state_dict())
     monkeypatch.setattr(nn.Linear, "forward", unserved)
-    with pytest.raises(UserError) as caught:
-        int8(small(), "dynamic")
-    assert str(caught.value) == (
-        "activations: dynamic: torchao cannot serve this model on cpu: _int_mm is not for this processor; "
-        "leave this step out here, or run it on other hardware"
+    left, changed = int8(model, "dynamic")
+    assert changed == (
+        "nothing, and the weights stay fp32: torchao cannot serve int8-dynamic on cpu: "
+        "_int_mm is not for this processor"
     )
+    assert quantised.kind(left) is None
+    assert all(left.state_dict()[name].equal(weight) for name, weight in before.items())

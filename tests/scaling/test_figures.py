@@ -27,8 +27,8 @@ def crowded() -> list[Row]:
         score = 0.55 + 0.02 * rank + 0.05 * ratio**0.5
         rows.append(
             Row(
-                f"mrpc-{name}-{ratio}", "mrpc", name, ratio, "standard", "evaluate@c", family, 3, "accuracy", score, score - 0.01,
-                score + 0.01, score - 0.02, score + 0.02, 0.5, 0, round(5000 * ratio), 0, round(size),
+                f"mrpc-{name}-{ratio}", "mrpc", name, ratio, "standard", "evaluate@c", family, 3, "accuracy", score,
+                score - 0.01, score + 0.01, score - 0.02, score + 0.02, 0.5, 0, round(5000 * ratio), 0, round(size),
             )
         )  # fmt: skip
     return rows

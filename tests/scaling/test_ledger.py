@@ -14,8 +14,8 @@ TAUGHT = replace(
 )  # fmt: skip
 NARROW = replace(
     START, cell="narrow", section="compress", source="distill/taught", method="width", parameters=250_000,
-    parameters_nonzero=125_000, storage_bytes=1_000_000, inference_operations=5e7, latency_p50_ms=5.0,
-    inference_memory_mib=450.0,
+    parameters_nonzero=125_000, changed="half of the neurons", storage_bytes=1_000_000, inference_operations=5e7,
+    latency_p50_ms=5.0, inference_memory_mib=450.0,
 )  # fmt: skip
 HEADS = Row(
     "fewer-heads", "mrpc", "big", 1.0, "standard", "evaluate-compress@fewer-heads", section="compress",
@@ -37,6 +37,8 @@ def test_a_ledger_lists_each_step_below_its_source_with_the_ratio_to_the_start()
          "1.00 MB (0.25)", "50.0M (0.25)", "5.00 (1.25)", "450 (0.90)"],
     ]  # fmt: skip
     assert {len(row) for row in sheet.rows} == {len(sheet.headings)}
+    assert sheet.notes == ("narrow: half of the neurons",)
+    assert table.as_markdown(sheet).endswith("|\n\n- narrow: half of the neurons")
 
 
 def test_a_teachers_gain_is_one_row_with_its_interval() -> None:
