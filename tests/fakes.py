@@ -14,7 +14,7 @@ TASKS = {"mrpc": ("f1", 3302, 0.812), "starter-swap": ("accuracy", 7200, 0.5)}  
 MODELS = {"bert-tiny": (0.4, 4.4), "bert-mini": (3.2, 11.2), "bert-small": (12.6, 28.8), "bert-medium": (25.2, 41.4)}
 RATIOS = (0.1, 0.3, 1.0)
 SEEDS = (0, 1, 2)
-COORDINATES = ("task", "model", "recipe", "ratio")
+COORDINATES = ("task", "model", "recipe", "ratio", "source")
 
 
 def grid(models: Iterable[str] = (*MODELS, "bert-mini-fresh")) -> list[tuple[str, str, float]]:
@@ -43,6 +43,7 @@ def record(stage: str, task: str, model: str, ratio: float, trials: list[dict[st
     return {
         "schema": records.SCHEMA, "stage": stage, "cell": f"{task}-{model}-{ratio}", "exploration": False,
         "task": task, "model": model, "recipe": "standard", "ratio": ratio, "trials": trials,
+        **({"source": f"finetune/{task}-{model}-{ratio}"} if stage == "evaluate" else {}),
         "summary": records.summary(trials),
         "inputs": {"data": _digest(task), "model": _digest(model)},
         "tags": {"git_commit": _digest("commit")[:40], "inputs_sha256": _digest(f"{stage}{task}{model}{ratio}")},

@@ -21,6 +21,7 @@ TAG = "mlflow.sharedViewState."
 COLUMNS = {  # of the table of results, with their widths in pixels
     "params.`model`": 140,
     "params.`ratio`": 60,
+    "params.`source`": 220,
     "metrics.`score`": 90,
     "metrics.`score_ci95_low`": 120,
     "metrics.`score_ci95_high`": 120,
@@ -74,6 +75,7 @@ def _results(task: str) -> View:
     charts = [
         _scatter("Score", "parameters_non_embedding", "score"),
         _scatter("Score", "train_examples", "score"),
+        _scatter("Score", "storage_bytes", "score"),
         _bar("Score", "score"),
         _bar("Cost", "latency_p50_ms"),
         _bar("Cost", "storage_bytes"),
