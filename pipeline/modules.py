@@ -13,7 +13,7 @@ from pipeline import paths
 
 STAGES = ("prepare", "pretrain", "finetune", "distill", "compress", "evaluate", "compare")
 # The frame of every stage makes no number: an edit there makes nothing stale.
-FRAME = {"errors", "modules", "paths", "plan", "progress", "stage", "sweep", "target", "tracking", "warm"}
+FRAME = {"errors", "modules", "paths", "plan", "progress", "stage", "sweep", "sweeper", "target", "tracking", "warm"}
 NAMED = {  # what no import tells: modules of the functions that conf files name by _target_
     "prepare": ("pipeline.data.sources", "pipeline.data.starter"),
     "pretrain": ("pipeline.models.sources", "pipeline.training.pretraining"),

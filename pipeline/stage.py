@@ -40,10 +40,11 @@ def run(work: Work) -> None:
 def _app(work: Work) -> None:
     import hydra
 
-    from pipeline import plan
+    from pipeline import plan, sweeper
 
     stage = work.__name__
     plan.register_resolvers()
+    sweeper.compose_seeds_once()
 
     def job(cfg: DictConfig) -> dict[str, Any] | None:
         return _trial(stage, work, cfg)

@@ -1,0 +1,42 @@
+"""A sweep composes each cell before its first job, and no cell more often than its seeds ask for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+
+from pipeline import sweeper
+
+
+@pytest.mark.parametrize(
+    ("batch", "ahead"),
+    [
+        ([["seed=0", "task=a"], ["seed=1", "task=a"]], []),
+        (
+            [["seed=0", "task=a"], ["seed=1", "task=a"], ["seed=0", "task=b"]],
+            [["seed=1", "task=a"], ["seed=0", "task=b"]],
+        ),
+    ],
+)
+def test_one_job_of_each_cell_is_composed_ahead(
+    monkeypatch: pytest.MonkeyPatch, batch: list[list[str]], ahead: list[list[str]]
+) -> None:
+    composed: list[list[str]] = []
+    monkeypatch.setattr(Sweeper, "validate_batch_is_legal", Sweeper.validate_batch_is_legal)
+    monkeypatch.setattr(sweeper, "compose_all", lambda _, jobs: composed.extend(jobs))
+    sweeper.compose_seeds_once()
+    (basic,) = (kind for kind in Plugins.instance().discover(Sweeper) if kind.__name__ == "BasicSweeper")
+    basic(max_batch_size=None).validate_batch_is_legal(batch)
+    assert composed == ahead
+
+
+def test_a_cell_that_cannot_be_composed_stops_a_sweep_before_its_first_trial(project: Path) -> None:
+    words = ("task=starter-swap,starter-swpa", "model=starter-2x64", "ratio=0.1", "seed=0,1")
+    command = [sys.executable, "-m", "pipeline.stages.finetune", "--multirun", *words]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Could not find 'task/starter-swpa'" in done.stderr
+    assert "starter-swap-starter-2x64-0.1" not in done.stderr + done.stdout  # not even begun
