@@ -82,9 +82,9 @@ def predict(model: nn.Module, examples: Examples) -> tuple[np.ndarray, float]:
     first = batches.collate(examples, next(batches.by_length(examples.lengths, ROWS)))
     with torch.inference_mode():
         model(**first.to(next(model.parameters()).device).inputs)
-    started = _now(model)
+    started = now(model)
     said = logits(model, examples, "fp32")
-    return said, len(examples) / (_now(model) - started)
+    return said, len(examples) / (now(model) - started)
 
 
 def memory(model: nn.Module) -> dict[str, float]:
@@ -106,9 +106,9 @@ def latency(model: nn.Module, examples: Examples) -> dict[str, float]:
     taken = []
     for row in np.linspace(0, len(examples) - 1, CALLS).round().astype(int):
         batch = _alone(model, examples, row)
-        started = _now(model)
+        started = now(model)
         model(**batch.inputs)
-        taken.append((_now(model) - started) * 1000)
+        taken.append((now(model) - started) * 1000)
     p50, p95 = np.percentile(taken, [50, 95])
     return {"latency_p50_ms": float(p50), "latency_p95_ms": float(p95)}
 
@@ -121,7 +121,7 @@ def _alone(model: nn.Module, examples: Examples, row: int) -> Batch:
     return batches.collate(examples, np.array([row])).to(next(model.parameters()).device)
 
 
-def _now(model: nn.Module) -> float:
+def now(model: nn.Module) -> float:
     """Return the time in seconds at which the model's device has done all that it was asked."""
     if next(model.parameters()).device.type == "cuda":
         torch.cuda.synchronize()

@@ -65,7 +65,7 @@ def finetune(
         kept_sparse(model),
         quick(model, loss.whole),
     ):
-        run = Run(model, loss, seen, recipe, seed)
+        run = Run(model, seen, recipe, seed, loss)
         for until in recipe.points(len(train)):
             values = {"loss": run.advance(until, advanced), **run.select(judged, judge, score)}
             record(until, {**values, "learning_rate": run.learning_rate})
@@ -105,13 +105,13 @@ class Loss(nn.Module):
 class Run:
     """A model on its way: its batches, its optimiser, and the losses, rows, tokens and seconds so far."""
 
-    def __init__(self, model: nn.Module, loss: Loss, train: Examples, recipe: Recipe, seed: int) -> None:
-        self.model, self.loss, self.recipe = model, loss, recipe
+    def __init__(self, model: nn.Module, train: Examples, recipe: Recipe, seed: int, loss: Loss | None = None) -> None:
+        self.model, self.loss, self.recipe = model, loss or Loss(), recipe
         self.device = machine.device()
         self.precision = machine.precision(self.device)
         self.examples, self.updates = len(train), recipe.updates(len(train))
         self.batches = _endless(train, recipe.batch_size, np.random.default_rng(seed))
-        trained = nn.ModuleList([model, loss])
+        trained = nn.ModuleList([model, self.loss])
         self.optimizer = optimizer.adamw(trained, recipe.learning_rate, recipe.weight_decay)
         self.weights = list(trained.parameters())
         self.losses = torch.zeros(self.updates, device=self.device)

@@ -157,8 +157,8 @@ def test_predicting_is_timed_after_a_warm_up_by_the_first_batch(
     model: BertForSequenceClassification, examples: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[object] = []
-    now = cost._now
-    monkeypatch.setattr(cost, "_now", lambda model: events.append("clock") or now(model))
+    now = cost.now
+    monkeypatch.setattr(cost, "now", lambda model: events.append("clock") or now(model))
     model.register_forward_pre_hook(
         lambda _, __, inputs: events.append((torch.is_grad_enabled(), tuple(inputs["input_ids"].shape))),
         with_kwargs=True,

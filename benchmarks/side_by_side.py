@@ -1,0 +1,79 @@
+"""What gains speed and what does not: trained models asked in turns, in one run, beside the first of them.
+
+    python benchmarks/side_by_side.py finetune/mrpc-all-MiniLM-L6-v2-1.0 compress/narrow compress/int8 ...
+
+For each ``<stage>/<cell>`` below runs/ its first seed is asked single examples of the reported split and batches of 32
+of like length, in rounds in which every model has its turn, so that what disturbs the machine disturbs all of them.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from pipeline import machine, paths
+from pipeline.data import batches
+from pipeline.data.batches import Batch
+from pipeline.evaluation import cost
+from pipeline.models import loading
+
+ROUNDS, SINGLE, TOGETHER, ROWS = 12, 12, 2, 32
+
+
+def opened(cell: str) -> tuple[Any, list[Batch], list[Batch], dict[str, float]]:
+    """Return a model, single examples and batches for it, and its bytes and operations."""
+    folder = sorted((paths.ROOT / "runs" / cell).glob("seed-*"))[0]
+    task = OmegaConf.load(folder / "config.yaml").task
+    report = batches.read(paths.data(task.name) / "report.parquet", 1.0, folder, task.max_length)
+    at = machine.device()
+    model = loading.saved(folder).model.to(at)
+    rows = np.linspace(0, len(report) - 1, SINGLE).round().astype(int)
+    ordered = list(batches.by_length(report.lengths, ROWS))
+    middle = ordered[len(ordered) // 2 : len(ordered) // 2 + TOGETHER]
+    single = [batches.collate(report, np.array([row])).to(at) for row in rows]
+    together = [batches.collate(report, chosen).to(at) for chosen in middle]
+    return model, single, together, {**cost.storage(model, Path(folder)), **cost.operations(model, report)}
+
+
+@torch.inference_mode()
+def seconds(model: Any, asked: list[Batch]) -> list[float]:
+    """Return what each batch takes."""
+    taken = []
+    for batch in asked:
+        started = cost.now(model)
+        model(**batch.inputs)
+        taken.append(cost.now(model) - started)
+    return taken
+
+
+def main(cells: list[str]) -> None:
+    """Print a row for each cell: bytes, operations, milliseconds of one example, pairs a second, and their ratios."""
+    models = {cell: opened(cell) for cell in cells}
+    alone: dict[str, list[float]] = {cell: [] for cell in cells}
+    many: dict[str, list[float]] = {cell: [] for cell in cells}
+    started = time.perf_counter()
+    for turn in range(ROUNDS + 1):
+        for cell, (model, single, together, _) in models.items():
+            one, several = seconds(model, single), seconds(model, together)
+            if turn:  # the first warms up
+                alone[cell] += one
+                many[cell] += several
+    print(f"{torch.get_num_threads()} threads, {time.perf_counter() - started:.0f} s, fp32 but for int8\n")
+    print("| | stored, MB | Mop | one example, ms | ratio | pairs/s | ratio |\n|---|---:|---:|---:|---:|---:|---:|")
+    first, crowd = np.median(alone[cells[0]]), np.median(many[cells[0]])
+    for cell in cells:
+        told, one, several = models[cell][3], np.median(alone[cell]), np.median(many[cell])
+        print(
+            f"| {cell} | {told['storage_bytes'] / 1e6:.1f} | {told['inference_operations'] / 1e6:.0f} "
+            f"| {1000 * one:.2f} | {first / one:.2f} | {ROWS / several:.0f} | {crowd / several:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
