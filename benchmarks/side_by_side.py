@@ -28,7 +28,10 @@ ROUNDS, SINGLE, TOGETHER, ROWS = 12, 12, 2, 32
 
 def opened(cell: str) -> tuple[Any, list[Batch], list[Batch], dict[str, float]]:
     """Return a model, single examples and batches for it, and its bytes and operations."""
-    folder = sorted((paths.ROOT / "runs" / cell).glob("seed-*"))[0]
+    folders = sorted((paths.ROOT / "runs" / cell).glob("seed-*"))
+    if not folders:
+        raise SystemExit(f"error: runs/{cell}: not made yet; name <stage>/<cell> as the plan does")
+    folder = folders[0]
     task = OmegaConf.load(folder / "config.yaml").task
     report = batches.read(paths.data(task.name) / "report.parquet", 1.0, folder, task.max_length)
     at = machine.device()
@@ -65,7 +68,8 @@ def main(cells: list[str]) -> None:
                 alone[cell] += one
                 many[cell] += several
     print(f"{torch.get_num_threads()} threads, {time.perf_counter() - started:.0f} s, fp32 but for int8\n")
-    print("| | stored, MB | Mop | one example, ms | ratio | pairs/s | ratio |\n|---|---:|---:|---:|---:|---:|---:|")
+    print("| | stored, MB | Mop | one example, ms | times as fast | pairs/s | times as fast |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
     first, crowd = np.median(alone[cells[0]]), np.median(many[cells[0]])
     for cell in cells:
         told, one, several = models[cell][3], np.median(alone[cell]), np.median(many[cell])
@@ -76,4 +80,4 @@ def main(cells: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1:] or sys.exit(__doc__))

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from pipeline import paths
 from pipeline.errors import UserError, ending, near
 from pipeline.models import loading, quantised, surgery
+from pipeline.models.files import WEIGHTS
 
 NEEDS = ("onnx", "onnxscript", "onnxruntime")
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -147,15 +148,16 @@ def _opened(model: Any) -> Any:
 
 def _trial(cell: str, seed: int | None) -> tuple[Path, int]:
     """Return the folder of a trial that was made, and its seed."""
-    stage, _, name = cell.partition("/")
-    made = {f"{folder.parent.name}/{folder.name}" for folder in (paths.ROOT / "runs").glob("*/*")}
+    runs = paths.ROOT / "runs"
+    folders = [*runs.glob("*/*/seed-*"), *runs.glob("exploration/*/*/seed-*")]
+    made = {str(folder.parent.relative_to(runs)) for folder in folders if (folder / WEIGHTS).exists()}
     if cell not in made:
-        raise UserError(f"runs/{cell}: not made yet; {near(cell, made)}")
-    seeds = sorted(int(folder.name.removeprefix("seed-")) for folder in paths.cell(stage, name).glob("seed-*"))
-    if not seeds or (seed is not None and seed not in seeds):
-        raise UserError(f"runs/{cell}: no seed {seed if seed is not None else ''}; {near(seed, seeds)}")
+        raise UserError(f"runs/{cell}: no model made yet; {near(cell, made)}")
+    seeds = sorted(int(folder.name.removeprefix("seed-")) for folder in (runs / cell).glob("seed-*"))
+    if seed is not None and seed not in seeds:
+        raise UserError(f"runs/{cell}: no seed {seed}; {near(seed, seeds)}")
     number = seeds[0] if seed is None else seed
-    return paths.trial(stage, name, number), number
+    return paths.made(cell, number), number
 
 
 def _asked(model: Any, names: list[str], rows: int, length: int) -> dict[str, Tensor]:

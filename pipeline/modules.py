@@ -8,19 +8,15 @@ dvc.lock anew after each cell.
 from __future__ import annotations
 
 import hashlib
+import re
 
 from pipeline import paths
 
 STAGES = ("prepare", "pretrain", "finetune", "distill", "compress", "evaluate", "compare")
 # The frame of every stage makes no number: an edit there makes nothing stale.
 FRAME = {"errors", "modules", "paths", "plan", "progress", "stage", "sweep", "sweeper", "target", "tracking", "warm"}
-NAMED = {  # what no import tells: modules of the functions that conf files name by _target_
-    "prepare": ("pipeline.data.sources", "pipeline.data.starter"),
-    "pretrain": ("pipeline.models.sources", "pipeline.training.pretraining"),
-    "compress": tuple(
-        f"pipeline.compression.{kind}" for kind in ("sharing", "sparsity", "structured", "low_rank", "quantisation")
-    ),
-}
+GROUPS = {"prepare": "task", "pretrain": "model", "compress": "compression"}  # of conf/, whose files name functions
+NAMED = re.compile(r"_target_: *(pipeline[\w.]*)\.\w+")
 FOLDER = paths.CACHE / "modules"
 
 
@@ -32,13 +28,19 @@ def run_by() -> dict[str, list[str]]:
     found = {}
     for stage in STAGES:
         seen: set[str] = set()
-        fresh = {f"pipeline.stages.{stage}", "pipeline.records", *NAMED.get(stage, ())}
+        fresh = {f"pipeline.stages.{stage}", "pipeline.records", *named(stage)}
         while fresh:
             seen |= fresh
             imported = {other for name in fresh for other in graph.find_modules_directly_imported_by(name)}
             fresh = {name for name in imported - seen if name.split(".")[1] not in FRAME}
         found[stage] = sorted(seen)
     return found
+
+
+def named(stage: str) -> set[str]:
+    """Return what no import tells: modules of the functions that the conf files of a stage name by ``_target_``."""
+    files = (paths.CONF / GROUPS[stage]).glob("*.yaml") if stage in GROUPS else ()
+    return {module for file in files for module in NAMED.findall(file.read_text(encoding="utf-8"))}
 
 
 def write() -> None:

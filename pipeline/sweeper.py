@@ -16,7 +16,7 @@ compose_all = Sweeper.validate_batch_is_legal
 
 def compose_seeds_once() -> None:
     """Let the sweeps of this process compose ahead one job of each cell, and none where there is one cell alone."""
-    Sweeper.validate_batch_is_legal = _ahead  # type: ignore[method-assign]
+    Sweeper.validate_batch_is_legal = _ahead  # type: ignore[method-assign, assignment]
 
 
 def _ahead(sweeper: Sweeper, batch: Sequence[Sequence[str]]) -> None:

@@ -11,6 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ["LAB_WARM"] = "0"  # a test must not leave a server behind
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # every core has a worker of pytest's already
+
+import pipeline.models  # noqa: E402, F401 (before transformers: it says what transformers need not import)
 
 
 @pytest.fixture(scope="session")

@@ -139,7 +139,7 @@ def test_a_file_that_says_something_else_is_not_kept(runs: Path, monkeypatch: py
         (
             "compress/swap-tiny-0.5-sdv",
             None,
-            "runs/compress/swap-tiny-0.5-sdv: not made yet; did you mean 'compress/swap-tiny-0.5-svd'? "
+            "runs/compress/swap-tiny-0.5-sdv: no model made yet; did you mean 'compress/swap-tiny-0.5-svd'? "
             "(allowed: compress/swap-tiny-0.5-svd)",
         ),
         ("compress/swap-tiny-0.5-svd", 3, "runs/compress/swap-tiny-0.5-svd: no seed 3; allowed: 1, 2"),
@@ -163,6 +163,6 @@ def test_the_command_ends_with_one_line(runs: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(SystemExit) as caught:
         export.main()
     assert caught.value.code == (
-        "error: runs/compress/other: not made yet; did you mean 'compress/swap-tiny-0.5-svd'? "
+        "error: runs/compress/other: no model made yet; did you mean 'compress/swap-tiny-0.5-svd'? "
         "(allowed: compress/swap-tiny-0.5-svd)"
     )

@@ -13,15 +13,18 @@ from pipeline import modules, paths
 @pytest.mark.parametrize(
     ("edited", "stages"),
     [
-        ("training/quick.py", {"finetune"}),
-        ("training/prediction.py", {"finetune", "evaluate"}),
+        ("training/quick.py", {"finetune", "distill", "compress"}),
+        ("training/prediction.py", {"finetune", "distill", "compress", "evaluate"}),
+        ("training/matching.py", {"distill", "compress"}),
+        ("models/students.py", {"distill"}),
+        ("compression/spectra.py", {"compress"}),
         ("training/pretraining.py", {"pretrain"}),
         ("data/starter/grammar.py", {"prepare", "pretrain"}),
         ("data/files.py", {"prepare"}),
         ("models/sources.py", {"pretrain"}),
         ("evaluation/quality.py", {"evaluate"}),
         ("scaling/figures.py", {"compare"}),
-        ("records.py", {"prepare", "pretrain", "finetune", "evaluate", "compare"}),
+        ("records.py", set(modules.STAGES)),
         ("tracking/live.py", set()),
         ("stage.py", set()),
     ],
@@ -29,12 +32,27 @@ from pipeline import modules, paths
 def test_an_edit_shows_in_the_lists_of_the_stages_that_run_the_module(
     tmp_path: Path, edited: str, stages: set[str]
 ) -> None:
-    shutil.copytree(paths.ROOT / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    copied(tmp_path)
     before = lists(tmp_path)
     with (tmp_path / "pipeline" / edited).open("a") as file:
         file.write("# edited\n")
     after = lists(tmp_path)
     assert {stage for stage in before if before[stage] != after[stage]} == stages
+
+
+def test_a_method_of_somebodys_own_is_found_by_the_file_that_names_it(tmp_path: Path) -> None:
+    copied(tmp_path)
+    (tmp_path / "pipeline/mine.py").write_text("def half(model):\n    return model\n")
+    assert "pipeline/mine.py" not in lists(tmp_path)["compress"]
+    (tmp_path / "conf/compression/mine.yaml").write_text(
+        "name: mine\nmethod:\n  _target_: pipeline.mine.half\nrecovery: null\n"
+    )
+    assert "pipeline/mine.py" in lists(tmp_path)["compress"]
+
+
+def copied(root: Path) -> None:
+    for folder in ("pipeline", "conf"):
+        shutil.copytree(paths.ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def lists(root: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ import torch
 
 from pipeline.compression import checks
 from pipeline.compression.calibration import Compressed, agreed, parameters
-from pipeline.models import quantised
+from pipeline.models import anatomy, quantised
 
 KINDS = {"dynamic": quantised.DYNAMIC, "none": quantised.WEIGHT_ONLY}
 PROBES = ((1, 1), (2, 7))  # rows and tokens of what the quantised model is asked once, to see that it answers
@@ -24,11 +24,13 @@ def int8(model: Any, activations: str) -> Compressed:
     argument that is not allowed and for int8 weights.
     """
     agreed(model, checks.int8, activations=activations)
-    plain, linears = copy.deepcopy(model), quantised.linears(model)
+    plain, linears = copy.deepcopy(model), anatomy.linears(model)
     try:
         quantised.quantise(model, KINDS[activations])
         _probe(model)
-    except Exception as error:
+    except torch.OutOfMemoryError:
+        raise
+    except (NotImplementedError, RuntimeError, AssertionError, ImportError) as error:
         device = next(model.parameters()).device.type
         words = str(error).strip().splitlines() or [type(error).__name__]
         told = f"nothing, and the weights stay fp32: torchao cannot serve {KINDS[activations]} on {device}: {words[0]}"

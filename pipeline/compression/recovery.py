@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import UserError, near
+from pipeline.training.distillation import Distillation
 
 KEYS = ("epochs", "rate", "distillation")
 SOFT = ("alpha", "temperature")
@@ -16,12 +18,12 @@ SOFT = ("alpha", "temperature")
 class Recovery:
     """``epochs`` over the training rows, at ``rate`` times the learning rate that the model was fine-tuned with.
 
-    ``distillation`` is None, or alpha and temperature of the loss against the uncompressed model.
+    ``distillation`` is None, or how the model before any compression teaches: by its outputs.
     """
 
     epochs: float
     rate: float
-    distillation: tuple[float, float] | None = None
+    distillation: Distillation | None = None
 
 
 def parse(conf: object, where: str) -> Recovery | None:
@@ -42,15 +44,19 @@ def parse(conf: object, where: str) -> Recovery | None:
     return Recovery(conf["epochs"], conf["rate"], _soft(conf.get("distillation"), where))
 
 
-def _soft(conf: Any, where: str) -> tuple[float, float] | None:
+def _soft(conf: Any, where: str) -> Distillation | None:
     if conf is None:
         return None
-    if not isinstance(conf, Mapping) or set(conf) != set(SOFT) or not all(_positive(conf[key]) for key in SOFT):
+    if not isinstance(conf, Mapping) or set(conf) != set(SOFT):
         raise UserError(
-            f"{where}: recovery: distillation: got {conf!r}; write {{alpha: ..., temperature: ...}}, numbers above 0"
+            f"{where}: recovery: distillation: got {conf!r}; write {{alpha: ..., temperature: ...}} or null"
         )
-    return float(conf["alpha"]), float(conf["temperature"])
+    try:
+        return Distillation(**conf)
+    except UserError as error:
+        raise UserError(f"{where}: recovery: {error}") from None
 
 
 def _positive(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value > 0  # type: ignore[arg-type, operator]

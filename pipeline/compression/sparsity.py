@@ -36,13 +36,13 @@ def _prune(weights: list[Tensor], count: int) -> None:
     """Set the ``count`` entries of ``weights`` to zero that are smallest; of equal ones the first."""
     if not count:
         return
-    sizes = torch.cat([weight.abs().flatten() for weight in weights])
+    sizes = torch.cat([weight.abs().flatten().cpu() for weight in weights])  # a GPU chooses among equals as it likes
     threshold = sizes.kthvalue(count).values
     pruned = sizes < threshold
     equal = (sizes == threshold).nonzero()[:, 0]
     pruned[equal[: count - int(pruned.sum())]] = True
     for weight, zero in zip(weights, torch.split(pruned, [weight.numel() for weight in weights]), strict=True):
-        weight.masked_fill_(zero.view(weight.shape), 0.0)
+        weight.masked_fill_(zero.view(weight.shape).to(weight.device), 0.0)
 
 
 def pattern(model: Any, keep: int, of: int) -> Compressed:

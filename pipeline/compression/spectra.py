@@ -53,7 +53,7 @@ def error(spectra: Sequence[Spectrum], ranks: Sequence[int | None]) -> float:
 
 def by_energy(values: Tensor, energy: float) -> int:
     """Return the least rank whose squared singular values are at least the share ``energy`` of all."""
-    kept = values.square().cumsum(0)
+    kept = values.cpu().square().cumsum(0)  # on a GPU a sum that is repeatable does not exist
     return 1 + int((kept < energy * kept[-1]).sum())
 
 

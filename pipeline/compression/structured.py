@@ -17,7 +17,8 @@ from pipeline.models import anatomy, surgery
 def heads(model: Any, calibration: Calibration, remove: float, importance: str) -> Compressed:
     """Remove the share ``remove`` of the attention heads that matter least, ranked over all layers; each keeps one.
 
-    ``importance`` is ``gradient`` (Michel et al. 2019, section 4.1) or ``magnitude``, the L2 norm of a head's weights.
+    ``importance`` is ``gradient`` (Michel et al. 2019, section 4.1, but not normalised within each layer, which did no
+    better on the starter) or ``magnitude``, the L2 norm of a head's weights.
     Layers that share their attention lose the same heads; it counts once, with the sum of what its uses matter.
     Raises UserError for arguments that cannot be.
     """

@@ -34,20 +34,11 @@ def kind(model: nn.Module) -> str | None:
     return None
 
 
-def linears(model: nn.Module) -> list[nn.Linear]:
-    """Return the Linears that are quantised: those of the encoder's layers, both of two factors, each shared one once.
+def quantise(model: nn.Module, kind: str) -> None:
+    """Turn the Linears of the encoder's layers into int8 of a ``kind``, in place and on the device where they lie.
 
     The pooler and the head stay as they are: they see one token of an example, which saves no time, hold little, and
     what they are off by nothing after them evens out.
-    """
-    parts = (layer.part(name) for layer in anatomy.layers(model) for name in anatomy.PARTS["all"])
-    found = (module for part in parts for module in part.modules() if isinstance(module, nn.Linear))
-    return list(dict.fromkeys(found))
-
-
-def quantise(model: nn.Module, kind: str) -> None:
-    """Turn the weights of ``linears`` into int8 of a ``kind``, in place and on the device where they lie.
-
     Raises UserError for a model whose layers are not BERT's, and whatever torchao raises where it cannot do it.
     """
     if sys.modules.get("torchao", sys) is None:  # barred by the package
@@ -55,7 +46,7 @@ def quantise(model: nn.Module, kind: str) -> None:
     with _quiet():
         from torchao import quantization  # type: ignore[import-untyped]
         from torchao.utils import should_reduce_range  # type: ignore[import-untyped]
-    for linear in linears(model):
+    for linear in anatomy.linears(model):
         if kind == DYNAMIC:
             # Without VNNI a processor adds up in 16 bits, which products of the full range overflow.
             narrow = should_reduce_range(linear.weight.device)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline import paths, target
 from pipeline.compression import checks, recovery
@@ -20,9 +21,19 @@ from pipeline.compression.checks import Shape
 from pipeline.errors import UserError, near
 from pipeline.plan.entries import Named
 from pipeline.plan.reading import read
+from pipeline.training import distillation
 
 METHODS = "pipeline.compression."
+DEFINED = re.compile(r"^def ([a-z]\w*)\(", re.MULTILINE)
 SAME_SHAPE = ("magnitude", "pattern", "int8")  # methods after which a model is as large as before
+
+
+class Made(NamedTuple):
+    """What is known of a cell that holds a classifier before it is made."""
+
+    task: str
+    model: str
+    shape: Shape | None
 
 
 def mistakes(axes: dict[str, list[Any]], named: Named) -> Iterator[str]:
@@ -47,41 +58,63 @@ def mistakes(axes: dict[str, list[Any]], named: Named) -> Iterator[str]:
         return
     if not found:
         for cell in order:
-            yield from _entry(cell, made, named)
+            yield from _entry(cell, made, named, axes["seeds"])
 
 
-def _finetuned(axes: dict[str, list[Any]], named: Named) -> dict[str, tuple[str, Shape | None]]:
+def _finetuned(axes: dict[str, list[Any]], named: Named) -> dict[str, Made]:
     """Return the task and the shape of each fine-tuned cell."""
     grid = {
-        f"finetune/{task}-{model}-{ratio}": (task, _shape(model))
+        f"finetune/{task}-{model}-{ratio}": Made(task, model, _shape(model))
         for task in axes["tasks"]
         for model in axes["models"]
         for ratio in axes["ratios"]
     }
     return grid | {
-        f"finetune/{name}": (entry["task"], _shape(entry["model"])) for name, entry in named["variants"].items()
+        f"finetune/{name}": Made(entry["task"], entry["model"], _shape(entry["model"]))
+        for name, entry in named["variants"].items()
     }
 
 
-def _entry(cell: str, made: dict[str, tuple[str, Shape | None]], named: Named) -> Iterator[str]:
+def _entry(cell: str, made: dict[str, Made], named: Named, seeds: list[int]) -> Iterator[str]:
     """Check one entry once what it is made of is known, and add what it makes itself to ``made``."""
     stage, _, name = cell.partition("/")
     if stage == "distill":
         entry = named["distill"][name]
-        task = made[entry["teacher"]][0]
-        if task != entry["task"]:
+        teacher = made[entry["teacher"]]
+        if (task := teacher.task) != entry["task"]:
             yield f"distill.{name}.teacher: {entry['teacher']!r} is a teacher for {task}, not for {entry['task']}"
-        made[cell] = (entry["task"], _student(entry))
+        yield from (f"distill.{name}{mistake}" for mistake in _distillation(entry, teacher, seeds))
+        made[cell] = Made(entry["task"], entry["student"], _student(entry))
     elif stage == "compress":
         entry = named["compress"][name]
-        task, shape = made[entry["source"]]
+        source = made[entry["source"]]
         if _int8(entry["source"], named):
             yield f"compress.{name}.source: {entry['source']!r} has int8 weights, which come last; name its own source"
         content = _file("compression", entry["compression"])
         where = f"compress.{name}: conf/compression/{entry['compression']}.yaml"
-        yield from (f"{where}: {mistake}" for mistake in _method(content, shape))
+        yield from (f"{where}: {mistake}" for mistake in _method(content, source.shape))
         method = str(_target(content)).rpartition(".")[2]
-        made[cell] = (task, shape if method in SAME_SHAPE else None)
+        made[cell] = source if method in SAME_SHAPE else source._replace(shape=None)
+
+
+def _distillation(entry: Mapping[str, Any], teacher: Made, seeds: list[int]) -> Iterator[str]:
+    """Yield what is wrong with the file of a distillation, and with what it asks of the teacher."""
+    name = entry["distillation"]
+    where = f": conf/distillation/{name}.yaml"
+    try:
+        settings = distillation.parse(_file("distillation", name))
+    except UserError as error:
+        yield f": {error}"
+        return
+    if settings.teacher_seed is not None and settings.teacher_seed not in seeds:
+        yield f"{where}: teacher_seed: got {settings.teacher_seed}; {near(settings.teacher_seed, seeds)}"
+    if not isinstance(settings.start, int):
+        return
+    if teacher.shape and settings.start > teacher.shape.layers:
+        yield f"{where}: start: every: got {settings.start} of a teacher of {teacher.shape.layers} layers"
+    if entry["student"] != teacher.model:
+        made = f"conf/distillation/{name}.yaml makes it of the teacher's layers"
+        yield f".student: got {entry['student']!r}, but {made}; write {teacher.model!r}, of which the teacher is made"
 
 
 def _method(content: Mapping[str, Any], shape: Shape | None) -> Iterator[str]:
@@ -91,11 +124,17 @@ def _method(content: Mapping[str, Any], shape: Shape | None) -> Iterator[str]:
     except UserError as error:
         yield str(error).removeprefix(": ")
     name = _target(content)
-    if not isinstance(name, str) or not name.startswith(METHODS):
+    if not isinstance(name, str):
+        yield f"method: got {content.get('method')!r}; give a _target_ and its arguments by name"
         return
-    check = getattr(checks, name.rpartition(".")[2], None)
-    if check is None:
+    module, _, function = name.rpartition(".")
+    text = _source(module)
+    if text is not None and function not in (known := DEFINED.findall(text)):
+        yield f"method: _target_: got {name!r}, but {module} has no such function; {near(function, known)}"
         return
+    check = getattr(checks, function, None)
+    if check is None or text is None or f"checks.{function}" not in text:
+        return  # a method of somebody's own, which asks no check of these
     settings = {key: value for key, value in content["method"].items() if key != "_target_"}
     try:
         target.settled(check, settings, "method", without=("shape",))
@@ -103,6 +142,12 @@ def _method(content: Mapping[str, Any], shape: Shape | None) -> Iterator[str]:
         yield str(error)
         return
     yield from (f"method: {mistake}" for mistake in check(shape, **settings))
+
+
+def _source(module: str) -> str | None:
+    """Return the text of a module of the project, None for another's: importing it would take seconds."""
+    file = paths.ROOT / f"{module.replace('.', '/')}.py"
+    return file.read_text(encoding="utf-8") if module.startswith("pipeline.") and file.is_file() else None
 
 
 def _target(content: Mapping[str, Any]) -> object:

@@ -34,13 +34,13 @@ def compress(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     conf: Any = OmegaConf.to_container(cfg)
     task, folder = tasks.parse(conf["task"]), stage.made(cfg.source, cfg.seed)
     where = f"conf/compression/{cfg.compression.name}.yaml"
-    after = recovery.parse(conf["compression"]["recovery"], where)
+    after = recovery.parse(conf["compression"].get("recovery"), where)
     train = batches.read(paths.data(task.name) / "train.parquet", cfg.ratio, folder, task.max_length)
     model, tokenizer, _ = loading.saved(folder)
     machine.make_repeatable(cfg.seed)
     given = {"model": model.to(machine.device()), "calibration": Calibration(train)}
     started = time.perf_counter()
-    model, changed = target.call(conf["compression"]["method"], f"{where}: method", **given)
+    model, changed = target.call(conf["compression"].get("method"), f"{where}: method", **given)
     result = {"changed": changed, "compression_seconds": time.perf_counter() - started, "train_examples": len(train)}
     log.say(changed)
     if after:
@@ -56,7 +56,6 @@ def _recover(cfg: DictConfig, model: Any, after: Recovery, train: Examples, log:
     from pipeline.data import batches, tasks
     from pipeline.evaluation import scores
     from pipeline.training import finetuning, matching, teacher
-    from pipeline.training.distillation import Distillation
     from pipeline.training.recipe import Recipe
 
     conf: Any = OmegaConf.to_container(cfg)
@@ -66,11 +65,9 @@ def _recover(cfg: DictConfig, model: Any, after: Recovery, train: Examples, log:
     selection = batches.read(data / "selection.parquet", 1.0, folder, task.max_length)
     loss = None
     if after.distillation:
-        settings, uncompressed = Distillation(*after.distillation), stage.made(cfg.origin, cfg.seed)
-        answers = teacher.asked(
-            uncompressed, data / "train.parquet", cfg.ratio, task.max_length, settings, 0, paths.CACHE
-        )
-        loss = matching.Loss(settings, answers, model, train, cfg.seed)
+        asked = (data / "train.parquet", cfg.ratio, task.max_length, after.distillation, 0, paths.CACHE)
+        answers = teacher.asked(stage.made(cfg.origin, cfg.seed), *asked)
+        loss = matching.Loss(after.distillation, answers, model, train, cfg.seed)
     judge = partial(scores.judge, metrics=task.metrics)
     with log.progress(recipe.updates(len(train))) as progress:
         return finetuning.finetune(

@@ -39,20 +39,17 @@ def distill(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     def student() -> loading.Loaded:
         return students.start(settings.start, begun_from, taught_by, len(task.labels or ()), cfg.seed, task.regression)
 
+    model, tokenizer, _ = student()
+    asked = (taught_by, data / "train.parquet", cfg.ratio, task.max_length, settings, model.config.num_hidden_layers)
+    answers = teacher.asked(*asked, paths.CACHE)
+    loss = matching.Loss(settings, answers, model, train, cfg.seed)  # before any training: the two may not fit together
     with log.progress(2 * recipe.updates(len(train))) as progress:
         train_by = partial(
             finetuning.finetune, train=train, selection=selection, recipe=recipe, judge=judge, score=task.score,
             seed=cfg.seed, advanced=progress.update,
         )  # fmt: skip
-        alone, tokenizer, _ = student()
-        train_by(alone)
+        train_by(alone := student().model)
         loading.save(alone, tokenizer, out / paths.ALONE)
-        model, tokenizer, _ = student()
-        layers = model.config.num_hidden_layers
-        answers = teacher.asked(
-            taught_by, data / "train.parquet", cfg.ratio, task.max_length, settings, layers, paths.CACHE
-        )
-        loss = matching.Loss(settings, answers, model, train, cfg.seed)
         result = train_by(model, record=log.metrics, loss=loss)
     loading.save(model, tokenizer, out)
     return result

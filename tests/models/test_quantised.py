@@ -14,7 +14,7 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
 from pipeline.errors import UserError
-from pipeline.models import quantised
+from pipeline.models import anatomy, quantised
 from pipeline.models.factorised import Factorised
 
 NAME = "bert.encoder.layer.0.output.dense.weight.qdata"
@@ -70,7 +70,7 @@ def test_the_linears_of_the_layers_are_int8_and_nothing_else(kind: str) -> None:
              "1.output.dense")]  # fmt: skip
     names = {f"{name}.weight.{inner}" for name in attention + wide for inner in ("qdata", "scale")}
     assert set(quantised.tensors(model)) == names
-    assert len(quantised.linears(model)) == 9
+    assert len(anatomy.linears(model)) == 9
     assert model.bert.encoder.layer[1].attention is model.bert.encoder.layer[0].attention
     assert {type(module.weight) for module in (model.bert.pooler.dense, model.classifier)} == {nn.Parameter}
 

@@ -1,6 +1,7 @@
 """What the check of the plan says of students and compressions: what they are made of, and whether a step can work."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ SOUND: dict[str, Any] = {
     "distill": {"taught": STUDENT},
     "compress": {"cut": {"source": TEACHER, "compression": "heads"}},
 }
+STARTS = {"soft": "pretrained", "half": "{every: 2}", "fifth": "{every: 5}"}
+SOFT = (
+    "{{name: {name}, alpha: 0.5, temperature: 2.0, hidden: null, attention: null, start: {start}, teacher_seed: null}}"
+)
 CONFS = {
     "task": {
         name: f"{{name: {name}, source: {{}}, train_counts: [900, 900], selection: {{fraction: 0.1, seed: 0}}}}"
@@ -31,10 +36,7 @@ CONFS = {
     },
     "model": {name: f"{{name: {name}, source: {{}}}}" for name in ("small", "big")},
     "recipe": {"standard": "{name: standard}"},
-    "distillation": {
-        "soft": "{name: soft, alpha: 0.5, temperature: 2.0, start: pretrained}",
-        "half": "{name: half, alpha: 0.5, temperature: 2.0, start: {every: 2}}",
-    },
+    "distillation": {name: SOFT.format(name=name, start=start) for name, start in STARTS.items()},
     "compression": {},
 }
 METHODS = {
@@ -60,6 +62,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         shape = {"num_hidden_layers": layers, "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 256}
         (tmp_path / "models" / name).mkdir(parents=True)
         (tmp_path / "models" / name / "config.json").write_text(json.dumps({**shape, "vocab_size": 600}))
+    shutil.copytree(paths.ROOT / "pipeline" / "compression", tmp_path / "pipeline" / "compression")
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(paths, "CONF", tmp_path / "conf")
     _forget()
@@ -165,7 +168,10 @@ def test_what_changes_the_shape_leaves_later_steps_to_the_stage() -> None:
     (found,) = mistakes(compress=chain)
     assert found.startswith("compress.next: conf/compression/all-heads.yaml: method: remove: 0.9 of 16 heads")
     assert (
-        mistakes(distill={"taught": {**STUDENT, "distillation": "half"}}, **compressed("layers", "distill/taught"))
+        mistakes(
+            distill={"taught": {**STUDENT, "student": "big", "distillation": "half"}},
+            **compressed("layers", "distill/taught"),
+        )
         == []
     )
 
@@ -177,6 +183,42 @@ def test_nothing_is_built_on_int8() -> None:
     }
     assert mistakes(compress=chain) == [
         "compress.cut.source: 'compress/small' has int8 weights, which come last; name its own source"
+    ]
+
+
+def test_a_distillation_that_cannot_be_taught_with_is_refused(root: Path) -> None:
+    assert mistakes(distill={"taught": {**STUDENT, "student": "big", "distillation": "fifth"}}) == [
+        "distill.taught: conf/distillation/fifth.yaml: start: every: got 5 of a teacher of 4 layers"
+    ]
+    text = CONFS["distillation"]["soft"]
+    for said, told in (
+        (text.replace("alpha: 0.5", "alpha: 5"), "alpha: got 5; give a number from 0 to 1"),
+        (text.replace("seed: null", "seed: 7"), "teacher_seed: got 7; allowed: 0"),
+    ):
+        (root / "conf/distillation/soft.yaml").write_text(said)
+        _forget()
+        assert mistakes() == [f"distill.taught: conf/distillation/soft.yaml: {told}"]
+
+
+def test_a_student_of_the_teachers_layers_bears_the_name_of_its_model() -> None:
+    assert mistakes(distill={"taught": {**STUDENT, "distillation": "half"}}) == [
+        "distill.taught.student: got 'small', but conf/distillation/half.yaml makes it of the teacher's layers; write "
+        "'big', of which the teacher is made"
+    ]
+
+
+def test_a_method_that_is_not_there_is_told_with_the_nearest(root: Path) -> None:
+    (root / "pipeline/compression/structured.py").write_text("def heads(): ...\ndef width(): ...\n")
+    text = _compression("heads", METHODS["heads"]).replace("structured.heads", "structured.head")
+    (root / "conf/compression/heads.yaml").write_text(text)
+    assert mistakes() == [
+        "compress.cut: conf/compression/heads.yaml: method: _target_: got 'pipeline.compression.structured.head', but "
+        "pipeline.compression.structured has no such function; did you mean 'heads'? (allowed: heads, width)"
+    ]
+    (root / "conf/compression/heads.yaml").write_text("{name: heads, method: 3, recovery: null}")
+    _forget()
+    assert mistakes() == [
+        "compress.cut: conf/compression/heads.yaml: method: got 3; give a _target_ and its arguments by name"
     ]
 
 
@@ -198,8 +240,12 @@ def test_settings_that_a_method_does_not_take_are_told() -> None:
             "recovery: epoch: unknown; did you mean 'epochs'? (allowed: distillation, epochs, rate)",
         ),
         (
+            "{epochs: 1, rate: 1, distillation: {alpha: 5, temperature: 1}}",
+            "recovery: distillation: alpha: got 5; give a number from 0 to 1",
+        ),
+        (
             "{epochs: 1, rate: 1, distillation: {alpha: 1}}",
-            "recovery: distillation: got {'alpha': 1}; write {alpha: ..., temperature: ...}, numbers above 0",
+            "recovery: distillation: got {'alpha': 1}; write {alpha: ..., temperature: ...} or null",
         ),
     ],
 )

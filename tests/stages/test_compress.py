@@ -18,6 +18,7 @@ from pipeline.errors import UserError
 from pipeline.models import loading
 from pipeline.stages.compress import compress
 from pipeline.stages.evaluate import evaluate
+from pipeline.training import teacher as teachers
 from pipeline.training.prediction import logits
 
 from .conftest import Configure, Told, done
@@ -25,7 +26,7 @@ from .conftest import Configure, Told, done
 METHODS = sorted(path.stem for path in (paths.CONF / "compression").glob("*.yaml"))
 SMALL = {  # settings for a model of two layers, 16 wide
     "layers": ["compression.method.remove=1"],
-    "share-pairs": ["compression.method.groups=1"],
+    "share-feed-forward": ["compression.method.groups=1"],
     "svd-energy": ["compression.method.rank.energy=0.5"],  # noise has no low rank
 }
 
@@ -65,15 +66,30 @@ def test_a_chain_equals_its_steps_by_hand(teacher: str, configured: Configure) -
     assert (config.source, config.origin) == (low, teacher)
 
 
-def test_a_recovery_may_be_taught_by_the_model_before_any_compression(teacher: str, configured: Configure) -> None:
+def test_a_recovery_may_be_taught_by_the_model_before_any_compression(
+    teacher: str, configured: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     soft = "+compression.recovery.distillation={alpha: 0.9, temperature: 2.0}"
     narrow = done(compress, configured("compress", f"source={teacher}", "compression=width", "cell=narrow"))
     words = (f"source={narrow}", "compression=svd")
+    asked: list[Path] = []
+    ask = teachers.asked
+    monkeypatch.setattr(teachers, "asked", lambda folder, *rest: asked.append(folder) or ask(folder, *rest))
     first = done(compress, configured("compress", *words, "cell=alone"))
+    assert asked == []
     second = done(compress, configured("compress", *words, soft, "cell=taught"))
+    assert asked == [paths.made(teacher, 0)]
     one, other = (json.loads((paths.made(source, 0) / "trial.json").read_text()) for source in (first, second))
-    assert one["steps"] == other["steps"] == 3
+    assert one["steps"] == other["steps"]
     assert one["loss"] != other["loss"]
+
+
+@pytest.mark.parametrize("name", ["heads", "width", "layers", "svd-budget", "two-four", "share-all", "int8-dynamic"])
+def test_the_same_step_twice_gives_the_same_bytes(teacher: str, configured: Configure, name: str) -> None:
+    words = (f"source={teacher}", f"compression={name}", *SMALL.get(name, []))
+    one, other = (done(compress, configured("compress", *words, f"cell={cell}")) for cell in ("one", "other"))
+    files = [paths.made(source, 0) / "model.safetensors" for source in (one, other)]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_zeros_and_ties_are_kept_through_recovery(teacher: str, configured: Configure) -> None:

@@ -35,6 +35,14 @@ def test_the_student_alone_is_the_one_that_finetune_makes(teacher: str, configur
     assert alone.read_bytes() == (paths.made(teacher, 0) / "model.safetensors").read_bytes()
 
 
+@pytest.mark.parametrize("distillation", ["states", "relations", "every-second"])
+def test_the_same_student_twice_gives_the_same_bytes(teacher: str, configured: Configure, distillation: str) -> None:
+    words = (*POINT, f"teacher={teacher}", f"distillation={distillation}")
+    made = [done(distill, configured("distill", *words, f"cell={cell}")) for cell in ("one", "other")]
+    one, other = ((paths.made(source, 0) / "model.safetensors").read_bytes() for source in made)
+    assert one == other
+
+
 def test_the_curves_and_the_progress_cover_both_runs(teacher: str, configured: Configure, tmp_path: Path) -> None:
     log = Told()
     cfg = configured("distill", *POINT, f"teacher={teacher}")
