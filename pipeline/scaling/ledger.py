@@ -15,8 +15,8 @@ STEPS = (
     "step",
     "score",
     "95% over seeds",
-    "parameters",
-    "nonzero",
+    "parameters in all",
+    "not zero",
     "stored",
     "operations",
     "p50 ms",
@@ -92,9 +92,8 @@ def _ratio(value: float | None, start: float | None, shown: Callable[[float], st
 
 
 def _gain(row: Row) -> list[str]:
-    student = f"{row.model}, ratio {row.ratio:g} ({row.cell}: {row.method})"
     return [
-        student,
+        f"{row.cell}: {row.model} ({row.method})",
         str(row.source),
         table.points(row.alone_score),
         table.points(row.score),

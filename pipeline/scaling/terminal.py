@@ -11,19 +11,8 @@ from rich.table import Table
 from pipeline.scaling import ledger, table
 from pipeline.scaling.table import Row, Sheet
 
-# What fits beside each other; the report holds the rest.
-COLUMNS = (
-    "model",
-    "parameters",
-    "ratio",
-    "score",
-    "95% over seeds",
-    "above majority",
-    "collapsed",
-    "p50 ms",
-    "pairs/s",
-    "stored",
-)
+# What does not fit beside the rest; the report holds it.
+LEFT_OUT = ("examples", "95% over examples", "parameters in all", "peak MiB")
 PLAIN_WIDTH = 120  # characters, where the output is no terminal
 
 
@@ -32,20 +21,22 @@ def show(rows: Sequence[Row], console: Console | None = None) -> None:
     console = console or Console()
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH, file=console.file)
-    for sheet in table.sheets(rows):
-        columns = [sheet.headings.index(heading) for heading in COLUMNS]
-        narrow = [[row[column] for column in columns] for row in sheet.rows]
-        console.print(_table(Sheet(sheet.title, COLUMNS, narrow)))
-    for sheet in ledger.sheets(rows):
-        console.print(_table(sheet))
+    for sheet in [*table.sheets(rows), *ledger.sheets(rows)]:
+        console.print(_table(_narrow(sheet)))
     console.print(table.overview(rows), soft_wrap=True)
+
+
+def _narrow(sheet: Sheet) -> Sheet:
+    headings = tuple(heading for heading in sheet.headings if heading not in LEFT_OUT)
+    columns = [sheet.headings.index(heading) for heading in headings]
+    return Sheet(sheet.title, headings, [[row[column] for column in columns] for row in sheet.rows])
 
 
 def _table(sheet: Sheet) -> Table:
     """Return a table whose first column holds names and whose others hold numbers."""
     shown = Table(title=sheet.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for number, heading in enumerate(sheet.headings):
-        shown.add_column(heading, justify="right" if number else "left", no_wrap=not number)
+        shown.add_column(heading, justify="right" if number else "left", no_wrap=True)
     for row in sheet.rows:
         shown.add_row(*row)
     return shown

@@ -44,9 +44,7 @@ def test_a_ledger_lists_each_step_below_its_source_with_the_ratio_to_the_start()
 def test_a_teachers_gain_is_one_row_with_its_interval() -> None:
     _, gains = ledger.sheets([START, TAUGHT])
     assert gains.title == "mrpc: F1 (%), what a teacher gives its student"
-    assert gains.rows == [
-        ["small, ratio 1 (taught: logits)", "finetune/mrpc-big-1.0", "75.0", "78.0", "+3.0", "[1.0, 5.0]"]
-    ]
+    assert gains.rows == [["taught: small (logits)", "finetune/mrpc-big-1.0", "75.0", "78.0", "+3.0", "[1.0, 5.0]"]]
 
 
 def test_a_plan_without_steps_has_no_ledger() -> None:
