@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,20 +29,25 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder with a package whose warm server preloads one marker module and idles for long."""
-    package = tmp_path / "pipeline"
-    package.mkdir()
-    source = Path(warm.__file__).read_text(encoding="utf-8")
-    start, end = source.index("PRELOAD = ("), source.index(")\n", source.index("PRELOAD = ("))
-    (package / "warm.py").write_text(source[:start] + 'PRELOAD = ("ready",' + source[end:])
-    (package / "__init__.py").touch()
-    (package / "probe.py").write_text(PROBE)
-    (tmp_path / "ready.py").touch()
-    yield tmp_path
-    for server in servers(tmp_path):
-        with suppress(ProcessLookupError):
-            os.kill(server, signal.SIGKILL)
+def place() -> Iterator[Path]:
+    """Return a folder with a package whose warm server preloads one marker module and idles for long.
+
+    Its name is short, unlike pytest's own: a socket's has 107 bytes at most.
+    """
+    with tempfile.TemporaryDirectory(prefix="lab-") as made:
+        folder = Path(made)
+        package = folder / "pipeline"
+        package.mkdir()
+        source = Path(warm.__file__).read_text(encoding="utf-8")
+        start, end = source.index("PRELOAD = ("), source.index(")\n", source.index("PRELOAD = ("))
+        (package / "warm.py").write_text(source[:start] + 'PRELOAD = ("ready",' + source[end:])
+        (package / "__init__.py").touch()
+        (package / "probe.py").write_text(PROBE)
+        (folder / "ready.py").touch()
+        yield folder
+        for server in servers(folder):
+            with suppress(ProcessLookupError):
+                os.kill(server, signal.SIGKILL)
 
 
 def servers(place: Path) -> list[int]:

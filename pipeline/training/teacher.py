@@ -71,6 +71,7 @@ class Answers:
         ends = np.cumsum(list(widths.values())).tolist()
         self._columns = {part: slice(end - width, end) for (part, width), end in zip(widths.items(), ends, strict=True)}
         shape = (len(self.examples.tokens), ends[-1])
+        scratch.mkdir(parents=True, exist_ok=True)
         needed, free = 2 * shape[0] * shape[1], shutil.disk_usage(scratch).free
         if needed > free:
             raise UserError(

@@ -29,7 +29,8 @@ def test_a_cell_is_a_run_with_a_child_for_each_seed(client: MlflowClient) -> Non
     children = runs.search(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     assert parent.info.run_name == "mrpc-bert-tiny-0.3"
     assert parent.info.status == "FINISHED"
-    assert parent.data.params == {"task": "mrpc", "model": "bert-tiny", "ratio": "0.3", "recipe": "standard"}
+    made = {"task": "mrpc", "model": "bert-tiny", "ratio": "0.3", "recipe": "standard"}
+    assert parent.data.params == {**made, "source": "finetune/mrpc-bert-tiny-0.3"}
     assert sorted(child.data.params["seed"] for child in children) == ["0", "1"]
     assert {child.info.status for child in children} == {"FINISHED"}
 
