@@ -11,12 +11,12 @@ from typing import Any
 
 from pipeline import paths
 from pipeline.errors import UserError, ending
-from pipeline.plan.cells import RECIPE, TRAINED, Cell, Compress, Distill, Plan, Variant, block
+from pipeline.plan.cells import RECIPE, TRAINED, Cell, Compress, Distill, Plan, Variant
 from pipeline.plan.check import check, files
 from pipeline.plan.reading import AXES, read, shown
 
 __all__ = [
-    "RECIPE", "TRAINED", "Cell", "Plan", "block", "check", "load", "load_or_exit", "main", "read", "register_resolvers",
+    "RECIPE", "TRAINED", "Cell", "Plan", "check", "load", "load_or_exit", "main", "read", "register_resolvers",
 ]  # fmt: skip
 
 CHECKED = paths.CACHE / "plan-is-sound"

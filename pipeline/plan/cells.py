@@ -114,14 +114,14 @@ class Plan:
             yield Cell("pretrain", model, f"pretrain@{model}", ("plan",), model=model)
 
 
-def block(stage: str, section: str) -> str:
+def _block(stage: str, section: str) -> str:
     """Return the block of dvc.yaml that makes a stage's cells from a section of the plan."""
     suffix = {"variants": "-variant"}.get(section, f"-{section}" if section and section != stage else "")
     return f"{stage}{suffix}"
 
 
 def _finetune(name: str, section: str, at: Variant) -> Cell:
-    address = f"{block('finetune', section)}@{name}"
+    address = f"{_block('finetune', section)}@{name}"
     needs = (f"prepare@{at.task}", f"pretrain@{at.model}")
     return Cell("finetune", name, address, needs, at.task, at.model, at.ratio, at.recipe, section)
 
@@ -142,7 +142,7 @@ def _compress(name: str, entry: Compress, source: Cell) -> Cell:
 
 
 def _evaluate(of: Cell) -> Cell:
-    address = f"{block('evaluate', of.section)}@{of.name}"
+    address = f"{_block('evaluate', of.section)}@{of.name}"
     return Cell(
         "evaluate", of.name, address, (f"prepare@{of.task}", of.address), of.task, of.model, of.ratio, of.recipe,
         of.section, f"{of.stage}/{of.name}",

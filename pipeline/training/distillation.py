@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import UserError, near
+from pipeline.training.recipe import complete
 
 LAYERS = ("last", "uniform")
 KINDS = ("minilm", "tinybert")
@@ -126,7 +127,7 @@ def parse(conf: Mapping[str, Any]) -> Distillation:
     where = f"conf/distillation/{conf.get('name', '?')}.yaml"
     settings = {key: value for key, value in conf.items() if key != "name"}
     try:
-        _complete("", settings, Distillation, "a distillation")
+        complete("", settings, Distillation, "a distillation")
         start = settings["start"]
         if isinstance(start, Mapping) and set(start) == {"every"} and _whole(start["every"]):
             settings["start"] = start["every"]
@@ -134,24 +135,10 @@ def parse(conf: Mapping[str, Any]) -> Distillation:
             settings["start"] = str(start)
         for key, kind in (("hidden", Hidden), ("attention", Attention)):
             if settings[key] is not None:
-                settings[key] = _complete(f"{key}: ", settings[key], kind, key)(**settings[key])
+                settings[key] = complete(f"{key}: ", settings[key], kind, key)(**settings[key])
         return Distillation(**settings)
     except UserError as error:
         raise UserError(f"{where}: {str(error).removeprefix('distillation: ')}") from None
-
-
-def _complete(where: str, given: object, kind: type[Any], what: str) -> type[Any]:
-    """Return ``kind`` once ``given`` is known to state all of its fields and nothing else."""
-    allowed = [field.name for field in fields(kind)]
-    if not isinstance(given, Mapping):
-        raise UserError(f"{where}got {given!r}; write {{{', '.join(f'{key}: ...' for key in allowed)}}} or null")
-    for key in given:
-        if key not in allowed:
-            raise UserError(f"{where}{key}: unknown; {near(key, allowed)}")
-    for key in allowed:
-        if key not in given:
-            raise UserError(f"{where}{key}: missing; {what} states {', '.join(allowed)}")
-    return kind
 
 
 def _weight(name: str, value: object) -> None:

@@ -67,11 +67,22 @@ def parse(conf: Mapping[str, Any]) -> Recipe:
     """
     where = f"conf/recipe/{conf.get('name', '?')}.yaml"
     settings = {key: value for key, value in conf.items() if key != "name"}
-    allowed = [field.name for field in fields(Recipe)]
-    for key in settings:
-        if key not in allowed:
-            raise UserError(f"{where}: {key}: unknown; {near(key, allowed)}")
-    for key in allowed:
-        if key not in settings:
-            raise UserError(f"{where}: {key}: missing; a recipe states {', '.join(allowed)}")
+    complete(f"{where}: ", settings, Recipe, "a recipe")
     return Recipe(**settings)
+
+
+def complete(where: str, given: object, kind: type[Any], what: str) -> type[Any]:
+    """Return the dataclass ``kind`` once ``given`` is known to state all of its fields and nothing else.
+
+    Raises UserError that begins with ``where``.
+    """
+    allowed = [field.name for field in fields(kind)]
+    if not isinstance(given, Mapping):
+        raise UserError(f"{where}got {given!r}; write {{{', '.join(f'{key}: ...' for key in allowed)}}} or null")
+    for key in given:
+        if key not in allowed:
+            raise UserError(f"{where}{key}: unknown; {near(key, allowed)}")
+    for key in allowed:
+        if key not in given:
+            raise UserError(f"{where}{key}: missing; {what} states {', '.join(allowed)}")
+    return kind
