@@ -6,18 +6,22 @@ import os
 import platform
 import random
 import re
+import time
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import paths
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+    from filelock import BaseFileLock
 
 MIB = 2**20
 BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
+_claimed: dict[str, BaseFileLock] = {}  # the GPUs of this process
 
 
 def device() -> torch.device:
@@ -42,13 +46,17 @@ def precision(at: torch.device) -> str:
 
 
 def available_threads() -> int:
-    """Return how many threads a trial may use: those of ``OMP_NUM_THREADS`` where set, else one for each core."""
+    """Return how many threads a process may use: those of ``OMP_NUM_THREADS`` where set, else its share of the cores.
+
+    Processes that train together on one machine share its cores.
+    """
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() and int(asked) else _cores()
+    together = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return int(asked) if asked.isdigit() and int(asked) else max(1, _cores() // together)
 
 
 def set_threads(count: int | None) -> None:
-    """Compute with ``count`` threads, or with all that are available when None.
+    """Compute with ``count`` threads in each process, or with all that are available when None.
 
     The weights of a trial are the same bytes only for the same count. Raises UserError when it is not positive.
     """
@@ -57,6 +65,47 @@ def set_threads(count: int | None) -> None:
     if count is not None and (not isinstance(count, int) or count < 1):
         raise UserError(f"threads: got {count!r}; give a whole number from 1, or null for every core")
     torch.set_num_threads(count or available_threads())
+
+
+def claim_gpus(count: int) -> None:
+    """Take ``count`` GPUs for this process and those that it starts, for as long as it lives.
+
+    Trials that run side by side so take one each: one that finds none free waits. A machine with a single GPU shares
+    it, one without has none to give. Raises UserError where the machine has fewer than ``count``.
+    """
+    import torch
+    from filelock import FileLock, Timeout
+
+    there = torch.cuda.device_count()  # asked of the driver's library: CUDA itself is not begun yet
+    if _claimed or not there:
+        return
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = listed.split(",") if listed else [str(number) for number in range(there)]
+    if count > len(names):
+        raise UserError(f"processes: got {count}, but this machine has {len(names)} GPUs; each process needs its own")
+    if len(names) == 1:
+        return
+    told = False
+    while len(_claimed) < count:
+        for name in names:
+            lock = FileLock(paths.of_machine() / f"gpu-{name}.lock")
+            with suppress(Timeout):
+                lock.acquire(blocking=False)
+                _claimed[name] = lock
+            if len(_claimed) == count:
+                break
+        else:
+            _give_back()  # all or none: two that hold half each would wait for ever
+            if not told:
+                print(f"waiting for {count} of {len(names)} GPUs", flush=True)
+            told = True
+            time.sleep(1)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_claimed)  # read when CUDA is first used, which is later
+
+
+def _give_back() -> None:
+    while _claimed:
+        _claimed.popitem()[1].release()
 
 
 def make_repeatable(seed: int) -> None:

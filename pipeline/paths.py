@@ -3,10 +3,14 @@
 import json
 import os
 import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from pipeline.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
@@ -58,6 +62,19 @@ def metrics(stage: str, name: str, *, exploration: bool = False) -> Path:
     if exploration:
         return cell(stage, name, exploration=True) / "metrics.json"
     return ROOT / "metrics" / stage / f"{name}.json"
+
+
+def of_machine() -> Path:
+    """Return the folder that this user's projects on this machine share: sockets and locks, which only they can enter.
+
+    Raises UserError where somebody else could.
+    """
+    folder = Path(tempfile.gettempdir()) / f"scaling-lab-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077 or not stat.S_ISDIR(found.st_mode):
+        raise UserError(f"{folder} is open to other users; remove it")
+    return folder
 
 
 @contextmanager

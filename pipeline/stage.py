@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pipeline import paths, warm
+from pipeline import distributed, paths, quiet, warm
 from pipeline.errors import UserError, near
 from pipeline.sweep import Sweep
 
@@ -49,11 +51,12 @@ def _app(work: Work) -> None:
     def job(cfg: DictConfig) -> dict[str, Any] | None:
         return _trial(stage, work, cfg)
 
-    sweep = Sweep.open()
-    try:
-        hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name=stage)(job)()
-    finally:
-        complete = sweep.close()
+    with distributed.joined():
+        sweep = Sweep.open() if distributed.leads() and not Sweep.ours() else None
+        try:
+            hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name=stage)(job)()
+        finally:
+            complete = sweep.close() if sweep else True
     if not complete:
         raise SystemExit(1)
 
@@ -89,16 +92,25 @@ class Log:
 
 
 def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
-    """Run one trial into a fresh folder; a user's mistake is one line, and the other trials go on."""
+    """Run one trial into a fresh folder; a user's mistake is one line, and the other trials go on.
+
+    A trial of several processes is started anew as such; the first of them tells and keeps what it comes to.
+    """
     from omegaconf import OmegaConf
 
+    if not distributed.leads():
+        return _assist(work, cfg)
     title = f"{stage} {cfg.cell} seed {cfg.seed}"
     sweep = Sweep.current()
     try:
+        if _divided(stage, cfg):
+            return None
         cfg = inherit(cfg)
         OmegaConf.resolve(cfg)
         identity = identify(stage, cfg)
-        result = _work(work, cfg, identity, title, sweep.parent(identity))
+        parent = sweep.parent(identity)
+        with quiet.working() if "threads" in cfg else nullcontext():
+            result = _work(work, cfg, identity, title, parent)
     except UserError as error:
         print(f"error: {title}: {error}", file=sys.stderr, flush=True)
         sweep.failed(cfg.cell)
@@ -110,6 +122,37 @@ def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
     return result
 
 
+def _divided(stage: str, cfg: DictConfig) -> bool:
+    """Give the trial its GPUs; where it is to run in several processes, run it there and say so."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from pipeline import machine
+
+    if "threads" not in cfg or distributed.started():
+        return False
+    processes = cfg.get("processes", 1)
+    if type(processes) is not int or processes < 1:
+        raise UserError(f"processes: got {processes!r}; give a whole number from 1")
+    machine.claim_gpus(processes)
+    if processes > 1:
+        distributed.launch(processes, f"pipeline.stages.{stage}", HydraConfig.get().overrides.task)
+    return processes > 1
+
+
+def _assist(work: Work, cfg: DictConfig) -> None:
+    """Do one process's part of a trial whose records the first process keeps, and say nothing of it."""
+    from omegaconf import OmegaConf
+
+    from pipeline import machine, tracking
+
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w", encoding="utf-8") as nowhere:
+        with suppress(UserError), redirect_stdout(nowhere), redirect_stderr(nowhere):  # the first process tells
+            cfg = inherit(cfg)
+            OmegaConf.resolve(cfg)
+            machine.set_threads(cfg.threads)
+            work(cfg, Path(folder), Log(Path(folder), "", tracking.Trial(None)))
+
+
 def _work(work: Work, cfg: DictConfig, identity: Identity, title: str, parent: str | None) -> dict[str, Any]:
     """Do the work of a trial in its folders and before the eyes of the tracking store."""
     from omegaconf import OmegaConf
@@ -118,10 +161,10 @@ def _work(work: Work, cfg: DictConfig, identity: Identity, title: str, parent: s
 
     if "threads" in cfg:
         machine.set_threads(cfg.threads)
-    live = tracking.open_trial(identity, cfg.seed, parent)
     started = time.perf_counter()
-    try:
-        with _folders(identity, cfg.seed) as (out, records):
+    with _folders(identity, cfg.seed) as (out, records):
+        live = tracking.open_trial(identity, cfg.seed, parent, records / "resources.jsonl")
+        try:
             log = Log(records, title, live)
             result = {"seed": cfg.seed, **work(cfg, out, log)}
             result["trial_seconds"] = time.perf_counter() - started
@@ -129,9 +172,9 @@ def _work(work: Work, cfg: DictConfig, identity: Identity, title: str, parent: s
             shown = [_kept(identity, cfg.seed, path.relative_to(out)) for path in log.artifacts]
             paths.write_json(records / "trial.json", {**result, "artifacts": shown})
             live.finish(result, [*log.artifacts, records / "config.yaml", records / "trial.json"])
-    except BaseException as error:
-        live.fail(f"{type(error).__name__}: {error}")
-        raise
+        except BaseException as error:
+            live.fail(f"{type(error).__name__}: {error}")
+            raise
     return result
 
 

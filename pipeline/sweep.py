@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths, records
+from pipeline import distributed, paths, records
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,6 +39,11 @@ class Sweep:
         folder = Path(tempfile.mkdtemp(prefix="sweep-", dir=paths.CACHE))
         os.environ[FOLDER] = str(folder)
         return cls(folder)
+
+    @classmethod
+    def ours(cls) -> bool:
+        """Say whether this process works for a trial of a sweep that another process has opened."""
+        return distributed.started() and FOLDER in os.environ
 
     @classmethod
     def current(cls) -> Sweep:

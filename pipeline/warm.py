@@ -17,16 +17,15 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import runpy
 import select
 import selectors
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,7 +33,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 IDLE_SECONDS = 60.0
-CHANGING = {"DVC_STAGE", "_", "SHLVL", "OLDPWD", "COLUMNS", "LINES"}  # differ from stage to stage, read by no import
+# Variables that differ from command to command and are read by no import; the fork gets those of its command.
+CHANGING = re.compile(
+    r"DVC_STAGE|_|SHLVL|OLDPWD|COLUMNS|LINES|LAB_WARM|LAB_SWEEP|LAB_RENDEZVOUS|GLOO_\w+|NCCL_\w+|CUDA_VISIBLE_DEVICES"
+    r"|(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE|NAME)|MASTER_\w+|TORCH(ELASTIC|_NCCL|_DISABLE_SHARE)\w*"
+)
 LONGEST_ADDRESS = 107 - len(".4194304")  # bytes that a socket's name may have, with the server's process id behind it
 PRELOAD = (
     "torchao.quantization",
@@ -55,7 +58,7 @@ def call(main: Callable[[], None]) -> None:
 
     Does not return when the server took the command: the process exits with the child's status.
     """
-    if os.environ.get("LAB_WARM") == "0" or not hasattr(socket, "send_fds") or sys.platform == "darwin":
+    if os.environ.get("LAB_WARM") in ("0", str(os.getpid())) or not hasattr(socket, "send_fds") or sys.platform == "darwin":
         return main()
     address = _address()
     if len(os.fsencode(address)) > LONGEST_ADDRESS:
@@ -72,12 +75,12 @@ def call(main: Callable[[], None]) -> None:
 
 def _address() -> Path:
     """Return the socket of the server for this environment, in a folder that only this user can enter."""
-    folder = Path(tempfile.gettempdir()) / f"scaling-lab-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077 or not stat.S_ISDIR(found.st_mode):
-        raise SystemExit(f"error: {folder} is open to other users; remove it, or set LAB_WARM=0")
-    kept = sorted((name, value) for name, value in os.environ.items() if name not in CHANGING)
+    from pipeline import paths  # not in the server, whose forks would miss an edit of them
+    from pipeline.errors import ending
+
+    with ending():
+        folder = paths.of_machine()
+    kept = sorted((name, value) for name, value in os.environ.items() if not CHANGING.fullmatch(name))
     packages = os.stat(sysconfig.get_path("purelib")).st_mtime_ns
     identity = json.dumps([kept, sys.executable, sys.version, packages, os.getcwd(), Path(__file__).stat().st_mtime_ns])
     return folder / hashlib.sha256(identity.encode()).hexdigest()[:16]
@@ -91,8 +94,8 @@ def _start(address: Path) -> None:
         except BlockingIOError:
             return
         server = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.warm"],
-            env={name: value for name, value in os.environ.items() if name not in CHANGING},
+            [sys.executable, "-m", "pipeline.warm", str(address)],
+            env={name: value for name, value in os.environ.items() if not CHANGING.fullmatch(name)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -108,7 +111,8 @@ def _hand_over(link: socket.socket) -> None:
     spec = sys.modules["__main__"].__spec__
     if spec is None:  # run as a file rather than with -m: nothing that a fork could import by name
         return
-    request = {"module": spec.name, "argv": sys.argv}
+    changing = {name: value for name, value in os.environ.items() if CHANGING.fullmatch(name)}
+    request = {"module": spec.name, "argv": sys.argv, "environ": changing}
     try:
         socket.send_fds(link, [json.dumps(request).encode() + b"\n"], [0, 1, 2])
         answers = link.makefile("r", encoding="utf-8")
@@ -201,7 +205,7 @@ def _become(request: dict[str, Any], streams: list[int]) -> NoReturn:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
-    os.environ["LAB_WARM"] = "0"
+    os.environ |= {**request["environ"], "LAB_WARM": str(os.getpid())}  # this process is the fork; its own are not
     sys.argv = request["argv"]
     code: Any = 0
     try:
@@ -224,7 +228,7 @@ def _become(request: dict[str, Any], streams: list[int]) -> NoReturn:
 def main() -> None:
     """Import what every stage needs, then serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    address = _address()
+    address = Path(sys.argv[1])
     for module in PRELOAD:
         importlib.import_module(module)
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +15,16 @@ import pytest
 from pipeline import warm
 
 PROBE = '''"""A command that tells where it ran."""
-import json, os, sys, time
+import json, os, subprocess, sys, time
 from pipeline import warm
 
 def main():
     print(json.dumps([sys.argv[1:], os.environ.get("DVC_STAGE"), "ready" in sys.modules]), flush=True)
+    if "mark" in sys.argv:
+        from pipeline import errors
+        print(errors.MARK)
+    if "twice" in sys.argv:
+        subprocess.run([sys.executable, "-m", "pipeline.probe"])
     for _ in range(600 if "sleep" in sys.argv else 0):
         time.sleep(0.1)  # in short naps: a signal between the interpreter's check and the call waits for the call's end
     sys.exit(3 if "fail" in sys.argv else "error: one line" if "say" in sys.argv else 0)
@@ -42,6 +48,8 @@ def place() -> Iterator[Path]:
         start, end = source.index("PRELOAD = ("), source.index(")\n", source.index("PRELOAD = ("))
         (package / "warm.py").write_text(source[:start] + 'PRELOAD = ("ready",' + source[end:])
         (package / "__init__.py").touch()
+        for module in ("paths", "errors"):
+            shutil.copy(Path(warm.__file__).with_name(f"{module}.py"), package)
         (package / "probe.py").write_text(PROBE)
         (folder / "ready.py").touch()
         yield folder
@@ -75,7 +83,7 @@ def outcome(place: Path, *words: str, **given: Any) -> tuple[str, str, int]:
 
 def warmed(place: Path) -> None:
     deadline = time.monotonic() + 60
-    while "null, true" not in outcome(place)[0]:
+    while '"a@b", true' not in outcome(place)[0]:
         assert time.monotonic() < deadline, "no warm server came up"
         time.sleep(0.1)
 
@@ -83,8 +91,8 @@ def warmed(place: Path) -> None:
 def test_the_first_command_works_cold_and_later_ones_in_a_fork(place: Path) -> None:
     assert outcome(place, "x")[0] == '[["x"], "a@b", false]\n'
     warmed(place)
-    # which stage DVC is at is no part of the environment that a server keeps
-    assert outcome(place, "y", "z", stage="c@d")[0] == '[["y", "z"], null, true]\n'
+    # which stage DVC is at is no part of the environment that a server keeps: each command brings its own
+    assert outcome(place, "y", "z", stage="c@d")[0] == '[["y", "z"], "c@d", true]\n'
 
 
 def test_status_and_last_words_come_back(place: Path) -> None:
@@ -110,14 +118,26 @@ def test_work_ends_with_the_client_that_asked_for_it(place: Path) -> None:
         sleeping.stdout.readline()
         sleeping.kill()
         assert sleeping.stdout.read() == ""  # the pipe closes once the fork, its last writer, is gone
-    assert "null, true" in outcome(place)[0]
+    assert '"a@b", true' in outcome(place)[0]
+
+
+def test_a_command_that_the_work_runs_is_forked_too(place: Path) -> None:
+    warmed(place)
+    assert outcome(place, "twice")[0] == '[["twice"], "a@b", true]\n[[], "a@b", true]\n'
+
+
+def test_an_edit_of_what_the_server_uses_itself_is_not_missed(place: Path) -> None:
+    warmed(place)
+    file = place / "pipeline" / "errors.py"
+    file.write_text(file.read_text() + "MARK = 'edited'\n")
+    assert outcome(place, "mark")[0] == '[["mark"], "a@b", true]\nedited\n'
 
 
 def test_a_folder_that_others_can_enter_is_refused(place: Path) -> None:
     (place / f"scaling-lab-{os.getuid()}").mkdir(mode=0o777)
     (place / f"scaling-lab-{os.getuid()}").chmod(0o777)
     folder = place / f"scaling-lab-{os.getuid()}"
-    message = f"error: {folder} is open to other users; remove it, or set LAB_WARM=0\n"
+    message = f"error: {folder} is open to other users; remove it\n"
     assert outcome(place)[1:] == (message, 1)
 
 

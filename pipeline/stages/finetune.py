@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths, stage
+from pipeline import distributed, paths, stage
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -42,7 +42,8 @@ def finetune(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
         result = finetuning.finetune(
             model, train, selection, recipe, judge, task.score, cfg.seed, log.metrics, progress.update
         )
-    loading.save(model, tokenizer, out)
+    if distributed.leads():
+        loading.save(model, tokenizer, out)
     return {**result, "initialised": ", ".join(notes.initialised)}
 
 

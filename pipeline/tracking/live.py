@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterable
@@ -23,11 +24,15 @@ def open_cell(identity: Identity) -> str | None:
     return store.current().attempt(lambda client: runs.create_run(client, identity, name=identity.cell))
 
 
-def open_trial(identity: Identity, seed: int, parent: str | None) -> Trial:
-    """Start the child run of one seed under ``parent``; without a parent the trial tells nobody."""
+def open_trial(identity: Identity, seed: int, parent: str | None, resources: Path | None = None) -> Trial:
+    """Start the child run of one seed under ``parent``; without a parent the trial tells nobody.
+
+    What the trial does to the machine is kept in ``resources`` in either case.
+    """
     if parent is None:
-        return Trial(None)
-    return Trial(store.current().attempt(lambda client: runs.create_trial(client, identity, seed, parent)))
+        return Trial(None, resources)
+    run = store.current().attempt(lambda client: runs.create_trial(client, identity, seed, parent))
+    return Trial(run, resources)
 
 
 def close_cell(run: str | None, record: dict[str, Any], artifacts: Iterable[Path] = ()) -> None:
@@ -49,16 +54,20 @@ def refresh_views() -> None:
 
 
 class Trial:
-    """The child run of one seed: takes points at any rate, and sends them in batches from a thread of its own."""
+    """The child run of one seed: takes points at any rate, and sends them in batches from a thread of its own.
 
-    def __init__(self, run: str | None) -> None:
+    That thread watches the machine, too, and keeps what it sees in the file ``resources``, a sample a line.
+    """
+
+    def __init__(self, run: str | None, resources: Path | None = None) -> None:
         self.run = run
         self._points: list[Metric] = []
         self._last_steps: dict[str, int] = {}
         self._filling = threading.Lock()
         self._over = threading.Event()
         self._beat = threading.Thread(target=self._watch, name="tracking", daemon=True)
-        if run is not None:
+        self._resources = resources
+        if run is not None or resources is not None:
             self._system = System()
             self._beat.start()
 
@@ -71,17 +80,17 @@ class Trial:
     def finish(self, summary: dict[str, Any], artifacts: Iterable[Path] = ()) -> None:
         """Add the trial's final numbers and files, and end the run."""
         if self.run is None:
-            return
+            return self._stop()
         run = self.run
         self._stop(runs.finals(summary, self._last_steps, time.time()))
         store.current().attempt(lambda client: runs.finish_trial(client, run, summary, artifacts))
 
     def fail(self, reason: str) -> None:
         """End the run as failed and say why."""
+        self._stop()
         if self.run is None:
             return
         run = self.run
-        self._stop()
         store.current().attempt(lambda client: runs.fail(client, run, reason))
 
     def _add(self, step: int, values: dict[str, float]) -> None:
@@ -93,21 +102,31 @@ class Trial:
         """Sample the machine and flush, until the trial is over."""
         flushed, sample = time.monotonic(), 0
         while not self._over.wait(self._system.pause(sample)):
-            self._add(sample, self._system.read())
+            self._sample(sample)
             sample += 1
             if time.monotonic() - flushed >= FLUSH_SECONDS:
                 self._flush()
                 flushed = time.monotonic()
-        self._add(sample, self._system.read())  # even the shortest trial has one point
+        self._sample(sample)  # even the shortest trial has one point
+
+    def _sample(self, number: int) -> None:
+        seen, when = self._system.read(), time.time()
+        if self._resources is not None:
+            with self._resources.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": number, "time": round(when, 3), **seen}) + "\n")
+        self._add(number, seen)
 
     def _stop(self, last: Iterable[Metric] = ()) -> None:
         self._over.set()
-        self._beat.join()
+        if self._beat.ident is not None:
+            self._beat.join()
         self._points += last
         self._flush()
 
     def _flush(self) -> None:
         with self._filling:
             points, self._points = self._points, []
-        run = self.run or ""
+        run = self.run
+        if run is None:
+            return
         store.current().attempt(lambda client: runs.send(client, run, points))

@@ -94,7 +94,7 @@ def _retire(client: MlflowClient, earlier: list[Any], why: str) -> int:
 
 
 def _create(client: MlflowClient, record: dict[str, Any], path: Path) -> str:
-    """Create the runs of one cell as its trials would have; only the machine's own curves are not in the files."""
+    """Create the runs of one cell as its trials would have."""
     identity = Identity.from_record(record)
     end = path.stat().st_mtime
     seconds = [float(trial.get("trial_seconds") or 0.0) for trial in record["trials"]]
@@ -111,17 +111,22 @@ def _create(client: MlflowClient, record: dict[str, Any], path: Path) -> str:
 
 
 def _points(folder: Path, trial: dict[str, Any], when: float) -> list[Metric]:
-    """Return a trial's curves and, at their last step, its final numbers."""
-    curves = folder / "curves.jsonl"
-    lines = curves.read_text(encoding="utf-8").splitlines() if curves.exists() else []
-    rows = [json.loads(line) for line in lines]
+    """Return a trial's curves and, at their last step, its final numbers; and what it did to the machine."""
+    rows = _lines(folder / "curves.jsonl")
     points: list[Metric] = []
     last_steps: dict[str, int] = {}
     for row in rows:
         step = row.pop("step")
         points += runs.as_metrics(step, row, when)
         last_steps |= dict.fromkeys(row, step)
+    for row in _lines(folder / "resources.jsonl"):
+        points += runs.as_metrics(row.pop("step"), row, row.pop("time"))
     return points + runs.finals(trial, last_steps, when)
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return [json.loads(line) for line in lines]
 
 
 def _files(folder: Path) -> list[Path]:

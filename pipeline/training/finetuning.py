@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from pipeline import machine
+from pipeline import distributed, machine
 from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
+from pipeline.distributed import Group
 from pipeline.errors import UserError
 from pipeline.models.masks import kept_sparse
 from pipeline.training import optimizer, vocabulary
@@ -50,7 +52,8 @@ def finetune(
     ``judge`` gives the metrics of logits (examples, outputs) and labels (examples,), ``score`` names the one whose
     convergence is told; ``record`` gets the points of the curves, ``advanced`` the steps made; ``loss`` is another
     than that of the labels. Weights that are sparse keep their zeros. The order of the batches and dropout come from
-    ``seed``. Raises UserError when the loss is no longer a number.
+    ``seed``. Several processes (``distributed``) each take their rows of every batch, add up their gradients and
+    return the same. Raises UserError when the loss is no longer a number.
     """
     loss = loss or Loss()
     machine.make_repeatable(seed)
@@ -102,21 +105,54 @@ class Loss(nn.Module):
             return objective(said.float(), batch.labels)
 
 
-class Run:
-    """A model on its way: its batches, its optimiser, and the losses, rows, tokens and seconds so far."""
+class Objective(nn.Module):
+    """A loss of a model as one module, for several processes to share the gradients of all that it trains."""
 
-    def __init__(self, model: nn.Module, train: Examples, recipe: Recipe, seed: int, loss: Loss | None = None) -> None:
-        self.model, self.loss, self.recipe = model, loss or Loss(), recipe
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch, a number."""
+        loss: Tensor = self.loss(self.model, batch)
+        return loss
+
+
+class Run:
+    """A model on its way: its batches, its optimiser, and the losses, rows, tokens and seconds so far.
+
+    ``precision`` is the machine's fastest where None; ``group`` the processes that train together, all that there are
+    where None. A step is ``take``, ``forward``, ``backward``, ``update``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Examples,
+        recipe: Recipe,
+        seed: int,
+        loss: Loss | None = None,
+        precision: str | None = None,
+        group: Group | None = None,
+    ) -> None:
+        self.model, self.recipe, self.group = model, recipe, group or distributed.current()
         self.device = machine.device()
-        self.precision = machine.precision(self.device)
-        self.examples, self.updates = len(train), recipe.updates(len(train))
+        self.precision = precision or machine.precision(self.device)
+        self.train, self.updates = train, recipe.updates(len(train))
         self.batches = _endless(train, recipe.batch_size, np.random.default_rng(seed))
-        trained = nn.ModuleList([model, self.loss])
-        self.optimizer = optimizer.adamw(trained, recipe.learning_rate, recipe.weight_decay)
-        self.weights = list(trained.parameters())
+        self.objective: nn.Module = Objective(model, loss or Loss())
+        self.optimizer = optimizer.adamw(self.objective, recipe.learning_rate, recipe.weight_decay)
+        self.weights = list(self.objective.parameters())
+        if self.group.size > 1:
+            self.objective = DistributedDataParallel(
+                self.objective, forward_sync_buffers=False, gradient_as_bucket_view=True
+            )
+            torch.manual_seed(seed + self.group.rank)  # dropout: each process drops other elements
         self.losses = torch.zeros(self.updates, device=self.device)
         self.rows = np.zeros(self.updates, dtype=np.int64)
-        self.tokens = self.places = self.done = 0
+        self.lengths: list[np.ndarray] = []  # of the examples of each batch, all processes together
+        self.places = self.done = 0
+        self.share = 1.0  # of the rows of the batch, this process's
         self.train_seconds = self.selection_seconds = self.learning_rate = 0.0
 
     def advance(self, until: int, advanced: Callable[[int], None]) -> float:
@@ -127,9 +163,9 @@ class Run:
         """
         first, started = self.done, time.perf_counter()
         while self.done < until:
-            self._update(next(self.batches).to(self.device))
+            self.step()
             advanced(1)
-        losses = self.losses[first:until].cpu().numpy()
+        losses = self.group.add(self.losses[first:until]).cpu().numpy()
         self.train_seconds += time.perf_counter() - started
         if not np.isfinite(losses).all():
             step = first + int(np.argmin(np.isfinite(losses))) + 1
@@ -139,26 +175,47 @@ class Run:
             )
         return float(np.average(losses, weights=self.rows[first:until]))
 
-    def _update(self, batch: Batch) -> None:
+    def step(self) -> None:
+        """Make one update."""
+        self.backward(self.forward(self.take()))
+        self.update()
+
+    def take(self) -> Batch:
+        """Return this process's rows of the next batch; where there are fewer rows than processes, one without weight."""
+        rows = next(self.batches)
+        own = rows[self.group.rank :: self.group.size]
+        batch = batches.collate(self.train, own if len(own) else rows[:1], MULTIPLE)
+        self.share = len(own) / len(rows)
+        self.rows[self.done] = len(rows)
+        self.lengths.append(self.train.lengths[rows])
+        self.places += batch.places
+        return batch.to(self.device)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the mean loss of this process's rows."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            loss: Tensor = self.objective(batch)
+        self.losses[self.done] = loss.detach() * self.share
+        return loss
+
+    def backward(self, loss: Tensor) -> None:
+        """Give every process the gradients of the mean loss of the whole batch."""
+        (loss * (self.share * self.group.size)).backward()  # type: ignore[no-untyped-call]  # of their gradients the mean is taken
+
+    def update(self) -> None:
+        """Move the weights by their gradients, at the rate of this step."""
         self.learning_rate = self.recipe.learning_rate * optimizer.linear(self.done, self.updates, self.recipe.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            loss = self.loss(self.model, batch)
-        loss.backward()
         nn.utils.clip_grad_norm_(self.weights, self.recipe.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.losses[self.done] = loss.detach()
-        self.rows[self.done] = len(batch)
-        self.tokens += batch.tokens
-        self.places += batch.places
         self.done += 1
 
     def select(self, selection: Examples, judge: Judge, score: str) -> dict[str, float]:
         """Return loss, score and metrics on the split that selects."""
         started = time.perf_counter()
-        said = logits(self.model, selection, self.precision)
+        said = logits(self.model, selection, self.precision, self.group)
         self.selection_seconds += time.perf_counter() - started
         loss = objective(torch.from_numpy(said), torch.from_numpy(selection.labels))
         metrics = judge(said, selection.labels)
@@ -167,22 +224,23 @@ class Run:
 
     def cost(self) -> dict[str, Any]:
         """Return the length of the run and what it took; seconds are of training alone where nothing else is said."""
+        tokens = int(sum(lengths.sum() for lengths in self.lengths))
         return {
             "steps": self.done,
-            "epochs": int(self.rows.sum()) / self.examples,
+            "epochs": int(self.rows.sum()) / len(self.train),
             "train_seconds": self.train_seconds,
             "selection_seconds": self.selection_seconds,
             "train_pairs_per_second": int(self.rows.sum()) / self.train_seconds,
-            "train_tokens_per_second": self.tokens / self.train_seconds,
-            "padding_share": 1 - self.tokens / self.places,
+            "train_tokens_per_second": tokens / self.train_seconds,
+            "padding_share": 1 - tokens / self.group.total(self.places),
             "peak_memory_mib": machine.peak_memory_mib(self.device),
             "precision": self.precision,
             "device": self.device.type,
             "threads": torch.get_num_threads(),
+            "processes": self.group.size,
         }
 
 
-def _endless(train: Examples, size: int, random: np.random.Generator) -> Iterator[Batch]:
+def _endless(train: Examples, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
     while True:
-        for rows in batches.shuffled(train.lengths, size, random):
-            yield batches.collate(train, rows, MULTIPLE)
+        yield from batches.shuffled(train.lengths, size, random)

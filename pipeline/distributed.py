@@ -1,0 +1,153 @@
+"""Several processes that train one model together, each on its share of every batch.
+
+They are started by torchrun, or by ``launch``, which is torchrun's own launcher on one machine. There they meet in a
+file and talk over the loopback interface, so that no port is open to others; torchrun's own way is for several nodes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RENDEZVOUS = "LAB_RENDEZVOUS"  # the variable that names the file in which the processes meet
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes that work together: how many they are, and which of them this one is, counted from 0."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Return whether this process is the one that keeps the records."""
+        return self.rank == 0
+
+    def add(self, tensor: Tensor) -> Tensor:
+        """Return the sum of every process's ``tensor`` in its place."""
+        if self.size > 1:
+            import torch.distributed
+
+            torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def total(self, number: float) -> float:
+        """Return the sum of every process's ``number``."""
+        if self.size == 1:
+            return number
+        import torch
+
+        from pipeline import machine
+
+        return float(self.add(torch.tensor([number], dtype=torch.float64, device=machine.device())).item())
+
+    def agree(self, answer: bool) -> bool:
+        """Return the first process's ``answer``, so that all go on, or all stop."""
+        if self.size == 1:
+            return answer
+        import torch
+
+        from pipeline import machine
+
+        told = torch.tensor([int(answer)], device=machine.device())
+        torch.distributed.broadcast(told, 0)
+        return bool(told.item())
+
+    def wait(self) -> None:
+        """Wait until every process has come here."""
+        self.agree(True)
+
+
+ALONE = Group()
+
+
+def current() -> Group:
+    """Return the processes that train together with this one."""
+    import torch.distributed
+
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return ALONE
+    return Group(torch.distributed.get_rank(), torch.distributed.get_world_size())
+
+
+def started() -> bool:
+    """Say whether this process was started as one of several, by ``launch`` or by torchrun."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def leads() -> bool:
+    """Say whether this process is alone or the first of several, before they have met."""
+    return not started() or os.environ["RANK"] == "0"
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Meet the processes that were started with this one, if any, and part from them at the end of the block.
+
+    NCCL where there are GPUs, of which each process takes its own; else gloo.
+    """
+    if not started():
+        yield
+        return
+    import torch.distributed
+
+    rank, size, place = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), os.environ.get(RENDEZVOUS)
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    where = f"file://{place}" if place else "env://"
+    torch.distributed.init_process_group("nccl" if gpu else "gloo", init_method=where, rank=rank, world_size=size)
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def launch(processes: int, module: str, arguments: Sequence[str]) -> None:
+    """Run ``python -m module arguments`` in so many processes that train together, and wait for all of them.
+
+    Raises UserError where one of them fails; the others are ended then.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes say themselves what fails
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="lab-") as folder:
+        os.environ |= {
+            RENDEZVOUS: f"{folder}/processes",
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # else the launcher opens a port on every interface
+            "GLOO_SOCKET_IFNAME": _loopback(),
+            "NCCL_SOCKET_IFNAME": _loopback(),
+        }
+        config = LaunchConfig(
+            min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id="lab", max_restarts=0, local_addr="127.0.0.1",
+            rdzv_backend="c10d", rdzv_endpoint=f"{folder}/launcher", rdzv_configs={"store_type": "file"},
+        )  # fmt: skip
+        try:
+            elastic_launch(config, sys.executable)("-m", module, *arguments)
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            raise UserError(
+                f"process {rank + 1} of {processes} ended with status {failure.exitcode}; what it said stands above"
+            ) from None
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def _loopback() -> str:
+    return next(name for _, name in socket.if_nameindex() if name.startswith("lo"))

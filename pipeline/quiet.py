@@ -1,0 +1,59 @@
+"""Who may work on this machine at the same time: trials beside each other, a measurement alone.
+
+Every trial that computes holds a share of one lock, a measurement holds all of it: it waits until the trials at work
+have ended, and those that come later wait for it. The locks are this user's on this machine, whatever the project, and
+the kernel gives them back however a process ends. Of several processes that train together the first one holds them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from pipeline import distributed, paths
+
+_shares: list[IO[str]] = []  # what this process holds of the lock: one while it works, none while it measures
+
+
+@contextmanager
+def working() -> Iterator[None]:
+    """Work beside other trials, but beside no measurement."""
+    if not distributed.leads():
+        yield
+        return
+    _take_share()
+    try:
+        yield
+    finally:
+        _shares.pop().close()
+
+
+@contextmanager
+def measuring() -> Iterator[None]:
+    """Measure with nothing beside it; a share that this process holds is given back meanwhile."""
+    if not distributed.leads():
+        yield
+        return
+    shared = bool(_shares)
+    if shared:
+        _shares.pop().close()
+    try:
+        with _locked("gate", fcntl.LOCK_EX), _locked("work", fcntl.LOCK_EX):
+            yield
+    finally:
+        if shared:
+            _take_share()
+
+
+def _take_share() -> None:
+    with _locked("gate", fcntl.LOCK_SH):  # closed while a measurement waits or is at work
+        _shares.append(_locked("work", fcntl.LOCK_SH))
+
+
+def _locked(name: str, kind: int) -> IO[str]:
+    """Return a file that is locked until it is closed."""
+    file = (paths.of_machine() / f"{name}.lock").open("a", encoding="utf-8")
+    fcntl.flock(file, kind)
+    return file
