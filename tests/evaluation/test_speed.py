@@ -14,6 +14,8 @@ from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
 from pipeline.evaluation import energy, speed, timing
 from pipeline.evaluation.energy import Meter
+from pipeline.training import finetuning
+from pipeline.training.recipe import Recipe
 
 CPU = torch.device("cpu")
 WATTS = 40.0
@@ -223,3 +225,19 @@ def test_a_real_model_answers(model: BertForSequenceClassification, examples: Ex
     assert 0 < found["inference_pairs_per_second"] <= found["inference_pairs_per_second_high"]
     waits = speed.latency(model, examples, "bf16", rows=3, calls=10)
     assert 0 < waits["latency_b3_p50_ms"] <= waits["latency_b3_p90_ms"] <= waits["latency_b3_p99_ms"]
+
+
+def test_real_training_is_taken_apart(
+    model: BertForSequenceClassification, examples: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "ROUND", 0.01)
+    recipe = Recipe(
+        learning_rate=1e-3, batch_size=4, epochs=None, steps=4000, warmup=0.1, weight_decay=0.0, clip=1.0, evaluations=1
+    )
+    run = finetuning.Run(model.train(), examples, recipe, seed=0)
+    found = speed.training(run, within=0.5, at_most=0.1)
+    assert 0 < found["train_pairs_per_second_low"] <= found["train_pairs_per_second"]
+    assert found["train_timed_pairs"] <= run.rows.sum() < 4000 * 4
+    assert found["train_tokens_per_second"] > 4 * found["train_pairs_per_second"]
+    parts = [found[f"train_{name}_ms"] for name in ("data", "forward", "backward", "update")]
+    assert min(parts) > 0
