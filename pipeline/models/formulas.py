@@ -1,0 +1,188 @@
+"""What one step of a model costs, as a function of an example's length: operations, and what is kept for backward.
+
+An operation is a multiplication or an addition of a matrix product, so that (m, k) by (k, n) takes 2 m n k, as
+``torch.utils.flop_counter`` has it; elementwise work is left out (Kaplan et al. 2020, section 2.1; Hoffmann et al.
+2022, appendix F). ``Tape`` goes through a model as autograd does, but with the shapes of tensors alone: whether a
+product has a backward, and which tensors it keeps, follows from what needs a gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+FLOAT = 4  # bytes
+KEEP_RESULT = ("relu", "tanh")  # activation functions whose gradient is told by what they returned
+KEEP_MORE = {
+    "gelu_new": 3,
+    "gelu_fast": 6,
+    "gelu_python": 2,
+    "quick_gelu": 1,
+}  # of several operations: beside the input
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """``constant + linear * s + square * s**2`` of an example of s tokens."""
+
+    constant: int = 0
+    linear: int = 0
+    square: int = 0
+
+    def __add__(self, other: Polynomial) -> Polynomial:
+        return Polynomial(self.constant + other.constant, self.linear + other.linear, self.square + other.square)
+
+    def __mul__(self, factor: int) -> Polynomial:
+        return Polynomial(self.constant * factor, self.linear * factor, self.square * factor)
+
+    def __call__(self, length: Any) -> Any:
+        """Return the value at a length, or at each of an array of them, exactly."""
+        if isinstance(length, np.ndarray):
+            length = length.astype(np.int64)
+        return self.constant + (self.linear + self.square * length) * length
+
+
+ONE, TOKENS, PAIRS = Polynomial(constant=1), Polynomial(linear=1), Polynomial(square=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A tensor by its shape for one example, (rows, width); ``whole`` is the tensor of which it is a view."""
+
+    rows: Polynomial
+    width: int
+    gradient: bool  # whether it needs one
+    whole: Value | None = None
+
+
+@dataclass
+class Part:
+    """A part of a model, such as the feed-forward's first Linear of a layer; all numbers are of one example.
+
+    ``forward`` and ``backward`` in operations, ``activations`` in bytes that are kept from forward to backward,
+    ``modules`` the Linears by all of their names. ``parameters`` that parts share belong to the first of them.
+    """
+
+    kind: str
+    layer: int | None
+    forward: Polynomial = Polynomial()
+    backward: Polynomial = Polynomial()
+    activations: Polynomial = Polynomial()
+    parameters: int = 0
+    modules: list[str] = field(default_factory=list)
+
+
+class Tape:
+    """The parts of a model, filled by its operations in their order; ``frozen`` is a model that is never trained.
+
+    Kept tensors (as Korthikanti et al. 2022, section 4.1, but in fp32 and with all that torch keeps): each storage
+    once, for the part that keeps it first. A dropout mask has the type of what it is multiplied by, as on the CPU; on
+    a GPU it takes a byte an element.
+    """
+
+    def __init__(self, model: nn.Module, frozen: bool) -> None:
+        self.frozen = frozen
+        self.parts: list[Part] = []
+        self._names: dict[nn.Module, list[str]] = {}
+        for name, module in model.named_modules(remove_duplicate=False):
+            self._names.setdefault(module, []).append(name)
+        self._kept: set[Value] = set()
+        self._seen: set[Tensor] = set()
+
+    def begin(self, kind: str, layer: int | None = None) -> None:
+        """Begin a part: what follows belongs to it."""
+        self.parts.append(Part(kind, layer))
+
+    def trains(self, parameter: Tensor | None) -> bool:
+        """Say whether a parameter gets a gradient."""
+        return parameter is not None and parameter.requires_grad and not self.frozen
+
+    def own(self, module: nn.Module) -> bool:
+        """Count a module's parameters into the part, those not counted yet; say whether any of them is trained."""
+        parameters = list(module.parameters())
+        self.parts[-1].parameters += sum(each.numel() for each in parameters if each not in self._seen)
+        self._seen.update(parameters)
+        return any(self.trains(each) for each in parameters)
+
+    def keep(self, value: Value) -> None:
+        """Keep a tensor for backward, the whole of it where it is a view, once."""
+        value = value.whole or value
+        if value not in self._kept:
+            self._kept.add(value)
+            self.parts[-1].activations += value.rows * (FLOAT * value.width)
+
+    def linear(self, states: Value, module: Any) -> Value:
+        """Multiply by a Linear, or by two factors one after the other.
+
+        Forward takes 2 (rows) (in) (out) operations; backward as many for the weight's gradient, which needs the
+        input, and as many for the input's, each where it is asked for.
+        """
+        if isinstance(module, nn.Sequential):
+            for each in module:
+                states = self.linear(states, each)
+            return states
+        part, trained, weight = self.parts[-1], self.own(module), self.trains(module.weight)
+        part.modules += self._names[module]
+        work = states.rows * (2 * module.in_features * module.out_features)
+        part.forward += work
+        part.backward += work * (weight + states.gradient)
+        if weight:
+            self.keep(states)
+        return Value(states.rows, module.out_features, states.gradient or trained)
+
+    def scores(self, query: Value, key: Value, heads: int) -> Value:
+        """Multiply each query by each key, 2 s^2 (heads times size), and turn them into shares by softmax."""
+        shares = Value(PAIRS, heads, self._product(query, key, query.width))
+        if shares.gradient:
+            self.keep(shares)
+        return shares
+
+    def mix(self, shares: Value, value: Value) -> Value:
+        """Return the values mixed by their shares, 2 s^2 (heads times size)."""
+        return Value(TOKENS, value.width, self._product(shares, value, value.width))
+
+    def _product(self, one: Value, other: Value, width: int) -> bool:
+        """Count a product of (s, size) by (size, s) in each head, or back; the one's gradient needs the other."""
+        part, work = self.parts[-1], PAIRS * (2 * width)
+        part.forward += work
+        part.backward += work * (one.gradient + other.gradient)
+        for gradient, needed in ((one.gradient, other), (other.gradient, one)):
+            if gradient:
+                self.keep(needed)
+        return one.gradient or other.gradient
+
+    def add(self, one: Value, other: Value) -> Value:
+        """Return a sum, which keeps nothing."""
+        return Value(one.rows, one.width, one.gradient or other.gradient)
+
+    def norm(self, states: Value, module: nn.Module) -> Value:
+        """Normalise: the input is kept, and a mean and a deviation for each of its rows."""
+        gradient = self.own(module) or states.gradient
+        if gradient:
+            self.keep(states)
+            self.keep(Value(states.rows, 2, False))
+        return Value(states.rows, states.width, gradient)
+
+    def dropout(self, states: Value, rate: float) -> Value:
+        """Drop elements: the mask is kept; at a rate of 0 nothing happens at all."""
+        if not rate:
+            return states
+        if states.gradient:
+            self.keep(Value(states.rows, states.width, False))
+        return Value(states.rows, states.width, states.gradient)
+
+    def activate(self, states: Value, name: str) -> Value:
+        """Apply an activation function by its name in transformers; one that is not known keeps its input."""
+        result = Value(states.rows, states.width, states.gradient)
+        if states.gradient:
+            self.keep(result if name in KEEP_RESULT else states)
+            for _ in range(KEEP_MORE.get(name, 0)):
+                self.keep(Value(states.rows, states.width, False))
+        return result
+
+    def first(self, states: Value) -> Value:
+        """Return the first token's state as a view of all."""
+        return Value(ONE, states.width, states.gradient, states)
