@@ -52,7 +52,7 @@ def available_threads() -> int:
     """
     asked = os.environ.get("OMP_NUM_THREADS", "")
     together = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return int(asked) if asked.isdigit() and int(asked) else max(1, _cores() // together)
+    return int(asked) if asked.isdigit() and int(asked) else max(1, cores() // together)
 
 
 def set_threads(count: int | None) -> None:
@@ -138,6 +138,11 @@ def peak_memory_mib(at: torch.device) -> float:
         import torch
 
         return torch.cuda.max_memory_allocated(at) / MIB
+    return peak_resident_memory_mib()
+
+
+def peak_resident_memory_mib() -> float:
+    """Return the peak of the process's resident memory since ``reset_peak_memory``."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -148,6 +153,13 @@ def peak_memory_mib(at: torch.device) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
+def resident_memory_mib() -> float:
+    """Return the resident memory of the process."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss) / MIB
+
+
 def describe() -> dict[str, Any]:
     """Return what a result's numbers depend on: processor, cores, threads, memory, versions, device, precision."""
     import torch
@@ -155,7 +167,7 @@ def describe() -> dict[str, Any]:
     at = device()
     return {
         "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
-        "cores": _cores(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "device": torch.cuda.get_device_name(at) if at.type == "cuda" else "cpu",
@@ -166,7 +178,8 @@ def describe() -> dict[str, Any]:
     }
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

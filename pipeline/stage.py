@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 INHERITED = ("task", "model", "ratio", "recipe", "distillation", "teacher", "compression", "origin")
 GROUPS = ("task", "model", "recipe", "distillation", "compression")  # of conf/, of which a trial names a file
 
+PLAIN = ("ratio", "source", "teacher")  # coordinates of a cell that are no files
+
 Work = Callable[["DictConfig", Path, "Log"], dict[str, Any]]
 
 
@@ -135,6 +137,7 @@ def _divided(stage: str, cfg: DictConfig) -> bool:
         raise UserError(f"processes: got {processes!r}; give a whole number from 1")
     machine.claim_gpus(processes)
     if processes > 1:
+        machine.set_threads(cfg.threads or max(1, machine.available_threads() // processes))  # the record tells them
         distributed.launch(processes, f"pipeline.stages.{stage}", HydraConfig.get().overrides.task)
     return processes > 1
 
@@ -244,7 +247,9 @@ def identify(stage: str, cfg: DictConfig) -> Identity:
     assert isinstance(resolved, dict)
     settings = {key: value for key, value in resolved.items() if key not in ("seed", "exploration")}
     named = {key: resolved[key]["name"] for key in GROUPS if key in resolved}
-    plain = {key: resolved[key] for key in ("ratio", "source", "teacher") if key in resolved}
+    plain = {key: resolved[key] for key in PLAIN if key in resolved}
+    if stage == "benchmark":
+        plain |= {key: resolved[key] for key in ("processes", "threads", "precision", "batch")}
     digests = [item.digest for item in inputs]
     digests += [_went_into(resolved[key]) for key in ("source", "teacher") if key in resolved]
     went_in = json.dumps([stage, settings, digests], sort_keys=True)

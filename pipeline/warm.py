@@ -58,9 +58,10 @@ def call(main: Callable[[], None]) -> None:
 
     Does not return when the server took the command: the process exits with the child's status.
     """
-    if os.environ.get("LAB_WARM") in ("0", str(os.getpid())) or not hasattr(socket, "send_fds") or sys.platform == "darwin":
+    fork, _, served = os.environ.get("LAB_WARM", "").partition(" ")
+    if fork in ("0", str(os.getpid())) or not hasattr(socket, "send_fds") or sys.platform == "darwin":
         return main()
-    address = _address()
+    address = Path(served) if served else _address()
     if len(os.fsencode(address)) > LONGEST_ADDRESS:
         return main()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
@@ -69,7 +70,7 @@ def call(main: Callable[[], None]) -> None:
         except OSError:
             _start(address)
         else:
-            _hand_over(link)
+            _hand_over(link, address)
     return main()
 
 
@@ -106,13 +107,13 @@ def _start(address: Path) -> None:
         lock.write(f"{server.pid}\n")
 
 
-def _hand_over(link: socket.socket) -> None:
+def _hand_over(link: socket.socket, address: Path) -> None:
     """Send this command to the server and exit as the child does; return only if the server is gone."""
     spec = sys.modules["__main__"].__spec__
     if spec is None:  # run as a file rather than with -m: nothing that a fork could import by name
         return
     changing = {name: value for name, value in os.environ.items() if CHANGING.fullmatch(name)}
-    request = {"module": spec.name, "argv": sys.argv, "environ": changing}
+    request = {"module": spec.name, "argv": sys.argv, "environ": changing, "address": str(address)}
     try:
         socket.send_fds(link, [json.dumps(request).encode() + b"\n"], [0, 1, 2])
         answers = link.makefile("r", encoding="utf-8")
@@ -205,7 +206,8 @@ def _become(request: dict[str, Any], streams: list[int]) -> NoReturn:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
-    os.environ |= {**request["environ"], "LAB_WARM": str(os.getpid())}  # this process is the fork; its own are not
+    # This process is the fork; the commands that it runs are not, and go to the same server, whatever imports have set.
+    os.environ |= {**request["environ"], "LAB_WARM": f"{os.getpid()} {request['address']}"}
     sys.argv = request["argv"]
     code: Any = 0
     try:
@@ -229,6 +231,7 @@ def main() -> None:
     """Import what every stage needs, then serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     address = Path(sys.argv[1])
+    sys.modules.pop("torchao", None)  # the package bars it; here there is time for it
     for module in PRELOAD:
         importlib.import_module(module)
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,7 +13,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # every core has a worker of pytest's already
 
-import pipeline.models  # noqa: E402, F401 (before transformers: it says what transformers need not import)
+import pipeline  # noqa: E402, F401 (before transformers: it says what transformers need not import)
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,7 @@ def small(content: dict[str, Any]) -> None:
     content["tasks"], content["ratios"] = content["tasks"][:1], content["ratios"][-1:]
     content["models"] = content["models"][:1]
     content["variants"], content["distill"], content["compress"] = {}, {}, {}
+    content["benchmark"]["models"] = []
 
 
 def quick(content: dict[str, Any]) -> None:

@@ -105,11 +105,11 @@ def training(run: Trainable, within: float, at_most: float, agree: Agree = bool)
     ``train_timed_tokens``, made in ``train_timed_seconds``; ``agree`` lets all of them make equally many steps.
     ``train_joules_per_pair`` is of the device, and absent where nothing tells it. The run is left further on.
     """
-    steps = _warm_up(run, agree)
+    count = _warm_up(run, agree)
     rounds: list[tuple[float, int, int]] = []
 
     def once() -> float:
-        rounds.append(_steps(run, steps))
+        rounds.append(steps(run, count))
         return rounds[-1][0]
 
     with energy.measured(run.device) as meter:
@@ -122,7 +122,7 @@ def training(run: Trainable, within: float, at_most: float, agree: Agree = bool)
         "train_pairs_per_second_low": low,
         "train_pairs_per_second_high": high,
         "train_tokens_per_second": tokens,
-        "train_step_ms": found.median / steps * 1000,
+        "train_step_ms": found.median / count * 1000,
         "train_rounds": found.rounds,
         "train_timed_pairs": pairs,
         "train_timed_tokens": sum(tokens for _, _, tokens in rounds),
@@ -167,14 +167,14 @@ def _joules(name: str, meter: Meter, pairs: int) -> dict[str, float]:
 
 def _warm_up(run: Trainable, agree: Agree) -> int:
     """Return how many steps make a round, a power of two that all processes agree on."""
-    _steps(run, WARMUP)
-    steps = 1
-    while not agree(_steps(run, steps)[0] >= ROUND):
-        steps *= 2
-    return steps
+    steps(run, WARMUP)
+    count = 1
+    while not agree(steps(run, count)[0] >= ROUND):
+        count *= 2
+    return count
 
 
-def _steps(run: Trainable, count: int) -> tuple[float, int, int]:
+def steps(run: Trainable, count: int) -> tuple[float, int, int]:
     """Make so many steps, waiting for the device at their end; return seconds, pairs and real tokens."""
     pairs = tokens = 0
     started = timing.now(run.device)

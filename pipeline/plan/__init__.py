@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import paths
 from pipeline.errors import UserError, ending
-from pipeline.plan.cells import RECIPE, TRAINED, Cell, Compress, Distill, Plan, Variant
+from pipeline.plan.cells import RECIPE, TRAINED, Benchmark, Cell, Compress, Distill, Plan, Variant
 from pipeline.plan.check import check, files
 from pipeline.plan.reading import AXES, read, shown
 
@@ -37,7 +37,10 @@ def load(path: Path = paths.PARAMS) -> Plan:
         for section, kind in SECTIONS.items()
     }
     axes: dict[str, Any] = {axis: tuple(content[axis]) for axis in AXES}
-    return Plan(**axes, **named)
+    timed: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in content["benchmark"].items()
+    }
+    return Plan(**axes, benchmark=Benchmark(**timed), **named)
 
 
 def _numbers(entry: dict[str, Any]) -> dict[str, Any]:
@@ -66,5 +69,6 @@ def main() -> None:
     """Check the plan and leave word for DVC that it is sound."""
     study = load_or_exit()
     CHECKED.parent.mkdir(exist_ok=True)
+    paths.metrics("benchmark", "").parent.mkdir(parents=True, exist_ok=True)  # compare reads it, however empty
     CHECKED.write_text("checked\n", encoding="utf-8")  # always the same, so that it makes nothing stale
     print(f"params.yaml: {len(study.cells)} cells, {len(study.seeds)} seeds each: no mistakes found")

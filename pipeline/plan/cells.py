@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
+from itertools import product
 
 RECIPE = "standard"  # how the grid is fine-tuned; variants and students name their own
 TRAINED = ("finetune", "distill", "compress")  # stages whose cells hold a classifier
@@ -62,6 +63,21 @@ class Compress:
 
 
 @dataclass(frozen=True)
+class Benchmark:
+    """What is timed: models as classifiers of a task, on each number of processes, threads, and so on.
+
+    ``batches`` are rows of all processes together; ``threads`` are of each.
+    """
+
+    task: str
+    models: tuple[str, ...]
+    processes: tuple[int, ...]
+    threads: tuple[int, ...]
+    precisions: tuple[str, ...]
+    batches: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Plan:
     """What runs: the axes of the grid, the variants beside it, the students and the compressions."""
 
@@ -69,6 +85,7 @@ class Plan:
     models: tuple[str, ...]
     ratios: tuple[float, ...]
     seeds: tuple[int, ...]
+    benchmark: Benchmark
     variants: dict[str, Variant] = field(default_factory=dict)
     distill: dict[str, Distill] = field(default_factory=dict)
     compress: dict[str, Compress] = field(default_factory=dict)
@@ -76,7 +93,7 @@ class Plan:
     @property
     def cells(self) -> list[Cell]:
         """Return every cell, each behind those it needs."""
-        return [*self._prepare(), *self._pretrain(), *self.trained(), *self.evaluated()]
+        return [*self._prepare(), *self._pretrain(), *self.trained(), *self.evaluated(), *self.benchmarked()]
 
     def trained(self) -> list[Cell]:
         """Return the cells that hold a classifier: the grid, the variants, then what is made of them, in order."""
@@ -99,6 +116,15 @@ class Plan:
     def evaluated(self) -> list[Cell]:
         """Return the evaluation of each cell that holds a classifier, in the same order."""
         return [_evaluate(cell) for cell in self.trained()]
+
+    def benchmarked(self) -> list[Cell]:
+        """Return the points of the benchmark."""
+        of, found = self.benchmark, []
+        for model, *rest in product(of.models, of.processes, of.threads, of.precisions, of.batches):
+            name = "-".join(map(str, (model, *rest)))
+            needs = (f"prepare@{of.task}", f"pretrain@{model}")
+            found.append(Cell("benchmark", name, f"benchmark@{name}", needs, task=of.task, model=model))
+        return found
 
     def sources(self) -> dict[str, list[str]]:
         """Return what each entry of ``distill`` and ``compress`` is made of, ``<stage>/<cell>`` to the same."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline import paths
 from pipeline.errors import UserError, near
-from pipeline.plan import entries, making
+from pipeline.plan import entries, making, measured
 from pipeline.plan.cells import RECIPE
 from pipeline.plan.entries import ratio
 from pipeline.plan.reading import AXES, read, shown, unknown
@@ -30,10 +30,11 @@ def check(content: dict[str, Any]) -> list[str]:
     What is wrong between entries (outputs written twice, a ratio too small for a task, a source that no cell makes) is
     looked for among the entries that are sound by themselves.
     """
-    sections = (*AXES, *entries.SECTIONS)
+    sections = (*AXES, measured.SECTION, *entries.SECTIONS)
     mistakes = [f"{key}: unknown section; {near(key, sections)}" for key in content if key not in sections]
     for axis, mistake in ENTRIES.items():
         mistakes += _axis(content, axis, mistake)
+    mistakes += measured.mistakes(content)
     mistakes += entries.mistakes(content)
     axes = {axis: _sound(content, axis) for axis in AXES}
     named = entries.sound(content)

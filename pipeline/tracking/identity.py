@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # What a record says of its cell besides stage and name.
-NAMED = ("task", "model", "ratio", "recipe", "source", "teacher", "distillation", "compression")
+NAMED = (
+    "task", "model", "ratio", "recipe", "source", "teacher", "distillation", "compression", "processes", "threads",
+    "precision", "batch",
+)  # fmt: skip
 FOLDERS = {"data": "data", "model": "models"}
 
 

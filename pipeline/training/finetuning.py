@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -211,6 +212,15 @@ class Run:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.done += 1
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Train without exchanging gradients in the block: to time what the exchange takes, for the weights part."""
+        if isinstance(self.objective, DistributedDataParallel):
+            with self.objective.no_sync():
+                yield
+        else:
+            yield
 
     def select(self, selection: Examples, judge: Judge, score: str) -> dict[str, float]:
         """Return loss, score and metrics on the split that selects."""

@@ -14,11 +14,14 @@ SOUND: dict[str, Any] = {
     "models": ["bert-tiny", "bert-mini"],
     "ratios": [0.25, 1.0],
     "seeds": [0, 1],
+    "benchmark": {
+        "task": "mrpc", "models": [], "processes": [1], "threads": [1], "precisions": ["fp32"], "batches": [8],
+    },
     "variants": {"long": {"task": "mrpc", "model": "bert-tiny", "ratio": 1.0, "recipe": "patient"}},
     "distill": {},
     "compress": {},
 }
-SECTIONS = "compress, distill, models, ratios, seeds, tasks, variants"
+SECTIONS = "benchmark, compress, distill, models, ratios, seeds, tasks, variants"
 
 
 def mistakes(**changed: Any) -> list[str]:
@@ -92,7 +95,7 @@ def test_outputs_that_two_cells_would_write_are_refused() -> None:
 
 def test_all_mistakes_come_at_once(project: Path) -> None:
     (project / "params.yaml").write_text(
-        "tasks: [nope, starter-swap]\nmodels: []\nratios: [2, 0.0001]\nseeds: [a]\nvariants: {1: {}}\nx: 1\n"
+        "tasks: [nope, starter-swap]\nmodels: []\nratios: [2, 0.0001]\nseeds: [a]\nvariants: {1: {}}\nx: 1\n"  # no benchmark
     )
     done = run_check(project)
     assert done.returncode == 1
@@ -105,6 +108,8 @@ def test_all_mistakes_come_at_once(project: Path) -> None:
             "models: got []; write a list with at least one entry",
             "ratios[0]: got 2; a ratio is a number above 0 and at most 1",
             "seeds[0]: got 'a'; a seed is a whole number from 0 to 4294967295",
+            "benchmark: got nothing; write task, models, processes, threads, precisions, batches, "
+            "with models: [] for no benchmark",
             "variants.1: a name starts with a letter and holds letters, digits, '-' and '_' (DVC loses others)",
             "distill: got nothing; write one entry a student, or {} for none",
             "compress: got nothing; write one entry a compression, or {} for none",
@@ -174,6 +179,7 @@ def test_a_file_of_conf_that_would_mislead_a_run_is_told_before_it(
     (project / "params.yaml").write_text(
         f"tasks: [{names['task']}]\nmodels: [{names['model']}]\nratios: [0.5]\nseeds: [0]\n"
         f"variants: {{long: {{{entry}, ratio: 1.0}}}}\ndistill: {{}}\ncompress: {{}}\n"
+        f"benchmark: {{task: {names['task']}, models: [], processes: [], threads: [], precisions: [], batches: []}}\n"
     )
     done = run_check(project)
     assert (done.returncode, done.stderr) == (1, f"error: conf/{group}/mine.yaml: {told}\n")

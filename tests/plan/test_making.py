@@ -21,6 +21,7 @@ SOUND: dict[str, Any] = {
     "models": ["small", "big"],
     "ratios": [0.5, 1.0],
     "seeds": [0],
+    "benchmark": {"task": "rte", "models": [], "processes": [1], "threads": [1], "precisions": ["fp32"], "batches": [8]},
     "variants": {},
     "distill": {"taught": STUDENT},
     "compress": {"cut": {"source": TEACHER, "compression": "heads"}},

@@ -1,0 +1,60 @@
+"""benchmark: what a model costs to train and to ask as a task's classifier, on so many processes and threads.
+
+``python -m pipeline.stages.benchmark --multirun +sweep=once task=mrpc model=bert-mini processes=2 threads=1
+precision=bf16 batch=32`` writes ``metrics/benchmark/bert-mini-2-1-bf16-32.json``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import paths, stage
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def benchmark(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
+    """Return what was timed; nothing runs beside it on this machine that belongs to the laboratory."""
+    import torch
+    from omegaconf import OmegaConf
+
+    from pipeline import distributed, machine, quiet
+    from pipeline.data import batches, tasks
+    from pipeline.evaluation import benchmark as timed
+    from pipeline.evaluation import memory
+    from pipeline.models import loading
+
+    conf: Any = OmegaConf.to_container(cfg)
+    task, group, data = tasks.parse(conf["task"]), distributed.current(), paths.data(cfg.task.name)
+    pretrained = paths.model(cfg.model.name)
+    if cfg.processes * cfg.threads > machine.cores():
+        log.say(f"{cfg.processes} x {cfg.threads} threads take turns on {machine.cores()} cores")
+    machine.make_repeatable(cfg.seed)
+    model, *_ = loading.classifier(pretrained, len(task.labels or ()), cfg.seed, task.regression, attention=None)
+    train, report = (
+        batches.read(data / f"{split}.parquet", 1.0, pretrained, task.max_length) for split in ("train", "report")
+    )
+    settings = timed.parse(conf)
+    result: dict[str, Any] = {
+        "processes": group.size,
+        "threads": torch.get_num_threads(),
+        "precision": settings.precision,
+        "batch_size": settings.batch_size,
+        "device": machine.device().type,
+    }
+    with quiet.measuring():
+        result |= timed.benchmark(model, train, report, settings, group)
+    if group.size == 1:
+        asked = memory.Request(
+            shape=cfg.model.name, data=str(data / "train.parquet"), max_length=task.max_length, rows=cfg.batch,
+            precision=cfg.precision, threads=cfg.threads, labels=model.config.num_labels, folder=str(pretrained),
+        )  # fmt: skip
+        result |= memory.apart(asked) | memory.apart(replace(asked, training=True))
+    return result
+
+
+if __name__ == "__main__":
+    stage.run(benchmark)
