@@ -67,7 +67,10 @@ class Counts:
 
 
 def count(model: Any, length: int, batch: int = 1) -> Counts:
-    """Ask a model and train it for one update, and count; the model stays as it is."""
+    """Ask a model and train it for one update, and count; the model stays as it is.
+
+    Raises RuntimeError for a family whose pass depends on the values of its tensors, such as deberta-v2.
+    """
     if quantised.kind(model) is not None:
         return _asked(model, length, batch)
     copied = without_values(model)
