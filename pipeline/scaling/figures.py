@@ -1,4 +1,4 @@
-"""Two figures: score against size and score against data, with 95% intervals, a panel for each task.
+"""Score against size, against data and against compute, with 95% intervals, a panel for each task.
 
 The files are the same bytes each time: text is drawn as paths, ids are salted, and no date is written.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from pipeline.scaling import panel, table
+from pipeline.scaling import compute, panel, table, texts
 from pipeline.scaling.panel import Line
 from pipeline.scaling.table import Row
 
@@ -38,6 +38,7 @@ STYLE: Any = {
 }
 PANEL = (5.4, 3.9)  # inches
 COLUMNS = 2
+MIN_TICKS = 4
 
 
 def score_against_size(rows: Sequence[Row], size: str) -> Figure:
@@ -63,21 +64,36 @@ def score_against_size(rows: Sequence[Row], size: str) -> Figure:
 def score_against_data(rows: Sequence[Row], size: str) -> Figure:
     """Return a line for each model over the training examples; ``size`` orders the models' colours."""
 
-    def lines(of_task: list[Row]) -> Iterable[Line]:
-        sizes = sorted({panel.value(row, size) for row in of_task})
-        colors = dict(zip(sizes, panel.ordered(len(sizes)), strict=True))
-        models = sorted({(panel.value(row, size), row.model, row.family) for row in of_task})
-        for index, (number, model, family) in enumerate(models):
-            chosen = [row for row in of_task if row.model == model]
-            shift = 1 + 0.02 * (index - (len(models) - 1) / 2)
-            yield Line(_sorted(chosen, "train_examples"), model, colors[number], family, shift)
-
     def finish(axes: Axes, of_task: list[Row]) -> None:
         axes.set_xlabel("training examples")
         ticks = sorted({row.train_examples for row in of_task if row.train_examples})
         axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
 
-    return _figure(rows, "train_examples", lines, finish)
+    return _figure(rows, "train_examples", lambda of_task: _of_models(of_task, "train_examples", size, 0.02), finish)
+
+
+def score_against_compute(rows: Sequence[Row], size: str) -> Figure:
+    """Return a line for each model over the operations of its training, through its ratios."""
+
+    def finish(axes: Axes, of_task: list[Row]) -> None:
+        axes.set_xlabel("operations of the training")
+        ticks = round_numbers(*axes.get_xlim())
+        axes.set_xticks(ticks, [texts.amount(tick).replace(".00", "").replace(".0", "") for tick in ticks])
+
+    return _figure(
+        compute.known(rows), "train_operations", lambda of_task: _of_models(of_task, "train_operations", size), finish
+    )
+
+
+def _of_models(of_task: list[Row], across: str, size: str, apart: float = 0) -> Iterable[Line]:
+    """Yield a line for each model, those of like size in one colour, each shifted by a share of x against the next."""
+    sizes = sorted({panel.value(row, size) for row in of_task})
+    colors = dict(zip(sizes, panel.ordered(len(sizes)), strict=True))
+    models = sorted({(panel.value(row, size), row.model, row.family) for row in of_task})
+    for index, (number, model, family) in enumerate(models):
+        chosen = [row for row in of_task if row.model == model]
+        shift = 1 + apart * (index - (len(models) - 1) / 2)
+        yield Line(_sorted(chosen, across), model, colors[number], family, shift)
 
 
 def save(figure: Figure, stem: Path, dpi: int) -> list[Path]:
@@ -87,6 +103,16 @@ def save(figure: Figure, stem: Path, dpi: int) -> list[Path]:
         figure.savefig(png, dpi=dpi, metadata={"Software": None})
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
     return [png, svg]
+
+
+def round_numbers(low: float, high: float) -> list[float]:
+    """Return round numbers between the ends of a logarithmic axis, powers of ten where they are enough."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for mantissas in ((1,), (1, 3), (1, 2, 5)):
+        found = [m * 10.0**power for power in powers for m in mantissas if low <= m * 10.0**power <= high]
+        if len(found) >= MIN_TICKS:
+            break
+    return found
 
 
 def interval(rows: Iterable[Row]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from pipeline.scaling import table
+from pipeline.scaling import table, texts
 from pipeline.scaling.table import Row, Sheet
 
 INDENT = "\u00a0\u00a0"  # spaces that neither HTML nor Markdown takes away
@@ -20,13 +20,13 @@ STEPS = (
     "stored",
     "operations",
     "p50 ms",
-    "peak MiB",
+    "memory, MiB",
 )
 GAINS = ("student", "teacher", "alone", "with teacher", "gain", "95% over seeds")
 NOTE = (
     "Behind each cost, its ratio to the start. Operations: of a forward pass for one example of the median length, "
-    "integer ones included. Peak: memory of the whole process while it predicts, Python and its libraries included, "
-    "torchao too where weights are int8; it tells models apart that are larger than those."
+    "integer ones included. Memory: the peak in a process of its own while it predicts, above what that process held "
+    "before it opened the model."
 )
 
 
@@ -37,7 +37,7 @@ def sheets(rows: Sequence[Row]) -> list[Sheet]:
     students = [row for row in rows if row.section == "distill"]
     gains = [
         Sheet(
-            f"{task}: {table.metric(_name(of_task))}, what a teacher gives its student", GAINS, [*map(_gain, of_task)]
+            f"{task}: {texts.metric(_name(of_task))}, what a teacher gives its student", GAINS, [*map(_gain, of_task)]
         )
         for task in table.tasks(students)
         if (of_task := [row for row in students if row.task == task])
@@ -51,7 +51,7 @@ def _name(rows: Sequence[Row]) -> str | None:
 
 def _ledger(start: Row, rows: Sequence[Row]) -> Sheet:
     chain = [*_chain(start, rows)]
-    what = f"{start.task}: {start.model}, ratio {start.ratio:g}, {table.metric(start.score_name)}"
+    what = f"{start.task}: {start.model}, ratio {start.ratio:g}, {texts.metric(start.score_name)}"
     notes = tuple(f"{row.cell}: {row.changed}" for _, row in chain if row.changed)
     title = f"{what}; the ratio to the start in brackets"
     return Sheet(title, STEPS, [_step(depth, row, start) for depth, row in chain], notes)
@@ -74,14 +74,14 @@ def _step(depth: int, row: Row, start: Row) -> list[str]:
         return [name, "not run", *[""] * (len(STEPS) - 2)]
     return [
         name,
-        table.points(row.score),
-        table.between(row.ci95_low, row.ci95_high),
-        _ratio(row.parameters, start.parameters, lambda count: table.count(int(count))),
-        _ratio(row.parameters_nonzero, start.parameters_nonzero, lambda count: table.count(int(count))),
+        texts.points(row.score),
+        texts.between(row.ci95_low, row.ci95_high),
+        _ratio(row.parameters, start.parameters, lambda count: texts.count(int(count))),
+        _ratio(row.parameters_nonzero, start.parameters_nonzero, lambda count: texts.count(int(count))),
         _ratio(row.storage_bytes, start.storage_bytes, lambda size: f"{size / 1e6:.2f} MB"),
         _ratio(row.inference_operations, start.inference_operations, lambda ops: f"{ops / 1e6:.1f}M"),
         _ratio(row.latency_p50_ms, start.latency_p50_ms, lambda ms: f"{ms:.2f}"),
-        _ratio(row.inference_memory_mib, start.inference_memory_mib, lambda mib: f"{mib:.0f}"),
+        _ratio(row.inference_memory_added_mib, start.inference_memory_added_mib, lambda mib: f"{mib:.0f}"),
     ]
 
 
@@ -95,8 +95,8 @@ def _gain(row: Row) -> list[str]:
     return [
         f"{row.cell}: {row.model} ({row.method})",
         str(row.source),
-        table.points(row.alone_score),
-        table.points(row.score),
+        texts.points(row.alone_score),
+        texts.points(row.score),
         "" if row.gain is None else f"{100 * row.gain:+.1f}",
-        table.between(row.gain_ci95_low, row.gain_ci95_high),
+        texts.between(row.gain_ci95_low, row.gain_ci95_high),
     ]

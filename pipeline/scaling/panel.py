@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from pipeline.scaling import table
+from pipeline.scaling import texts
 from pipeline.scaling.table import Row
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def draw(axes: Axes, of_task: list[Row], across: str, lines: list[Line], kind: s
         _line(axes, line, across, kind)
     first = of_task[0]
     axes.set_title(first.task)
-    axes.set_ylabel(table.metric(first.score_name))
+    axes.set_ylabel(texts.metric(first.score_name))
     axes.set_xlim(_around(value(row, across) for row in of_task))
     axes.margins(y=0.06)
     ends = [
@@ -60,7 +60,7 @@ def draw(axes: Axes, of_task: list[Row], across: str, lines: list[Line], kind: s
         axes.axhline(100 * first.majority_score, color=BASELINE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         ends.append((axes.get_xlim()[1], 100 * first.majority_score, "commonest answer", BASELINE))
     axes.set_ylim(axes.get_ylim())  # the labels must not move it
-    _label_ends(axes, ends)
+    label_ends(axes, ends)
 
 
 def _line(axes: Axes, line: Line, across: str, kind: str) -> None:
@@ -84,14 +84,17 @@ def _around(values: Iterable[float]) -> tuple[float, float]:
     return math.exp(min(known) - air), math.exp(max(known) + air)
 
 
-def _label_ends(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
+def label_ends(axes: Axes, ends: list[tuple[float, float, str, str]], gap: float = GAP_BETWEEN_LINES) -> None:
     """Name what ends at (x, y) right of the panel, the names pushed apart where the ends are close."""
-    bottom, top = axes.get_ylim()
-    places = _apart([(y - bottom) / (top - bottom) for _, y, _, _ in ends], GAP_BETWEEN_LINES)
+    heights = [axes.transLimits.transform(axes.transScale.transform((x, y)))[1] for x, y, _, _ in ends]
+    places = _apart(heights, gap)
     for (x, y, label, color), place in zip(ends, places, strict=True):
         axes.annotate(
             label, (x, y), (1.04, place), textcoords="axes fraction", color=_dark(color), va="center", fontsize=8,
-            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4},
+            arrowprops={
+                "arrowstyle": "-", "color": color, "linewidth": 0.7, "linestyle": ":", "shrinkA": 0, "shrinkB": 4,
+                "relpos": (0, 0.5),
+            },
         )  # fmt: skip
 
 
@@ -137,7 +140,7 @@ def name_models(axes: Axes, of_task: list[Row], size: str) -> None:
     line = {"arrowstyle": "-", "color": "#888888", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0, "relpos": (1, 1)}
     for (number, known), place in zip(names.items(), places, strict=True):
         axes.annotate(
-            f"{', '.join(known)}  {table.count(round(number))}", (number, 0), (place, -0.06), fontsize=8, rotation=40,
+            f"{', '.join(known)}  {texts.count(round(number))}", (number, 0), (place, -0.06), fontsize=8, rotation=40,
             xycoords=axes.get_xaxis_transform(), textcoords="axes fraction", ha="right", va="top",
             rotation_mode="anchor", arrowprops=line,
         )  # fmt: skip

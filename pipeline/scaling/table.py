@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline import records
 from pipeline.errors import UserError, near
+from pipeline.scaling import texts
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Row(Point):
     Scores and their ends are in the metric's own unit (accuracy and F1 from 0 to 1). ``ci95`` is Student's t interval
     of the mean over seeds, None for one seed; ``bootstrap`` resamples the examples, averaged over seeds. ``gain`` is
     what a student's score has over that of the same student ``alone``, paired by seed; ``changed`` says what a
-    compression did, in its first trial.
+    compression did, in its first trial. What is ``to_95pct`` was spent when the score on the selection rows came to 95%
+    of its final value.
     """
 
     family: str = "pretrained"
@@ -61,10 +63,18 @@ class Row(Point):
     train_examples: int | None = None
     parameters: int | None = None
     parameters_non_embedding: int | None = None
+    train_operations: float | None = None
+    train_seconds: float | None = None
+    operations_to_95pct: float | None = None
+    seconds_to_95pct: float | None = None
+    examples_to_95pct: float | None = None
     latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+    latency_p99_ms: float | None = None
     inference_pairs_per_second: float | None = None
     inference_operations: float | None = None
     inference_memory_mib: float | None = None
+    inference_memory_added_mib: float | None = None
     parameters_nonzero: int | None = None
     storage_bytes: int | None = None
     alone_score: float | None = None
@@ -106,8 +116,10 @@ class Sheet:
 
 FAMILIES = ("pretrained", "fresh", "random")  # trained once and kept, trained anew in every run, not trained
 MEANS = (
-    "score", "bootstrap_low", "bootstrap_high", "majority_score", "latency_p50_ms", "inference_pairs_per_second",
-    "inference_operations", "inference_memory_mib", "alone_score", "gain",
+    "score", "bootstrap_low", "bootstrap_high", "majority_score", "train_operations", "train_seconds",
+    "operations_to_95pct", "seconds_to_95pct", "examples_to_95pct", "latency_p50_ms", "latency_p95_ms",
+    "latency_p99_ms", "inference_pairs_per_second", "inference_operations", "inference_memory_mib",
+    "inference_memory_added_mib", "alone_score", "gain",
 )  # fmt: skip
 COUNTS = ("train_examples", "parameters", "parameters_non_embedding", "parameters_nonzero", "storage_bytes")
 
@@ -120,17 +132,26 @@ def read(plan: Iterable[Point], folder: Path) -> list[Row]:
     return [_row(point, folder / f"{point.cell}.json") for point in plan]
 
 
+def opened(stage: str, path: Path, address: str, needed: Iterable[str]) -> dict[str, Any]:
+    """Return a cell's record, made by ``address``.
+
+    Raises UserError where it is of another layout, or where its trials lack one of the keys in ``needed``.
+    """
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    where = f"metrics/{stage}/{path.name}"
+    again = f"run `dvc repro --force {address}`"
+    if (schema := record.get("schema")) != records.SCHEMA:
+        raise UserError(f"{where}: schema: got {schema!r}, but this version reads {records.SCHEMA}; {again}")
+    if missing := [name for name in needed if name not in record["trials"][0]]:
+        raise UserError(f"{where}: no {', '.join(missing)} in it, so another version made it; {again}")
+    return record
+
+
 def _row(point: Point, path: Path) -> Row:
     if not path.exists():
         return Row(**vars(point))
-    record = json.loads(path.read_text(encoding="utf-8"))
-    where = f"metrics/evaluate/{path.name}"
-    again = f"run `dvc repro --force {point.address}`"
-    if (schema := record.get("schema")) != records.SCHEMA:
-        raise UserError(f"{where}: schema: got {schema!r}, but this version reads {records.SCHEMA}; {again}")
+    record = opened("evaluate", path, point.address, ("score", "score_name", "family", "collapsed"))
     summary, trials = record["summary"], record["trials"]
-    if missing := [name for name in ("score", "score_name", "family", "collapsed") if name not in trials[0]]:
-        raise UserError(f"{where}: no {', '.join(missing)} in it, so another version made it; {again}")
     family = trials[0]["family"]
     if family not in FAMILIES:
         raise UserError(
@@ -182,8 +203,8 @@ def title(rows: list[Row]) -> str:
     seeds = sorted({row.seeds for row in measured})
     over = " to ".join(str(count) for count in dict.fromkeys((seeds[0], seeds[-1])))
     return (
-        f"{first.task}: {metric(first.score_name)}, mean over {over} seed{'s' if seeds[-1] > 1 else ''}; "
-        f"always the commonest answer: {points(first.majority_score)}"
+        f"{first.task}: {texts.metric(first.score_name)}, mean over {over} seed{'s' if seeds[-1] > 1 else ''}; "
+        f"always the commonest answer: {texts.points(first.majority_score)}"
     )
 
 
@@ -196,17 +217,6 @@ def overview(rows: Sequence[Row]) -> str:
     if unclear := sum(row.above_majority in ("no", "unclear") for row in done):
         parts.append(f"{unclear} cells are not clearly above the commonest answer")
     return "; ".join(parts) + "."
-
-
-def metric(name: str | None) -> str:
-    """Return a metric's name with the unit in which it is shown: hundredths."""
-    shown = {"accuracy": "accuracy (%)", "f1": "F1 (%)", "matthews_correlation": "Matthews correlation (x 100)"}
-    return shown.get(name or "", f"{name} (x 100)")
-
-
-def points(value: float | None) -> str:
-    """Return a score in hundredths, an empty text for a hole."""
-    return "" if value is None else f"{100 * value:.1f}"
 
 
 HEADINGS = (
@@ -225,19 +235,23 @@ HEADINGS = (
 )
 
 
+def name(row: Row) -> str:
+    """Return a row's model, with its own name where it is beside the grid."""
+    return f"{row.model} ({row.cell})" if row.section else row.model
+
+
 def cells(row: Row) -> list[str]:
-    """Return a row as texts under ``HEADINGS``; a cell beside the grid bears its own name."""
-    name = f"{row.model} ({row.cell})" if row.section else row.model
+    """Return a row as texts under ``HEADINGS``."""
     if row.score is None:
-        return [name, "", f"{row.ratio:g}", "", "not run", *[""] * (len(HEADINGS) - 5)]
+        return [name(row), "", f"{row.ratio:g}", "", "not run", *[""] * (len(HEADINGS) - 5)]
     return [
-        name,
-        count(row.parameters),
+        name(row),
+        texts.count(row.parameters),
         f"{row.ratio:g}",
         f"{row.train_examples:,}" if row.train_examples is not None else "",
-        points(row.score),
-        between(row.ci95_low, row.ci95_high),
-        between(row.bootstrap_low, row.bootstrap_high),
+        texts.points(row.score),
+        texts.between(row.ci95_low, row.ci95_high),
+        texts.between(row.bootstrap_low, row.bootstrap_high),
         row.above_majority,
         f"{row.collapsed} of {row.seeds}" if row.collapsed else "",
         f"{row.latency_p50_ms:.1f}" if row.latency_p50_ms is not None else "",
@@ -258,15 +272,3 @@ def as_markdown(sheet: Sheet) -> str:
     lines = [sheet.headings, ["---", *["---:"] * (len(sheet.headings) - 1)], *sheet.rows]
     notes = [f"- {note}" for note in sheet.notes]
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), *([""] if notes else []), *notes])
-
-
-def between(low: float | None, high: float | None) -> str:
-    """Return an interval of scores in hundredths, an empty text where there is none."""
-    return "" if low is None or high is None else f"[{points(low)}, {points(high)}]"
-
-
-def count(parameters: int | None) -> str:
-    """Return a number of parameters in millions, in thousands below 100 thousand."""
-    if parameters is None:
-        return ""
-    return f"{parameters / 1e6:.1f}M" if parameters >= 1e5 else f"{parameters / 1e3:.0f}k"

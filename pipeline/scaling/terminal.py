@@ -8,20 +8,24 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.scaling import ledger, table
+from pipeline.scaling import ledger, speed, table
+from pipeline.scaling.costs import Cost
 from pipeline.scaling.table import Row, Sheet
 
 # What does not fit beside the rest; the report holds it.
-LEFT_OUT = ("examples", "95% over examples", "parameters in all", "peak MiB")
+LEFT_OUT = (
+    "examples", "95% over examples", "parameters in all", "memory, MiB", "95% over rounds", "tokens/s",
+    "alone, pairs/s", "weak efficiency", "J/pair",
+)  # fmt: skip
 PLAIN_WIDTH = 120  # characters, where the output is no terminal
 
 
-def show(rows: Sequence[Row], console: Console | None = None) -> None:
-    """Print one table a task, what was made of its models, and how many cells have not run."""
+def show(rows: Sequence[Row], measured: Sequence[Cost], console: Console | None = None) -> None:
+    """Print one table a task, what was made of its models, how fast they train, and how many cells have not run."""
     console = console or Console()
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH, file=console.file)
-    for sheet in [*table.sheets(rows), *ledger.sheets(rows)]:
+    for sheet in [*table.sheets(rows), *ledger.sheets(rows), *speed.sheets(measured)[:1]]:
         console.print(_table(_narrow(sheet)))
     console.print(table.overview(rows), soft_wrap=True)
 

@@ -1,8 +1,8 @@
-"""compare: the evaluated cells of the plan in one table, two figures and a report.
+"""compare: the evaluated and the benchmarked cells of the plan in tables, figures and a report.
 
 ``python -m pipeline.stages.compare --multirun +sweep=once`` writes ``report/`` and ``metrics/compare/plan.json``;
 without a sweep it is an exploration (such as ``size=parameters``) and writes below ``runs/exploration/compare/``.
-``python -m pipeline.stages.compare show`` prints the table of the plan again and writes nothing.
+``python -m pipeline.stages.compare show`` prints the tables of the plan again and writes nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pipeline.errors import UserError, ending, near
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from pipeline.scaling.costs import Cost
     from pipeline.scaling.table import Point, Row
 
 SIZES = ("parameters", "parameters_non_embedding")
@@ -35,10 +36,10 @@ def compare(cfg: DictConfig) -> None:
 
     if cfg.size not in SIZES:
         raise UserError(f"conf/compare.yaml: size: got {cfg.size!r}; {near(cfg.size, SIZES)}")
-    rows, exploration = results(), bool(cfg.exploration)
+    rows, measured, exploration = results(), benchmarks(), bool(cfg.exploration)
     folder = paths.cell("compare", CELL, exploration=True) / "report" if exploration else paths.REPORT
     with paths.replacing(folder) as out:
-        written = [path.relative_to(out) for path in report.write(rows, out, cfg.size, cfg.dpi)]
+        written = [path.relative_to(out) for path in report.write(rows, measured, out, cfg.size, cfg.dpi)]
     files = [folder / path for path in written]
     record = _record(rows, files, exploration)
     run = tracking.open_cell(tracking.Identity.from_record(record))
@@ -47,7 +48,7 @@ def compare(cfg: DictConfig) -> None:
     tracking.close_cell(run, record, [path, *files])
     tracking.refresh_views()
     if "MAKELEVEL" not in os.environ:  # `make repro` shows it last, whether this ran or was up to date
-        _print(rows, folder)
+        _print(rows, measured, folder)
 
 
 def results() -> list[Row]:
@@ -57,6 +58,14 @@ def results() -> list[Row]:
     study = plan.load()
     points = [_point(cell, asked.address) for cell, asked in zip(study.trained(), study.evaluated(), strict=True)]
     return table.read(points, paths.metrics("evaluate", CELL).parent)
+
+
+def benchmarks() -> list[Cost]:
+    """Return the costs of exactly the cells that the plan benchmarks."""
+    from pipeline.scaling import costs
+
+    cells = [(cell.name, cell.address) for cell in plan.load().benchmarked()]
+    return costs.read(cells, paths.metrics("benchmark", CELL).parent)
 
 
 def _point(cell: plan.Cell, address: str) -> Point:
@@ -70,14 +79,14 @@ def _point(cell: plan.Cell, address: str) -> Point:
 
 
 def show() -> None:
-    """Print the plan's table, where its report lies, and how to browse every run."""
-    _print(results(), paths.REPORT)
+    """Print the plan's tables, where its report lies, and how to browse every run."""
+    _print(results(), benchmarks(), paths.REPORT)
 
 
-def _print(rows: list[Row], folder: Path) -> None:
+def _print(rows: list[Row], measured: list[Cost], folder: Path) -> None:
     from pipeline.scaling import terminal
 
-    terminal.show(rows)
+    terminal.show(rows, measured)
     page = folder / "index.html"
     if page.exists():
         print(f"report:   {page}")
@@ -95,8 +104,8 @@ def _record(rows: list[Row], files: list[Path], exploration: bool) -> dict[str, 
         "cells_above_majority": sum(row.above_majority == "yes" for row in done),
         "collapsed_trials": sum(row.collapsed or 0 for row in done),
     }
-    numbers = next(path for path in files if path.suffix == ".csv")
-    digest = hashlib.sha256(numbers.read_bytes()).hexdigest()
+    numbers = [path.read_bytes() for path in files if path.suffix == ".csv"]
+    digest = hashlib.sha256(b"".join(numbers)).hexdigest()
     return {
         "schema": records.SCHEMA,
         "stage": "compare",

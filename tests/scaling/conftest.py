@@ -1,11 +1,14 @@
-"""The rows of a plan of two tasks, five models and three ratios whose last cell has not run."""
+"""The rows of a plan of two tasks, five models and three ratios, and of a benchmark, whose last cells have not run."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.scaling import table
+from pipeline.scaling import costs, table
 from tests import fakes
+from tests.scaling import made
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +29,29 @@ def points() -> list[table.Point]:
 @pytest.fixture(scope="session")
 def rows(points: list[table.Point], records: Path) -> list[table.Row]:
     return table.read(points, records)
+
+
+@pytest.fixture(scope="session")
+def counted(rows: list[table.Row]) -> list[table.Row]:
+    """Return the rows with operations in proportion to size and data, some of the last to 95%."""
+    found = []
+    for row in rows:
+        if row.score is not None:
+            done = 6.0 * row.parameters_non_embedding * 30 * row.train_examples
+            row = replace(
+                row, train_operations=done, train_seconds=done / 1e11, operations_to_95pct=done / 4,
+                seconds_to_95pct=done / 4e11, examples_to_95pct=row.train_examples / 4,
+            )  # fmt: skip
+        found.append(row)
+    return found
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> list[costs.Cost]:
+    """Return one process and two of a model, one of another, and a cell that has not run."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    made_up = [made.alone(), made.several(), made.alone("bert-mini", 4, 256)]
+    for record in made_up:
+        (folder / f"{record['cell']}.json").write_text(json.dumps(record))
+    cells = [*(record["cell"] for record in made_up), "bert-mini-2-1-bf16-32"]
+    return costs.read([(cell, f"benchmark@{cell}") for cell in cells], folder)

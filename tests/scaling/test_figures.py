@@ -7,13 +7,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from pipeline.scaling import figures, panel
 from pipeline.scaling.table import Row
 
 SIZE = "parameters_non_embedding"
-MAKERS = (figures.score_against_size, figures.score_against_data)
+MAKERS = (figures.score_against_size, figures.score_against_data, figures.score_against_compute)
+
+
+def assert_words_apart(figure: Figure, least: int) -> None:
+    """Require ``least`` words and more, none of the level or upright ones on another."""
+    FigureCanvasAgg(figure).draw()
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    level = [text for text in texts if text.get_rotation() in (0, 90)]
+    assert len(texts) > least
+    for one, other in itertools.combinations(level, 2):
+        # of the words alone: an annotation counts the line that leads to it
+        boxes = [Text.get_window_extent(text).padded(-1) for text in (one, other)]
+        assert not boxes[0].overlaps(boxes[1]), (one, other)
 
 
 def crowded() -> list[Row]:
@@ -29,17 +42,18 @@ def crowded() -> list[Row]:
             Row(
                 f"mrpc-{name}-{ratio}", "mrpc", name, ratio, "standard", "evaluate@c", family, 3, "accuracy", score,
                 score - 0.01, score + 0.01, score - 0.02, score + 0.02, 0.5, 0, round(5000 * ratio), 0, round(size),
+                train_operations=2e6 * size * ratio,
             )
         )  # fmt: skip
     return rows
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_figures_are_the_same_bytes_each_time(make: object, rows: list[Row], tmp_path: Path) -> None:
+def test_figures_are_the_same_bytes_each_time(make: object, counted: list[Row], tmp_path: Path) -> None:
     written = []
     for folder in (tmp_path / "one", tmp_path / "two"):
         folder.mkdir()
-        written.append([path.read_bytes() for path in figures.save(make(rows, SIZE), folder / "figure", 60)])
+        written.append([path.read_bytes() for path in figures.save(make(counted, SIZE), folder / "figure", 60)])
     assert written[0] == written[1]
     assert b"<dc:date>" not in written[0][1]
     ElementTree.fromstring(written[0][1])
@@ -47,16 +61,9 @@ def test_figures_are_the_same_bytes_each_time(make: object, rows: list[Row], tmp
 
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("some", ["rows", "crowded"])
-def test_no_two_words_of_a_figure_lie_on_each_other(make: object, some: str, rows: list[Row]) -> None:
-    figure = make(rows if some == "rows" else crowded(), SIZE)
-    FigureCanvasAgg(figure).draw()
-    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    level = [text for text in texts if text.get_rotation() in (0, 90)]
-    assert len(texts) > 20
-    for one, other in itertools.combinations(level, 2):
-        # of the words alone: an annotation counts the line that leads to it
-        boxes = [Text.get_window_extent(text).padded(-1) for text in (one, other)]
-        assert not boxes[0].overlaps(boxes[1]), (one, other)
+def test_no_two_words_of_a_figure_lie_on_each_other(make: object, some: str, counted: list[Row]) -> None:
+    figure = make(counted if some == "rows" else crowded(), SIZE)
+    assert_words_apart(figure, 20)
 
 
 def test_size_has_a_line_for_each_ratio_and_family(rows: list[Row]) -> None:
@@ -73,6 +80,31 @@ def test_data_has_a_line_for_each_model_and_a_hole_has_no_point(rows: list[Row])
     fresh = [line for line in axes.get_lines()[:-1] if line.get_linestyle() == "--"]
     assert points == {3}
     assert [len(line.get_xdata()) for line in fresh] == [2]
+
+
+def test_compute_has_a_point_where_the_operations_of_each_row_are_and_leaves_out_the_others(
+    counted: list[Row],
+) -> None:
+    unknown = replace(counted[0], train_operations=None)
+    axes = figures.score_against_compute([unknown, *counted[1:]], SIZE).axes[0]
+    tiny = [row for row in counted[1:] if row.task == "mrpc" and row.model == "bert-tiny"]
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()]
+    assert ([row.train_operations for row in tiny], [100 * row.score for row in tiny]) in drawn
+    assert axes.get_xlabel() == "operations of the training"
+    low, high = axes.get_xlim()
+    assert (low < axes.get_xticks()[0], axes.get_xticks()[-1] < high) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("ends", "ticks"),
+    [
+        ((2e9, 3e13), [1e10, 1e11, 1e12, 1e13]),
+        ((2e9, 3e11), [3e9, 1e10, 3e10, 1e11, 3e11]),
+        ((0.9e9, 1.1e10), [1e9, 2e9, 5e9, 1e10]),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis_are_round(ends: tuple[float, float], ticks: list[float]) -> None:
+    assert figures.round_numbers(*ends) == pytest.approx(ticks)
 
 
 def test_points_and_intervals_stand_where_the_rows_say(rows: list[Row]) -> None:

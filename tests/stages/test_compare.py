@@ -10,12 +10,15 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.plan import Plan, Variant
+from pipeline.plan.cells import Benchmark
 from pipeline.stages import compare
 from pipeline.tracking import runs, store
 from tests import fakes
+from tests.scaling import made
 
 BESIDE = {"equal-steps": Variant("mrpc", "bert-tiny", 0.3, "equal-steps")}
-PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.3, 1.0), (0, 1, 2), BESIDE)
+NOTHING = Benchmark("mrpc", (), (), (), (), ())
+PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.3, 1.0), (0, 1, 2), NOTHING, BESIDE)
 CFG = OmegaConf.create({"size": "parameters_non_embedding", "dpi": 60, "exploration": False})
 
 
@@ -54,6 +57,39 @@ def test_cells_of_a_ratio_written_as_a_whole_number_are_drawn(evaluated: Path, m
         ("mrpc-bert-mini-1", "", True),
         ("equal-steps", "variants", False),
     ]
+
+
+def test_the_report_holds_exactly_the_cells_of_the_benchmark(
+    evaluated: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = replace(PLAN, benchmark=Benchmark("starter-swap", ("bert-tiny",), (1, 2, 4), (1,), ("bf16",), (32,)))
+    monkeypatch.setattr(compare.plan, "load", lambda: asked)
+    fakes.write(evaluated, [made.alone(), made.several(), made.alone("bert-small")])
+    compare.compare(CFG)
+    summary = (evaluated / "report" / "summary.md").read_text()
+    assert "| bert-tiny | 2 | 1 | bf16 | 32 | 372 | [365, 380] |" in summary
+    assert "| bert-tiny-4-1-bf16-32 |  |  |  |  | not run |" in summary
+    assert "bert-small" not in summary
+    assert "starter-swap: training; time is for 1,000,000 pairs" in capsys.readouterr().out
+    record = json.loads((evaluated / "metrics" / "compare" / "plan.json").read_text())
+    assert {"report/costs.csv", "report/growth.csv", "report/figures/cost-against-shape.svg"} <= {*record["artifacts"]}
+
+
+def test_another_time_of_the_benchmark_is_another_comparison(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = replace(PLAN, benchmark=Benchmark("starter-swap", ("bert-tiny",), (2,), (1,), ("bf16",), (32,)))
+    monkeypatch.setattr(compare.plan, "load", lambda: asked)
+    digests = []
+    for rate in (372.0, 373.0, 373.0):
+        content = made.several()
+        content["trials"][0]["train_pairs_per_second"] = rate
+        path = evaluated / "metrics" / "benchmark" / f"{content['cell']}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+        compare.compare(CFG)
+        digests.append(
+            json.loads((evaluated / "metrics" / "compare" / "plan.json").read_text())["tags"]["inputs_sha256"]
+        )
+    assert digests[0] != digests[1] == digests[2]
 
 
 def test_an_exploration_leaves_the_plans_report_and_record_alone(

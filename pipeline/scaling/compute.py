@@ -1,0 +1,51 @@
+"""What a score cost to train: operations and seconds of the whole training, and until it had nearly come to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pipeline.scaling import table, texts
+from pipeline.scaling.table import Row, Sheet
+
+HEADINGS = (
+    "model",
+    "ratio",
+    "score",
+    "95% over seeds",
+    "operations",
+    "seconds",
+    "operations to 95%",
+    "seconds to 95%",
+    "examples to 95%",
+)
+
+
+def known(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows of models as they were fine-tuned whose operations were counted."""
+    return [row for row in rows if row.source is None and row.train_operations is not None]
+
+
+def sheets(rows: Iterable[Row]) -> list[Sheet]:
+    """Return a table for each task; what was made of a model is left out, for its training is not the whole of it."""
+    counted = known(rows)
+    by_task = [[row for row in counted if row.task == task] for task in table.tasks(counted)]
+    return [Sheet(_title(of_task[0]), HEADINGS, [_cells(row) for row in of_task]) for of_task in by_task]
+
+
+def _title(row: Row) -> str:
+    return f"{row.task}: {texts.metric(row.score_name)} and what its training took"
+
+
+def _cells(row: Row) -> list[str]:
+    examples = row.examples_to_95pct
+    return [
+        table.name(row),
+        f"{row.ratio:g}",
+        texts.points(row.score),
+        texts.between(row.ci95_low, row.ci95_high),
+        texts.amount(row.train_operations),
+        texts.digits(row.train_seconds),
+        texts.amount(row.operations_to_95pct),
+        texts.digits(row.seconds_to_95pct),
+        "" if examples is None else f"{examples:,.0f}",
+    ]

@@ -1,0 +1,120 @@
+import itertools
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.scaling import figures, growth
+from pipeline.scaling.costs import AXES, Cost, Grown
+from tests.scaling import made
+from tests.scaling.test_figures import assert_words_apart
+
+
+def along(axis: str, law: float, values: tuple[float, ...] = (1, 2, 4, 8), seconds: float = 3e-3) -> tuple[Grown, ...]:
+    return tuple(Grown(axis, value, seconds * value**law, operations=1e6 * value**2) for value in values)
+
+
+@pytest.mark.parametrize("law", [0.5, 1.0, 1.97])
+def test_the_exponent_of_a_power_law_is_found(law: float) -> None:
+    values = [16, 32, 64, 256]
+    assert growth.exponent(values, [0.07 * value**law for value in values]) == pytest.approx((law, law, law))
+
+
+def test_the_interval_of_an_exponent_is_the_one_of_a_straight_line_on_logarithms() -> None:
+    values, costs = [1, 2, 4, 8, 16], [1.1, 1.9, 4.4, 7.2, 17.0]
+    x, y = np.log(values), np.log(costs)
+    away = x - x.mean()
+    slope = (away @ y) / (away @ away)
+    left = y - y.mean() - slope * away
+    half = 3.182446305284263 * math.sqrt(left @ left / 3 / (away @ away))  # Student's t for three degrees of freedom
+    assert growth.exponent(values, costs) == pytest.approx((slope, slope - half, slope + half))
+
+
+def test_a_line_of_the_table_tells_measured_counted_and_limit() -> None:
+    cost = Cost("c", "benchmark@c", "bert-tiny", growth=along("width", 1.5))
+    (sheet,) = growth.sheets([cost])
+    assert sheet.headings == (
+        "model", "axis", "from", "to", "exponent of seconds", "95%", "exponent of operations", "in the limit",
+    )  # fmt: skip
+    assert sheet.rows == [["bert-tiny", "width", "1", "8", "1.50", "[1.50, 1.50]", "2.00", "2"]]
+
+
+def test_counted_exponents_lie_where_calculus_puts_them(measured: list[Cost]) -> None:
+    (sheet,) = growth.sheets(measured)
+    counted = {(row[0], row[1]): row[6] for row in sheet.rows}
+    assert (counted["bert-tiny", "depth"], counted["bert-tiny", "batch"]) == ("1.00", "1.00")
+    # the local slope of 24 t h^2 + 4 t^2 h in t is 1 + t / (t + 6 h), in h it is 1 + 6 h / (t + 6 h)
+    slopes = [1 + length / (length + 6 * 128) for length in made.LADDERS["length"]]
+    assert slopes[0] < float(counted["bert-tiny", "length"]) < slopes[-1]
+    slopes = [1 + 6 * hidden / (32 + 6 * hidden) for hidden in made.LADDERS["width"]]
+    assert slopes[0] < float(counted["bert-tiny", "width"]) < slopes[-1] < growth.LIMIT["width"]
+    assert [row[1] for row in sheet.rows] == [axis for axis in AXES for _ in range(2)]
+    assert {row[7] for row in sheet.rows if row[1] in ("depth", "batch")} == {"1"}
+    assert {row[7] for row in sheet.rows if row[1] in ("width", "length")} == {"2"}
+
+
+def test_cells_of_one_model_are_told_apart_by_their_names() -> None:
+    cells = [Cost(name, "", "bert-tiny", growth=along("batch", 1)) for name in ("bert-tiny-a", "bert-tiny-b")]
+    assert [curve.label for curve in growth.curves(cells, "batch")] == ["bert-tiny-a", "bert-tiny-b"]
+    assert [curve.label for curve in growth.curves(cells[:1], "batch")] == ["bert-tiny"]
+
+
+def test_two_points_and_uncounted_ones_make_no_exponent() -> None:
+    two = Cost("c", "", "bert-tiny", growth=along("depth", 1, (1, 2)))
+    assert growth.sheets([two]) == []
+    points = along("depth", 1)
+    uncounted = replace(two, growth=(replace(points[0], operations=None), *points[1:]))
+    (sheet,) = growth.sheets([uncounted])
+    assert sheet.rows[0][4:] == ["1.00", "[1.00, 1.00]", "", "1"]
+
+
+def test_a_panel_shows_costs_relative_to_the_smallest_place_and_the_slope_of_the_limit(measured: list[Cost]) -> None:
+    axes = growth.cost_against_shape(measured[:1]).axes
+    assert [panel.get_title(loc="left") for panel in axes] == list(AXES)
+    taken, counted, limit = (list(line.get_ydata()) for line in axes[1].get_lines())
+    points = [point for point in measured[0].growth if point.axis == "width"]
+    assert taken == pytest.approx([point.seconds / points[0].seconds for point in points])
+    assert counted == pytest.approx([point.operations / points[0].operations for point in points])
+    assert limit == pytest.approx([1, (512 / 64) ** 2])
+    bars = [tuple(bar.get_segments()[0][:, 1]) for bar in axes[1].collections]
+    assert bars[0] == pytest.approx((0.96, 1.05))
+    assert axes[1].texts[0].get_text().startswith("bert-tiny\n")
+    assert axes[1].texts[1].get_text() == "in the limit 2"
+
+
+def test_axes_along_which_nothing_grew_have_no_panel() -> None:
+    figure = growth.cost_against_shape([Cost("c", "", "bert-tiny", growth=along("length", 2))])
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["length"]
+
+
+def test_no_two_words_lie_on_each_other() -> None:
+    models = ((2, 64), (2, 96), (3, 96), (4, 128), (6, 384))
+    crowded = []
+    for rank, (layers, hidden) in enumerate(models):
+        points = made.growth(layers, hidden, 1e10 * (1 + rank), 0.004)
+        widths = [
+            Grown("width", hidden * times, 0.01 * times, operations=1e6 * times**2) for times in (0.25, 0.5, 1, 2, 4)
+        ]
+        shape = tuple(Grown(**point) for point in points if point["axis"] != "width")
+        name = f"paraphrase-{layers}x{hidden}"
+        crowded.append(Cost(name, "", name, parameters_non_embedding=hidden, growth=(*shape, *widths)))
+    assert_words_apart(growth.cost_against_shape(crowded), 60)
+
+
+def test_ticks_of_close_values_are_thinned() -> None:
+    values = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
+    kept = growth._thinned(values)
+    assert kept[0] == 16
+    assert set(kept) < set(values)
+    assert all(math.log(b / a) >= growth.APART * math.log(512 / 16) for a, b in itertools.pairwise(kept))
+
+
+def test_the_figure_is_the_same_bytes_each_time(measured: list[Cost], tmp_path: Path) -> None:
+    written = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        paths = figures.save(growth.cost_against_shape(measured), folder / "cost-against-shape", 60)
+        written.append([path.read_bytes() for path in paths])
+    assert written[0] == written[1]
