@@ -99,6 +99,16 @@ class Cost:
     backward_memory_mib: float | None = None
     update_memory_mib: float | None = None
     inference_memory_mib: float | None = None
+    load_memory_added_mib: float | None = None
+    forward_memory_added_mib: float | None = None
+    backward_memory_added_mib: float | None = None
+    update_memory_added_mib: float | None = None
+    inference_memory_added_mib: float | None = None
+    load_gpu_memory_mib: float | None = None
+    forward_gpu_memory_mib: float | None = None
+    backward_gpu_memory_mib: float | None = None
+    update_gpu_memory_mib: float | None = None
+    inference_gpu_memory_mib: float | None = None
     latencies: tuple[Latency, ...] = ()
     growth: tuple[Grown, ...] = ()
 

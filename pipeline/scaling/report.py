@@ -22,12 +22,12 @@ COMPUTE = (
 BENCHMARK = (
     "Pairs/s of training: whole steps, of all processes together, tokens without padding; 95% over rounds tells how "
     "steady this machine was, not what another would do. Of peak (utilisation): counted operations a second as a share "
-    "of the most that a large matrix product reached here.",
+    "of the most that large matrix products reached on the same processes.",
     "Efficiency (strong): the rate as a share of the processes times the rate of one alone with the whole batch; weak: "
-    "the same where each process has a batch of that size to itself. Communication: the share of a step that is spent "
-    "on the gradients of the others.",
-    "Latency: p50, p95 and p99 of batches of that many examples. Memory: the peak of a process of its own for each "
-    "phase, Python and its libraries included.",
+    "the same where each process has a batch of that size to itself. Communication: the share of a step that the "
+    "exchange of gradients takes, waiting included.",
+    "Latency: p50, p95 and p99 of batches of that many examples. Memory by phase: resident, in a process of its own, "
+    "Python and its libraries included; in brackets without them.",
 )
 GROWTH = (
     "Exponents: least squares on logarithms; their interval (Student's t) tells how well a power law holds over these "

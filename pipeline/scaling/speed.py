@@ -23,9 +23,10 @@ TRAINING = (
 )
 STEP = ("step, ms", "data", "forward", "backward", "update", "communication", "peak, operations/s")
 ASKING = ("pairs/s", "95% over rounds", "tokens/s", "of peak", "J/pair")
-MEMORY = ("load", "forward", "backward", "update", "inference")
+PHASES = ("load", "forward", "backward", "update", "inference")
 COUNTED = (
     "model",
+    "processes",
     "precision",
     "batch",
     "parameters",
@@ -38,7 +39,8 @@ COUNTED = (
     "gradients, MiB",
     "optimiser, MiB",
 )
-COUNTING = "by counting: operations of a pair forward and backward, of a step's update, and memory"
+HOLDING = "peak memory by phase, in MiB; in brackets, what of it the process did not hold at first"
+COUNTING = "by counting: operations of a pair forward and backward, of a step's update; memory of a process"
 
 
 def training(measured: Sequence[Cost]) -> Sheet:
@@ -61,12 +63,13 @@ def sheets(measured: Sequence[Cost]) -> list[Sheet]:
     held = [cost for cost in ran if cost.load_memory_mib is not None]
     sizes = costs.batches(asked)
     latency = tuple(f"batch {size}: p50 / p95 / p99 ms" for size in sizes)
+    on_gpu = tuple(f"{phase}, GPU" for phase in PHASES)
     counted = dict.fromkeys(_counted(cost) for cost in ran if cost.parameters is not None)  # threads change none of it
     found = [
         training(measured),
         _sheet(f"{task}a step of training in its parts, in ms", (*RAN, *STEP), [[*_ran(c), *_step(c)] for c in ran]),
         _sheet(f"{task}inference", (*RAN, *ASKING, *latency), [[*_ran(c), *_asking(c, sizes)] for c in asked]),
-        _sheet(f"{task}peak memory by phase, in MiB", (*RAN, *MEMORY), [[*_ran(c), *_memory(c)] for c in held]),
+        _sheet(f"{task}{HOLDING}", (*RAN, *PHASES, *on_gpu), [[*_ran(c), *_memory(c)] for c in held]),
         _sheet(f"{task}{COUNTING}", COUNTED, [[*line] for line in counted]),
     ]
     return [sheet for sheet in found if sheet.rows]
@@ -131,8 +134,13 @@ def _asking(cost: Cost, sizes: Sequence[int]) -> list[str]:
 
 
 def _memory(cost: Cost) -> list[str]:
-    phases = (cost.forward_memory_mib, cost.backward_memory_mib, cost.update_memory_mib, cost.inference_memory_mib)
-    return [*map(texts.digits, (cost.load_memory_mib, *phases))]
+    peaks = [getattr(cost, f"{phase}_memory_mib") for phase in PHASES]
+    added = [getattr(cost, f"{phase}_memory_added_mib") for phase in PHASES]
+    resident = [
+        texts.digits(peak) if more is None else f"{texts.digits(peak)} ({texts.digits(more)})"
+        for peak, more in zip(peaks, added, strict=True)
+    ]
+    return [*resident, *(texts.digits(getattr(cost, f"{phase}_gpu_memory_mib")) for phase in PHASES)]
 
 
 def _counted(cost: Cost) -> tuple[str, ...]:
@@ -140,9 +148,7 @@ def _counted(cost: Cost) -> tuple[str, ...]:
     sizes = (cost.activation_bytes, cost.gradient_bytes, cost.optimizer_bytes)
     parameters = (cost.parameters, cost.parameters_non_embedding, cost.parameters_trainable)
     return (
-        str(cost.model),
-        str(cost.precision),
-        str(cost.batch_size),
+        *(str(word) for word in (cost.model, cost.processes, cost.precision, cost.batch_size)),
         *(texts.amount(number) for number in parameters),
         *(texts.amount(number) for number in operations),
         *(texts.mebibytes(size) for size in sizes),

@@ -71,8 +71,8 @@ def test_costs_have_a_part_of_their_own(written: Path) -> None:
         "### starter-swap: training; time is for 1,000,000 pairs",
         "### starter-swap: a step of training in its parts, in ms",
         "### starter-swap: inference",
-        "### starter-swap: peak memory by phase, in MiB",
-        "### starter-swap: by counting: operations of a pair forward and backward, of a step's update, and memory",
+        f"### starter-swap: {speed.HOLDING}",
+        f"### starter-swap: {speed.COUNTING}",
         "![Seconds and operations of a training step as one side of the shape grows, each relative to its smallest. "
         "The table below holds the exponents.](figures/cost-against-shape.png)",
         "### How a training step grows: exponents of a power law in one side of the shape",

@@ -64,18 +64,24 @@ def test_inference_has_the_percentiles_of_every_batch_size(measured: list[Cost])
 
 def test_memory_and_what_is_counted_stand_in_tables_of_their_own(measured: list[Cost]) -> None:
     sheets = by_title(measured)
-    memory = sheets["starter-swap: peak memory by phase, in MiB"]
+    memory = sheets[f"starter-swap: {speed.HOLDING}"]
     assert memory.headings[5:] == ("load", "forward", "backward", "update", "inference")
-    assert memory.rows[0][5:] == ["412", "432", "466", "502", "429"]
-    counted = sheets[
-        "starter-swap: by counting: operations of a pair forward and backward, of a step's update, and memory"
-    ]
+    assert memory.rows[0][5:] == ["412 (20.1)", "432 (39.7)", "466 (73.8)", "502 (109)", "429 (36.5)"]
+    counted = sheets[f"starter-swap: {speed.COUNTING}"]
     # 24 d t h^2 + 4 d t^2 h for d = 2, t = 32, h = 128
     forward = 24 * 2 * 32 * 128**2 + 4 * 2 * 32**2 * 128
     assert counted.rows[0] == [
-        "bert-tiny", "bf16", "32", "4.40 M", "393 k", "4.40 M", f"{forward / 1e6:.1f} M", f"{2 * forward / 1e6:.1f} M",
-        "52.8 M", "3.00", "17.5", "35.0",
+        "bert-tiny", "1", "bf16", "32", "4.40 M", "393 k", "4.40 M", f"{forward / 1e6:.1f} M",
+        f"{2 * forward / 1e6:.1f} M", "52.8 M", "3.00", "17.5", "35.0",
     ]  # fmt: skip
+
+
+def test_memory_of_a_gpu_stands_beside_the_processs_own(measured: list[Cost]) -> None:
+    known = replace(measured[0], load_gpu_memory_mib=16.8, inference_gpu_memory_mib=21.4, load_memory_added_mib=None)
+    sheet = by_title([known])[f"starter-swap: {speed.HOLDING}"]
+    assert sheet.headings[-2:] == ("load, GPU", "inference, GPU")
+    assert sheet.rows[0][-2:] == ["16.8", "21.4"]
+    assert sheet.rows[0][5] == "412"
 
 
 def test_what_threads_do_not_change_stands_once(measured: list[Cost]) -> None:
