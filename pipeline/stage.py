@@ -101,7 +101,8 @@ def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
     from omegaconf import OmegaConf
 
     if not distributed.leads():
-        return _assist(work, cfg)
+        _assist(work, cfg)
+        return None
     title = f"{stage} {cfg.cell} seed {cfg.seed}"
     sweep = Sweep.current()
     try:
@@ -148,12 +149,17 @@ def _assist(work: Work, cfg: DictConfig) -> None:
 
     from pipeline import machine, tracking
 
-    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w", encoding="utf-8") as nowhere:
-        with suppress(UserError), redirect_stdout(nowhere), redirect_stderr(nowhere):  # the first process tells
-            cfg = inherit(cfg)
-            OmegaConf.resolve(cfg)
-            machine.set_threads(cfg.threads)
-            work(cfg, Path(folder), Log(Path(folder), "", tracking.Trial(None)))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        suppress(UserError),  # the first process tells it
+        redirect_stdout(nowhere),
+        redirect_stderr(nowhere),
+    ):
+        cfg = inherit(cfg)
+        OmegaConf.resolve(cfg)
+        machine.set_threads(cfg.threads)
+        work(cfg, Path(folder), Log(Path(folder), "", tracking.Trial(None)))
 
 
 def _work(work: Work, cfg: DictConfig, identity: Identity, title: str, parent: str | None) -> dict[str, Any]:

@@ -62,7 +62,13 @@ def test_a_cell_holds_every_seed_with_mean_and_interval(toy: Path) -> None:
     assert "seed" not in record["summary"]
     for seed in (0, 1, 2):
         folder = toy / f"runs/toy/toy/seed-{seed}"
-        assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "curves.jsonl", "made", "resources.jsonl", "trial.json"]
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "config.yaml",
+            "curves.jsonl",
+            "made",
+            "resources.jsonl",
+            "trial.json",
+        ]
         assert read(folder / "curves.jsonl") == {"step": 1, "loss": 0.5}
         assert read(folder / "trial.json")["artifacts"] == [f"runs/toy/toy/seed-{seed}/made"]
     assert "artifacts" not in record["trials"][0]

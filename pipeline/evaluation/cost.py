@@ -1,40 +1,24 @@
-"""What a model costs to keep and to ask: parameters, bytes, operations, memory, pairs a second, latency."""
+"""What a model costs to keep and to ask: parameters, bytes, operations, pairs a second, latency."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline import machine
 from pipeline.data import batches
-from pipeline.data.batches import Batch, Examples
-from pipeline.models.factorised import FactorisedEmbedding
+from pipeline.data.batches import Examples
+from pipeline.errors import UserError
+from pipeline.evaluation import energy, speed, timing
+from pipeline.models import complexity
+from pipeline.models.counting import UNCOUNTED
 from pipeline.models.files import WEIGHTS
 from pipeline.training.prediction import ROWS, logits
 
-CALLS = 60  # single examples whose latency is taken
-WARMUP = 5  # such calls before the clock counts: kernels are chosen and caches filled then
-
-
-def _product(one: tuple[int, int], other: tuple[int, int], *_: object, **__: object) -> int:
-    return 2 * one[0] * one[1] * other[1]
-
-
-def _attention(query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...], *_: object, **__: object) -> int:
-    rows, heads, asked, size = query
-    return 2 * rows * heads * asked * key[2] * (size + value[3])
-
-
-UNCOUNTED = {  # by torch's counter: products of integers, and attention in one kernel on the CPU
-    torch.ops.aten._int_mm: _product,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-}
+CALLS = 100  # single examples whose latency is taken
 
 
 def storage(model: nn.Module, folder: Path) -> dict[str, int]:
@@ -43,14 +27,12 @@ def storage(model: nn.Module, folder: Path) -> dict[str, int]:
     What modules share counts once; an int8 weight counts by its integers, without their scales. To the embeddings
     (Kaplan et al. 2020) belongs the Linear behind a narrow table as well.
     """
-    parameters = list(model.parameters())
-    total = sum(parameter.numel() for parameter in parameters)
-    tables = (module for module in model.modules() if isinstance(module, (nn.Embedding, FactorisedEmbedding)))
-    embeddings = {parameter for table in tables for parameter in table.parameters()}
+    known = complexity.weights(model)
     return {
-        "parameters": total,
-        "parameters_nonzero": sum(_nonzero(parameter) for parameter in parameters),
-        "parameters_non_embedding": total - sum(parameter.numel() for parameter in embeddings),
+        "parameters": known.parameters,
+        "parameters_trainable": known.trainable,
+        "parameters_nonzero": known.nonzero,
+        "parameters_non_embedding": known.non_embedding,
         "storage_bytes": (folder / WEIGHTS).stat().st_size,
     }
 
@@ -59,70 +41,75 @@ def storage(model: nn.Module, folder: Path) -> dict[str, int]:
 def operations(model: nn.Module, examples: Examples) -> dict[str, float]:
     """Return the operations of a forward pass for one example of the median length, alone and without padding.
 
-    Multiplications and additions of matrix products, floating-point or integer, each counted by itself: 2 m n k for
-    (m, k) by (k, n). Zeros in a dense weight are multiplied like any other number, and so are counted.
+    Multiplications and additions of matrix products, floating-point or integer, counted: 2 m n k for (m, k) by (k, n).
+    Zeros in a dense weight are multiplied like any other number, and so are counted.
     """
-    row = int(np.argsort(examples.lengths, kind="stable")[len(examples) // 2])
-    inputs = _alone(model, examples, row).inputs
+    row = _median(examples)
+    inputs = batches.collate(examples, np.array([row])).to(_device(model)).inputs
     training = model.training
     model.eval()
     with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
         model(**inputs)
     model.train(training)
-    return {"inference_operations": float(counter.get_total_flops())}
+    counted = float(counter.get_total_flops())
+    return {
+        "inference_operations": counted,
+        "inference_operations_per_token": counted / float(examples.lengths[row]),
+    }
 
 
-def predict(model: nn.Module, examples: Examples) -> tuple[np.ndarray, float]:
-    """Return the logits of the examples (examples, outputs) and how many of them were told a second.
+def training(model: nn.Module, examples: Examples) -> dict[str, float]:
+    """Return what one more update over that example would take, by the formulas of ``models.complexity``.
+
+    Nothing is returned of weights that are not trained, as int8, nor of a family that the formulas do not know.
+    """
+    try:
+        whole = complexity.analyse(model, int(examples.lengths[_median(examples)]))
+    except UserError:
+        return {}
+    if not whole.backward:
+        return {}
+    return {
+        "training_operations": whole.forward + whole.backward,
+        "update_operations": whole.update,
+        "activation_bytes": whole.activation_bytes,
+        "gradient_bytes": whole.gradient_bytes,
+        "optimizer_bytes": whole.optimizer_bytes,
+    }
+
+
+def predict(model: nn.Module, examples: Examples) -> tuple[np.ndarray, dict[str, float]]:
+    """Return the logits of the examples (examples, outputs), and how many pairs and real tokens were told a second.
 
     In fp32, so that a score is the same on every machine; batches of like length, after a warm-up by the first of
-    them: the kernels that it has chosen are those that the clock should find. The peak of ``memory`` starts anew.
+    them: the kernels that it has chosen are those that the clock should find. Joules where the machine tells them.
     """
-    machine.reset_peak_memory()
+    device = _device(model)
     first = batches.collate(examples, next(batches.by_length(examples.lengths, ROWS)))
     with torch.inference_mode():
-        model(**first.to(next(model.parameters()).device).inputs)
-    started = now(model)
-    said = logits(model, examples, "fp32")
-    return said, len(examples) / (now(model) - started)
+        model(**first.to(device).inputs)
+    with energy.measured(device) as meter:
+        started = timing.now(device)
+        said = logits(model, examples, "fp32")
+        seconds = timing.now(device) - started
+    found = {
+        "inference_pairs_per_second": len(examples) / seconds,
+        "inference_tokens_per_second": float(examples.lengths.sum()) / seconds,
+    }
+    if meter.joules is not None:
+        found["inference_joules_per_pair"] = meter.joules / len(examples)
+    return said, found
 
 
-def memory(model: nn.Module) -> dict[str, float]:
-    """Return the peak since ``predict`` began: of the tensors on a GPU, else of the process's resident memory.
-
-    The latter holds Python and its libraries too, some hundreds of MiB that no compression takes away.
-    """
-    return {"inference_memory_mib": machine.peak_memory_mib(next(model.parameters()).device)}
-
-
-@torch.inference_mode()
 def latency(model: nn.Module, examples: Examples) -> dict[str, float]:
-    """Return the median and the 95th percentile of the milliseconds that one example takes alone, in fp32.
-
-    The examples asked are spread evenly over the split; they are tokenised already and not padded.
-    """
-    for row in range(min(WARMUP, len(examples))):
-        model(**_alone(model, examples, row).inputs)
-    taken = []
-    for row in np.linspace(0, len(examples) - 1, CALLS).round().astype(int):
-        batch = _alone(model, examples, row)
-        started = now(model)
-        model(**batch.inputs)
-        taken.append((now(model) - started) * 1000)
-    p50, p95 = np.percentile(taken, [50, 95])
-    return {"latency_p50_ms": float(p50), "latency_p95_ms": float(p95)}
+    """Return percentiles of the milliseconds that one example takes alone, in fp32: ``latency_p50_ms`` and so on."""
+    found = speed.latency(model, examples, "fp32", 1, CALLS)
+    return {name.replace("_b1_", "_"): value for name, value in found.items()}
 
 
-def _nonzero(parameter: Any) -> int:
-    return int(torch.count_nonzero(getattr(parameter, "qdata", parameter)))
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
-def _alone(model: nn.Module, examples: Examples, row: int) -> Batch:
-    return batches.collate(examples, np.array([row])).to(next(model.parameters()).device)
-
-
-def now(model: nn.Module) -> float:
-    """Return the time in seconds at which the model's device has done all that it was asked."""
-    if next(model.parameters()).device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
+def _median(examples: Examples) -> int:
+    return int(np.argsort(examples.lengths, kind="stable")[len(examples) // 2])

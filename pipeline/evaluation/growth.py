@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
@@ -93,22 +92,6 @@ def points(config: Any, rows: int, length: int) -> Iterator[Point]:
         yield Point("length", value, config, rows, value)
     for value in BATCHES:
         yield Point("batch", value, config, value, length)
-
-
-def exponent(values: Sequence[float], costs: Sequence[float]) -> tuple[float, float, float] | None:
-    """Return the exponent b of costs = a values^b and the ends of its 95% interval: least squares on the logarithms.
-
-    The interval is Student's, for errors of like size on the logarithms; it tells nothing of whether the law holds.
-    None for fewer than three different values, which leave no error to see.
-    """
-    from scipy import stats
-
-    if len(set(values)) < 3:
-        return None
-    line = stats.linregress(np.log(values), np.log(costs))
-    error = line.stderr if len(set(costs)) > 1 else 0.0  # scipy's is no number where nothing grows
-    half = error * stats.t.ppf(0.975, len(values) - 2)
-    return float(line.slope), float(line.slope - half), float(line.slope + half)
 
 
 def _changed(config: Any, **sizes: int) -> Any:

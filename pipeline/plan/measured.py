@@ -69,9 +69,7 @@ def _axis(axis: str, entries: object) -> Iterator[str]:
 def _made(key: str, name: str, axis: object, where: str) -> Iterator[str]:
     made = [str(entry) for entry in axis] if isinstance(axis, list) else []
     if name not in made:
-        yield (
-            f"{SECTION}.{key}: no cell makes {name!r}; add it to {where}, or name one of them ({', '.join(made)})"
-        )
+        yield (f"{SECTION}.{key}: no cell makes {name!r}; add it to {where}, or name one of them ({', '.join(made)})")
 
 
 def _shares(given: dict[str, Any]) -> Iterator[str]:
@@ -82,4 +80,5 @@ def _shares(given: dict[str, Any]) -> Iterator[str]:
     for batch in given["batches"]:
         for processes in given["processes"]:
             if batch % processes:
-                yield f"{SECTION}.batches: {batch} rows cannot be shared evenly by {processes} processes; give a multiple"
+                shared = f"{batch} rows cannot be shared evenly by {processes} processes"
+                yield f"{SECTION}.batches: {shared}; give a multiple"

@@ -14,14 +14,17 @@ from pipeline import paths, stage
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+CARRIED = ("train_examples", "changed", "train_seconds", "train_operations")  # from the trial that made the classifier
+
 
 def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     """Write what the model says of each reported example into ``out`` and return its quality and its costs."""
     import json
 
+    import torch
     from omegaconf import OmegaConf
 
-    from pipeline import machine
+    from pipeline import machine, quiet
     from pipeline.data import batches, tasks
     from pipeline.evaluation import cost, predictions, quality, scores
     from pipeline.models import loading
@@ -32,27 +35,46 @@ def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     model = loading.saved(trained).model.to(machine.device())
     report = batches.read(data / "report.parquet", 1.0, trained, task.max_length)
     majority = json.loads((data / "summary.json").read_text(encoding="utf-8"))["majority"]
-    said, speed = cost.predict(model, report)
+    with quiet.measuring():
+        said, speed = cost.predict(model, report)
+        speed |= cost.latency(model, report)
     predictions.write(out / "predictions.parquet", data / "report.parquet", said)
     log.artifact(out / "predictions.parquet")
     training = json.loads((trained / "trial.json").read_text(encoding="utf-8"))
     result = {
         "family": cfg.model.get("family", "pretrained"),
-        **{key: training[key] for key in ("train_examples", "changed") if key in training},
+        **{key: value for key, value in training.items() if key in CARRIED or "_to_" in key},
         **quality.quality(scores.predicted(said), report.labels, task.metrics, task.score, majority),
         **cost.storage(model, trained),
-        **cost.memory(model),
-        "inference_pairs_per_second": speed,
-        **cost.latency(model, report),
         **cost.operations(model, report),
+        **cost.training(model, report),
+        **speed,
+        **_memory(trained, data / "report.parquet", task.max_length),
         "inference_precision": "fp32",
         "device": machine.device().type,
+        "threads": torch.get_num_threads(),
     }
     if (trained / paths.ALONE).is_dir():  # the student of a teacher, trained without it
         alone = logits(loading.saved(trained / paths.ALONE).model.to(machine.device()), report, "fp32")
         score = scores.judge(alone, report.labels, [task.score])[task.score]
         result |= {"alone_score": score, "gain": result["score"] - score}
     return result
+
+
+def _memory(trained: Path, report: Path, max_length: int) -> dict[str, float]:
+    """Return the peak of a process that does nothing but open the model and predict its longest batch."""
+    import torch
+
+    from pipeline.evaluation import memory
+    from pipeline.training.prediction import ROWS
+
+    found = memory.apart(
+        memory.Request(
+            shape=(trained / "config.json").read_text(encoding="utf-8"), data=str(report), max_length=max_length,
+            rows=ROWS, precision="fp32", threads=torch.get_num_threads(), folder=str(trained),
+        )
+    )  # fmt: skip
+    return {name: value for name, value in found.items() if name.startswith("inference_")}
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
 from pipeline.distributed import Group
 from pipeline.errors import UserError
+from pipeline.models import complexity
 from pipeline.models.masks import kept_sparse
 from pipeline.training import optimizer, vocabulary
 from pipeline.training.curves import Point, convergence
@@ -62,6 +63,7 @@ def finetune(
     model.to(machine.device()).train()
     loss.to(machine.device()).train()
     updates = recipe.updates(len(train))
+    operations = _operations(model)
     left = optimizer.decayed(recipe.learning_rate, recipe.weight_decay, updates, recipe.warmup)
     curve = []
     with (
@@ -73,14 +75,28 @@ def finetune(
         for until in recipe.points(len(train)):
             values = {"loss": run.advance(until, advanced), **run.select(judged, judge, score)}
             record(until, {**values, "learning_rate": run.learning_rate})
-            curve.append(Point(until, run.train_seconds, values["selection_score"]))
+            spent = operations(np.concatenate(run.lengths)) if operations else None
+            curve.append(Point(values["selection_score"], until, int(run.rows.sum()), run.train_seconds, spent))
     return {
         "train_examples": len(train),
         "selection_examples": len(selection),
         **run.cost(),
         **values,
-        **convergence(curve),
+        **({} if spent is None else {"train_operations": spent}),
+        **convergence(curve, recipe.fractions),
     }
+
+
+def _operations(model: nn.Module) -> Callable[[np.ndarray], float] | None:
+    """Return how many operations forward and backward take for examples of given lengths; None where nobody knows.
+
+    Those of the model as it is defined, for real tokens alone: neither padding nor what is left out here changes them.
+    """
+    try:
+        forward, backward = complexity.training_operations(model)
+    except UserError:
+        return None
+    return lambda lengths: float(forward(lengths).sum() + backward(lengths).sum())
 
 
 def objective(said: Tensor, labels: Tensor) -> Tensor:
@@ -182,7 +198,7 @@ class Run:
         self.update()
 
     def take(self) -> Batch:
-        """Return this process's rows of the next batch; where there are fewer rows than processes, one without weight."""
+        """Return this process's rows of the next batch; where there are too few for it, one that has no weight."""
         rows = next(self.batches)
         own = rows[self.group.rank :: self.group.size]
         batch = batches.collate(self.train, own if len(own) else rows[:1], MULTIPLE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,7 +15,8 @@ class Recipe:
     """Rate, batch size and budget of a run; the budget is in ``epochs`` or in ``steps`` and the other is None.
 
     ``warmup`` is the share of the steps over which the rate rises; ``clip`` bounds the norm of the gradient;
-    ``evaluations`` is the number of points on the learning curves, whatever the length of the run.
+    ``evaluations`` is the number of points on the learning curves, whatever the length of the run; ``fractions`` are
+    those of the final score of which it is told what it took to reach them.
     """
 
     learning_rate: float
@@ -26,6 +27,7 @@ class Recipe:
     weight_decay: float
     clip: float
     evaluations: int
+    fractions: Sequence[float] = (0.9, 0.95, 0.99)
 
     def __post_init__(self) -> None:
         """Raise UserError for what cannot be trained with."""
@@ -39,6 +41,8 @@ class Recipe:
             self._require(name, lambda value: isinstance(value, int) and value > 0, "a whole number from 1")
         for name in ("warmup", "weight_decay"):
             self._require(name, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+        if not (isinstance(self.fractions, Sequence) and all(map(_share, self.fractions))):
+            raise UserError(f"recipe: fractions: got {self.fractions!r}; give a list of numbers above 0 and at most 1")
 
     def _require(self, name: str, holds: Callable[[Any], bool], allowed: str) -> None:
         value = getattr(self, name)
@@ -58,6 +62,10 @@ class Recipe:
         updates = self.updates(examples)
         spread = {round(updates * point / self.evaluations) for point in range(1, self.evaluations + 1)}
         return sorted(spread - {0})
+
+
+def _share(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1
 
 
 def parse(conf: Mapping[str, Any]) -> Recipe:

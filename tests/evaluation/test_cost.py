@@ -9,11 +9,18 @@ from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
 from pipeline.data import batches
 from pipeline.data.batches import Examples
-from pipeline.evaluation import cost
+from pipeline.evaluation import cost, timing
 from pipeline.models import quantised, surgery
 from pipeline.models.factorised import Factorised, FactorisedEmbedding
 
 HIDDEN, INNER = 16, 32
+
+
+def counted(model: BertForSequenceClassification, examples: Examples) -> float:
+    """Return the operations of a forward pass, once they are known to be those of each token as well."""
+    found = cost.operations(model, examples)
+    assert found["inference_operations_per_token"] == found["inference_operations"] / median(examples)
+    return found["inference_operations"]
 
 
 def test_parameters_are_those_of_the_formula(model: BertForSequenceClassification, tmp_path: Path) -> None:
@@ -75,7 +82,7 @@ def test_int8_weights_count_as_the_parameters_that_they_were(
     found = cost.storage(model, tmp_path)
     rounded = sum(int((inner == 0).sum()) for name, inner in quantised.tensors(model).items() if "qdata" in name)
     nonzero = before["parameters_nonzero"] - (rounded - (INNER - 3) * HIDDEN)
-    assert found == before | {"parameters_nonzero": nonzero}
+    assert found == before | {"parameters_nonzero": nonzero, "parameters_trainable": 0}
 
 
 def of_layer(length: int, heads: int = 2, inner: int = INNER) -> int:
@@ -98,8 +105,7 @@ def test_operations_are_those_of_the_formula_whatever_computes_attention(
     model: BertForSequenceClassification, examples: Examples, attention: str
 ) -> None:
     model.set_attn_implementation(attention)
-    found = cost.operations(model, examples)
-    assert found == {"inference_operations": 2 * of_layer(median(examples)) + ON_TOP}
+    assert counted(model, examples) == 2 * of_layer(median(examples)) + ON_TOP
 
 
 def test_operations_fall_with_heads_neurons_and_ranks_and_not_with_zeros_or_sharing(
@@ -114,10 +120,10 @@ def test_operations_fall_with_heads_neurons_and_ranks_and_not_with_zeros_or_shar
     length = median(examples)
     saved = 2 * length * (HIDDEN * INNER - 4 * (HIDDEN + INNER))
     expected = of_layer(length, heads=1, inner=7) + of_layer(length) - saved + ON_TOP
-    assert cost.operations(model, examples) == {"inference_operations": expected}
+    assert counted(model, examples) == expected
     first.attention = second.attention
     expected += of_layer(length, heads=2, inner=7) - of_layer(length, heads=1, inner=7)
-    assert cost.operations(model, examples) == {"inference_operations": expected}
+    assert counted(model, examples) == expected
 
 
 @pytest.mark.parametrize("kind", [quantised.DYNAMIC, quantised.WEIGHT_ONLY])
@@ -126,22 +132,21 @@ def test_products_of_integers_count_like_those_of_floating_point(
 ) -> None:
     quantised.quantise(model, kind)
     model.train()
-    found = cost.operations(model, examples)
-    assert found == {"inference_operations": 2 * of_layer(median(examples)) + ON_TOP}
+    assert counted(model, examples) == 2 * of_layer(median(examples)) + ON_TOP
     assert model.training
 
 
-def test_memory_is_the_peak_while_predicting(model: BertForSequenceClassification, examples: Examples) -> None:
-    """64 MiB that live only inside the pass are in the peak of that prediction and not of the next one."""
-    cost.predict(model, examples)
-    before = cost.memory(model)["inference_memory_mib"]
-    hook = model.register_forward_hook(lambda *_: torch.ones(64 * 2**18).sum() and None)
-    cost.predict(model, examples)
-    during = cost.memory(model)["inference_memory_mib"]
-    hook.remove()
-    cost.predict(model, examples)
-    after = cost.memory(model)["inference_memory_mib"]
-    assert during > max(before, after) + 48
+def test_what_one_more_update_would_take_is_told_of_weights_that_can_be_trained(
+    model: BertForSequenceClassification, examples: Examples
+) -> None:
+    found = cost.training(model, examples)
+    parameters = list(model.parameters())
+    numbers = sum(each.numel() for each in parameters)
+    assert found["training_operations"] == 3 * (2 * of_layer(median(examples)) + ON_TOP)  # backward is twice forward
+    assert found["gradient_bytes"] == 4 * numbers
+    assert found["optimizer_bytes"] == 8 * numbers + 4 * len(parameters)  # two moments each, a counter for each tensor
+    quantised.quantise(model, quantised.DYNAMIC)
+    assert cost.training(model, examples) == {}
 
 
 def test_every_example_is_predicted_in_fp32(model: BertForSequenceClassification, examples: Examples) -> None:
@@ -150,15 +155,17 @@ def test_every_example_is_predicted_in_fp32(model: BertForSequenceClassification
     with torch.no_grad():
         np.testing.assert_allclose(said[17], model(**row.inputs).logits[0].numpy(), rtol=1e-4, atol=1e-6)
     assert said.shape == (30, 2)
-    assert speed > 0
+    assert speed["inference_pairs_per_second"] > 0
+    tokens = speed["inference_tokens_per_second"] / speed["inference_pairs_per_second"]
+    assert tokens == pytest.approx(examples.lengths.mean())
 
 
 def test_predicting_is_timed_after_a_warm_up_by_the_first_batch(
     model: BertForSequenceClassification, examples: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[object] = []
-    now = cost.now
-    monkeypatch.setattr(cost, "now", lambda model: events.append("clock") or now(model))
+    now = timing.now
+    monkeypatch.setattr(timing, "now", lambda device: events.append("clock") or now(device))
     model.register_forward_pre_hook(
         lambda _, __, inputs: events.append((torch.is_grad_enabled(), tuple(inputs["input_ids"].shape))),
         with_kwargs=True,
@@ -177,8 +184,9 @@ def test_one_example_at_a_time_is_timed_after_a_warm_up(
         with_kwargs=True,
     )
     found = cost.latency(model, examples)
-    assert 0 < found["latency_p50_ms"] <= found["latency_p95_ms"]
-    assert len(shapes) == cost.WARMUP + cost.CALLS
-    timed = [length for _, (rows, length) in shapes[cost.WARMUP :] if rows == 1]
+    assert list(found) == [f"latency_p{share}_ms" for share in (50, 90, 95, 99)]
+    assert sorted(found.values()) == list(found.values())
+    timed = [length for _, (rows, length) in shapes[-cost.CALLS :] if rows == 1]
+    assert len(shapes) == len(set(timed)) + cost.CALLS  # each length once before
     assert sorted(set(timed)) == sorted(set(examples.lengths.tolist()))
     assert not any(gradients for gradients, _ in shapes)

@@ -1,15 +1,14 @@
-"""Growth of a step's cost: places along the axes, operations in closed form, exponents of known laws."""
+"""Growth of a step's cost: places along the axes, operations in closed form."""
 
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from transformers.models.bert.configuration_bert import BertConfig
 
 from pipeline.evaluation import growth, timing
-from pipeline.evaluation.growth import Training, exponent, points
+from pipeline.evaluation.growth import Training, points
 
 CPU = torch.device("cpu")
 
@@ -128,38 +127,3 @@ def test_a_step_goes_forward_and_back_and_moves_the_weights(precision: str, kind
     assert len(weights) == 1 + 4
     assert all(not torch.equal(*pair) for pair in pairwise(weights))
     assert dense.weight.grad is None
-
-
-@pytest.mark.parametrize("power", [-0.5, 0.0, 1.0, 2.0])
-def test_an_exact_power_law_gives_its_exponent(power: float) -> None:
-    values = [1, 2, 4, 8]
-    assert exponent(values, [7.0 * value**power for value in values]) == pytest.approx((power,) * 3, abs=1e-9)
-
-
-def test_the_interval_of_an_exponent_is_that_of_least_squares_by_hand() -> None:
-    random = np.random.default_rng(1)
-    values = np.array([16.0, 32.0, 64.0, 128.0, 256.0])
-    costs = values**1.3 * random.lognormal(0, 0.2, 5)
-    x, y = np.log(values), np.log(costs)
-    design = np.stack([x, np.ones(5)], 1)
-    (slope, _), [residual], *_ = np.linalg.lstsq(design, y, rcond=None)
-    error = np.sqrt(residual / 3 * np.linalg.inv(design.T @ design)[0, 0])
-    half = 3.182446305284263 * error  # the 0.975 quantile of Student's t with 3 degrees of freedom, from a table
-    assert exponent(values, costs) == pytest.approx((slope, slope - half, slope + half))
-
-
-def test_the_interval_holds_the_true_exponent_as_often_as_it_says() -> None:
-    """1,000 noisy laws: 95%, give or take three standard errors of the share."""
-    random = np.random.default_rng(2)
-    values = np.array([1.0, 2.0, 4.0, 8.0])
-    held = []
-    for _ in range(1000):
-        found = exponent(values, 3 * values**0.8 * random.lognormal(0, 0.3, 4))
-        assert found is not None
-        held.append(found[1] <= 0.8 <= found[2])
-    assert np.mean(held) == pytest.approx(0.95, abs=0.021)
-
-
-def test_two_places_have_no_interval() -> None:
-    assert exponent([1, 2], [1.0, 2.0]) is None
-    assert exponent([1, 2, 2], [1.0, 2.0, 2.1]) is None

@@ -15,7 +15,12 @@ SOUND: dict[str, Any] = {
     "ratios": [0.25, 1.0],
     "seeds": [0, 1],
     "benchmark": {
-        "task": "mrpc", "models": [], "processes": [1], "threads": [1], "precisions": ["fp32"], "batches": [8],
+        "task": "mrpc",
+        "models": [],
+        "processes": [1],
+        "threads": [1],
+        "precisions": ["fp32"],
+        "batches": [8],
     },
     "variants": {"long": {"task": "mrpc", "model": "bert-tiny", "ratio": 1.0, "recipe": "patient"}},
     "distill": {},
@@ -95,7 +100,7 @@ def test_outputs_that_two_cells_would_write_are_refused() -> None:
 
 def test_all_mistakes_come_at_once(project: Path) -> None:
     (project / "params.yaml").write_text(
-        "tasks: [nope, starter-swap]\nmodels: []\nratios: [2, 0.0001]\nseeds: [a]\nvariants: {1: {}}\nx: 1\n"  # no benchmark
+        "tasks: [nope, starter-swap]\nmodels: []\nratios: [2, 0.0001]\nseeds: [a]\nvariants: {1: {}}\nx: 1\n"
     )
     done = run_check(project)
     assert done.returncode == 1

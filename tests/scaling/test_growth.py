@@ -32,6 +32,14 @@ def test_the_interval_of_an_exponent_is_the_one_of_a_straight_line_on_logarithms
     assert growth.exponent(values, costs) == pytest.approx((slope, slope - half, slope + half))
 
 
+def test_the_interval_holds_the_true_exponent_as_often_as_it_says() -> None:
+    """1,000 noisy laws: 95%, give or take three standard errors of the share."""
+    random = np.random.default_rng(2)
+    values = np.array([1.0, 2.0, 4.0, 8.0])
+    laws = (growth.exponent(values, 3 * values**0.8 * random.lognormal(0, 0.3, 4)) for _ in range(1000))
+    assert np.mean([low <= 0.8 <= high for _, low, high in laws]) == pytest.approx(0.95, abs=0.021)
+
+
 def test_a_line_of_the_table_tells_measured_counted_and_limit() -> None:
     cost = Cost("c", "benchmark@c", "bert-tiny", growth=along("width", 1.5))
     (sheet,) = growth.sheets([cost])

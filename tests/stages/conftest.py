@@ -17,6 +17,7 @@ from transformers.models.bert.tokenization_bert import BertTokenizer
 
 from pipeline import paths, plan, stage
 from pipeline.data import preparing, tasks
+from pipeline.evaluation import memory
 from pipeline.stages.finetune import finetune
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
@@ -67,6 +68,12 @@ def configured() -> Configure:
         return cfg
 
     return compose_stage
+
+
+@pytest.fixture(autouse=True)
+def memory_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure memory here: a process of its own imports torch anew, some seconds each."""
+    monkeypatch.setattr(memory, "apart", memory.phases)
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def test_a_key_that_no_recipe_has_is_told(configured: Configure, tmp_path: Path)
         trial(configured, tmp_path / "out", *CELL, "+recipe.epoch=5")
     assert str(error.value) == (
         "conf/recipe/standard.yaml: epoch: unknown; did you mean 'epochs'? "
-        "(allowed: batch_size, clip, epochs, evaluations, learning_rate, steps, warmup, weight_decay)"
+        "(allowed: batch_size, clip, epochs, evaluations, fractions, learning_rate, steps, warmup, weight_decay)"
     )
 
 

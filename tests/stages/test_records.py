@@ -11,7 +11,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from pipeline import paths, stage, sweep
+from pipeline.evaluation import growth
 from pipeline.stages import compare
+from pipeline.stages.benchmark import benchmark
 from pipeline.stages.compress import compress
 from pipeline.stages.distill import distill
 from pipeline.stages.evaluate import evaluate
@@ -25,7 +27,9 @@ PAGE = paths.ROOT / "docs" / "metrics.md"
 METRICS = ("accuracy", "f1", "matthews_correlation", "pearson", "spearmanr")
 POINTS = [(f"task={task}", "model=bert-tiny", "ratio=0.5") for task in ("rte", "stsb")]
 FRESH = {"layers": 1, "hidden": 16, "heads": 2, "vocabulary": 200, "corpus": {"topics": 40}, "steps": 2, "batch": 4}
-WORK: dict[str, Any] = {work.__name__: work for work in (prepare, pretrain, finetune, distill, compress, evaluate)}
+WORK: dict[str, Any] = {
+    work.__name__: work for work in (prepare, pretrain, finetune, distill, compress, evaluate, benchmark)
+}
 STAGES = [*WORK, "compare"]
 
 Records = dict[str, list[dict[str, Any]]]
@@ -33,8 +37,9 @@ Curves = dict[str, set[str]]
 
 
 @pytest.fixture
-def records(laboratory: Path, configured: Configure) -> tuple[Records, Curves]:
+def records(laboratory: Path, configured: Configure, monkeypatch: pytest.MonkeyPatch) -> tuple[Records, Curves]:
     """Return the records of every stage, and what the curves of its trials hold."""
+    monkeypatch.setattr(growth, "growth", lambda *_: [])  # which has tests of its own, and takes a while
     mirror = laboratory / "mirror"
     for task in ("rte", "stsb"):
         (mirror / "data" / task).mkdir(parents=True)
@@ -55,6 +60,7 @@ def records(laboratory: Path, configured: Configure) -> tuple[Records, Curves]:
             ("source=exploration/distill/taught",),
             ("source=exploration/compress/svd",),
         ],
+        "benchmark": [(*POINTS[0][:2], "batch=4", "at_most=0.01", "latency.calls=2", "budget.price_per_hour=2")],
     }
     curves: Curves = {name: set() for name in STAGES}
     found = {
@@ -96,8 +102,8 @@ def named(rows: list[list[str]]) -> set[str]:
 
 
 def spelled(key: str) -> set[str]:
-    """Return a key of the page with each metric in the place of ``<metric>``."""
-    return {key.replace("<metric>", metric) for metric in METRICS}
+    """Return a key of the page with each metric in the place of ``<metric>``, each batch in that of ``<rows>``."""
+    return {key.replace("<metric>", metric).replace("<rows>", rows) for metric in METRICS for rows in ("1", "8", "32")}
 
 
 def test_every_key_of_every_record_is_explained_and_every_key_that_is_explained_occurs(

@@ -89,5 +89,5 @@ def test_a_key_that_is_missing_is_told() -> None:
         parse({key: value for key, value in shipped("standard").items() if key != "steps"})
     assert str(error.value) == (
         "conf/recipe/standard.yaml: steps: missing; a recipe states "
-        "learning_rate, batch_size, epochs, steps, warmup, weight_decay, clip, evaluations"
+        "learning_rate, batch_size, epochs, steps, warmup, weight_decay, clip, evaluations, fractions"
     )
