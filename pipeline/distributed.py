@@ -121,6 +121,7 @@ def launch(processes: int, module: str, arguments: Sequence[str]) -> None:
 
     Raises UserError where one of them fails; the others are ended then.
     """
+    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -136,6 +137,7 @@ def launch(processes: int, module: str, arguments: Sequence[str]) -> None:
         config = LaunchConfig(
             min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id="lab", max_restarts=0, local_addr="127.0.0.1",
             rdzv_backend="c10d", rdzv_endpoint=f"{folder}/launcher", rdzv_configs={"store_type": "file"},
+            logs_specs=DefaultLogsSpecs(log_dir=folder),
         )  # fmt: skip
         try:
             elastic_launch(config, sys.executable)("-m", module, *arguments)
