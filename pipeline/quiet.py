@@ -27,7 +27,7 @@ def working() -> Iterator[None]:
     try:
         yield
     finally:
-        _shares.pop().close()
+        _give_back()
 
 
 @contextmanager
@@ -37,11 +37,13 @@ def measuring() -> Iterator[None]:
         yield
         return
     shared = bool(_shares)
-    if shared:
-        _shares.pop().close()
+    _give_back()
     try:
         with _locked("gate", fcntl.LOCK_EX), _locked("work", fcntl.LOCK_EX):
             yield
+    except KeyboardInterrupt:
+        shared = False  # it ends now: its share could be a whole measurement away
+        raise
     finally:
         if shared:
             _take_share()
@@ -50,6 +52,11 @@ def measuring() -> Iterator[None]:
 def _take_share() -> None:
     with _locked("gate", fcntl.LOCK_SH):  # closed while a measurement waits or is at work
         _shares.append(_locked("work", fcntl.LOCK_SH))
+
+
+def _give_back() -> None:
+    while _shares:
+        _shares.pop().close()
 
 
 def _locked(name: str, kind: int) -> IO[str]:

@@ -1,0 +1,255 @@
+"""Trials beside each other and measurements alone, in processes of their own that say when they hold what."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import psutil
+import pytest
+
+LIMIT = 30.0  # seconds after which something that should happen did not
+
+# Opens one block in another as it is told, says `got` inside, and `ended` or `raised` when a block is behind it.
+ACTOR = """
+import sys
+from pipeline import quiet
+
+class Raised(Exception):
+    pass
+
+def say(word):
+    print(word, flush=True)
+
+def obey():
+    for line in sys.stdin:
+        if line == "end\\n":
+            return
+        if line == "raise\\n":
+            raise Raised
+        say("asked")
+        try:
+            with getattr(quiet, line.strip())():
+                say("got")
+                obey()
+        except Raised:
+            say("raised")
+        else:
+            say("ended")
+
+say("ready")
+while True:
+    try:
+        obey()
+        break
+    except KeyboardInterrupt:
+        say("interrupted")
+"""
+
+
+class Actor:
+    """A process that works and measures as it is told."""
+
+    def __init__(self, folder: str, environment: dict[str, str]) -> None:
+        inherited = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", ACTOR], env={**inherited, "TMPDIR": folder, **environment}, bufsize=0,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self.says() == "ready"
+
+    def ask(self, block: str) -> None:
+        """Let it enter a block; it may have to wait there."""
+        self.tell(block)
+        assert self.says() == "asked"
+
+    def enter(self, block: str) -> None:
+        """Let it enter a block that is open."""
+        self.ask(block)
+        assert self.says() == "got"
+
+    def tell(self, word: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{word}\n".encode())
+
+    def says(self) -> str:
+        """Return what it says next."""
+        assert self.process.stdout is not None
+        assert self._speaks(LIMIT), "it says nothing"
+        return self.process.stdout.readline().decode().strip()
+
+    def waits(self) -> bool:
+        """Return whether it sleeps and has said nothing before: it is asked, so what it sleeps for is a lock."""
+        process = psutil.Process(self.process.pid)
+        while not self._speaks(0.01):
+            if process.status() == psutil.STATUS_SLEEPING:
+                return not self._speaks(0)
+        return False
+
+    def _speaks(self, seconds: float) -> bool:
+        return bool(select.select([self.process.stdout], [], [], seconds)[0])
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+Start = Callable[..., Actor]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start actors that share locks with each other and with nobody else."""
+    with tempfile.TemporaryDirectory(prefix="lab-") as folder, ExitStack() as actors:
+
+        def started(**environment: str) -> Actor:
+            actor = Actor(folder, environment)
+            actors.callback(actor.close)
+            return actor
+
+        yield started
+
+
+def test_trials_work_beside_each_other(start: Start) -> None:
+    one, other = start(), start()
+    one.enter("working")
+    other.enter("working")
+
+
+def test_measurements_come_one_after_another(start: Start) -> None:
+    one, other = start(), start()
+    one.enter("measuring")
+    other.ask("measuring")
+    assert other.waits()
+    one.tell("end")
+    assert (one.says(), other.says()) == ("ended", "got")
+
+
+def test_a_measurement_waits_until_the_last_worker_has_ended(start: Start) -> None:
+    one, other, measurement = start(), start(), start()
+    one.enter("working")
+    other.enter("working")
+    measurement.ask("measuring")
+    assert measurement.waits()
+    one.tell("end")
+    assert one.says() == "ended"
+    assert measurement.waits()
+    other.tell("raise")
+    assert (other.says(), measurement.says()) == ("raised", "got")
+
+
+def test_who_comes_while_a_measurement_waits_works_after_it(start: Start) -> None:
+    early, measurement, late = start(), start(), start()
+    early.enter("working")
+    measurement.ask("measuring")
+    assert measurement.waits()
+    late.ask("working")
+    assert late.waits()
+    early.tell("end")
+    assert (early.says(), measurement.says()) == ("ended", "got")
+    assert late.waits()
+    measurement.tell("end")
+    assert (measurement.says(), late.says()) == ("ended", "got")
+
+
+@pytest.mark.parametrize(("end", "ended"), [("end", "ended"), ("raise", "raised")])
+def test_a_worker_that_measures_gives_its_share_back_and_gets_it_again(start: Start, end: str, ended: str) -> None:
+    worker, other, third = start(), start(), start()
+    worker.enter("working")
+    worker.enter("measuring")
+    other.ask("working")
+    assert other.waits()
+    worker.tell(end)
+    assert (worker.says(), other.says()) == (ended, "got")
+    other.tell("end")
+    assert other.says() == "ended"
+    third.ask("measuring")
+    assert third.waits(), "the worker works again"
+    worker.tell("end")
+    assert (worker.says(), third.says()) == ("ended", "got")
+
+
+def test_two_workers_that_measure_do_not_wait_for_each_other(start: Start) -> None:
+    one, other = start(), start()
+    one.enter("working")
+    other.enter("working")
+    one.ask("measuring")
+    assert one.waits()
+    other.ask("measuring")
+    assert one.says() == "got"
+    assert other.waits()
+    one.tell("end")  # who comes first now, its share or the other's measurement, is open
+    one.tell("end")
+    assert other.says() == "got"
+    other.tell("end")
+    assert (one.says(), one.says(), other.says()) == ("ended", "ended", "ended")
+
+
+@pytest.mark.parametrize("held", ["working", "measuring"])
+def test_who_is_killed_holds_nothing(start: Start, held: str) -> None:
+    killed, measurement = start(), start()
+    killed.enter(held)
+    measurement.ask("measuring")
+    assert measurement.waits()
+    killed.process.kill()
+    assert measurement.says() == "got"
+
+
+def test_an_interrupt_reaches_a_measurement_that_waits_and_lets_the_next_ones_in(start: Start) -> None:
+    worker, measurement, late = start(), start(), start()
+    worker.enter("working")
+    measurement.ask("measuring")
+    assert measurement.waits()
+    late.ask("working")
+    assert late.waits()
+    measurement.process.send_signal(signal.SIGINT)
+    assert (measurement.says(), late.says()) == ("interrupted", "got")
+
+
+def test_an_interrupt_reaches_a_worker_that_waits(start: Start) -> None:
+    measurement, worker = start(), start()
+    measurement.enter("measuring")
+    worker.ask("working")
+    assert worker.waits()
+    worker.process.send_signal(signal.SIGINT)
+    assert worker.says() == "interrupted"
+    worker.ask("working")
+    assert worker.waits()
+    measurement.tell("end")
+    assert (measurement.says(), worker.says()) == ("ended", "got")
+
+
+def test_an_interrupt_ends_a_worker_whose_measurement_waits_behind_another(start: Start) -> None:
+    interrupted, worker, measurement = start(), start(), start()
+    interrupted.enter("working")
+    worker.enter("working")
+    measurement.ask("measuring")
+    assert measurement.waits()
+    interrupted.ask("measuring")
+    assert interrupted.waits()
+    interrupted.process.send_signal(signal.SIGINT)
+    assert interrupted.says() == "interrupted"
+    worker.tell("end")
+    assert (worker.says(), measurement.says()) == ("ended", "got")
+    interrupted.ask("working")
+    assert interrupted.waits()
+    measurement.tell("end")
+    assert (measurement.says(), interrupted.says()) == ("ended", "got")
+
+
+def test_of_several_processes_of_a_trial_the_first_alone_holds_the_lock(start: Start) -> None:
+    first, second = (start(RANK=rank, WORLD_SIZE="2") for rank in "01")
+    first.enter("working")
+    second.enter("measuring")
+    measurement = start()
+    measurement.ask("measuring")
+    assert measurement.waits()
+    first.tell("end")
+    assert (first.says(), measurement.says()) == ("ended", "got")
+    second.tell("end")
+    assert second.says() == "ended"
+    second.enter("working")
