@@ -7,7 +7,8 @@ import platform
 import random
 import re
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,13 +46,22 @@ def precision(at: torch.device) -> str:
     return "bf16" if BF16_FLAGS & set(_cpuinfo("flags").split()) else "fp32"
 
 
-def available_threads() -> int:
+@contextmanager
+def computing(at: torch.device, precision: str) -> Iterator[None]:
+    """Compute matrix products in ``precision`` inside the block: ``bf16`` by autocast, or ``fp32``."""
+    import torch
+
+    with torch.autocast(at.type, torch.bfloat16, enabled=precision == "bf16"):
+        yield
+
+
+def available_threads(together: int | None = None) -> int:
     """Return how many threads a process may use: those of ``OMP_NUM_THREADS`` where set, else its share of the cores.
 
-    Processes that train together on one machine share its cores.
+    ``together`` processes share the cores of the machine; None is as many as were started with this one.
     """
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    together = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    together = together or int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     return int(asked) if asked.isdigit() and int(asked) else max(1, cores() // together)
 
 
@@ -77,10 +87,13 @@ def claim_gpus(count: int) -> None:
     from filelock import FileLock, Timeout
 
     there = torch.cuda.device_count()  # asked of the driver's library: CUDA itself is not begun yet
-    if _claimed or not there:
+    if len(_claimed) >= count or not there:
         return
+    if _claimed:  # an earlier trial of this process took fewer
+        raise UserError(f"processes: got {count} after {len(_claimed)} in the same sweep; GPUs are taken once, run it apart")
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = listed.split(",") if listed else [str(number) for number in range(there)]
+    # Of those that are listed CUDA sees the ones before the first that is none.
+    names = [name.strip() for name in listed.split(",")[:there]] if listed else [str(number) for number in range(there)]
     if count > len(names):
         raise UserError(f"processes: got {count}, but this machine has {len(names)} GPUs; each process needs its own")
     if len(names) == 1:
@@ -88,7 +101,7 @@ def claim_gpus(count: int) -> None:
     told = False
     while len(_claimed) < count:
         for name in names:
-            lock = FileLock(paths.of_machine() / f"gpu-{name}.lock")
+            lock = FileLock(paths.of_machine() / f"gpu-{name.replace('/', '-')}.lock")
             with suppress(Timeout):
                 lock.acquire(blocking=False)
                 _claimed[name] = lock

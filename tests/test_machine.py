@@ -2,6 +2,14 @@
 
 import os
 import random
+import select
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,3 +88,181 @@ def test_the_peak_is_that_since_the_last_reset() -> None:
     after = machine.peak_memory_mib(CPU)
     machine.reset_peak_memory()
     assert machine.peak_memory_mib(CPU) < after - 50
+
+
+@pytest.mark.parametrize(
+    ("asked", "together", "threads"),
+    [(None, None, 8), (None, "3", 2), (None, "20", 1), ("5", "3", 5), ("0", "2", 4), ("many", "2", 4), ("", "8", 1)],
+)
+def test_threads_are_those_asked_for_or_a_share_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch, asked: str | None, together: str | None, threads: int
+) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    for name, value in (("OMP_NUM_THREADS", asked), ("LOCAL_WORLD_SIZE", together)):
+        monkeypatch.setenv(name, value or "")
+        if value is None:
+            monkeypatch.delenv(name)
+    assert machine.available_threads() == threads
+
+
+def test_resident_memory_follows_what_is_held() -> None:
+    before = machine.resident_memory_mib()
+    block = np.ones(64 * 2**20 // 8)
+    assert 60 < machine.resident_memory_mib() - before < 80
+    del block
+    assert machine.resident_memory_mib() - before < 16
+
+
+def test_the_peak_of_resident_memory_outlives_what_was_held() -> None:
+    machine.reset_peak_memory()
+    before = machine.resident_memory_mib()
+    assert machine.peak_resident_memory_mib() == pytest.approx(before, abs=8)
+    block = np.ones(64 * 2**20 // 8)
+    del block
+    assert 60 < machine.peak_resident_memory_mib() - before < 80
+
+
+# A trial beside this one on a machine with GPUs: it claims some, says which it sees, and keeps them until it is told.
+TRIAL = """
+import os, sys, types
+sys.modules["torch"] = types.SimpleNamespace(cuda=types.SimpleNamespace(device_count=lambda: int(sys.argv[1])))
+from pipeline import machine
+machine.claim_gpus(int(sys.argv[2]))
+print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+sys.stdin.read()
+"""
+LIMIT = 30.0  # seconds after which something that should happen did not
+
+
+class Trial:
+    """A trial in a process of its own."""
+
+    def __init__(self, folder: Path, there: int, count: int, listed: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", TRIAL, str(there), str(count)], bufsize=0, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(folder), "CUDA_VISIBLE_DEVICES": listed},
+        )  # fmt: skip
+
+    def says(self) -> str:
+        """Return the next line that it prints."""
+        assert self.process.stdout is not None
+        assert select.select([self.process.stdout], [], [], LIMIT)[0], "it says nothing"
+        return self.process.stdout.readline().decode().strip()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+Begin = Callable[..., Trial]
+Gpus = Callable[[int], None]
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Begin]:
+    """Begin trials on a machine with so many GPUs, that ask for so many."""
+    with ExitStack() as trials:
+
+        def begun(there: int, count: int, listed: str = "") -> Trial:
+            trial = Trial(tmp_path, there, count, listed)
+            trials.callback(trial.end)
+            return trial
+
+        yield begun
+
+
+@pytest.fixture
+def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpus]:
+    """Make this a machine with so many GPUs, of which this process has none yet, beside the trials of ``begin``."""
+    claimed: dict[str, Any] = {}
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(machine, "_claimed", claimed)
+    monkeypatch.setattr(machine.time, "sleep", lambda seconds: pytest.fail("it waits for a GPU"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    yield lambda there: monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    for lock in claimed.values():
+        lock.release()
+
+
+def visible() -> str | None:
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+@pytest.mark.parametrize(("there", "count"), [(0, 1), (0, 4), (1, 1)])
+def test_no_gpu_or_a_single_one_is_nothing_to_claim(gpus: Gpus, tmp_path: Path, there: int, count: int) -> None:
+    gpus(there)
+    machine.claim_gpus(count)
+    assert visible() is None
+    assert not list(tmp_path.rglob("*.lock"))
+
+
+@pytest.mark.parametrize(("there", "listed", "count", "names"), [(2, None, 3, 2), (1, None, 2, 1), (2, "3,1", 3, 2)])
+def test_more_processes_than_gpus_are_refused(
+    gpus: Gpus, monkeypatch: pytest.MonkeyPatch, there: int, listed: str | None, count: int, names: int
+) -> None:
+    gpus(there)
+    if listed:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    with pytest.raises(UserError) as error:
+        machine.claim_gpus(count)
+    assert str(error.value) == (
+        f"processes: got {count}, but this machine has {names} GPUs; each process needs its own"
+    )
+    assert visible() == listed
+
+
+def test_trials_side_by_side_get_gpus_of_their_own(gpus: Gpus, begin: Begin) -> None:
+    gpus(3)
+    machine.claim_gpus(1)
+    assert visible() == "0"
+    assert begin(3, 2).says() == "1,2"
+
+
+def test_a_process_claims_once(gpus: Gpus, begin: Begin) -> None:
+    gpus(2)
+    machine.claim_gpus(1)
+    machine.claim_gpus(1)
+    assert visible() == "0"
+    assert begin(2, 1).says() == "1"
+
+
+def test_a_trial_that_finds_no_gpu_free_waits_for_the_first_that_is(begin: Begin) -> None:
+    first, second = begin(2, 1), begin(2, 1)
+    names = {first.says(), second.says()}
+    assert names == {"0", "1"}
+    third = begin(2, 1)
+    assert third.says() == "waiting for 1 of 2 GPUs"
+    second.end()
+    assert third.says() in names
+    fourth = begin(2, 1)
+    assert fourth.says() == "waiting for 1 of 2 GPUs"
+
+
+def test_a_trial_that_waits_for_two_gpus_holds_neither(begin: Begin, gpus: Gpus) -> None:
+    gpus(2)
+    machine.claim_gpus(1)
+    both = begin(2, 2)
+    assert both.says() == "waiting for 2 of 2 GPUs"
+    one = begin(2, 1)
+    said = one.says()
+    assert "1" in (said, said.startswith("waiting") and one.says())  # `both` may be looking just then
+
+
+@pytest.mark.parametrize(("listed", "there"), [("5,2,7", 3), (" 5, 2 ,7", 3), ("5,2,-1,7", 2), ("5,2,99", 2)])
+def test_of_the_gpus_that_the_user_names_those_that_cuda_sees_are_taken_in_their_order(
+    gpus: Gpus, begin: Begin, monkeypatch: pytest.MonkeyPatch, listed: str, there: int
+) -> None:
+    gpus(there)
+    assert begin(2, 1, "5,2").says() == "5"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    machine.claim_gpus(there - 1)
+    assert visible() == ("2,7" if there == 3 else "2")
+
+
+def test_a_gpu_that_cuda_does_not_see_is_none(gpus: Gpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,9")
+    with pytest.raises(UserError) as error:
+        machine.claim_gpus(2)
+    assert str(error.value) == "processes: got 2, but this machine has 1 GPUs; each process needs its own"
