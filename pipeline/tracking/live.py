@@ -75,7 +75,7 @@ class Trial:
         """Add one point to each named curve at ``step``."""
         if self.run is not None:
             self._last_steps |= dict.fromkeys(values, step)
-            self._add(step, values)
+            self._add(step, values, time.time())
 
     def finish(self, summary: dict[str, Any], artifacts: Iterable[Path] = ()) -> None:
         """Add the trial's final numbers and files, and end the run."""
@@ -93,8 +93,8 @@ class Trial:
         run = self.run
         store.current().attempt(lambda client: runs.fail(client, run, reason))
 
-    def _add(self, step: int, values: dict[str, float]) -> None:
-        points = runs.as_metrics(step, values, time.time())
+    def _add(self, step: int, values: dict[str, float], when: float) -> None:
+        points = runs.as_metrics(step, values, when)
         with self._filling:
             self._points += points
 
@@ -110,11 +110,11 @@ class Trial:
         self._sample(sample)  # even the shortest trial has one point
 
     def _sample(self, number: int) -> None:
-        seen, when = self._system.read(), time.time()
+        seen, when = self._system.read(), round(time.time(), 3)  # to the store's milliseconds, in the file as well
         if self._resources is not None:
             with self._resources.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": number, "time": round(when, 3), **seen}) + "\n")
-        self._add(number, seen)
+                file.write(json.dumps({"step": number, "time": when, **seen}) + "\n")
+        self._add(number, seen, when)
 
     def _stop(self, last: Iterable[Metric] = ()) -> None:
         self._over.set()

@@ -1,5 +1,7 @@
 import json
 import sys
+import threading
+import time
 import types
 from pathlib import Path
 
@@ -106,6 +108,64 @@ def test_the_shortest_trial_has_a_point_of_the_machine(client: MlflowClient) -> 
     metrics = client.get_run(trial.run).data.metrics
     assert 0 <= metrics["system/cpu_utilization_percentage"] <= 100
     assert metrics["system/system_memory_usage_megabytes"] > 0
+
+
+def lines(file: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def kept_in(file: Path, samples: int) -> list[dict[str, float]]:
+    """Wait until a trial has kept so many samples."""
+    while not file.exists() or len(file.read_text().splitlines()) < samples:
+        time.sleep(0.005)
+    return lines(file)
+
+
+def threads() -> int:
+    return sum(thread.name == "tracking" for thread in threading.enumerate())
+
+
+def test_a_trial_that_no_store_hears_keeps_what_the_machine_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system.System, "pause", lambda self, samples: 0.01)
+    file, begun = tmp_path / "resources.jsonl", time.time()
+    trial = open_trial(IDENTITY, 0, None, file)
+    kept_in(file, 3)
+    trial.metrics(1, {"loss": 0.5})
+    trial.finish({"score": 0.5})
+    rows = lines(file)
+    assert trial.run is None
+    assert [row["step"] for row in rows] == list(range(len(rows)))
+    times = [row["time"] for row in rows]
+    assert times == sorted(times)
+    assert begun - 0.001 <= times[0] <= times[-1] <= time.time() + 0.001
+    for row in rows:
+        assert all(name in ("step", "time") or name.startswith("system/") for name in row)
+        assert 0 <= row["system/cpu_utilization_percentage"] <= 100
+        assert row["system/system_memory_usage_megabytes"] > 0
+
+
+def test_a_trial_that_fails_watches_the_machine_no_more(tmp_path: Path) -> None:
+    file, before = tmp_path / "resources.jsonl", threads()
+    trial = open_trial(IDENTITY, 0, None, file)
+    assert threads() == before + 1
+    trial.fail("ValueError: a bug")
+    assert threads() == before
+    assert len(lines(file)) == 1  # even the shortest has a sample
+
+
+def test_the_file_keeps_what_the_store_is_told(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system.System, "pause", lambda self, samples: 0.01)
+    file = tmp_path / "resources.jsonl"
+    trial = open_trial(IDENTITY, 0, open_cell(IDENTITY), file)
+    kept_in(file, 20)
+    trial.finish({})
+    name = "system/system_memory_usage_megabytes"
+    told = [(point.step, point.timestamp, point.value) for point in client.get_metric_history(trial.run, name)]
+    assert sorted(told) == [(row["step"], round(1000 * row["time"]), row[name]) for row in lines(file)]
 
 
 @pytest.mark.parametrize("when", ["__init__", "collect_metrics"])

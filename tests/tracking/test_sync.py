@@ -94,6 +94,29 @@ def test_a_trial_lasts_as_long_in_the_store_as_it_ran(client: MlflowClient, tmp_
     assert round((parent.end_time - parent.start_time) / 1000, 1) == 8.0
 
 
+def test_what_a_trial_did_to_the_machine_reaches_a_store_that_was_away(client: MlflowClient, tmp_path: Path) -> None:
+    fakes.write(tmp_path, RECORDS)
+    stage, cell = CELLS[0]
+    rows = [
+        {"step": step, "time": when, "system/cpu_utilization_percentage": 40.0 + step, "system/disk_free": 7.5}
+        for step, when in enumerate([1750000000.001, 1750000001.002, 1750000002.5])
+    ]
+    file = tmp_path / "runs" / stage / cell / "seed-1/resources.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sync(CELLS)
+    run = runs.search(client, f"tags.stage = '{stage}' and tags.cell = '{cell}' and tags.seed = '1'")[0]
+    told = {
+        name: [(point.step, point.timestamp, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+        for name in run.data.metrics
+        if name.startswith("system/")
+    }
+    times = [1750000000001, 1750000001002, 1750000002500]
+    assert told == {
+        "system/cpu_utilization_percentage": [(step, times[step], 40.0 + step) for step in range(3)],
+        "system/disk_free": [(step, times[step], 7.5) for step in range(3)],
+    }
+
+
 def _log_live(root: Path, record: dict[str, object]) -> None:
     identity = Identity.from_record(record)
     parent = open_cell(identity)
