@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
 from pipeline.data import batches
@@ -176,6 +177,37 @@ def test_tokens_are_counted_without_padding(bert: Bert, examples: Make, recipe: 
     assert 0 < result["padding_share"] < 0.4
     assert result["precision"] in ("bf16", "fp32")
     assert result["threads"] == torch.get_num_threads()
+
+
+def test_what_it_took_to_come_near_the_end_is_told_for_the_fractions_of_the_recipe(
+    bert: Bert, examples: Make, recipe: Recipes
+) -> None:
+    train, selection, told = examples(19), examples(5), iter([0.2, 0.6, 0.5])  # at the end of batches of 8, 8 and 3
+
+    def judge(said: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        return {"accuracy": next(told)}
+
+    settings = recipe(evaluations=3, fractions=[0.4, 0.625, 1])
+    result = finetune(bert(), train, selection, settings, judge, "accuracy", 0)
+    order = list(batches.shuffled(train.lengths, 8, np.random.default_rng(0)))
+    spent = np.cumsum([sum(3 * counted(bert(), train, row) for row in rows) for rows in order])
+    seen = np.cumsum([len(rows) for rows in order])
+    assert result["train_operations"] == spent[-1]
+    for percent, step in ((40, 1), (62.5, 2), (100, 2)):
+        assert result[f"steps_to_{percent}pct"] == step
+        assert result[f"examples_to_{percent}pct"] == seen[step - 1]
+        assert result[f"operations_to_{percent}pct"] == spent[step - 1]
+    assert 0 < result["seconds_to_40pct"] < result["seconds_to_62.5pct"] == result["seconds_to_100pct"]
+    assert result["seconds_to_100pct"] < result["train_seconds"]
+    assert sum("_to_" in name for name in result) == 12
+
+
+def counted(model: BertForSequenceClassification, examples: Examples, row: int) -> int:
+    """Return what torch counts when one example is asked alone, without padding; backward takes twice as much."""
+    model.set_attn_implementation("eager")  # torch has no count of its own for the kernel that does all at once
+    with FlopCounterMode(display=False) as counter:
+        model(**batches.collate(examples, np.array([row])).inputs)
+    return counter.get_total_flops()
 
 
 def test_every_step_is_told(bert: Bert, examples: Make, recipe: Recipes) -> None:

@@ -27,6 +27,12 @@ Make = Callable[..., Recipe]
         ({"evaluations": True}, "evaluations: got True; give a whole number from 1"),
         ({"warmup": 1}, "warmup: got 1; give a number from 0 to below 1"),
         ({"weight_decay": -0.1}, "weight_decay: got -0.1; give a number from 0 to below 1"),
+        ({"fractions": 0.9}, "fractions: got 0.9; give a list of numbers above 0 and at most 1"),
+        ({"fractions": [0.9, 0]}, "fractions: got [0.9, 0]; give a list of numbers above 0 and at most 1"),
+        ({"fractions": [90]}, "fractions: got [90]; give a list of numbers above 0 and at most 1"),
+        ({"fractions": [True]}, "fractions: got [True]; give a list of numbers above 0 and at most 1"),
+        ({"fractions": "all"}, "fractions: got 'all'; give a list of numbers above 0 and at most 1"),
+        ({"fractions": [float("nan")]}, "fractions: got [nan]; give a list of numbers above 0 and at most 1"),
     ],
 )
 def test_what_cannot_be_trained_with_is_refused(recipe: Make, settings: dict[str, Any], message: str) -> None:
@@ -80,7 +86,7 @@ def test_a_key_that_no_recipe_has_is_told_with_the_nearest() -> None:
         parse({**shipped("standard"), "name": "mine", "epoch": 3})
     assert str(error.value) == (
         "conf/recipe/mine.yaml: epoch: unknown; did you mean 'epochs'? "
-        "(allowed: batch_size, clip, epochs, evaluations, learning_rate, steps, warmup, weight_decay)"
+        "(allowed: batch_size, clip, epochs, evaluations, fractions, learning_rate, steps, warmup, weight_decay)"
     )
 
 
