@@ -1,0 +1,173 @@
+"""Memory by phase: of what lives only there, of weights, and in a process of its own."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from transformers.models.bert.configuration_bert import BertConfig
+from transformers.models.bert.modeling_bert import BertForSequenceClassification
+from transformers.models.bert.tokenization_bert import BertTokenizer
+
+from pipeline.data import preparing
+from pipeline.data.tasks import Task
+from pipeline.errors import UserError
+from pipeline.evaluation import memory
+from pipeline.evaluation.memory import Request
+from pipeline.models import loading
+
+MIB = 2**20
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
+TRAINING = ("load", "forward", "backward", "update")
+Ask = Callable[..., Request]
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Ask:
+    """Save a classifier of some width and ask for its memory on made-up pairs."""
+    texts = [" ".join("abcdefgh"[row % 8 :]) for row in range(40)]
+    labels = [row % 2 for row in range(40)]
+    table = pa.table({"one": texts, "two": texts[::-1], "same": labels, "idx": list(range(40))})
+    task = Task(
+        name="made-up", columns={"text_a": "one", "text_b": "two", "label": "same"}, labels=("no", "yes"), range=None,
+        metrics=("accuracy",), score="accuracy", report="validation", train_counts=(20, 20), selection_fraction=0.1,
+        selection_seed=0, subset_seed=0, max_length=20,
+    )  # fmt: skip
+    data = tmp_path / "data"
+    data.mkdir()
+    preparing.prepare(task, {"train": table, "validation": table}, {}, data)
+
+    def asked(hidden: int = 32, **fields: Any) -> Request:
+        config = BertConfig(
+            vocab_size=len(PIECES), hidden_size=hidden, num_hidden_layers=2, num_attention_heads=2,
+            intermediate_size=64, max_position_embeddings=32,
+        )  # fmt: skip
+        folder = tmp_path / f"model-{hidden}"
+        tokenizer = BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)})
+        loading.save(BertForSequenceClassification(config), tokenizer, folder)
+        usual = Request(str(hidden), str(data / "train.parquet"), 20, 8, "fp32", 1, folder=str(folder))
+        return replace(usual, **fields)
+
+    return asked
+
+
+@pytest.fixture
+def answers() -> Iterator[None]:
+    """Forget what was answered, before and behind a test."""
+    memory.apart.cache_clear()
+    yield
+    memory.apart.cache_clear()
+
+
+def names(*phases: str) -> list[str]:
+    return [f"{phase}_memory_{kind}mib" for phase in phases for kind in ("", "added_")]
+
+
+def added(found: dict[str, float]) -> dict[str, float]:
+    return {name.removesuffix("_memory_added_mib"): found[name] for name in found if "_added_" in name}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_training_has_four_phases_and_asking_two(ask: Ask, precision: str) -> None:
+    request = ask(precision=precision)
+    assert list(memory.phases(request)) == names("load", "inference")
+    assert list(memory.phases(replace(request, training=True))) == names(*TRAINING)
+    assert list(memory.phases(replace(request, labels=1))) == names("load", "inference")
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_what_lives_in_one_phase_shows_in_that_phase_alone(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, training: bool
+) -> None:
+    request = ask(training=training)
+    memory.phases(request)  # what is brought in at first stays
+    usual = added(memory.phases(request))
+    opened = memory._model
+
+    def hungry(request: Request) -> Any:
+        model = opened(request)
+        model.register_forward_hook(lambda *_: np.ones(64 * MIB // 8).sum() and None)
+        return model
+
+    monkeypatch.setattr(memory, "_model", hungry)
+    found = added(memory.phases(request))
+    where = "forward" if training else "inference"
+    assert found.pop(where) - usual.pop(where) == pytest.approx(64, abs=8)
+    assert found == pytest.approx(usual, abs=8)
+
+
+def test_a_wider_model_adds_its_weights_gradients_and_moments_where_they_arise(ask: Ask) -> None:
+    """Weights in fp32 are a mapped file, of which nothing is resident before it is read."""
+    small, hidden = ask(training=True), 2048
+    memory.phases(small)
+    usual, found = added(memory.phases(small)), added(memory.phases(ask(hidden=hidden, training=True)))
+    weights = (2 * (4 * hidden**2 + 2 * 64 * hidden) + hidden**2) * 4 / MIB  # two layers and the pooler
+    times = {phase: round((found[phase] - usual[phase]) / weights) for phase in TRAINING}
+    assert times == {"load": 0, "forward": 1, "backward": 2, "update": 4}
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_process_of_its_own_holds_nothing_of_this_one(ask: Ask) -> None:
+    block = np.ones(2**30 // 8)
+    found = memory.apart(ask())
+    assert list(found) == names("load", "inference")
+    assert 64 < found["load_memory_mib"] < block.nbytes / MIB
+    assert -1 < found["inference_memory_added_mib"] < found["inference_memory_mib"] / 2
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch, answers: None) -> list[Request]:
+    """Answer requests in no process, each with its number, and return those that were asked."""
+    asked: list[Request] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        assert command[1:3] == ["-m", "pipeline.evaluation.memory"]
+        asked.append(Request(**json.loads(command[3])))
+        return subprocess.CompletedProcess(command, 0, json.dumps({"load_memory_mib": len(asked)}), "a warning\n")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return asked
+
+
+def test_models_of_one_shape_are_measured_once(processes: list[Request]) -> None:
+    request = Request("small", "train.parquet", 20, 8, "fp32", 1, folder="one")
+    assert memory.apart(request) == memory.apart(replace(request, folder="two")) == {"load_memory_mib": 1}
+    others = [{"shape": "wide"}, {"data": "other"}, {"max_length": 9}, {"rows": 9}, {"precision": "bf16"}]
+    others += [{"threads": 2}, {"training": True}, {"labels": 2}]
+    for number, fields in enumerate(others, 2):
+        assert memory.apart(replace(request, **fields)) == {"load_memory_mib": number}
+    assert processes[:2] == [request, replace(request, shape="wide")]
+    assert processes[0].folder == "one"
+
+
+@pytest.mark.usefixtures("answers")
+@pytest.mark.parametrize(
+    ("status", "errors", "said"),
+    [(1, "Traceback\n  line 3\nValueError: too long\n", "ValueError: too long"), (-9, "\n", "nothing")],
+)
+def test_a_process_that_fails_is_an_error_and_no_answer(
+    monkeypatch: pytest.MonkeyPatch, status: int, errors: str, said: str
+) -> None:
+    results = [subprocess.CompletedProcess([], 0, '{"load_memory_mib": 1}', "")]
+    results.insert(0, subprocess.CompletedProcess([], status, "", errors))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: results.pop(0))
+    request = Request("small", "train.parquet", 20, 8, "fp32", 1)
+    with pytest.raises(UserError) as error:
+        memory.apart(request)
+    assert str(error.value) == f"memory: its process ended with status {status} and said: {said}"
+    assert memory.apart(request) == {"load_memory_mib": 1}
+
+
+def test_threads_are_those_of_the_request(ask: Ask) -> None:
+    before = torch.get_num_threads()
+    try:
+        memory.phases(ask(threads=2))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
