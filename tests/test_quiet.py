@@ -55,7 +55,7 @@ class Actor:
     """A process that works and measures as it is told."""
 
     def __init__(self, folder: str, environment: dict[str, str]) -> None:
-        inherited = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+        inherited = {name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK")}
         self.process = subprocess.Popen(
             [sys.executable, "-c", ACTOR], env={**inherited, "TMPDIR": folder, **environment}, bufsize=0,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -242,7 +242,7 @@ def test_an_interrupt_ends_a_worker_whose_measurement_waits_behind_another(start
 
 
 def test_of_several_processes_of_a_trial_the_first_alone_holds_the_lock(start: Start) -> None:
-    first, second = (start(RANK=rank, WORLD_SIZE="2") for rank in "01")
+    first, second = (start(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2") for rank in "01")
     first.enter("working")
     second.enter("measuring")
     measurement = start()
