@@ -46,6 +46,43 @@ def run(root: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
 
 
+TOGETHER = '''"""toy: a stage of several processes that the tests add."""
+import os
+import torch
+from pipeline import distributed, paths, stage
+from pipeline.errors import UserError
+
+def toy(cfg, out, log):
+    group = distributed.current()
+    with (paths.ROOT / "worked").open("a") as file:
+        file.write(f"{cfg.seed} {group.rank} {group.size} {torch.get_num_threads()}\\n")
+    (out / "made").write_text(str(group.rank))
+    log.artifact(out / "made")
+    log.metrics(1, {"loss": 0.5})
+    log.say("at work")
+    if cfg.seed == cfg.bad:
+        raise UserError("bad: got 1; allowed: others; choose another")
+    return {"score": group.total(1 + cfg.seed), "steps": 10}
+
+if __name__ == "__main__":
+    stage.run(toy)
+'''
+TRAINED = ["config.yaml", "curves.jsonl", "made", "resources.jsonl", "trial.json"]
+
+
+@pytest.fixture
+def together(project: Path) -> Path:
+    """Return a project whose toy runs in two processes of one thread, and whose plan has two seeds."""
+    (project / "pipeline/stages/toy.py").write_text(TOGETHER)
+    (project / "conf/toy.yaml").write_text(
+        "defaults: [workspace, _self_]\ncell: toy\nbad: -1\nprocesses: 2\nthreads: 1\n"
+    )
+    (project / "params.yaml").write_text(
+        (project / "params.yaml").read_text().replace("seeds: [0, 1, 2]", "seeds: [0, 1]")
+    )
+    return project
+
+
 def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -93,6 +130,59 @@ def test_a_failed_trial_leaves_what_stood_there(toy: Path) -> None:
     assert (toy / "runs/toy/toy/seed-1/made").exists()
     assert not list((toy / "runs/toy/toy").glob(".*"))
     assert not list((toy / ".cache").glob("sweep-*"))
+
+
+def worked(root: Path) -> list[list[int]]:
+    """Return seed, rank, number of processes and threads of everybody who worked, sorted."""
+    return sorted([int(word) for word in line.split()] for line in (root / "worked").read_text().splitlines())
+
+
+def check_kept(root: Path, cell: str, seeds: list[int]) -> None:
+    """See that all seeds are in one record and that the first process alone left files."""
+    record = read(root / f"metrics/toy/{cell}.json")
+    assert [(trial["seed"], trial["score"]) for trial in record["trials"]] == [(seed, 2 + 2 * seed) for seed in seeds]
+    assert record["machine"]["threads"] == 1
+    assert [path.name for path in (root / "metrics").rglob("*.json")] == [f"{cell}.json"]
+    assert not (root / "runs/exploration").exists()
+    for seed in seeds:
+        folder = root / f"runs/toy/{cell}/seed-{seed}"
+        assert sorted(path.name for path in folder.iterdir()) == TRAINED
+        assert (folder / "made").read_text() == "0"
+        assert read(folder / "curves.jsonl") == {"step": 1, "loss": 0.5}  # one line
+    assert not list((root / ".cache").glob("sweep-*"))
+
+
+def test_processes_that_torchrun_started_keep_one_record(together: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "pipeline.stages.toy"]
+    command = [*torchrun, "--multirun", "+sweep=seeds"]
+    done = subprocess.run(command, cwd=together, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert worked(together) == [[0, 0, 2, 1], [0, 1, 2, 1], [1, 0, 2, 1], [1, 1, 2, 1]]
+    assert done.stdout.count("toy toy: 2 seeds") == 1
+    check_kept(together, "toy", [0, 1])
+
+
+def test_trials_of_several_processes_are_kept_and_told_once_and_so_is_a_mistake(together: Path) -> None:
+    done = run(together, "--multirun", "+sweep=seeds", "cell=toy-${seed}", "bad=0")
+    assert done.returncode == 1
+    assert done.stderr == "error: toy toy-0 seed 0: bad: got 1; allowed: others; choose another\n"
+    assert worked(together) == [[0, 0, 2, 1], [0, 1, 2, 1], [1, 0, 2, 1], [1, 1, 2, 1]]
+    assert re.fullmatch(
+        r"toy toy-0 seed 0: at work\ntoy toy-1 seed 1: at work\ntoy toy-1: 1 seed in \d+\.\d s, score 4\.000\n",
+        done.stdout,
+    )
+    assert not list((together / "runs/toy/toy-0").iterdir())
+    check_kept(together, "toy-1", [1])
+
+
+@pytest.mark.parametrize(
+    ("processes", "got"), [("0", "0"), ("1.5", "1.5"), ("two", "'two'"), ("true", "True"), ("null", "None")]
+)
+def test_a_number_of_processes_that_is_none_is_refused(processes: str, got: str) -> None:
+    cfg = OmegaConf.create(f"{{threads: 1, processes: {processes}}}")
+    with pytest.raises(UserError) as caught:
+        stage._divided("toy", cfg)
+    assert str(caught.value) == f"processes: got {got}; give a whole number from 1"
 
 
 def test_what_dvc_did_not_ask_for_is_exploration_and_leaves_the_plan_alone(toy: Path) -> None:
@@ -194,7 +284,7 @@ def test_an_evaluation_before_all_seeds_of_its_source_is_told_so(evaluation: Dic
     )
 
 
-PLANNED = plan.Plan(("mrpc",), ("bert-tiny",), (0.5,), (0, 1))
+PLANNED = plan.Plan(("mrpc",), ("bert-tiny",), (0.5,), (0, 1), plan.Benchmark("mrpc", (), (), (), (), ()))
 
 
 @pytest.mark.parametrize(
@@ -243,6 +333,7 @@ def test_an_unknown_word_lists_the_options_and_is_no_traceback(project: Path) ->
 def test_a_plan_with_mistakes_stops_a_stage_before_any_work(toy: Path) -> None:
     (toy / "params.yaml").write_text(
         "tasks: [mrpc]\nmodels: [bert-tiny]\nratios: [2]\nseeds: [0]\nvariants: {}\ndistill: {}\ncompress: {}\n"
+        "benchmark: {task: mrpc, models: [], processes: [1], threads: [1], precisions: [fp32], batches: [8]}\n"
     )
     done = run(toy, "--multirun", "+sweep=seeds")
     assert done.returncode == 1

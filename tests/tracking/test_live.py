@@ -115,8 +115,10 @@ def lines(file: Path) -> list[dict[str, float]]:
 
 
 def kept_in(file: Path, samples: int) -> list[dict[str, float]]:
-    """Wait until a trial has kept so many samples."""
-    while not file.exists() or len(file.read_text().splitlines()) < samples:
+    """Wait until a trial has kept so many samples, but not for ever."""
+    for _ in range(4000):
+        if file.exists() and len(file.read_text().splitlines()) >= samples:
+            break
         time.sleep(0.005)
     return lines(file)
 
