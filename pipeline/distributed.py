@@ -6,14 +6,17 @@ file and talk over the loopback interface, so that no port is open to others; to
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
+import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
@@ -21,6 +24,7 @@ from pipeline.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+PATIENCE = timedelta(days=7)  # the first process may wait for a measurement; a dead one is the launcher's to find
 RENDEZVOUS = "LAB_RENDEZVOUS"  # the variable that names the file in which the processes meet
 
 
@@ -75,10 +79,12 @@ ALONE = Group()
 
 
 def current() -> Group:
-    """Return the processes that train together with this one."""
+    """Return the processes that train together with this one, once they have met."""
+    if not started():
+        return ALONE
     import torch.distributed
 
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not torch.distributed.is_initialized():
         return ALONE
     return Group(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
@@ -91,6 +97,11 @@ def started() -> bool:
 def leads() -> bool:
     """Say whether this process is alone or the first of several, before they have met."""
     return not started() or os.environ["RANK"] == "0"
+
+
+def leads_here() -> bool:
+    """Say whether this process is alone, or the first of several on this machine."""
+    return not started() or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 @contextmanager
@@ -109,11 +120,19 @@ def joined() -> Iterator[None]:
     if gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     where = f"file://{place}" if place else "env://"
-    torch.distributed.init_process_group("nccl" if gpu else "gloo", init_method=where, rank=rank, world_size=size)
-    try:
-        yield
-    finally:
-        torch.distributed.destroy_process_group()
+    torch.distributed.init_process_group(
+        "nccl" if gpu else "gloo", init_method=where, timeout=PATIENCE, rank=rank, world_size=size
+    )
+    yield
+    torch.distributed.destroy_process_group()  # not where the block fails: the others may be stuck in an exchange
+
+
+def end_with_launcher() -> None:
+    """Let the kernel end this process when the one that launched it ends, however that does (Linux alone)."""
+    if RENDEZVOUS in os.environ and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of prctl(2)
+        if os.getppid() == 1:  # it has ended already
+            raise SystemExit(1)
 
 
 def launch(processes: int, module: str, arguments: Sequence[str]) -> None:
@@ -143,12 +162,17 @@ def launch(processes: int, module: str, arguments: Sequence[str]) -> None:
             elastic_launch(config, sys.executable)("-m", module, *arguments)
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
-            raise UserError(
-                f"process {rank + 1} of {processes} ended with status {failure.exitcode}; what it said stands above"
-            ) from None
+            raise UserError(f"process {rank + 1} of {processes} {_ended(failure.exitcode)}") from None
         finally:
             os.environ.clear()
             os.environ.update(before)
+
+
+def _ended(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}; what it said stands above"
+    memory = "; where memory is short, give a smaller batch" if status == -signal.SIGKILL else ""
+    return f"was killed by signal {-status}{memory}"
 
 
 def _loopback() -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
+LISTED = "LAB_GPUS"  # the variable that names those among which a trial may choose, once it has chosen
 _claimed: dict[str, BaseFileLock] = {}  # the GPUs of this process
 
 
@@ -81,16 +82,20 @@ def claim_gpus(count: int) -> None:
     """Take ``count`` GPUs for this process and those that it starts, for as long as it lives.
 
     Trials that run side by side so take one each: one that finds none free waits. A machine with a single GPU shares
-    it, one without has none to give. Raises UserError where the machine has fewer than ``count``.
+    it, one without has none to give. A later call for more begins anew.
+    Raises UserError where the machine has fewer than ``count``.
     """
     import torch
     from filelock import FileLock, Timeout
 
-    there = torch.cuda.device_count()  # asked of the driver's library: CUDA itself is not begun yet
-    if len(_claimed) >= count or not there:
+    if len(_claimed) >= count:
         return
-    if _claimed:  # an earlier trial of this process took fewer
-        raise UserError(f"processes: got {count} after {len(_claimed)} in the same sweep; GPUs are taken once, run it apart")
+    if _claimed:  # by an earlier trial of this process, which needed fewer
+        _give_back()
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ[LISTED]
+    there = torch.cuda.device_count()  # asked of the driver's library: CUDA itself is not begun yet
+    if not there:
+        return
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     # Of those that are listed CUDA sees the ones before the first that is none.
     names = [name.strip() for name in listed.split(",")[:there]] if listed else [str(number) for number in range(there)]
@@ -113,6 +118,7 @@ def claim_gpus(count: int) -> None:
                 print(f"waiting for {count} of {len(names)} GPUs", flush=True)
             told = True
             time.sleep(1)
+    os.environ[LISTED] = ",".join(names)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_claimed)  # read when CUDA is first used, which is later
 
 

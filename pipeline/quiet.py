@@ -2,7 +2,8 @@
 
 Every trial that computes holds a share of one lock, a measurement holds all of it: it waits until the trials at work
 have ended, and those that come later wait for it. The locks are this user's on this machine, whatever the project, and
-the kernel gives them back however a process ends. Of several processes that train together the first one holds them.
+the kernel gives them back however a process ends. Of several processes that train together the first of each
+machine holds them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _shares: list[IO[str]] = []  # what this process holds of the lock: one while it
 @contextmanager
 def working() -> Iterator[None]:
     """Work beside other trials, but beside no measurement."""
-    if not distributed.leads():
+    if not distributed.leads_here():
         yield
         return
     _take_share()
@@ -33,7 +34,7 @@ def working() -> Iterator[None]:
 @contextmanager
 def measuring() -> Iterator[None]:
     """Measure with nothing beside it; a share that this process holds is given back meanwhile."""
-    if not distributed.leads():
+    if not distributed.leads_here():
         yield
         return
     shared = bool(_shares)

@@ -38,6 +38,7 @@ Work = Callable[["DictConfig", Path, "Log"], dict[str, Any]]
 
 def run(work: Work) -> None:
     """Run ``work`` as the Hydra app of the stage that bears its name, and exit."""
+    distributed.end_with_launcher()
     warm.call(lambda: _app(work))
 
 
@@ -100,8 +101,11 @@ def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
     """
     from omegaconf import OmegaConf
 
-    if not distributed.leads():
-        _assist(work, cfg)
+    group, begun = distributed.current(), False
+    if "processes" in cfg and group.size > 1:
+        cfg.processes = group.size  # torchrun's word counts
+    if not group.leads:
+        _assist(work, cfg, group)
         return None
     title = f"{stage} {cfg.cell} seed {cfg.seed}"
     sweep = Sweep.current()
@@ -113,14 +117,16 @@ def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
         identity = identify(stage, cfg)
         parent = sweep.parent(identity)
         with quiet.working() if "threads" in cfg else nullcontext():
+            begun = group.agree(True)
             result = _work(work, cfg, identity, title, parent)
-    except UserError as error:
+    except BaseException as error:
+        sweep.failed(cfg.cell)
+        if not begun:
+            group.agree(False)
+        if not isinstance(error, UserError):
+            raise
         print(f"error: {title}: {error}", file=sys.stderr, flush=True)
-        sweep.failed(cfg.cell)
         return None
-    except BaseException:
-        sweep.failed(cfg.cell)
-        raise
     sweep.finished(identity, cfg.seed)
     return result
 
@@ -132,24 +138,27 @@ def _divided(stage: str, cfg: DictConfig) -> bool:
     from pipeline import machine
 
     if "threads" not in cfg or distributed.started():
-        return False
+        return False  # torchrun has given out the GPUs
     processes = cfg.get("processes", 1)
     if type(processes) is not int or processes < 1:
         raise UserError(f"processes: got {processes!r}; give a whole number from 1")
     machine.claim_gpus(processes)
     if processes > 1:
-        machine.set_threads(cfg.threads or max(1, machine.available_threads() // processes))  # the record tells them
+        machine.set_threads(machine.available_threads(processes) if cfg.threads is None else cfg.threads)  # to tell it
         distributed.launch(processes, f"pipeline.stages.{stage}", HydraConfig.get().overrides.task)
     return processes > 1
 
 
-def _assist(work: Work, cfg: DictConfig) -> None:
+def _assist(work: Work, cfg: DictConfig, group: distributed.Group) -> None:
     """Do one process's part of a trial whose records the first process keeps, and say nothing of it."""
     from omegaconf import OmegaConf
 
     from pipeline import machine, tracking
 
+    if not group.agree(True):
+        return  # the first process has told why it does not begin
     with (
+        quiet.working(),
         tempfile.TemporaryDirectory() as folder,
         open(os.devnull, "w", encoding="utf-8") as nowhere,
         suppress(UserError),  # the first process tells it

@@ -178,8 +178,9 @@ def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpus]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(machine, "_claimed", claimed)
     monkeypatch.setattr(machine.time, "sleep", lambda seconds: pytest.fail("it waits for a GPU"))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    for name in ("CUDA_VISIBLE_DEVICES", machine.LISTED):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     yield lambda there: monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
     for lock in claimed.values():
         lock.release()
@@ -266,3 +267,10 @@ def test_a_gpu_that_cuda_does_not_see_is_none(gpus: Gpus, monkeypatch: pytest.Mo
     with pytest.raises(UserError) as error:
         machine.claim_gpus(2)
     assert str(error.value) == "processes: got 2, but this machine has 1 GPUs; each process needs its own"
+
+
+def test_a_later_trial_of_the_same_process_that_needs_more_gets_more(gpus: Gpus) -> None:
+    gpus(4)
+    machine.claim_gpus(1)
+    machine.claim_gpus(3)
+    assert visible() == "0,1,2"

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
+from pipeline import machine
 from pipeline.evaluation import timing
 from pipeline.models import counting
 from pipeline.training import optimizer
@@ -129,7 +130,7 @@ class Training:
 
         def once() -> float:
             started = timing.now(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            with machine.computing(self.device, self.precision):
                 loss = self.model(input_ids=ids, labels=labels).loss
             loss.backward()
             self.optimizer.step()

@@ -61,14 +61,14 @@ def phases(request: Request) -> dict[str, float]:
     """Return the peak of each phase in MiB: ``<phase>_memory_mib`` resident, ``<phase>_gpu_memory_mib`` on a GPU.
 
     The phases are ``load`` and ``inference``, or with ``training`` ``load``, ``forward``, ``backward`` and ``update``
-    of AdamW. A peak holds all that the process holds then, Python and its libraries too; ``<phase>_memory_added_mib``
-    is what of it came after the first moment, when a tiny model had brought in the kernels.
+    of a first step of fine-tuning. A peak holds all that the process holds then, Python and its libraries too;
+    ``<phase>_memory_added_mib`` is what of it came after a tiny model had brought in the kernels.
     """
     import torch
 
-    from pipeline import machine
+    from pipeline import distributed, machine
     from pipeline.data import batches
-    from pipeline.training.finetuning import objective
+    from pipeline.evaluation import benchmark
 
     machine.set_threads(request.threads)
     device = machine.device()
@@ -80,8 +80,7 @@ def phases(request: Request) -> dict[str, float]:
 
     def phase(name: str, work: Callable[[], Any]) -> Any:
         machine.reset_peak_memory()
-        with torch.autocast(device.type, torch.bfloat16, enabled=request.precision == "bf16" and name != "update"):
-            made = work()
+        made = work()
         peak = machine.peak_resident_memory_mib()
         found[f"{name}_memory_mib"] = peak
         found[f"{name}_memory_added_mib"] = peak - before
@@ -91,12 +90,13 @@ def phases(request: Request) -> dict[str, float]:
 
     model = phase("load", lambda: _model(request).to(device))
     if request.training:
-        optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-5, fused=True)
-        loss = phase("forward", lambda: objective(model(**batch.inputs).logits.float(), batch.labels))
-        phase("backward", loss.backward)
-        phase("update", optimizer.step)
+        with benchmark.endless(model, examples, request.rows, request.precision, distributed.ALONE) as run:
+            longest = batches.collate(run.train, batch.rows).to(device)
+            loss = phase("forward", lambda: run.forward(longest))
+            phase("backward", lambda: run.backward(loss))
+            phase("update", run.update)
     else:
-        with torch.inference_mode():
+        with torch.inference_mode(), machine.computing(device, request.precision):
             phase("inference", lambda: model.eval()(**batch.inputs))
     return found
 
@@ -105,9 +105,10 @@ def _model(request: Request) -> Any:
     from pipeline.models import loading
 
     folder = Path(request.folder)
+    attention = "eager" if request.training else None  # as finetune opens it, as evaluate does
     if request.labels is None:
         return loading.saved(folder).model
-    return loading.classifier(folder, request.labels, regression=request.labels == 1, attention=None).model
+    return loading.classifier(folder, request.labels, regression=request.labels == 1, attention=attention).model
 
 
 def _touch_kernels(batch: Batch, request: Request) -> None:
@@ -116,9 +117,11 @@ def _touch_kernels(batch: Batch, request: Request) -> None:
     from transformers.models.bert.configuration_bert import BertConfig
     from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
+    from pipeline import machine
+
     small = BertForSequenceClassification(BertConfig(**SMALL)).to(batch.labels.device)
     ids = torch.zeros_like(batch.inputs["input_ids"][:2, :8])
-    with torch.autocast(ids.device.type, torch.bfloat16, enabled=request.precision == "bf16"):
+    with machine.computing(ids.device, request.precision):
         said = small(input_ids=ids).logits
     if request.training:
         said.sum().backward()

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline import machine
 from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
+from pipeline.distributed import ALONE, Group
 from pipeline.evaluation import energy, timing
 from pipeline.evaluation.energy import Meter
 
@@ -96,16 +98,15 @@ def latency(model: nn.Module, examples: Examples, precision: str, rows: int, cal
     return {f"latency_b{rows}_{name}_ms": value for name, value in timing.percentiles(taken).items()}
 
 
-def training(run: Trainable, within: float, at_most: float, agree: Agree = bool) -> dict[str, float]:
+def training(run: Trainable, within: float, at_most: float, group: Group = ALONE) -> dict[str, float]:
     """Return how many pairs and real tokens (no padding) training takes in a second, and where a step's time goes.
 
     Whole steps first, as training makes them: rounds of equally many, ``within`` and ``at_most`` seconds as in
     ``timing.measure``; then, for up to a quarter of ``at_most``, steps that wait for the device between their parts.
-    Rates are of this process's own rows, so that those of several add up, and so do ``train_timed_pairs`` and
-    ``train_timed_tokens``, made in ``train_timed_seconds``; ``agree`` lets all of them make equally many steps.
-    ``train_joules_per_pair`` is of the device, and absent where nothing tells it. The run is left further on.
+    Rates are of the rows of all processes of the ``group``, which make equally many steps; the milliseconds are this
+    process's. ``train_joules_per_pair`` is absent where nothing tells it. The run is left further on.
     """
-    count = _warm_up(run, agree)
+    count = _warm_up(run, group.agree)
     rounds: list[tuple[float, int, int]] = []
 
     def once() -> float:
@@ -113,22 +114,20 @@ def training(run: Trainable, within: float, at_most: float, agree: Agree = bool)
         return rounds[-1][0]
 
     with energy.measured(run.device) as meter:
-        found = timing.measure(once, within=within, at_most=at_most, agree=agree)
-    rate, low, high = timing.interval([pairs / seconds for seconds, pairs, _ in rounds])
-    tokens, *_ = timing.interval([tokens / seconds for seconds, _, tokens in rounds])
-    pairs = sum(pairs for _, pairs, _ in rounds)
+        found = timing.measure(once, within=within, at_most=at_most, agree=group.agree)
+    own = torch.tensor([(pairs / seconds, tokens / seconds, pairs) for seconds, pairs, tokens in rounds])
+    rates, tokens, pairs = group.add(own.double().to(run.device)).cpu().unbind(1)
+    rate, low, high = timing.interval(rates.tolist())
+    meters = group.size if run.device.type == "cuda" else 1  # each process reads its own GPU; the processors are one
     return {
         "train_pairs_per_second": rate,
         "train_pairs_per_second_low": low,
         "train_pairs_per_second_high": high,
-        "train_tokens_per_second": tokens,
+        "train_tokens_per_second": timing.interval(tokens.tolist())[0],
         "train_step_ms": found.median / count * 1000,
         "train_rounds": found.rounds,
-        "train_timed_pairs": pairs,
-        "train_timed_tokens": sum(tokens for _, _, tokens in rounds),
-        "train_timed_seconds": sum(seconds for seconds, _, _ in rounds),
-        **_joules("train_joules_per_pair", meter, pairs),
-        **_phases(run, at_most / 4, agree),
+        **_joules("train_joules_per_pair", meter, float(pairs.sum()) / meters),
+        **_phases(run, at_most / 4, group.agree),
     }
 
 
@@ -141,8 +140,7 @@ def _asking(model: nn.Module, precision: str) -> Iterator[None]:
     """Let the model answer without dropout and without a thought of gradients; it is left in the mode it was in."""
     training = model.training
     model.eval()
-    enabled = precision == "bf16"
-    with torch.inference_mode(), torch.autocast(_device(model).type, torch.bfloat16, enabled=enabled):
+    with torch.inference_mode(), machine.computing(_device(model), precision):
         yield
     model.train(training)
 
@@ -161,7 +159,7 @@ def _spread(model: nn.Module, examples: Examples, rows: int) -> list[Batch]:
     return [batches.collate(examples, found[place]).to(device) for place in places.astype(int)]
 
 
-def _joules(name: str, meter: Meter, pairs: int) -> dict[str, float]:
+def _joules(name: str, meter: Meter, pairs: float) -> dict[str, float]:
     return {} if meter.joules is None else {name: meter.joules / pairs}
 
 

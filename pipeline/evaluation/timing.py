@@ -46,7 +46,7 @@ def measure(
     *,
     within: float,
     at_most: float,
-    least: int = 5,
+    least: int = 6,
     agree: Callable[[bool], bool] = bool,
 ) -> Timing:
     """Repeat ``once``, which returns the seconds of one round, until the interval of their median is narrow.

@@ -7,29 +7,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pipeline.errors import near
+from pipeline.evaluation import settings
 from pipeline.plan.reading import unknown
 
 SECTION = "benchmark"
-PRECISIONS = ("bf16", "fp32")
 AXES = ("models", "processes", "threads", "precisions", "batches")
-
-
-def _count(value: object) -> str | None:
-    if type(value) is not int or value < 1:
-        return f"got {value!r}; give a whole number from 1"
-    return None
-
-
-def _precision(value: object) -> str | None:
-    return None if value in PRECISIONS else f"got {value!r}; {near(value, PRECISIONS)}"
 
 
 ENTRIES: dict[str, Callable[[object], str | None]] = {  # what is wrong with an entry of an axis, or None
     "models": lambda name: unknown(name, "model"),
-    "processes": _count,
-    "threads": _count,
-    "precisions": _precision,
-    "batches": _count,
+    "processes": settings.count,
+    "threads": settings.count,
+    "precisions": settings.precision,
+    "batches": settings.count,
 }
 
 
@@ -75,10 +65,9 @@ def _made(key: str, name: str, axis: object, where: str) -> Iterator[str]:
 def _shares(given: dict[str, Any]) -> Iterator[str]:
     """Name batches that cannot be shared evenly."""
     axes = [given.get(axis) for axis in ("batches", "processes")]
-    if not all(isinstance(axis, list) and not any(map(_count, axis)) for axis in axes):
+    if not all(isinstance(axis, list) and not any(map(settings.count, axis)) for axis in axes):
         return  # its own mistakes are told
     for batch in given["batches"]:
         for processes in given["processes"]:
-            if batch % processes:
-                shared = f"{batch} rows cannot be shared evenly by {processes} processes"
-                yield f"{SECTION}.batches: {shared}; give a multiple"
+            if found := settings.shares(batch, processes):
+                yield f"{SECTION}.batches: {found}"

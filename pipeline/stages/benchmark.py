@@ -25,34 +25,36 @@ def benchmark(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     from pipeline.data import batches, tasks
     from pipeline.evaluation import benchmark as timed
     from pipeline.evaluation import memory
+    from pipeline.evaluation import settings as asked
     from pipeline.models import loading
 
     conf: Any = OmegaConf.to_container(cfg)
-    task, group, data = tasks.parse(conf["task"]), distributed.current(), paths.data(cfg.task.name)
-    pretrained = paths.model(cfg.model.name)
-    if cfg.processes * cfg.threads > machine.cores():
-        log.say(f"{cfg.processes} x {cfg.threads} threads take turns on {machine.cores()} cores")
+    settings, task = asked.parse(conf), tasks.parse(conf["task"])
+    group, threads = distributed.current(), torch.get_num_threads()
+    data, pretrained = paths.data(cfg.task.name), paths.model(cfg.model.name)
+    if group.size * threads > machine.cores():
+        log.say(f"{group.size} x {threads} threads take turns on {machine.cores()} cores")
     machine.make_repeatable(cfg.seed)
-    model, *_ = loading.classifier(pretrained, len(task.labels or ()), cfg.seed, task.regression, attention=None)
+    start = pretrained, len(task.labels or ()), cfg.seed, task.regression
+    trained, told = loading.classifier(*start).model, loading.classifier(*start, attention=None).model
     train, report = (
         batches.read(data / f"{split}.parquet", 1.0, pretrained, task.max_length) for split in ("train", "report")
     )
-    settings = timed.parse(conf)
     result: dict[str, Any] = {
         "processes": group.size,
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "precision": settings.precision,
         "batch_size": settings.batch_size,
         "device": machine.device().type,
     }
     with quiet.measuring():
-        result |= timed.benchmark(model, train, report, settings, group)
+        result |= timed.benchmark(trained, told, train, report, settings, group)
     if group.size == 1:
-        asked = memory.Request(
+        request = memory.Request(
             shape=cfg.model.name, data=str(data / "train.parquet"), max_length=task.max_length, rows=cfg.batch,
-            precision=cfg.precision, threads=cfg.threads, labels=model.config.num_labels, folder=str(pretrained),
+            precision=cfg.precision, threads=threads, labels=trained.config.num_labels, folder=str(pretrained),
         )  # fmt: skip
-        result |= memory.apart(asked) | memory.apart(replace(asked, training=True))
+        result |= memory.apart(request) | memory.apart(replace(request, training=True))
     return result
 
 

@@ -139,7 +139,7 @@ class Run:
     """A model on its way: its batches, its optimiser, and the losses, rows, tokens and seconds so far.
 
     ``precision`` is the machine's fastest where None; ``group`` the processes that train together, all that there are
-    where None. A step is ``take``, ``forward``, ``backward``, ``update``.
+    where None. A step is ``take``, ``forward``, ``backward``, ``update``, as ``evaluation.speed`` takes it apart.
     """
 
     def __init__(
@@ -164,7 +164,8 @@ class Run:
             self.objective = DistributedDataParallel(
                 self.objective, forward_sync_buffers=False, gradient_as_bucket_view=True
             )
-            torch.manual_seed(seed + self.group.rank)  # dropout: each process drops other elements
+            # Dropout: each process drops other elements, and others than the processes of another seed.
+            torch.manual_seed(int(np.random.SeedSequence([seed, self.group.rank]).generate_state(1)[0]))
         self.losses = torch.zeros(self.updates, device=self.device)
         self.rows = np.zeros(self.updates, dtype=np.int64)
         self.lengths: list[np.ndarray] = []  # of the examples of each batch, all processes together
@@ -210,7 +211,7 @@ class Run:
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the mean loss of this process's rows."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with machine.computing(self.device, self.precision):
             loss: Tensor = self.objective(batch)
         self.losses[self.done] = loss.detach() * self.share
         return loss
@@ -231,7 +232,7 @@ class Run:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Train without exchanging gradients in the block: to time what the exchange takes, for the weights part."""
+        """Train without exchanging gradients in the block: only to time it, for the weights differ afterwards."""
         if isinstance(self.objective, DistributedDataParallel):
             with self.objective.no_sync():
                 yield

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline import machine
 from pipeline.data import batches
 from pipeline.data.batches import Examples
 from pipeline.distributed import ALONE, Group
@@ -26,7 +27,7 @@ def logits(model: Any, examples: Examples, precision: str, group: Group = ALONE)
     said = np.zeros((len(examples), model.config.num_labels), dtype=np.float32)
     training = model.training
     model.eval()
-    with torch.autocast(at.type, torch.bfloat16, enabled=precision == "bf16"):
+    with machine.computing(at, precision):
         for rows in islice(batches.by_length(examples.lengths, ROWS), group.rank, None, group.size):
             batch = batches.collate(examples, rows).to(at)
             said[rows] = model(**batch.inputs).logits.float().cpu().numpy()

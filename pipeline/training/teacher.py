@@ -103,7 +103,7 @@ def ask(teacher: Any, examples: Examples, needs: Needs, precision: str, scratch:
     for rows in batches.by_length(examples.lengths, ROWS):
         batch = batches.collate(examples, rows).to(at)
         with (
-            torch.autocast(at.type, torch.bfloat16, enabled=precision == "bf16"),
+            machine.computing(at, precision),
             matching.watched(teacher) if inside else nullcontext(Seen()) as seen,
         ):
             said = teacher(**batch.inputs).logits

@@ -12,6 +12,7 @@ from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
 from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
+from pipeline.distributed import Group
 from pipeline.evaluation import energy, speed, timing
 from pipeline.evaluation.energy import Meter
 from pipeline.training import finetuning
@@ -187,9 +188,6 @@ def test_rates_count_pairs_and_real_tokens_of_whole_steps(clock: Clock, examples
         "train_tokens_per_second": pytest.approx(np.median(tokens.reshape(6, 4).sum(1)) / 0.16),
         "train_step_ms": pytest.approx(40),
         "train_rounds": 6,
-        "train_timed_pairs": 96,
-        "train_timed_tokens": tokens.sum(),
-        "train_timed_seconds": pytest.approx(0.96),
         "train_data_ms": pytest.approx(4),
         "train_forward_ms": pytest.approx(8),
         "train_backward_ms": pytest.approx(16),
@@ -207,16 +205,34 @@ def test_joules_of_training_are_those_of_whole_steps(
     assert found["train_joules_per_pair"] == pytest.approx(WATTS * 0.5 / 4)
 
 
+class Pair(Group):
+    """Two processes that measure the same, the verdicts of which are those of ``agreed``."""
+
+    def __init__(self, agreed: Callable[[bool], bool]) -> None:
+        super().__init__(0, 2)
+        object.__setattr__(self, "agree", agreed)
+
+    def add(self, tensor: torch.Tensor) -> torch.Tensor:
+        return 2 * tensor
+
+
 def test_processes_make_equally_many_steps_though_one_is_slower(clock: Clock, examples: Examples) -> None:
     """The second process hears the first one's verdicts, and so does as it does."""
     verdicts: list[bool] = []
     first = Run(clock, examples, step=0.04)
-    speed.training(first, within=0.05, at_most=2.0, agree=lambda own: verdicts.append(own) or own)
+    speed.training(first, 0.05, 2.0, Pair(lambda own: verdicts.append(own) or own))
     heard = iter(verdicts)
     second = Run(clock, examples, step=0.4)
-    speed.training(second, within=0.05, at_most=2.0, agree=lambda own: next(heard))
+    speed.training(second, 0.05, 2.0, Pair(lambda own: next(heard)))
     assert second.done == first.done
     assert next(heard, None) is None
+
+
+def test_rates_are_those_of_all_processes_round_by_round(clock: Clock, examples: Examples) -> None:
+    alone = speed.training(Run(clock, examples, step=0.04), 0.05, 2.0)
+    both = speed.training(Run(clock, examples, step=0.04), 0.05, 2.0, Pair(bool))
+    for name, value in alone.items():
+        assert both[name] == pytest.approx(2 * value if "_per_second" in name else value)
 
 
 def test_a_real_model_answers(model: BertForSequenceClassification, examples: Examples) -> None:
@@ -237,7 +253,7 @@ def test_real_training_is_taken_apart(
     run = finetuning.Run(model.train(), examples, recipe, seed=0)
     found = speed.training(run, within=0.5, at_most=0.1)
     assert 0 < found["train_pairs_per_second_low"] <= found["train_pairs_per_second"]
-    assert found["train_timed_pairs"] <= run.rows.sum() < 4000 * 4
+    assert run.rows.sum() < 4000 * 4
     assert found["train_tokens_per_second"] > 4 * found["train_pairs_per_second"]
     parts = [found[f"train_{name}_ms"] for name in ("data", "forward", "backward", "update")]
     assert min(parts) > 0
