@@ -51,6 +51,12 @@ def filled(words: str, cell: plan.Cell, study: plan.Plan) -> str:
     item = vars(entries[cell.name]) if cell.section else {key: getattr(cell, key) for key in ("task", "model", "ratio")}
     for key, value in item.items():
         words = words.replace(f"${{item.{key}}}", str(value))
+    if cell.stage == "benchmark":
+        model, *rest = cell.name.rsplit("-", 4)
+        names = ("model", "processes", "threads", "precision", "batch")
+        for key, value in zip(names, (model, *rest), strict=True):
+            words = words.replace(f"${{item.{key}}}", value)
+        words = words.replace("${benchmark.task}", study.benchmark.task)
     return words.replace("${key}", cell.name)
 
 

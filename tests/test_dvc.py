@@ -36,6 +36,7 @@ def repro(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "    (path / 'made').write_text(name) if path.is_dir() else None\n"
         "with open('ran.txt', 'a') as file: file.write(' '.join(sys.argv[1:2]) + '\\n')\n"
     )
+    (root / "metrics/benchmark").mkdir(parents=True)  # as the check of the plan does: the comparison reads it
     dvc(root, "init", "--no-scm", "--quiet")
     dvc(root, "repro", "--quiet")
     return root

@@ -9,10 +9,11 @@ import pytest
 
 from pipeline import listing, paths
 from pipeline.errors import UserError
-from pipeline.plan import Plan
+from pipeline.plan import Benchmark, Plan
 from tests import fakes
 
-PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.5, 1.0), (0, 1), {})
+NOTHING = Benchmark("mrpc", (), (), (), (), ())
+PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.5, 1.0), (0, 1), NOTHING)
 
 
 @pytest.fixture(autouse=True)

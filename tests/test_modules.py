@@ -13,8 +13,8 @@ from pipeline import modules, paths
 @pytest.mark.parametrize(
     ("edited", "stages"),
     [
-        ("training/quick.py", {"finetune", "distill", "compress"}),
-        ("training/prediction.py", {"finetune", "distill", "compress", "evaluate"}),
+        ("training/quick.py", {"finetune", "distill", "compress", "evaluate", "benchmark"}),
+        ("training/prediction.py", {"finetune", "distill", "compress", "evaluate", "benchmark"}),
         ("training/matching.py", {"distill", "compress"}),
         ("models/students.py", {"distill"}),
         ("compression/spectra.py", {"compress"}),
@@ -23,6 +23,7 @@ from pipeline import modules, paths
         ("data/files.py", {"prepare"}),
         ("models/sources.py", {"pretrain"}),
         ("evaluation/quality.py", {"evaluate"}),
+        ("evaluation/peak.py", {"benchmark"}),
         ("scaling/figures.py", {"compare"}),
         ("records.py", set(modules.STAGES)),
         ("tracking/live.py", set()),

@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline import paths, plan, stage
+from pipeline import origins, paths, plan, stage
 from pipeline.errors import UserError
 
 TOY = '''"""toy: a stage that the tests add."""
@@ -248,7 +248,7 @@ def evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DictConfig:
 
 
 def test_an_evaluation_takes_over_what_its_source_was_made_of(evaluation: DictConfig) -> None:
-    cfg = stage.inherit(evaluation)
+    cfg = origins.inherit(evaluation)
     assert (cfg.task.name, cfg.model.name, cfg.ratio, cfg.recipe.name) == ("mrpc", "bert-tiny", 0.5, "standard")
     assert (cfg.cell, cfg.source, cfg.origin, cfg.seed) == ("mrpc-bert-tiny-0.5", SOURCE, SOURCE, 0)
 
@@ -257,11 +257,11 @@ def test_a_step_of_a_chain_keeps_its_own_settings_and_where_the_chain_began(
     evaluation: DictConfig, tmp_path: Path
 ) -> None:
     theirs = {"compression": {"name": "heads", "method": {"remove": 0.5}}}
-    first = OmegaConf.create({**stage.inherit(evaluation), **theirs})
+    first = OmegaConf.create({**origins.inherit(evaluation), **theirs})
     (tmp_path / "runs/compress/few/seed-0").mkdir(parents=True)
     OmegaConf.save(first, tmp_path / "runs/compress/few/seed-0/config.yaml")
     mine = {"name": "magnitude", "method": {"share": 0.5}}
-    cfg = stage.inherit(OmegaConf.create({"source": "compress/few", "seed": 0, "compression": mine}))
+    cfg = origins.inherit(OmegaConf.create({"source": "compress/few", "seed": 0, "compression": mine}))
     assert cfg.compression == mine
     assert (cfg.source, cfg.origin) == ("compress/few", SOURCE)
 
@@ -270,14 +270,14 @@ def test_what_went_into_an_evaluation_holds_how_its_model_was_trained(evaluation
     def hashed(recipe: str) -> str:
         path = tmp_path / "metrics/finetune/mrpc-bert-tiny-0.5.json"
         paths.write_json(path, {"tags": {"inputs_sha256": recipe}})
-        return stage.identify("evaluate", stage.inherit(evaluation)).tags["inputs_sha256"]
+        return origins.identify("evaluate", origins.inherit(evaluation)).tags["inputs_sha256"]
 
     assert hashed("standard") == hashed("standard") != hashed("patient")
 
 
 def test_an_evaluation_before_all_seeds_of_its_source_is_told_so(evaluation: DictConfig) -> None:
     with pytest.raises(UserError) as caught:
-        stage.identify("evaluate", stage.inherit(evaluation))
+        origins.identify("evaluate", origins.inherit(evaluation))
     assert str(caught.value) == (
         "metrics/finetune/mrpc-bert-tiny-0.5.json: not made yet; every seed of finetune/mrpc-bert-tiny-0.5 writes it "
         "at its end"
@@ -317,7 +317,7 @@ PLANNED = plan.Plan(("mrpc",), ("bert-tiny",), (0.5,), (0, 1), plan.Benchmark("m
 def test_a_source_that_is_not_there_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, source: str, told: str) -> None:
     monkeypatch.setattr(plan, "load", lambda: PLANNED)
     with pytest.raises(UserError) as caught:
-        stage.made(source, 7)
+        origins.made(source, 7)
     assert str(caught.value) == told
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import torch
 
 from pipeline import distributed, machine
 from pipeline.data.batches import Examples
@@ -17,13 +14,10 @@ from pipeline.errors import UserError
 from pipeline.evaluation import growth, peak, speed, timing
 from pipeline.evaluation.settings import Settings
 from pipeline.models import complexity
-from pipeline.training import vocabulary
+from pipeline.training.endless import endless
 from pipeline.training.finetuning import Run
-from pipeline.training.quick import quick
-from pipeline.training.recipe import Recipe
 
 GROWN_ROWS = 8  # of a batch, while something else grows
-ENDLESS = 1_000_000  # steps of a run that is timed: more than any clock lets it make
 
 
 def benchmark(
@@ -121,18 +115,6 @@ def _trained(model: Any, train: Examples, settings: Settings, group: Group) -> d
         "weak_pairs_per_second": weak["train_pairs_per_second"],
         "weak_efficiency": weak["train_pairs_per_second"] / (group.size * alone),
     }
-
-
-@contextmanager
-def endless(model: Any, train: Examples, rows: int, precision: str, group: Group) -> Iterator[Run]:
-    """Yield a fine-tuning of the model, as ``finetuning`` does it, that goes on for ever."""
-    recipe = Recipe(
-        learning_rate=1e-5, batch_size=rows, epochs=None, steps=ENDLESS, warmup=0.0, weight_decay=0.01, clip=1.0,
-        evaluations=1,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    with vocabulary.narrowed(model.train(), [train], 1.0) as (seen,), quick(model):
-        yield Run(model, seen, recipe, 0, precision=precision, group=group)
 
 
 def _exchange(run: Run, settings: Settings, group: Group) -> float:

@@ -68,7 +68,7 @@ def phases(request: Request) -> dict[str, float]:
 
     from pipeline import distributed, machine
     from pipeline.data import batches
-    from pipeline.evaluation import benchmark
+    from pipeline.training.endless import endless
 
     machine.set_threads(request.threads)
     device = machine.device()
@@ -90,7 +90,7 @@ def phases(request: Request) -> dict[str, float]:
 
     model = phase("load", lambda: _model(request).to(device))
     if request.training:
-        with benchmark.endless(model, examples, request.rows, request.precision, distributed.ALONE) as run:
+        with endless(model, examples, request.rows, request.precision, distributed.ALONE) as run:
             longest = batches.collate(run.train, batch.rows).to(device)
             loss = phase("forward", lambda: run.forward(longest))
             phase("backward", lambda: run.backward(loss))

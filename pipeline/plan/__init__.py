@@ -16,7 +16,8 @@ from pipeline.plan.check import check, files
 from pipeline.plan.reading import AXES, read, shown
 
 __all__ = [
-    "RECIPE", "TRAINED", "Cell", "Plan", "check", "load", "load_or_exit", "main", "read", "register_resolvers",
+    "RECIPE", "TRAINED", "Benchmark", "Cell", "Plan", "check", "load", "load_or_exit", "main", "read",
+    "register_resolvers",
 ]  # fmt: skip
 
 CHECKED = paths.CACHE / "plan-is-sound"

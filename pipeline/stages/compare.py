@@ -95,7 +95,7 @@ def _print(rows: list[Row], measured: list[Cost], folder: Path) -> None:
 
 def _record(rows: list[Row], files: list[Path], exploration: bool) -> dict[str, Any]:
     """Return the comparison in the form of every cell's record; it has no trials of its own."""
-    from pipeline import records, stage
+    from pipeline import origins, records
 
     done = [row for row in rows if row.score is not None]
     counts = {
@@ -114,7 +114,7 @@ def _record(rows: list[Row], files: list[Path], exploration: bool) -> dict[str, 
         "trials": [],
         "summary": {name: records.interval([float(count)]) for name, count in counts.items()},
         "inputs": {},
-        "tags": {"git_commit": stage.commit(), "inputs_sha256": digest},
+        "tags": {"git_commit": origins.commit(), "inputs_sha256": digest},
         "machine": {},
         "artifacts": [str(path.relative_to(paths.ROOT)) for path in files],
     }

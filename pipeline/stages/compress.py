@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths, stage, target
+from pipeline import origins, paths, stage, target
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -32,7 +32,7 @@ def compress(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     from pipeline.models import loading
 
     conf: Any = OmegaConf.to_container(cfg)
-    task, folder = tasks.parse(conf["task"]), stage.made(cfg.source, cfg.seed)
+    task, folder = tasks.parse(conf["task"]), origins.made(cfg.source, cfg.seed)
     where = f"conf/compression/{cfg.compression.name}.yaml"
     after = recovery.parse(conf["compression"].get("recovery"), where)
     train = batches.read(paths.data(task.name) / "train.parquet", cfg.ratio, folder, task.max_length)
@@ -59,14 +59,14 @@ def _recover(cfg: DictConfig, model: Any, after: Recovery, train: Examples, log:
     from pipeline.training.recipe import Recipe
 
     conf: Any = OmegaConf.to_container(cfg)
-    task, folder = tasks.parse(conf["task"]), stage.made(cfg.source, cfg.seed)
+    task, folder = tasks.parse(conf["task"]), origins.made(cfg.source, cfg.seed)
     data, rate = paths.data(task.name), after.rate * conf["recipe"]["learning_rate"]
     recipe = Recipe(**conf["recovery"], epochs=after.epochs, learning_rate=rate)
     selection = batches.read(data / "selection.parquet", 1.0, folder, task.max_length)
     loss = None
     if after.distillation:
         asked = (data / "train.parquet", cfg.ratio, task.max_length, after.distillation, 0, paths.CACHE)
-        answers = teacher.asked(stage.made(cfg.origin, cfg.seed), *asked)
+        answers = teacher.asked(origins.made(cfg.origin, cfg.seed), *asked)
         loss = matching.Loss(after.distillation, answers, model, train, cfg.seed)
     judge = partial(scores.judge, metrics=task.metrics)
     with log.progress(recipe.updates(len(train))) as progress:

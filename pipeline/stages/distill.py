@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths, stage
+from pipeline import origins, paths, stage
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -30,7 +30,7 @@ def distill(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     conf: Any = OmegaConf.to_container(cfg)
     task, settings = tasks.parse(conf["task"]), distillation.parse(conf["distillation"])
     recipe, data = recipes.parse(conf["recipe"]), paths.data(task.name)
-    taught_by = stage.made(cfg.teacher, cfg.seed if settings.teacher_seed is None else settings.teacher_seed)
+    taught_by = origins.made(cfg.teacher, cfg.seed if settings.teacher_seed is None else settings.teacher_seed)
     begun_from = taught_by if isinstance(settings.start, int) else paths.model(cfg.model.name)
     train = batches.read(data / "train.parquet", cfg.ratio, begun_from, task.max_length)
     selection = batches.read(data / "selection.parquet", 1.0, begun_from, task.max_length)

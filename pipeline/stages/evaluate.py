@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths, stage
+from pipeline import origins, paths, stage
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -31,7 +31,7 @@ def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     from pipeline.training.prediction import logits
 
     conf: Any = OmegaConf.to_container(cfg.task)
-    task, data, trained = tasks.parse(conf), paths.data(cfg.task.name), stage.made(cfg.source, cfg.seed)
+    task, data, trained = tasks.parse(conf), paths.data(cfg.task.name), origins.made(cfg.source, cfg.seed)
     model = loading.saved(trained).model.to(machine.device())
     report = batches.read(data / "report.parquet", 1.0, trained, task.max_length)
     majority = json.loads((data / "summary.json").read_text(encoding="utf-8"))["majority"]

@@ -15,7 +15,7 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertModel
 from transformers.models.bert.tokenization_bert import BertTokenizer
 
-from pipeline import paths, plan, stage
+from pipeline import origins, paths, plan
 from pipeline.data import preparing, tasks
 from pipeline.evaluation import memory
 from pipeline.stages.finetune import finetune
@@ -63,7 +63,7 @@ def configured() -> Configure:
 
     def compose_stage(verb: str, *overrides: str) -> DictConfig:
         with initialize_config_dir(str(paths.CONF), version_base="1.3"):
-            cfg = stage.inherit(compose(verb, list(overrides)))
+            cfg = origins.inherit(compose(verb, list(overrides)))
         OmegaConf.resolve(cfg)
         return cfg
 

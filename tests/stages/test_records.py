@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline import paths, stage, sweep
+from pipeline import origins, paths, sweep
 from pipeline.evaluation import growth
 from pipeline.stages import compare
 from pipeline.stages.benchmark import benchmark
@@ -84,7 +84,7 @@ def _record(name: str, cfg: Any, curve: set[str]) -> dict[str, Any]:
     trial = {"seed": cfg.seed, **result, "trial_seconds": 1.0, "artifacts": []}
     (folder / "trial.json").write_text(json.dumps(trial, allow_nan=False))
     OmegaConf.save(cfg, folder / "config.yaml")
-    record = sweep.summarise(stage.identify(name, cfg), [cfg.seed])
+    record = sweep.summarise(origins.identify(name, cfg), [cfg.seed])
     paths.write_json(paths.metrics(name, cfg.cell, exploration=True), record)
     curve |= {key for _, values in log.curve for key in values}
     return record
