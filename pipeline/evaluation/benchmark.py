@@ -40,7 +40,7 @@ def benchmark(
     found |= _budget(found["train_pairs_per_second"], settings, group) | _utilisation(found, model, report)
     if group.size == 1 and model.config.model_type == "bert":
         length, brief = round(float(train.lengths.mean())), settings.at_most / 10
-        most = found["peak_operations_per_second"] * settings.at_most / 4
+        most = found["peak_operations_per_second"] * settings.at_most / 16
         found["growth"] = growth.growth(model.config, GROWN_ROWS, length, settings.precision, device, brief, most)
     return found
 

@@ -12,34 +12,51 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pipeline import warm
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.data.batches import Batch
+    import torch
+
+    from pipeline.data.batches import Examples
 
 SMALL = {"vocab_size": 32, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 32}
 
 
 @dataclass(frozen=True)
 class Request:
-    """Which model, on which examples, and in what: ``rows`` of the longest examples of ``data``, in ``precision``.
+    """Which model, on what, and how: ``rows`` of ``length`` tokens, of ``words`` different ones, in ``precision``.
 
-    ``folder`` is a classifier that was saved, or with ``labels`` a pre-trained model that becomes one (1 is a number);
-    ``shape`` says what of it its memory depends on: two requests that differ in the folder alone are answered once.
+    ``types`` says whether the model takes segments. ``folder`` is a classifier that was saved, or with ``labels`` a
+    pre-trained model that becomes one (1 is a number); ``shape`` says what of it its memory depends on: two requests
+    that differ in the folder alone are answered once.
     """
 
     shape: str
-    data: str
-    max_length: int
     rows: int
+    length: int
+    words: int
+    types: bool
     precision: str
     threads: int
     training: bool = False
     labels: int | None = None
     folder: str = field(default="", compare=False)
+
+
+def longest(examples: Examples, rows: int) -> dict[str, Any]:
+    """Return the fields of a request that ask for ``rows`` examples as long as the longest of ``examples``."""
+    import numpy as np
+
+    return {
+        "rows": min(rows, len(examples)),
+        "length": int(examples.lengths.max()),
+        "words": int(np.unique(examples.tokens).size),
+        "types": examples.types is not None,
+    }
 
 
 @cache
@@ -64,17 +81,17 @@ def phases(request: Request) -> dict[str, float]:
     of a first step of fine-tuning. A peak holds all that the process holds then, Python and its libraries too;
     ``<phase>_memory_added_mib`` is what of it came after a tiny model had brought in the kernels.
     """
+    import numpy as np
     import torch
 
     from pipeline import distributed, machine
     from pipeline.data import batches
+    from pipeline.models import loading
     from pipeline.training.endless import endless
 
     machine.set_threads(request.threads)
-    device = machine.device()
-    examples = batches.read(Path(request.data), 1.0, Path(request.folder), request.max_length)
-    batch = batches.collate(examples, next(batches.by_length(examples.lengths, request.rows))).to(device)
-    _touch_kernels(batch, request)
+    device, examples = machine.device(), _examples(request)
+    _touch_kernels(device, request)
     before = machine.resident_memory_mib()
     found: dict[str, float] = {}
 
@@ -88,22 +105,21 @@ def phases(request: Request) -> dict[str, float]:
             found[f"{name}_gpu_memory_mib"] = machine.peak_memory_mib(device)
         return made
 
-    model = phase("load", lambda: _model(request).to(device))
+    model = phase("load", lambda: _model(request, loading).to(device))
     if request.training:
         with endless(model, examples, request.rows, request.precision, distributed.ALONE) as run:
-            longest = batches.collate(run.train, batch.rows).to(device)
-            loss = phase("forward", lambda: run.forward(longest))
+            batch = run.take()
+            loss = phase("forward", lambda: run.forward(batch))
             phase("backward", lambda: run.backward(loss))
             phase("update", run.update)
     else:
+        batch = batches.collate(examples, np.arange(request.rows)).to(device)
         with torch.inference_mode(), machine.computing(device, request.precision):
             phase("inference", lambda: model.eval()(**batch.inputs))
     return found
 
 
-def _model(request: Request) -> Any:
-    from pipeline.models import loading
-
+def _model(request: Request, loading: ModuleType) -> Any:
     folder = Path(request.folder)
     attention = "eager" if request.training else None  # as finetune opens it, as evaluate does
     if request.labels is None:
@@ -111,17 +127,29 @@ def _model(request: Request) -> Any:
     return loading.classifier(folder, request.labels, regression=request.labels == 1, attention=attention).model
 
 
-def _touch_kernels(batch: Batch, request: Request) -> None:
-    """Let a tiny model do the same: code is read from disk when it is first run, and counts as resident then."""
+def _examples(request: Request) -> Examples:
+    """Return made-up examples: what they say changes nothing of the memory."""
+    import numpy as np
+
+    from pipeline.data.batches import Examples
+
+    tokens = np.arange(request.rows * request.length) % request.words
+    labels = np.zeros(request.rows, dtype=np.float32 if request.labels == 1 else np.int64)
+    starts = np.arange(request.rows + 1) * request.length
+    return Examples(tokens, np.zeros_like(tokens) if request.types else None, starts, labels, pad=0)
+
+
+def _touch_kernels(device: torch.device, request: Request) -> None:
+    """Let a tiny model do the same: code counts as resident when it is first run."""
     import torch
     from transformers.models.bert.configuration_bert import BertConfig
     from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
     from pipeline import machine
 
-    small = BertForSequenceClassification(BertConfig(**SMALL)).to(batch.labels.device)
-    ids = torch.zeros_like(batch.inputs["input_ids"][:2, :8])
-    with machine.computing(ids.device, request.precision):
+    small = BertForSequenceClassification(BertConfig(**SMALL)).to(device)
+    ids = torch.zeros(2, 8, dtype=torch.int64, device=device)
+    with machine.computing(device, request.precision):
         said = small(input_ids=ids).logits
     if request.training:
         said.sum().backward()

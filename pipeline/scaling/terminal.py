@@ -17,7 +17,7 @@ LEFT_OUT = (
     "examples", "95% over examples", "parameters in all", "memory, MiB", "95% over rounds", "tokens/s",
     "alone, pairs/s", "weak efficiency", "J/pair",
 )  # fmt: skip
-PLAIN_WIDTH = 120  # characters, where the output is no terminal
+PLAIN_WIDTH = 140  # characters, where the output is no terminal
 
 
 def show(rows: Sequence[Row], measured: Sequence[Cost], console: Console | None = None) -> None:

@@ -51,8 +51,8 @@ def benchmark(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
         result |= timed.benchmark(trained, told, train, report, settings, group)
     if group.size == 1:
         request = memory.Request(
-            shape=cfg.model.name, data=str(data / "train.parquet"), max_length=task.max_length, rows=cfg.batch,
-            precision=cfg.precision, threads=threads, labels=trained.config.num_labels, folder=str(pretrained),
+            shape=cfg.model.name, precision=cfg.precision, threads=threads, labels=trained.config.num_labels,
+            folder=str(pretrained), **memory.longest(train, cfg.batch),
         )  # fmt: skip
         result |= memory.apart(request) | memory.apart(replace(request, training=True))
     return result

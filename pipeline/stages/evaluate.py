@@ -14,6 +14,8 @@ from pipeline import origins, paths, stage
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from pipeline.data.batches import Examples
+
 CARRIED = ("train_examples", "changed", "train_seconds", "train_operations")  # from the trial that made the classifier
 
 
@@ -49,7 +51,7 @@ def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
         **cost.operations(model, report),
         **cost.training(model, report),
         **speed,
-        **_memory(trained, data / "report.parquet", task.max_length),
+        **_memory(trained, report),
         "inference_precision": "fp32",
         "device": machine.device().type,
         "threads": torch.get_num_threads(),
@@ -61,7 +63,7 @@ def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     return result
 
 
-def _memory(trained: Path, report: Path, max_length: int) -> dict[str, float]:
+def _memory(trained: Path, report: Examples) -> dict[str, float]:
     """Return the peak of a process that does nothing but open the model and predict its longest batch."""
     import torch
 
@@ -70,8 +72,8 @@ def _memory(trained: Path, report: Path, max_length: int) -> dict[str, float]:
 
     found = memory.apart(
         memory.Request(
-            shape=(trained / "config.json").read_text(encoding="utf-8"), data=str(report), max_length=max_length,
-            rows=ROWS, precision="fp32", threads=torch.get_num_threads(), folder=str(trained),
+            shape=(trained / "config.json").read_text(encoding="utf-8"), precision="fp32",
+            threads=torch.get_num_threads(), folder=str(trained), **memory.longest(report, ROWS),
         )
     )  # fmt: skip
     return {name: value for name, value in found.items() if name.startswith("inference_")}

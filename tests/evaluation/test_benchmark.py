@@ -103,7 +103,7 @@ def test_utilisation_is_operations_times_rate_by_peak(model: BertForSequenceClas
     assert found["train_utilisation"] == pytest.approx(3 * learnt * found["train_pairs_per_second"] / PEAK)
     assert found["inference_utilisation"] == pytest.approx(asked * found["inference_pairs_per_second"] / PEAK)
     length = round(float(examples.lengths.mean()))
-    assert found["growth"] == [{"given": (8, length, "fp32", torch.device("cpu"), 0.001, PEAK * 0.01 / 4)}]
+    assert found["growth"] == [{"given": (8, length, "fp32", torch.device("cpu"), 0.001, PEAK * 0.01 / 16)}]
     assert {"latency_b1_p50_ms", "latency_b3_p99_ms"} < set(found)
 
 

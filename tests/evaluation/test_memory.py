@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 from transformers.models.bert.tokenization_bert import BertTokenizer
 
-from pipeline.data import preparing
-from pipeline.data.tasks import Task
+from pipeline.data.batches import Examples
 from pipeline.errors import UserError
 from pipeline.evaluation import memory
 from pipeline.evaluation.memory import Request
@@ -30,18 +28,7 @@ Ask = Callable[..., Request]
 
 @pytest.fixture
 def ask(tmp_path: Path) -> Ask:
-    """Save a classifier of some width and ask for its memory on made-up pairs."""
-    texts = [" ".join("abcdefgh"[row % 8 :]) for row in range(40)]
-    labels = [row % 2 for row in range(40)]
-    table = pa.table({"one": texts, "two": texts[::-1], "same": labels, "idx": list(range(40))})
-    task = Task(
-        name="made-up", columns={"text_a": "one", "text_b": "two", "label": "same"}, labels=("no", "yes"), range=None,
-        metrics=("accuracy",), score="accuracy", report="validation", train_counts=(20, 20), selection_fraction=0.1,
-        selection_seed=0, subset_seed=0, max_length=20,
-    )  # fmt: skip
-    data = tmp_path / "data"
-    data.mkdir()
-    preparing.prepare(task, {"train": table, "validation": table}, {}, data)
+    """Save a classifier of some width and ask for its memory."""
 
     def asked(hidden: int = 32, **fields: Any) -> Request:
         config = BertConfig(
@@ -51,7 +38,7 @@ def ask(tmp_path: Path) -> Ask:
         folder = tmp_path / f"model-{hidden}"
         tokenizer = BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)})
         loading.save(BertForSequenceClassification(config), tokenizer, folder)
-        usual = Request(str(hidden), str(data / "train.parquet"), 20, 8, "fp32", 1, folder=str(folder))
+        usual = Request(str(hidden), 8, 19, 20, True, "fp32", 1, folder=str(folder))
         return replace(usual, **fields)
 
     return asked
@@ -73,6 +60,13 @@ def added(found: dict[str, float]) -> dict[str, float]:
     return {name.removesuffix("_memory_added_mib"): found[name] for name in found if "_added_" in name}
 
 
+def test_a_request_tells_the_longest_rows_and_how_many_words_there_are() -> None:
+    tokens = np.array([5, 6, 5, 7, 7, 7])
+    examples = Examples(tokens, None, np.array([0, 2, 3, 6]), np.zeros(3, dtype=np.int64), pad=0)
+    assert memory.longest(examples, 2) == {"rows": 2, "length": 3, "words": 3, "types": False}
+    assert memory.longest(examples, 64)["rows"] == 3
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_training_has_four_phases_and_asking_two(ask: Ask, precision: str) -> None:
     request = ask(precision=precision)
@@ -90,8 +84,8 @@ def test_what_lives_in_one_phase_shows_in_that_phase_alone(
     usual = added(memory.phases(request))
     opened = memory._model
 
-    def hungry(request: Request) -> Any:
-        model = opened(request)
+    def hungry(*asked: Any) -> Any:
+        model = opened(*asked)
         model.register_forward_hook(lambda *_: np.ones(64 * MIB // 8).sum() and None)
         return model
 
@@ -136,9 +130,9 @@ def processes(monkeypatch: pytest.MonkeyPatch, answers: None) -> list[Request]:
 
 
 def test_models_of_one_shape_are_measured_once(processes: list[Request]) -> None:
-    request = Request("small", "train.parquet", 20, 8, "fp32", 1, folder="one")
+    request = Request("small", 8, 20, 9, True, "fp32", 1, folder="one")
     assert memory.apart(request) == memory.apart(replace(request, folder="two")) == {"load_memory_mib": 1}
-    others = [{"shape": "wide"}, {"data": "other"}, {"max_length": 9}, {"rows": 9}, {"precision": "bf16"}]
+    others = [{"shape": "wide"}, {"rows": 9}, {"length": 9}, {"words": 8}, {"types": False}, {"precision": "bf16"}]
     others += [{"threads": 2}, {"training": True}, {"labels": 2}]
     for number, fields in enumerate(others, 2):
         assert memory.apart(replace(request, **fields)) == {"load_memory_mib": number}
@@ -157,7 +151,7 @@ def test_a_process_that_fails_is_an_error_and_no_answer(
     results = [subprocess.CompletedProcess([], 0, '{"load_memory_mib": 1}', "")]
     results.insert(0, subprocess.CompletedProcess([], status, "", errors))
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: results.pop(0))
-    request = Request("small", "train.parquet", 20, 8, "fp32", 1)
+    request = Request("small", 8, 20, 9, True, "fp32", 1)
     with pytest.raises(UserError) as error:
         memory.apart(request)
     assert str(error.value) == f"memory: its process ended with status {status} and said: {said}"
