@@ -14,7 +14,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation import growth, peak, speed, timing
 from pipeline.evaluation.settings import Settings
 from pipeline.models import complexity
-from pipeline.training.endless import endless
+from pipeline.training.endless import BATCHES, endless
 from pipeline.training.finetuning import Run
 
 GROWN_ROWS = 8  # of a batch, while something else grows
@@ -37,7 +37,9 @@ def benchmark(
         found |= _asked(asked.to(device), report, settings)
     found |= _trained(model, train, settings, group)
     found["peak_operations_per_second"] = max(before, _peak(settings, group))  # something may have disturbed one
-    found |= _budget(found["train_pairs_per_second"], settings, group) | _utilisation(found, model, report)
+    found |= _budget(found["train_pairs_per_second"], settings, group)
+    for verb, lengths in (("train", found.pop("lengths")), ("inference", report.lengths)):
+        found |= _utilisation(verb, found, model, lengths)
     if group.size == 1 and model.config.model_type == "bert":
         length, brief = round(float(train.lengths.mean())), settings.at_most / 10
         most = found["peak_operations_per_second"] * settings.at_most / 16
@@ -45,16 +47,14 @@ def benchmark(
     return found
 
 
-def _utilisation(found: dict[str, Any], model: Any, report: Examples) -> dict[str, float]:
-    """Return the shares of the peak that the useful operations come to, where the formulas know the family."""
-    if "forward_operations" not in found:
+def _utilisation(verb: str, found: dict[str, Any], model: Any, lengths: np.ndarray) -> dict[str, float]:
+    """Return the share of the peak that the useful operations come to, where the formulas know the family."""
+    if "forward_operations" not in found or f"{verb}_pairs_per_second" not in found:
         return {}
-    trained = found["forward_operations"] + found["backward_operations"]
-    useful = {"train": trained * found["train_pairs_per_second"]}
-    if "inference_pairs_per_second" in found:
-        told = float(np.mean(complexity.training_operations(model).forward(report.lengths)))
-        useful["inference"] = told * found["inference_pairs_per_second"]
-    return {f"{verb}_utilisation": rate / found["peak_operations_per_second"] for verb, rate in useful.items()}
+    forward, backward = complexity.training_operations(model)
+    passes = (forward, backward) if verb == "train" else (forward,)
+    useful = sum(float(np.mean(operations(lengths))) for operations in passes) * found[f"{verb}_pairs_per_second"]
+    return {f"{verb}_utilisation": useful / found["peak_operations_per_second"]}
 
 
 def _peak(settings: Settings, group: Group) -> float:
@@ -94,20 +94,22 @@ def _asked(model: Any, report: Examples, settings: Settings) -> dict[str, float]
     return found
 
 
-def _trained(model: Any, train: Examples, settings: Settings, group: Group) -> dict[str, float]:
+def _trained(model: Any, train: Examples, settings: Settings, group: Group) -> dict[str, Any]:
+    """Return the numbers of training, and the ``lengths`` of the examples that were trained on."""
     rows = settings.batch_size
     with endless(copy.deepcopy(model), train, rows, settings.precision, group) as run:
-        found = speed.training(run, settings.within, settings.at_most, group)
+        found: dict[str, Any] = speed.training(run, settings.within, settings.at_most, group, BATCHES)
+        found["lengths"] = np.concatenate(run.lengths[:BATCHES])
         if group.size > 1:
             found["communication_share"] = _exchange(run, settings, group)
     if group.size == 1:
         return found
     with endless(copy.deepcopy(model), train, rows * group.size, settings.precision, group) as run:
-        weak = speed.training(run, settings.within, settings.at_most, group)
+        weak = speed.training(run, settings.within, settings.at_most, group, BATCHES)
     alone = 0.0
     if group.leads:
         with endless(copy.deepcopy(model), train, rows, settings.precision, distributed.ALONE) as run:
-            alone = speed.training(run, settings.within, settings.at_most)["train_pairs_per_second"]
+            alone = speed.training(run, settings.within, settings.at_most, turn=BATCHES)["train_pairs_per_second"]
     alone = group.total(alone)  # the others have waited for it here
     return found | {
         "alone_pairs_per_second": alone,
@@ -126,9 +128,9 @@ def _exchange(run: Run, settings: Settings, group: Group) -> float:
     without: list[float] = []
 
     def pair() -> float:
-        with_exchange.append(speed.steps(run, 4)[0])
+        with_exchange.append(speed.steps(run, BATCHES)[0])
         with run.alone():
-            without.append(speed.steps(run, 4)[0])
+            without.append(speed.steps(run, BATCHES)[0])
         return with_exchange[-1] + without[-1]
 
     timing.measure(pair, within=settings.within, at_most=settings.at_most, agree=group.agree)

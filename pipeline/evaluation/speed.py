@@ -98,15 +98,15 @@ def latency(model: nn.Module, examples: Examples, precision: str, rows: int, cal
     return {f"latency_b{rows}_{name}_ms": value for name, value in timing.percentiles(taken).items()}
 
 
-def training(run: Trainable, within: float, at_most: float, group: Group = ALONE) -> dict[str, float]:
+def training(run: Trainable, within: float, at_most: float, group: Group = ALONE, turn: int = 1) -> dict[str, float]:
     """Return how many pairs and real tokens (no padding) training takes in a second, and where a step's time goes.
 
-    Whole steps first, as training makes them: rounds of equally many, ``within`` and ``at_most`` seconds as in
-    ``timing.measure``; then, for up to a quarter of ``at_most``, steps that wait for the device between their parts.
+    Whole steps first, as training makes them: rounds of equally many, a multiple of ``turn``, ``within`` and
+    ``at_most`` seconds as in ``timing.measure``; then, for up to a quarter of ``at_most``, steps that wait for the device between their parts.
     Rates are of the rows of all processes of the ``group``, which make equally many steps; the milliseconds are this
     process's. ``train_joules_per_pair`` is absent where nothing tells it. The run is left further on.
     """
-    count = _warm_up(run, group.agree)
+    count = _warm_up(run, group.agree, turn)
     rounds: list[tuple[float, int, int]] = []
 
     def once() -> float:
@@ -163,10 +163,10 @@ def _joules(name: str, meter: Meter, pairs: float) -> dict[str, float]:
     return {} if meter.joules is None else {name: meter.joules / pairs}
 
 
-def _warm_up(run: Trainable, agree: Agree) -> int:
-    """Return how many steps make a round, a power of two that all processes agree on."""
-    steps(run, WARMUP)
-    count = 1
+def _warm_up(run: Trainable, agree: Agree, turn: int) -> int:
+    """Return how many steps make a round, ``turn`` times a power of two that all processes agree on."""
+    steps(run, max(WARMUP, turn))
+    count = turn
     while not agree(steps(run, count)[0] >= ROUND):
         count *= 2
     return count

@@ -16,6 +16,7 @@ from pipeline.distributed import ALONE
 from pipeline.errors import UserError
 from pipeline.evaluation import benchmark, growth, peak, settings, speed
 from pipeline.evaluation.settings import Settings
+from pipeline.training import endless
 
 FILE = "conf/benchmark.yaml"
 PEAK = 1e9
@@ -100,7 +101,9 @@ def test_utilisation_is_operations_times_rate_by_peak(model: BertForSequenceClas
     learnt, asked = forward(examples.lengths), forward(longer(examples).lengths)
     assert (found["forward_operations"], found["backward_operations"]) == pytest.approx((learnt, 2 * learnt))
     assert found["peak_operations_per_second"] == PEAK
-    assert found["train_utilisation"] == pytest.approx(3 * learnt * found["train_pairs_per_second"] / PEAK)
+    rows = np.concatenate(endless._spread(examples, 4))
+    timed = forward(examples.lengths[rows])
+    assert found["train_utilisation"] == pytest.approx(3 * timed * found["train_pairs_per_second"] / PEAK)
     assert found["inference_utilisation"] == pytest.approx(asked * found["inference_pairs_per_second"] / PEAK)
     length = round(float(examples.lengths.mean()))
     assert found["growth"] == [{"given": (8, length, "fp32", torch.device("cpu"), 0.001, PEAK * 0.01 / 16)}]
