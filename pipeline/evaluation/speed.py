@@ -102,9 +102,10 @@ def training(run: Trainable, within: float, at_most: float, group: Group = ALONE
     """Return how many pairs and real tokens (no padding) training takes in a second, and where a step's time goes.
 
     Whole steps first, as training makes them: rounds of equally many, a multiple of ``turn``, ``within`` and
-    ``at_most`` seconds as in ``timing.measure``; then, for up to a quarter of ``at_most``, steps that wait for the device between their parts.
-    Rates are of the rows of all processes of the ``group``, which make equally many steps; the milliseconds are this
-    process's. ``train_joules_per_pair`` is absent where nothing tells it. The run is left further on.
+    ``at_most`` seconds as in ``timing.measure``; then, for up to a quarter of ``at_most``, steps that wait for the
+    device between their parts. Rates are of the rows of all processes of the ``group``, which make equally many steps;
+    the milliseconds are this process's. ``train_joules_per_pair`` is absent where nothing tells it. The run is left
+    further on.
     """
     count = _warm_up(run, group.agree, turn)
     rounds: list[tuple[float, int, int]] = []
