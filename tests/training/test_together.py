@@ -5,6 +5,7 @@ and 1e-4 or 1e-5 of the weights, for AdamW divides by gradients, of which the sm
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +146,24 @@ def test_predictions_are_complete_in_every_process(folder: Path, count: int) -> 
     expected = logits(together.bert(), together.examples(count), "fp32")
     for rank in (0, 1):
         np.testing.assert_allclose(np.load(folder / f"{count}-{rank}.npy"), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_benchmark_of_several_processes_tells_what_they_do_together_and_one_alone(folder: Path) -> None:
+    first, second = (json.loads((folder / f"benchmark-{rank}.json").read_text()) for rank in (0, 1))
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").partition("### Several processes")[2]
+    keys = set(re.findall(r"^\| `(\w+)`", page.partition("\n## ")[0], re.MULTILINE))
+    assert (
+        keys
+        == first.keys() & keys
+        == {key for key in first if key.split("_")[0] in ("alone", "strong", "weak")} | {"communication_share"}
+    )
+    alone = first["alone_pairs_per_second"]
+    assert first["strong_efficiency"] == pytest.approx(first["train_pairs_per_second"] / (2 * alone))
+    assert first["weak_efficiency"] == pytest.approx(first["weak_pairs_per_second"] / (2 * alone))
+    assert 0 <= first["communication_share"] < 1
+    hours = 7200 / first["train_pairs_per_second"] / 3600
+    assert first["budget_process_hours"] == pytest.approx(2 * hours)
+    assert first["budget_cost"] == pytest.approx(2.0 * hours)  # of the machine, however many processes it runs
+    assert not [key for key in first if key.startswith(("inference", "latency", "growth"))]
+    shared = [key for key in first if "_ms" not in key and key not in ("train_rounds", "communication_share")]
+    assert {key: first[key] for key in shared} == {key: second[key] for key in shared}

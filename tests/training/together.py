@@ -18,7 +18,9 @@ from transformers.models.bert.modeling_bert import BertForSequenceClassification
 from pipeline import distributed, machine
 from pipeline.data.batches import Batch, Examples
 from pipeline.errors import UserError
-from pipeline.evaluation import scores
+from pipeline.evaluation import scores, speed
+from pipeline.evaluation.benchmark import benchmark
+from pipeline.evaluation.settings import Settings
 from pipeline.training.finetuning import Loss, finetune
 from pipeline.training.prediction import logits
 from pipeline.training.recipe import Recipe
@@ -27,6 +29,7 @@ from pipeline.training.recipe import Recipe
 RECIPE = Recipe(
     learning_rate=3e-3, batch_size=7, epochs=2, steps=None, warmup=0.2, weight_decay=0.1, clip=1.5, evaluations=4
 )
+BRIEF = Settings("fp32", 4, 0.5, 0.02, (1,), 2, examples=7200, price_per_hour=2.0)
 STEADY = dataclasses.replace(RECIPE, learning_rate=1e-3, batch_size=16, epochs=3)
 
 
@@ -164,6 +167,9 @@ def main(folder: Path) -> None:
             path.with_suffix(".json").write_text(json.dumps({**kept, "seen": getattr(told.loss, "seen", [])}))
         for count in (150, 10):  # three batches, and one of which a process has none
             np.save(folder / f"{count}-{group.rank}.npy", logits(bert(), examples(count), "fp32", group))
+        speed.ROUND = 0.01
+        timed = benchmark(bert(), bert(), examples(40), examples(20), BRIEF, group)
+        (folder / f"benchmark-{group.rank}.json").write_text(json.dumps(timed))
 
 
 if __name__ == "__main__":
