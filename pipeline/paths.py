@@ -16,7 +16,6 @@ ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 PARAMS = ROOT / "params.yaml"
 REPORT = ROOT / "report"
-STARTER = ROOT / "starter"
 CACHE = ROOT / ".cache"
 ALONE = "alone"  # below a student's trial: the same student trained without its teacher
 

@@ -4,9 +4,10 @@ The first stage that runs starts a server beside itself and works cold. Later on
 folder, environment and standard streams; it forks a child in which the third-party packages lie ready, and the
 project's own code is imported anew, so an edit is never missed. Mercurial's ``chg`` and ``mypy``'s daemon do the same.
 
-A server serves one environment: its name holds a digest of every variable, of the interpreter and of the installed
-packages. It listens on a socket that only its user can open, ends after ``IDLE_SECONDS`` without work, and takes a
-child down with the client that asked for it. Its process id stands in the ``.lock`` beside its socket.
+A server serves one environment: its name holds a digest of every variable that an import may read, of the interpreter
+and of the installed packages; the variables that differ from command to command go to the fork with the command. It
+listens on a socket that only its user can open, ends after ``IDLE_SECONDS`` without work, and takes a child down with
+the client that asked for it. Its process id stands in the ``.lock`` beside its socket.
 ``LAB_WARM=0`` switches all of it off; where the folder of temporary files has too long a name for a socket, it is off.
 """
 
