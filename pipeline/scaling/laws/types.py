@@ -1,0 +1,34 @@
+"""What is asked of the laws and what is measured: the places of the grid and their seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One place of the grid: where it stands on each axis, in natural units, and the loss or error of each seed."""
+
+    cell: str
+    at: tuple[float, ...]
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Return the mean over seeds."""
+        return float(np.mean(self.values))
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: a task's loss or error against one axis or two, and what is held fixed meanwhile."""
+
+    task: str
+    target: str
+    axes: tuple[str, ...]
+    condition: str
