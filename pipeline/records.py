@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 SCHEMA = 1  # of a record, metrics/<stage>/<cell>.json
+BY_EXAMPLE = ("predictions", "references")  # texts of a trial that grow with the examples: for the files alone
 
 
 def summary(trials: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:

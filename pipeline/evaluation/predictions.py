@@ -11,6 +11,21 @@ import pyarrow.parquet as pq
 from pipeline.evaluation import scores
 
 
+def as_text(values: np.ndarray) -> str:
+    """Return classes or numbers (examples,) as a text: a digit for each class, or numbers with spaces between them."""
+    if values.dtype.kind != "f" and values.max(initial=0) <= 9:
+        return "".join(map(str, values.tolist()))
+    return " ".join(str(value) for value in values)
+
+
+def from_text(text: str) -> np.ndarray:
+    """Return what ``as_text`` wrote, classes as int64 and numbers as float64, (examples,)."""
+    if text.isdigit():
+        return np.frombuffer(text.encode("ascii"), dtype=np.uint8).astype(np.int64) - ord("0")
+    words = text.split(" ")
+    return np.array(words, dtype=np.int64 if all(word.isdigit() for word in words) else np.float64)
+
+
 def write(path: Path, report: Path, logits: np.ndarray) -> None:
     """Write ``idx``, ``label`` and ``prediction`` of each row of the prepared split ``report``, and its logits.
 

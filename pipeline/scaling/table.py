@@ -59,6 +59,7 @@ class Row(Point):
     bootstrap_low: float | None = None
     bootstrap_high: float | None = None
     majority_score: float | None = None
+    loss: float | None = None
     collapsed: int | None = None
     train_examples: int | None = None
     parameters: int | None = None
@@ -116,7 +117,7 @@ class Sheet:
 
 FAMILIES = ("pretrained", "fresh", "random")  # trained once and kept, trained anew in every run, not trained
 MEANS = (
-    "score", "bootstrap_low", "bootstrap_high", "majority_score", "train_operations", "train_seconds",
+    "score", "bootstrap_low", "bootstrap_high", "majority_score", "loss", "train_operations", "train_seconds",
     "operations_to_95pct", "seconds_to_95pct", "examples_to_95pct", "latency_p50_ms", "latency_p95_ms",
     "latency_p99_ms", "inference_pairs_per_second", "inference_operations", "inference_memory_mib",
     "inference_memory_added_mib", "alone_score", "gain",

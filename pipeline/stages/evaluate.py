@@ -30,6 +30,7 @@ def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     from pipeline.data import batches, tasks
     from pipeline.evaluation import cost, predictions, quality, scores
     from pipeline.models import loading
+    from pipeline.training.finetuning import objective
     from pipeline.training.prediction import logits
 
     conf: Any = OmegaConf.to_container(cfg.task)
@@ -46,6 +47,7 @@ def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     result = {
         "family": cfg.model.get("family", "pretrained"),
         **{key: value for key, value in training.items() if key in CARRIED or "_to_" in key},
+        "loss": float(objective(torch.from_numpy(said), torch.from_numpy(report.labels))),
         **quality.quality(scores.predicted(said), report.labels, task.metrics, task.score, majority),
         **cost.storage(model, trained),
         **cost.operations(model, report),
@@ -55,6 +57,8 @@ def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
         "inference_precision": "fp32",
         "device": machine.device().type,
         "threads": torch.get_num_threads(),
+        "predictions": predictions.as_text(scores.predicted(said)),
+        "references": predictions.as_text(report.labels),
     }
     if (trained / paths.ALONE).is_dir():  # the student of a teacher, trained without it
         alone = logits(loading.saved(trained / paths.ALONE).model.to(machine.device()), report, "fp32")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import records
 from pipeline.tracking import store
 from pipeline.tracking.identity import Identity, Input
 
@@ -50,7 +51,8 @@ def finish_trial(
     client: MlflowClient, run: str, summary: dict[str, Any], artifacts: Iterable[Path], end: int | None = None
 ) -> None:
     """Add the words among a trial's results and its files, and end its run."""
-    send(client, run, tags={name: value for name, value in summary.items() if isinstance(value, str)})
+    words = {name: value for name, value in summary.items() if isinstance(value, str)}
+    send(client, run, tags={name: value for name, value in words.items() if name not in records.BY_EXAMPLE})
     _attach(client, run, artifacts)
     client.set_terminated(run, "FINISHED", end)
 

@@ -91,13 +91,15 @@ def test_curves_and_final_numbers_arrive_at_their_steps(client: MlflowClient) ->
     trial = open_trial(IDENTITY, 0, open_cell(IDENTITY))
     for step in (10, 20):
         trial.metrics(step, {"loss": 1 / step})
-    trial.finish({"seed": 0, "loss": 0.04, "f1": 0.9, "collapsed": False, "nothing": None, "precision": "bf16"})
+    trial.finish({"seed": 0, "loss": 0.04, "f1": 0.9, "collapsed": False, "nothing": None, "precision": "bf16",
+                  "predictions": "01" * 10_000, "references": "10" * 10_000})  # fmt: skip
     loss = [(point.step, point.value) for point in client.get_metric_history(trial.run, "loss")]
     assert loss == [(10, 0.1), (20, 0.05), (20, 0.04)]
     assert [(point.step, point.value) for point in client.get_metric_history(trial.run, "f1")] == [(0, 0.9)]
     data = client.get_run(trial.run).data
     assert data.metrics["loss"] == 0.04
     assert data.tags["precision"] == "bf16"
+    assert not {"predictions", "references"} & data.tags.keys()  # they are longer than the store allows
     assert data.metrics["collapsed"] == 0.0
     assert not {"seed", "nothing", "precision"} & data.metrics.keys()
 

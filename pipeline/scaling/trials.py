@@ -1,0 +1,83 @@
+"""One row for each trial of the evaluated cells, with every number of it and its answers example by example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline import records
+from pipeline.errors import UserError
+from pipeline.evaluation import predictions
+from pipeline.scaling import table
+from pipeline.scaling.table import Point
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEEDED = ("score", "score_name", "loss", "family", *records.BY_EXAMPLE)
+COORDINATES = ("task", "model", "ratio", "recipe", "cell", "section", "source", "method")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A cell at one seed: its numbers and words under the keys of its record (docs/metrics.md).
+
+    ``predictions`` and ``references`` (examples,) are what it said of each reported example and what is true.
+    """
+
+    point: Point
+    numbers: dict[str, Any]
+    predictions: np.ndarray
+    references: np.ndarray
+
+    @property
+    def seed(self) -> int:
+        """Return its seed."""
+        return int(self.numbers["seed"])
+
+
+def read(plan: Iterable[Point], folder: Path) -> list[Trial]:
+    """Return the trials of each cell from its record in ``folder``, in the given order, none of a missing record.
+
+    Raises UserError where a record is of another layout, lacks what a trial needs, or was judged on other examples
+    than the rest of its task.
+    """
+    found: list[Trial] = []
+    first: dict[str, Trial] = {}
+    for point in plan:
+        path = folder / f"{point.cell}.json"
+        if not path.exists():
+            continue
+        for trial in _read(point, path):
+            known = first.setdefault(point.task, trial)
+            if not np.array_equal(known.references, trial.references):
+                raise UserError(
+                    f"metrics/evaluate/{path.name}: judged on other examples than metrics/evaluate/"
+                    f"{known.point.cell}.json, so the two cannot be compared; run `dvc repro`"
+                )
+            found.append(trial)
+    return found
+
+
+def _read(point: Point, path: Path) -> list[Trial]:
+    record = table.opened("evaluate", path, point.address, NEEDED)
+    return [
+        Trial(
+            point,
+            {name: value for name, value in trial.items() if name not in records.BY_EXAMPLE},
+            *(predictions.from_text(trial[name]) for name in records.BY_EXAMPLE),
+        )
+        for trial in record["trials"]
+    ]
+
+
+def frame(trials: Sequence[Trial]) -> pd.DataFrame:
+    """Return a row for each trial: where it stands in the plan, then every number and word of its record."""
+    import pandas as pd
+
+    rows = [{**{name: getattr(t.point, name) for name in COORDINATES}, **t.numbers} for t in trials]
+    return pd.DataFrame(rows, columns=list(dict.fromkeys(name for row in rows for name in row)) or [*COORDINATES])
