@@ -15,7 +15,9 @@ from pipeline.scaling.laws.forms import STEEPEST, Form
 from pipeline.scaling.laws.types import Floats
 
 STEPS = 100
-CONVERGED = 1e-10  # share of the loss that a step still gains
+CONVERGED, NOTHING = 1e-8, 1e-14  # what a step no longer gains: a share of the loss, or of one standard deviation
+FLATTEST = 1e-9  # damping at least, so that parameters that only count together can be solved for
+LEAST = 1e-300  # what is divided by, and whose logarithm is taken
 GRID = (0.03, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, STEEPEST)  # exponents to start from
 
 
@@ -40,54 +42,54 @@ def starts(form: Form, logs: Floats, values: Floats, spread: Floats) -> Floats:
 def refine(
     form: Form, logs: Floats, wanted: Floats, spread: Floats, turn: Floats, theta: Floats
 ) -> tuple[Floats, Floats]:
-    """Return the optimum that each start leads to, and its loss.
+    """Return the optimum that each start leads to, and its loss: (sets, size), (sets,).
 
     ``logs`` (points, axes) and ``wanted`` (sets, points), the logarithms of the values, ``spread`` (points,) their
     standard deviations, ``turn`` (sets,) where Huber's loss turns linear in those, ``theta`` (sets, size).
     """
-    theta, turn = theta.copy(), turn[:, None]
-    losses = huber(_residuals(form, logs, wanted, spread, theta), turn)
-    damping = np.full(len(theta), 1e-3)
-    moving = np.arange(len(theta))
+    best, losses, place = theta.copy(), np.empty(len(theta)), np.arange(len(theta))
+    turn, damping = turn[:, None], np.full(len(theta), 1e-3)
+    residuals, jacobian = _linear(form, logs, wanted, spread, theta)
+    loss = huber(residuals, turn)
+    losses[:] = loss
     for _ in range(STEPS):
-        now, own = theta[moving], (wanted[moving], spread, turn[moving])
-        new = _step(form, logs, now, damping[moving], *own)
-        loss = huber(_residuals(form, logs, own[0], spread, new), own[2])
-        better = loss < losses[moving]
-        gained = losses[moving] - loss
-        small = (np.abs(gained) <= CONVERGED * losses[moving] + 1e-14) | (damping[moving] > 1e9)
-        theta[moving[better]], losses[moving[better]] = new[better], loss[better]
-        damping[moving] = np.where(better, np.maximum(damping[moving] / 6, 1e-12), damping[moving] * 5)
-        moving = moving[~small]
-        if not len(moving):
+        tried = _step(form, theta, damping, residuals, jacobian, turn)
+        new_residuals, new_jacobian = _linear(form, logs, wanted, spread, tried)
+        new_loss = huber(new_residuals, turn)
+        better = new_loss < loss
+        done = np.abs(loss - new_loss) <= CONVERGED * loss + NOTHING
+        theta, loss = np.where(better[:, None], tried, theta), np.where(better, new_loss, loss)
+        best[place], losses[place] = theta, loss
+        residuals = np.where(better[:, None], new_residuals, residuals)
+        jacobian = np.where(better[:, None, None], new_jacobian, jacobian)
+        damping = np.where(better, np.maximum(damping / 6, FLATTEST), damping * 5)
+        if done.any():
+            left = ~(done | (damping > 1e9))
+            place, theta, loss, damping, turn = place[left], theta[left], loss[left], damping[left], turn[left]
+            residuals, jacobian, wanted = residuals[left], jacobian[left], wanted[left]
+        if not len(place):
             break
-    return theta, losses
+    return best, losses
 
 
-def _residuals(form: Form, logs: Floats, wanted: Floats, spread: Floats, theta: Floats) -> Floats:
-    values = np.maximum(form.values(theta, logs), 1e-300)
-    residuals: Floats = (np.log(values) - wanted) / spread
-    return residuals
+def _linear(form: Form, logs: Floats, wanted: Floats, spread: Floats, theta: Floats) -> tuple[Floats, Floats]:
+    """Return the standardised residuals and their derivatives: (sets, points), (sets, points, size)."""
+    values, derivatives = form.derivatives(theta, logs)
+    values = np.maximum(values, LEAST)
+    return (np.log(values) - wanted) / spread, derivatives / (values * spread)[:, :, None]
 
 
-def _step(
-    form: Form, logs: Floats, theta: Floats, damping: Floats, wanted: Floats, spread: Floats, turn: Floats
-) -> Floats:
+def _step(form: Form, theta: Floats, damping: Floats, residuals: Floats, jacobian: Floats, turn: Floats) -> Floats:
     """Return each set one damped step further, within the bounds."""
     low, high = form.bounds()
-    values, derivatives = form.derivatives(theta, logs)
-    values = np.maximum(values, 1e-300)
-    residuals = (np.log(values) - wanted) / spread
-    jacobian = derivatives / (values * spread)[:, :, None]
-    weights = np.minimum(1, turn / np.maximum(np.abs(residuals), 1e-300))
-    weighted = jacobian * weights[:, :, None]
-    gradient = np.einsum("bnp,bn->bp", weighted, residuals)
-    curvature = np.swapaxes(weighted, 1, 2) @ jacobian
-    resting = ((theta <= low) & (gradient >= 0)) | ((theta >= high) & (gradient <= 0))
-    free = np.where(resting, 0.0, 1.0)
-    curvature = curvature * free[:, :, None] * free[:, None, :]
-    diagonal = np.einsum("bpp->bp", curvature)
-    diagonal += damping[:, None] * (diagonal + 1e-9 * diagonal.max(axis=1, keepdims=True)) + (1 - free) + 1e-12
-    step = np.linalg.solve(curvature, (gradient * free)[:, :, None])[:, :, 0]
+    weights = np.minimum(1, turn / np.maximum(np.abs(residuals), LEAST))
+    weighted = np.swapaxes(jacobian * weights[:, :, None], 1, 2)
+    gradient = (weighted @ residuals[:, :, None])[:, :, 0]
+    free = ~(((theta <= low) & (gradient >= 0)) | ((theta >= high) & (gradient <= 0)))
+    curvature = weighted @ jacobian
+    size = np.sqrt(np.maximum(np.einsum("bpp->bp", curvature), LEAST))
+    scaled = curvature / (size[:, :, None] * size[:, None, :]) * (free[:, :, None] & free[:, None, :])
+    np.einsum("bpp->bp", scaled)[:] = 1 + damping[:, None]
+    step = np.linalg.solve(scaled, (gradient * free / size)[:, :, None])[:, :, 0] / size
     moved: Floats = np.clip(theta - step, low, high)
     return moved

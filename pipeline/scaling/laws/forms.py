@@ -54,14 +54,13 @@ class Form:
 
     def basis(self, exponents: Floats, logs: Floats) -> Floats:
         """Return the terms at coefficient 1 of exponents (sets, axes) at logs (points, axes): (sets, points, terms)."""
-        uses = np.array(self.terms, dtype=float)
-        terms: Floats = np.exp(-np.einsum("bx,nx,tx->bnt", exponents, logs, uses))
+        terms: Floats = np.exp(-((exponents[:, None, :] * logs) @ np.array(self.terms, dtype=float).T))
         return terms
 
     def values(self, theta: Floats, logs: Floats) -> Floats:
         """Return the law of each parameter set ``(sets, size)`` at logarithms ``(points, axes)``: (sets, points)."""
         split = len(self.terms)
-        values: Floats = np.einsum("bt,bnt->bn", theta[:, :split], self.basis(theta[:, split:], logs))
+        values: Floats = (self.basis(theta[:, split:], logs) @ theta[:, :split, None])[:, :, 0]
         return values
 
     def derivatives(self, theta: Floats, logs: Floats) -> tuple[Floats, Floats]:

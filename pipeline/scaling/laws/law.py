@@ -13,7 +13,7 @@ from pipeline.scaling.laws.forms import STEEPEST, Form
 from pipeline.scaling.laws.noise import Noise, Scale
 from pipeline.scaling.laws.types import Floats, Measured, Question
 
-DRAWS = 400
+DRAWS = 512  # a power of 2, as Sobol takes
 ENDS = (0.025, 0.975)
 TURN = 1.345  # standard deviations; Huber's loss is then 95% as efficient as squares on normal noise (Huber 1981)
 KNOWN = 10.0  # a parameter whose ends differ by a larger factor is not known to an order of magnitude
@@ -64,8 +64,10 @@ class Law:
 
     def measured(self, at: npt.ArrayLike, seeds: Sequence[int]) -> tuple[Floats, Floats]:
         """Return the ends of the 95% interval of a mean over so many seeds, measured anew at each place."""
+        from scipy import stats
+
         values = self.level * self.shape.values(self.draws, self._logs(at))
-        own = np.random.default_rng(1).standard_normal(values.shape)
+        own = stats.norm.ppf(_evenly(values.shape[1], 1))[: len(values)]
         spread = self.noise.of_mean(np.asarray(seeds, dtype=float))
         return self._ends(values * np.exp(self.scales[:, None] * spread * own))
 
@@ -76,7 +78,7 @@ class Law:
         slope = unit * self.shape.slopes(self.theta[None], logs, axis)[0, 0]
         if not len(self.draws):
             return float(slope), -np.inf, 0.0
-        low, high = np.quantile(unit * self.shape.slopes(self.draws, logs, axis)[:, 0], ENDS)
+        low, high = _quantiles(unit * self.shape.slopes(self.draws, logs, axis)[:, 0])
         return float(slope), float(low), float(high)
 
     def _logs(self, at: npt.ArrayLike) -> Floats:
@@ -86,7 +88,7 @@ class Law:
     def _ends(self, draws: Floats) -> tuple[Floats, Floats]:
         if not len(draws):
             return np.zeros(draws.shape[1]), np.full(draws.shape[1], np.inf)
-        low, high = np.quantile(draws, ENDS, axis=0)
+        low, high = _quantiles(draws)
         return low, high
 
 
@@ -150,15 +152,30 @@ def _bootstrap(
 
     if not size.freedom:
         return np.empty((0, form.size)), np.empty(0)
-    random = np.random.default_rng(0)
-    shares = (random.permutation(DRAWS) + 0.5) / DRAWS
-    scales = size.size * np.sqrt(size.freedom / stats.chi2.ppf(shares, size.freedom))
-    half = random.standard_normal((DRAWS // 2, len(logs)))
-    drawn = np.vstack([half, -half]) * scales[:, None] * spread.means
+    evenly = _evenly(len(logs) + 1, 0)
+    scales = size.size * np.sqrt(size.freedom / stats.chi2.ppf(evenly[:, 0], size.freedom))
+    drawn = stats.norm.ppf(evenly[:, 1:]) * scales[:, None] * spread.means
     wanted = np.log(form.values(theta[None], logs)) + drawn
     turns = turn * scales / size.size
     found, _ = fitting.refine(form, logs, wanted, spread.means, turns, np.tile(theta, (DRAWS, 1)))
     return found, scales
+
+
+def _evenly(columns: int, seed: int) -> Floats:
+    """Return draws between 0 and 1 that fill the cube evenly, so that few of them place the ends of an interval.
+
+    Scrambled Sobol points (Owen 1998): of 512 the ends hold 95 +- 0.5%, of as many random numbers +- 1%.
+    """
+    from scipy.stats import qmc
+
+    points: Floats = qmc.Sobol(columns, rng=np.random.default_rng(seed)).random(DRAWS)
+    return np.clip(points, 1e-9, 1 - 1e-9)
+
+
+def _quantiles(draws: Floats) -> Floats:
+    """Return the ends of the middle 95% of the first dimension."""
+    ends: Floats = np.quantile(draws, ENDS, axis=0, method="weibull")  # unbiased in the tails
+    return ends
 
 
 def _natural(form: Form, theta: Floats, centre: Floats, level: float) -> Floats:
@@ -175,6 +192,6 @@ def _parameter(form: Form, place: int, natural: Floats) -> Parameter:
     """
     value, draws, exponent = float(natural[0, place]), natural[1:, place], place >= len(form.terms)
     top = STEEPEST if exponent else np.inf
-    low, high = (float(end) for end in np.quantile(draws, ENDS)) if len(draws) else (0.0, top)
+    low, high = (float(end) for end in _quantiles(draws)) if len(draws) else (0.0, top)
     determined = low > 0 and high < top and high <= KNOWN * low
     return Parameter(form.names()[place], value, low, high, determined)
