@@ -1,0 +1,157 @@
+"""Which of a task's cells are told apart: every difference with its interval, corrected for how many are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from pipeline.scaling.draws import Draws
+from pipeline.scaling.weighted import Floats
+
+LEVEL = 0.05
+BETTER, WORSE, SAME = "better", "worse", "not told apart"
+OPPOSITE = {BETTER: WORSE, WORSE: BETTER, SAME: SAME}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The score of ``one`` less that of ``other``, in the metric's unit.
+
+    ``error`` is its standard error, ``degrees`` those of Student's t, infinite where no seeds are repeated. ``low``,
+    ``high`` and ``p`` are of this pair alone; the corrected ones allow for all pairs of the task. ``verdict`` is of
+    ``one``: better, worse, or not told apart.
+    """
+
+    one: str
+    other: str
+    difference: float
+    error: float
+    degrees: float
+    low: float
+    high: float
+    p: float
+    corrected_low: float
+    corrected_high: float
+    corrected_p: float
+    verdict: str
+
+    @property
+    def turned(self) -> Difference:
+        """Return the same from the other side."""
+        return replace(
+            self, one=self.other, other=self.one, difference=-self.difference, low=-self.high, high=-self.low,
+            corrected_low=-self.corrected_high, corrected_high=-self.corrected_low, verdict=OPPOSITE[self.verdict],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Every pair of a task's cells, and what the verdicts rest on.
+
+    ``noise`` is the standard deviation of a score over seeds, pooled over the cells, None where no seed is repeated.
+    """
+
+    task: str
+    names: tuple[str, ...]
+    scores: tuple[float, ...]
+    pairs: tuple[Difference, ...]
+    noise: float | None
+
+    def between(self, one: str, other: str) -> Difference:
+        """Return the difference of two cells, ``one`` less ``other``."""
+        first, second = sorted((self.names.index(one), self.names.index(other)))
+        before = first * len(self.names) - first * (first + 1) // 2  # pairs whose first cell stands further up
+        found = self.pairs[before + second - first - 1]
+        return found if found.one == one else found.turned
+
+    def told_apart(self, one: str, other: str) -> bool:
+        """Say whether two cells differ by more than the noise, all pairs of the task considered."""
+        return one != other and self.between(one, other).verdict != SAME
+
+    def best_set(self) -> tuple[str, ...]:
+        """Return the cell with the highest score, and those not told apart from it, the highest first."""
+        ranked = sorted(zip(self.scores, self.names, strict=True), key=lambda cell: (-cell[0], cell[1]))
+        return tuple(name for _, name in ranked if not self.told_apart(ranked[0][1], name))
+
+
+def compare(draws: Draws) -> Differences:
+    """Return the differences of every pair of a task's cells.
+
+    The variance of a difference is that over examples, of paired resamples, and that over seeds. Three seeds tell the
+    latter badly, and three that agree by chance are no proof of a steady cell: so a cell's variance over seeds is its
+    own, or that pooled over the cells of its group where this is larger. Each part has the degrees of freedom of what
+    it was taken from, what a cell has above its group k - 1; Student's t has Satterthwaite's of them all. What seeds
+    make of single examples is in both variances and counted once. Seeds of different cells are taken as independent,
+    which asks a little too much of a compression and its source.
+
+    Holm's steps correct p for all pairs of the task. The corrected interval goes with them (Guilbaud 2008,
+    Simultaneous confidence regions corresponding to Holm's step-down procedure): for a pair told apart Bonferroni's,
+    ended at zero; for the others that of the step at which Holm stops.
+
+    Where all cells are truly equal, some pair is told apart in 1 to 6% of plans (benchmarks/told_apart.py).
+    """
+    one, other = np.triu_indices(len(draws.names), 1)
+    variance, degrees, noise = _variance(draws, one, other)
+    difference = draws.scores[one] - draws.scores[other]
+    error = np.sqrt(variance)
+    away = np.divide(np.abs(difference), error, out=np.where(difference == 0, 0.0, np.inf), where=error > 0)
+    p = 2 * stats.t.sf(away, degrees)
+    apart, corrected = _holm(p)
+    half = stats.t.isf(LEVEL / 2, degrees) * error
+    low, high = _corrected(difference, error, degrees, apart)
+    verdicts = np.where(apart, np.where(difference > 0, BETTER, WORSE), SAME)
+    columns = (difference, error, degrees, difference - half, difference + half, p, low, high, corrected, verdicts)
+    pairs = tuple(
+        Difference(draws.names[i], draws.names[j], *numbers)
+        for i, j, *numbers in zip(one, other, *(column.tolist() for column in columns), strict=True)
+    )
+    return Differences(draws.task, draws.names, tuple(draws.scores.tolist()), pairs, noise)
+
+
+def _variance(draws: Draws, one: np.ndarray, other: np.ndarray) -> tuple[Floats, Floats, float | None]:
+    """Return the variance of each pair's difference, its degrees of freedom, and the noise pooled over all cells."""
+    of_cells = np.diag(draws.covariance)
+    examples = np.maximum(0, of_cells[one] + of_cells[other] - 2 * draws.covariance[one, other])
+    free = np.array([len(values) - 1 for values in draws.by_seed])
+    if not free.any():
+        return examples, np.full(len(one), np.inf), None
+    own = np.array([values.var(ddof=1) if len(values) > 1 else 0.0 for values in draws.by_seed])
+    floor, of_floor = _pooled(own, free, draws.groups)
+    above = np.maximum(0, own - floor)
+    part = (floor + above) / (free + 1) - draws.crossed
+    variance = examples + np.maximum(0, part[one] + part[other])
+    uncertain = ((floor**2 / of_floor) + above**2 / np.maximum(free, 1)) / (free + 1) ** 2
+    together = uncertain[one] + uncertain[other]
+    degrees = np.divide(variance**2, together, out=np.full(len(one), np.inf), where=together > 0)
+    return variance, degrees, float(own @ free / free.sum()) ** 0.5
+
+
+def _pooled(own: Floats, free: np.ndarray, groups: Sequence[str]) -> tuple[Floats, Floats]:
+    """Return the variance over seeds pooled over each cell's group, and its degrees of freedom.
+
+    A group in which no seed is repeated takes that of the task.
+    """
+    alike = np.array([[group == other for other in groups] for group in groups])
+    alike[alike @ free == 0] = True
+    of_group = alike @ free
+    return alike @ (own * free) / of_group, of_group
+
+
+def _holm(p: Floats) -> tuple[np.ndarray, Floats]:
+    if not len(p):
+        return np.zeros(0, bool), p
+    apart, corrected, *_ = multipletests(p, LEVEL, "holm")
+    return apart, corrected
+
+
+def _corrected(difference: Floats, error: Floats, degrees: Floats, apart: np.ndarray) -> tuple[Floats, Floats]:
+    """Return the ends of the intervals that go with Holm's steps."""
+    level = np.where(apart, LEVEL / max(1, len(apart)), LEVEL / max(1, (~apart).sum()))
+    half = stats.t.isf(level / 2, degrees) * error
+    low, high = difference - half, difference + half
+    low = np.where(apart & (difference > 0), np.maximum(low, 0), low)
+    return low, np.where(apart & (difference < 0), np.minimum(high, 0), high)

@@ -1,0 +1,144 @@
+"""The scores of all cells of a task on examples and seeds drawn anew, the same for every cell, so that cells compare.
+
+Each resample weighs every example by how often it was drawn, so that a matrix product of the weights with indicators of
+the answers counts what a metric needs, for every trial at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.scaling.weighted import WEIGHTED, Floats, Weights
+
+RESAMPLES = 2000
+NUMBERS_AT_ONCE = 1_000_000  # weights in memory
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a cell said of the reported examples: predictions (seeds, examples), labels (examples,).
+
+    A row of the predictions is a trial; cells whose rows stand in the same order of seeds are compared seed by seed.
+    ``group`` names the cells of a task whose seeds spread alike, such as those trained on the same share of the data.
+    """
+
+    name: str
+    task: str
+    predictions: np.ndarray
+    labels: np.ndarray
+    metric: str
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """A task's scores, means over seeds, and what they are on resamples.
+
+    ``draws`` (resamples, cells): examples and seeds drawn anew. ``by_seed``: the scores of each cell's seeds.
+    ``covariance`` (cells, cells): of the scores where the examples alone are drawn anew. ``crossed`` (cells,): the part
+    of a cell's variance there that comes from its seeds answering single examples differently.
+    """
+
+    task: str
+    metric: str
+    examples: int
+    names: tuple[str, ...]
+    groups: tuple[str, ...]
+    scores: Floats
+    draws: Floats
+    by_seed: tuple[Floats, ...]
+    covariance: Floats
+    crossed: Floats
+
+    @property
+    def one_seed(self) -> tuple[str, ...]:
+        """Return the cells with a single seed, whose draws tell of the examples alone."""
+        return tuple(name for name, seeds in zip(self.names, self.by_seed, strict=True) if len(seeds) == 1)
+
+    def of(self, name: str) -> Floats:
+        """Return the draws (resamples,) of a cell."""
+        return np.asarray(self.draws[:, self.names.index(name)])
+
+    def score(self, name: str) -> float:
+        """Return the score of a cell."""
+        return float(self.scores[self.names.index(name)])
+
+    def interval(self, name: str) -> tuple[float, float]:
+        """Return the ends between which 95% of a cell's draws lie."""
+        low, high = np.quantile(self.of(name), [0.025, 0.975])
+        return float(low), float(high)
+
+
+def draw(answers: Sequence[Answers], resamples: int = RESAMPLES, seed: int = 0) -> Draws:
+    """Return the scores of one task's cells on ``resamples`` bootstrap resamples of examples and seeds.
+
+    Every cell gets the same examples, n of n, and the same seeds, k - 1 of k, both with replacement. k - 1, because
+    the variance of a mean of k - 1 draws out of k is s²/k, as it should be, where k draws give (k - 1)/k of it: a
+    third too little for three seeds (Rao and Wu 1988, Resampling inference with complex survey data). Cells with
+    another number of seeds share the same uniform numbers, scaled to their own k; with one seed, that seed is taken
+    each time. Drawn both ways, what seeds make of single examples counts up to three times (Owen 2007, The pigeonhole
+    bootstrap), so that draws spread a little too wide rather than too little.
+    """
+    first = answers[0]
+    counts = [len(cell.predictions) for cell in answers]
+    trials = np.concatenate([cell.predictions for cell in answers])
+    random = np.random.default_rng(seed)
+    examples = len(first.labels)
+    weighted = WEIGHTED[first.metric](trials, first.labels)
+    drawn = np.concatenate([weighted(weights) for weights in _weights(random, resamples, examples)])
+    exact = weighted(np.ones((1, examples), np.float32))[0]
+    ends = np.cumsum(counts)[:-1]
+    by_cell = np.split(drawn, ends, axis=1)
+    slots = random.random((resamples, max(1, max(counts) - 1)))
+    by_seed = tuple(np.split(exact, ends))
+    return Draws(
+        first.task,
+        first.metric,
+        examples,
+        tuple(cell.name for cell in answers),
+        tuple(cell.group for cell in answers),
+        np.array([values.mean() for values in by_seed]),
+        np.stack([_seeds(values, slots) for values in by_cell], 1),
+        by_seed,
+        np.atleast_2d(np.cov(np.stack([values.mean(1) for values in by_cell]))),
+        np.array([_crossed(values) for values in by_cell]),
+    )
+
+
+def means(values: Sequence[Sequence[float]], resamples: int = RESAMPLES, seed: int = 1) -> Floats:
+    """Return the mean of each cell's numbers, one a seed, on resamples of k - 1 of its k seeds: (resamples, cells)."""
+    slots = np.random.default_rng(seed).random((resamples, max(1, max(map(len, values)) - 1)))
+    tiled = [np.broadcast_to(np.asarray(numbers, float), (resamples, len(numbers))) for numbers in values]
+    return np.stack([_seeds(numbers, slots) for numbers in tiled], 1)
+
+
+def _seeds(values: Floats, slots: Floats) -> Floats:
+    """Return the mean of k - 1 of the k columns in each row, as uniform numbers (rows, slots) choose."""
+    count = values.shape[1]
+    chosen = (slots[:, : max(1, count - 1)] * count).astype(int)
+    return np.asarray(np.take_along_axis(values, chosen, axis=1).mean(1))
+
+
+def _crossed(values: Floats) -> float:
+    """Return the variance of a mean over seeds that is owed to what single seeds make of single examples.
+
+    Examples alone are drawn in ``values`` (resamples, seeds). Where an example moves all seeds alike, their mean varies
+    as each of them does; what the mean varies less is of the seeds by themselves: a share 1 - 1/k of that part.
+    """
+    count = values.shape[1]
+    if count == 1:
+        return 0.0
+    return float(max(0.0, values.var(0, ddof=1).mean() - values.mean(1).var(ddof=1)) / (count - 1))
+
+
+def _weights(random: np.random.Generator, resamples: int, examples: int) -> Iterator[Weights]:
+    """Yield how often each example was drawn, some resamples at a time: (resamples, examples)."""
+    step = max(1, NUMBERS_AT_ONCE // examples)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = random.integers(examples, size=(rows, examples)) + examples * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * examples)
+        yield counts.reshape(rows, examples).astype(np.float32)

@@ -1,0 +1,97 @@
+"""What one more unit of each budget would buy: the slope of a law, turned from size, data or compute into the unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+SIZE, DATA, COMPUTE = "size", "data", "compute"
+LAWS = {
+    "latency_p50_ms": SIZE,
+    "storage_bytes": SIZE,
+    "inference_memory_mib": SIZE,
+    "train_seconds": COMPUTE,
+    "train_examples": DATA,
+}
+UNITS = {
+    "latency_p50_ms": ("ms", 1.0),
+    "storage_bytes": ("MB", 1e6),
+    "inference_memory_mib": ("MiB", 1.0),
+    "train_seconds": ("s of training", 1.0),
+    "train_examples": ("labelled example", 1.0),
+}
+
+
+class Sloped(Protocol):
+    """A law of the error (1 - score)."""
+
+    def slope(self, at: tuple[float, ...], axis: int) -> tuple[float, float, float]:
+        """Return the error per unit of an axis at a place, and the ends of its 95% interval."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """A law and where the recommended cell stands on it, the axis to move along; no law where there is none, and why.
+
+    ``at`` is in natural units, such as (parameters,) or (parameters, examples).
+    """
+
+    law: Sloped | None
+    at: tuple[float, ...] = ()
+    axis: int = 0
+    why_not: str = "there is no law"
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The score that one more ``unit`` of the budget ``key`` buys, with its 95% interval; None where not known."""
+
+    key: str
+    unit: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    why_not: str = ""
+
+
+def gain(key: str, route: Route, cost: float | None, sizes: Sequence[tuple[float, float]]) -> Gain:
+    """Return what one more unit of a budget buys a cell that costs ``cost``: -d error/dx times dx/d cost.
+
+    A cost that follows size goes as N^b over the plain ``sizes`` (N, cost), so that dN/d cost = N / (b cost): for a
+    compressed cell this takes a larger model, compressed alike. Seconds go as operations, dC/ds = C/s; an example is
+    one. The interval is the law's alone: b is taken as it is. A slope holds near the cell, not far beyond it.
+    """
+    unit, amount = UNITS[key]
+    if route.law is None:
+        return Gain(key, unit, why_not=route.why_not)
+    x, kind = route.at[route.axis], LAWS[key]
+    per_cost = 1.0
+    if kind != DATA:
+        if not cost:
+            return Gain(key, unit, why_not="the cell's own cost was not measured")
+        power = elasticity(sizes) if kind == SIZE else 1.0
+        if power is None or power <= 0:
+            return Gain(key, unit, why_not="the cost does not grow with size over these models")
+        per_cost = x / (power * cost)
+    value, low, high = (-slope * per_cost * amount for slope in route.law.slope(route.at, route.axis))
+    return Gain(key, unit, value, min(low, high), max(low, high))
+
+
+def gains(
+    routes: Mapping[str, Route], costs: Mapping[str, float | None], sizes: Mapping[str, Sequence[tuple[float, float]]]
+) -> tuple[Gain, ...]:
+    """Return the gain of each budget key in ``costs``, those of the recommended cell; ``routes`` are by kind of law."""
+    none = Route(None)
+    return tuple(gain(key, routes.get(LAWS[key], none), cost, sizes.get(key, ())) for key, cost in costs.items())
+
+
+def elasticity(sizes: Sequence[tuple[float, float]]) -> float | None:
+    """Return b of cost = a N^b by least squares on logarithms, None below two sizes."""
+    if len({size for size, _ in sizes}) < 2:
+        return None
+    logs = np.log(np.asarray(sizes, float))
+    away = logs - logs.mean(0)
+    return float(away[:, 0] @ away[:, 1] / (away[:, 0] @ away[:, 0]))
