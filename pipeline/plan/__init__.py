@@ -14,6 +14,7 @@ from pipeline.errors import UserError, ending
 from pipeline.plan.cells import RECIPE, TRAINED, Benchmark, Cell, Compress, Distill, Plan, Variant
 from pipeline.plan.check import check, files
 from pipeline.plan.reading import AXES, read, shown
+from pipeline.scaling.budget import Budget
 
 __all__ = [
     "RECIPE", "TRAINED", "Benchmark", "Cell", "Plan", "check", "load", "load_or_exit", "main", "read",
@@ -41,7 +42,7 @@ def load(path: Path = paths.PARAMS) -> Plan:
     timed: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in content["benchmark"].items()
     }
-    return Plan(**axes, benchmark=Benchmark(**timed), **named)
+    return Plan(**axes, benchmark=Benchmark(**timed), budget=Budget.parse(content["compare"]["budget"]), **named)
 
 
 def _numbers(entry: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from itertools import product
 
+from pipeline.scaling.budget import Budget
+
 RECIPE = "standard"  # how the grid is fine-tuned; variants and students name their own
 TRAINED = ("finetune", "distill", "compress")  # stages whose cells hold a classifier
 
@@ -79,7 +81,10 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Plan:
-    """What runs: the axes of the grid, the variants beside it, the students and the compressions."""
+    """What runs: the axes of the grid, the variants beside it, the students and the compressions; what is timed.
+
+    ``budget`` holds the limits by which a cell is recommended.
+    """
 
     tasks: tuple[str, ...]
     models: tuple[str, ...]
@@ -89,6 +94,7 @@ class Plan:
     variants: dict[str, Variant] = field(default_factory=dict)
     distill: dict[str, Distill] = field(default_factory=dict)
     compress: dict[str, Compress] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
 
     @property
     def cells(self) -> list[Cell]:

@@ -14,6 +14,7 @@ from pipeline.plan import entries, making, measured
 from pipeline.plan.cells import RECIPE
 from pipeline.plan.entries import ratio
 from pipeline.plan.reading import AXES, read, shown, unknown
+from pipeline.scaling import budget
 
 NEEDED = {  # keys without which a file of conf/ says too little
     "task": ("name", "source", "train_counts", "selection"),
@@ -23,6 +24,8 @@ NEEDED = {  # keys without which a file of conf/ says too little
     "compression": ("name", "method", "recovery"),
 }
 
+COMPARISON = "compare"
+
 
 def check(content: dict[str, Any]) -> list[str]:
     """Return every mistake in the content of ``params.yaml``, an empty list for a sound plan.
@@ -30,12 +33,13 @@ def check(content: dict[str, Any]) -> list[str]:
     What is wrong between entries (outputs written twice, a ratio too small for a task, a source that no cell makes) is
     looked for among the entries that are sound by themselves.
     """
-    sections = (*AXES, measured.SECTION, *entries.SECTIONS)
+    sections = (*AXES, measured.SECTION, *entries.SECTIONS, COMPARISON)
     mistakes = [f"{key}: unknown section; {near(key, sections)}" for key in content if key not in sections]
     for axis, mistake in ENTRIES.items():
         mistakes += _axis(content, axis, mistake)
     mistakes += measured.mistakes(content)
     mistakes += entries.mistakes(content)
+    mistakes += _comparison(content.get(COMPARISON))
     axes = {axis: _sound(content, axis) for axis in AXES}
     named = entries.sound(content)
     return [*mistakes, *_duplicates(axes, named), *_empty_classes(content, axes, named), *making.mistakes(axes, named)]
@@ -52,6 +56,18 @@ def files(content: dict[str, Any]) -> Iterator[str]:
     for group, chosen in groups.items():
         for name in dict.fromkeys(chosen):
             yield from file(group, name)
+
+
+def _comparison(given: object) -> Iterator[str]:
+    """Check the section that says by which limits the comparison recommends a cell."""
+    if not isinstance(given, dict):
+        got = "nothing" if given is None else type(given).__name__
+        yield f"{COMPARISON}: got {got}; write budget: with limits by name, or budget: {{}} for none"
+        return
+    yield from (f"{COMPARISON}.{key}: unknown key; {near(key, ['budget'])}" for key in given if key != "budget")
+    if "budget" not in given:
+        yield f"{COMPARISON}.budget: missing; write limits by name, or {{}} for none"
+    yield from budget.mistakes(given.get("budget"), f"{COMPARISON}.budget")
 
 
 def _axis(content: dict[str, Any], axis: str, mistake: Callable[[object], str | None]) -> Iterator[str]:

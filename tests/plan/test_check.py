@@ -1,3 +1,4 @@
+import json
 import resource
 import subprocess
 import sys
@@ -25,8 +26,9 @@ SOUND: dict[str, Any] = {
     "variants": {"long": {"task": "mrpc", "model": "bert-tiny", "ratio": 1.0, "recipe": "patient"}},
     "distill": {},
     "compress": {},
+    "compare": {"budget": {}},
 }
-SECTIONS = "benchmark, compress, distill, models, ratios, seeds, tasks, variants"
+SECTIONS = "benchmark, compare, compress, distill, models, ratios, seeds, tasks, variants"
 
 
 def mistakes(**changed: Any) -> list[str]:
@@ -118,6 +120,7 @@ def test_all_mistakes_come_at_once(project: Path) -> None:
             "variants.1: a name starts with a letter and holds letters, digits, '-' and '_' (DVC loses others)",
             "distill: got nothing; write one entry a student, or {} for none",
             "compress: got nothing; write one entry a compression, or {} for none",
+            "compare: got nothing; write budget: with limits by name, or budget: {} for none",
             "ratios[1]: 0.0001 of starter-swap is 0 training rows, too few for every class to appear; "
             "use at least 0.0028",
         )
@@ -185,6 +188,7 @@ def test_a_file_of_conf_that_would_mislead_a_run_is_told_before_it(
         f"tasks: [{names['task']}]\nmodels: [{names['model']}]\nratios: [0.5]\nseeds: [0]\n"
         f"variants: {{long: {{{entry}, ratio: 1.0}}}}\ndistill: {{}}\ncompress: {{}}\n"
         f"benchmark: {{task: {names['task']}, models: [], processes: [], threads: [], precisions: [], batches: []}}\n"
+        "compare: {budget: {}}\n"
     )
     done = run_check(project)
     assert (done.returncode, done.stderr) == (1, f"error: conf/{group}/mine.yaml: {told}\n")
@@ -230,3 +234,36 @@ def test_a_missing_plan_says_where_to_find_one(tmp_path: Path) -> None:
 def run_check(project: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline.plan"]
     return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (None, ["compare: got nothing; write budget: with limits by name, or budget: {} for none"]),
+        ([1], ["compare: got list; write budget: with limits by name, or budget: {} for none"]),
+        (
+            {"budgets": {}},
+            [
+                "compare.budgets: unknown key; did you mean 'budget'? (allowed: budget)",
+                "compare.budget: missing; write limits by name, or {} for none",
+            ],
+        ),
+        (
+            {"budget": {"latency_ms": 5, "score": 84}},
+            [
+                "compare.budget.latency_ms: unknown key; did you mean 'latency_p50_ms'? (allowed: "
+                "inference_memory_mib, latency_p50_ms, score, storage_bytes, train_examples, train_seconds)",
+                "compare.budget.score: got 84; give a score from 0 to 1",
+            ],
+        ),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_to_is_refused_with_the_plan(given: object, told: list[str]) -> None:
+    assert mistakes(compare=given) == told
+
+
+def test_the_budget_is_part_of_the_plan(tmp_path: Path) -> None:
+    limits = {"latency_p50_ms": 5, "score": 0.84}
+    (tmp_path / "params.yaml").write_text(json.dumps({**SOUND, "variants": {}, "compare": {"budget": limits}}))
+    found = plan.load(tmp_path / "params.yaml").budget
+    assert (found.limits, found.score) == ({"latency_p50_ms": 5.0}, 0.84)

@@ -32,6 +32,7 @@ SOUND: dict[str, Any] = {
     "variants": {},
     "distill": {"taught": STUDENT},
     "compress": {"cut": {"source": TEACHER, "compression": "heads"}},
+    "compare": {"budget": {}},
 }
 STARTS = {"soft": "pretrained", "half": "{every: 2}", "fifth": "{every: 5}"}
 SOFT = (
