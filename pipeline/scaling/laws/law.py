@@ -153,11 +153,11 @@ def _bootstrap(
     if not size.freedom:
         return np.empty((0, form.size)), np.empty(0)
     evenly = _evenly(len(logs) + 1, 0)
-    scales = size.size * np.sqrt(size.freedom / stats.chi2.ppf(evenly[:, 0], size.freedom))
+    relative = np.sqrt(size.freedom / stats.chi2.ppf(evenly[:, 0], size.freedom))
+    scales = size.size * relative
     drawn = stats.norm.ppf(evenly[:, 1:]) * scales[:, None] * spread.means
     wanted = np.log(form.values(theta[None], logs)) + drawn
-    turns = turn * scales / size.size
-    found, _ = fitting.refine(form, logs, wanted, spread.means, turns, np.tile(theta, (DRAWS, 1)))
+    found, _ = fitting.refine(form, logs, wanted, spread.means, turn * relative, np.tile(theta, (DRAWS, 1)))
     return found, scales
 
 
@@ -168,7 +168,8 @@ def _evenly(columns: int, seed: int) -> Floats:
     """
     from scipy.stats import qmc
 
-    points: Floats = qmc.Sobol(columns, rng=np.random.default_rng(seed)).random(DRAWS)
+    random = np.random.default_rng(seed)
+    points: Floats = random.permutation(qmc.Sobol(columns, rng=random).random(DRAWS))  # two seeds are independent
     return np.clip(points, 1e-9, 1 - 1e-9)
 
 
