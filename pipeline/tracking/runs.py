@@ -29,6 +29,8 @@ def create_run(client: MlflowClient, identity: Identity, *, name: str, start: in
     known = {"stage": identity.stage, "cell": identity.cell, "level": "cell", **identity.tags, **tags}
     known["exploration"] = "true" if identity.exploration else "false"
     known |= {f"{item.name}_sha256": item.digest for item in identity.inputs}
+    if "source" in identity.params:
+        known["made_by"] = str(identity.params["source"]).split("/")[-2]  # the stage, to group and filter by
     known["mlflow.source.name"] = f"pipeline.stages.{identity.stage}"
     known["mlflow.source.type"] = "LOCAL"
     if "git_commit" in identity.tags:
@@ -62,7 +64,8 @@ def complete(
 ) -> None:
     """Fill and end a parent run."""
     _attach(client, run, artifacts)
-    send(client, run, as_metrics(0, means(record), time.time()), {"record_sha256": digest(record)})
+    tags = {**shared(record["trials"]), "record_sha256": digest(record)}
+    send(client, run, as_metrics(0, means(record), time.time()), tags)
     client.set_terminated(run, "FINISHED", end)
 
 
@@ -142,6 +145,13 @@ def means(record: dict[str, Any]) -> dict[str, float]:
     return found
 
 
+def shared(trials: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Return the words that all trials of a cell have in common, such as its family: to group and colour runs by."""
+    first = trials[0] if trials else {}
+    words = {name: value for name, value in first.items() if isinstance(value, str) and name not in records.BY_EXAMPLE}
+    return {name: word for name, word in words.items() if all(trial.get(name) == word for trial in trials)}
+
+
 def _short(value: float) -> float:
     """Return six significant digits, all that a column of MLflow's table has room for; whole numbers stay."""
     return value if value == int(value) else float(f"{value:.6g}")
@@ -154,7 +164,7 @@ def digest(record: dict[str, Any]) -> str:
 
 def _attach(client: MlflowClient, run: str, artifacts: Iterable[Path]) -> None:
     for path in artifacts:
-        client.log_artifact(run, str(path))
+        client.log_artifact(run, str(path), "figures" if path.parent.name == "figures" else None)
 
 
 def fail(client: MlflowClient, run: str, reason: str) -> None:

@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from pipeline.plan.cells import RECIPE
 from pipeline.tracking import runs, store
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 TAG = "mlflow.sharedViewState."
+DESCRIPTION = "mlflow.note.content"
+ABOUT = "A run for each cell of the plan, below it one for each seed. The links are views, all in the menu Views as well."
+REPORT = "Report with figures"
 COLUMNS = {  # of the table of results, with their widths in pixels
     "params.`model`": 140,
     "params.`ratio`": 60,
@@ -49,15 +53,29 @@ def publish(client: MlflowClient) -> list[str]:
     A link is a line with ``{address}`` for the server's.
     """
     experiment = store.experiment(client)
-    found = [view for task in _tasks(client) for view in (_results(task), _curves(task))]
-    for view in found:
+    found = {task: [make(task) for make in VIEWS] for task in _tasks(client)}
+    for view in (view for views in found.values() for view in views):
         envelope = {"name": view.name, "createdAt": 0, "state": json.dumps(view.state)}
         client.set_experiment_tag(experiment, TAG + view.key, json.dumps(envelope))
-    links = [f"{view.name}: {{address}}{_link(experiment, view)}" for view in found]
-    for run in runs.search(client, "tags.stage = 'compare' and tags.level = 'cell'"):
-        page = f"runs/{run.info.run_id}/artifacts/index.html?workflowType=machine_learning"
-        links.append(f"Report with figures: {{address}}/#/experiments/{experiment}/{page}")
-    return links
+    reports = [
+        f"#/experiments/{experiment}/runs/{run.info.run_id}/artifacts/index.html?workflowType=machine_learning"
+        for run in runs.search(client, "tags.stage = 'compare' and tags.level = 'cell'")
+    ]
+    client.set_experiment_tag(experiment, DESCRIPTION, _description(experiment, found, reports))
+    links = [f"{view.name}: {{address}}/{_link(experiment, view)}" for views in found.values() for view in views]
+    return [*links, *(f"{REPORT}: {{address}}/{report}" for report in reports)]
+
+
+def _description(experiment: str, found: dict[str, list[View]], reports: list[str]) -> str:
+    """Return what stands above the runs, in Markdown: ready-made links, which lead into the same page.
+
+    Folded up, the page shows one line of it, so the links stand in the first paragraph.
+    """
+    links = [f"[{REPORT}]({report})" for report in reports]
+    for task, views in found.items():
+        named = (f"[{view.name.removesuffix(f' of {task}').lower()}]({_link(experiment, view)})" for view in views)
+        links.append(f"**{task}**: {', '.join(named)}")
+    return f"{'; '.join(links)}\n\n{ABOUT}" if links else ABOUT
 
 
 def _tasks(client: MlflowClient) -> list[str]:
@@ -68,21 +86,70 @@ def _tasks(client: MlflowClient) -> list[str]:
 def _link(experiment: str, view: View) -> str:
     mode = "&compareRunsMode=CHART" if view.charts_first else ""
     key = quote(view.key)
-    return f"/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={key}{mode}"
+    return f"#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={key}{mode}"
 
 
 def _results(task: str) -> View:
     charts = [
-        _scatter("Score", "parameters_non_embedding", "score"),
-        _scatter("Score", "train_examples", "score"),
+        _parallel("Score", ("model", "ratio"), ("parameters_non_embedding", "latency_p50_ms", "score")),
         _scatter("Score", "storage_bytes", "score"),
         _bar("Score", "score"),
         _bar("Cost", "latency_p50_ms"),
         _bar("Cost", "storage_bytes"),
     ]
-    wanted = f"tags.stage = 'evaluate' and tags.level = 'cell' and params.task = '{task}'"
-    state = _state(wanted, "metrics.`score`", COLUMNS, charts)
+    state = _state(_evaluated(task), "metrics.`score`", COLUMNS, charts)
     return View(f"results-{task}", f"Results of {task}", False, state)
+
+
+def _by_size(task: str) -> View:
+    charts = [
+        _scatter("Score against size", "parameters_non_embedding", "score"),
+        _scatter("Score against size", "parameters", "score"),
+        _bar("Mean of each size over the data", "score"),
+        _bar("Mean of each size over the data", "latency_p50_ms"),
+    ]
+    return _grid(task, "size", "Size", "model", charts)
+
+
+def _by_data(task: str) -> View:
+    charts = [
+        _scatter("Score against data", "train_examples", "score"),
+        _scatter("Score against data", "train_operations", "score"),
+        _bar("Mean of each share over the sizes", "score"),
+        _bar("Mean of each share over the sizes", "loss"),
+    ]
+    return _grid(task, "data", "Data", "ratio", charts)
+
+
+def _grid(task: str, key: str, name: str, group: str, charts: list[dict[str, Any]]) -> View:
+    """Return a view of the models as they were fine-tuned by the grid's recipe, coloured and averaged by a param."""
+    wanted = f"{_evaluated(task)} and tags.made_by = 'finetune' and params.recipe = '{RECIPE}'"
+    state = _state(wanted, "metrics.`score`", COLUMNS, charts) | {"groupBy": _grouped(group)}
+    return View(f"{key}-{task}", f"{name} of {task}", True, state)
+
+
+def _by_compression(task: str) -> View:
+    charts = [
+        _scatter("Score against cost", "storage_bytes", "score"),
+        _scatter("Score against cost", "latency_p50_ms", "score"),
+        _scatter("Score against cost", "inference_operations", "score"),
+        _bar("Score", "score"),
+        _bar("Cost", "storage_bytes"),
+        _bar("Cost", "latency_p50_ms"),
+    ]
+    wanted = f"{_evaluated(task)} and tags.made_by != 'finetune'"
+    columns = {"params.`compression`": 160, "params.`distillation`": 120, **COLUMNS}
+    state = _state(wanted, "metrics.`score`", columns, charts)
+    return View(f"compression-{task}", f"Compression of {task}", True, state)
+
+
+def _evaluated(task: str) -> str:
+    return f"tags.stage = 'evaluate' and tags.level = 'cell' and params.task = '{task}'"
+
+
+def _grouped(*params: str) -> dict[str, Any]:
+    keys = [{"mode": "param", "groupByData": name} for name in params]
+    return {"aggregateFunction": "average", "groupByKeys": keys}
 
 
 def _curves(task: str) -> View:
@@ -95,12 +162,12 @@ def _curves(task: str) -> View:
         "params.`seed`": 60,
         "metrics.`selection_score`": 140,
     }
-    grouped = {  # by recipe as well: a variant is no part of the grid's curve
-        "aggregateFunction": "average",
-        "groupByKeys": [{"mode": "param", "groupByData": name} for name in ("model", "ratio", "recipe")],
-    }
+    grouped = _grouped("model", "ratio", "recipe")  # a variant is no part of the grid's curve
     state = _state(wanted, "metrics.`selection_score`", columns, charts) | {"groupBy": grouped}
     return View(f"curves-{task}", f"Learning curves of {task}", True, state)
+
+
+VIEWS = (_results, _by_size, _by_data, _by_compression, _curves)
 
 
 def _state(wanted: str, order: str, columns: dict[str, int], charts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -160,6 +227,11 @@ def _bar(section: str, metric: str) -> dict[str, Any]:
 def _scatter(section: str, across: str, up: str) -> dict[str, Any]:
     axes = {"xaxis": {"key": across, "type": "METRIC"}, "yaxis": {"key": up, "type": "METRIC"}}
     return _chart("SCATTER", section, across, up) | axes | {"displayName": f"{up} against {across}"}
+
+
+def _parallel(section: str, params: tuple[str, ...], metrics: tuple[str, ...]) -> dict[str, Any]:
+    chosen = {"selectedParams": list(params), "selectedMetrics": list(metrics), "showAllRuns": True}
+    return _chart("PARALLEL", section, *params, *metrics) | chosen
 
 
 def _line(section: str, metric: str) -> dict[str, Any]:

@@ -47,6 +47,16 @@ def test_the_parent_bears_mean_and_interval(client: MlflowClient) -> None:
     assert "parameters_ci95_low" not in metrics  # what does not vary has no interval to show
 
 
+def test_the_parent_bears_the_words_that_all_seeds_share(client: MlflowClient) -> None:
+    record = fakes.evaluation("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
+    record["trials"][1]["precision"] = "bf16"
+    parent = open_cell(Identity.from_record(record))
+    close_cell(parent, record)
+    tags = client.get_run(parent).data.tags
+    assert (tags["family"], tags["score_name"], tags["made_by"]) == ("pretrained", "f1", "finetune")
+    assert not {"precision", "predictions", "references"} & tags.keys()
+
+
 def test_tags_and_inputs_say_what_went_in(client: MlflowClient) -> None:
     run = client.get_run(log())
     assert run.data.tags["stage"] == "evaluate"

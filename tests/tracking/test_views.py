@@ -10,11 +10,9 @@ def test_every_task_with_results_has_a_view_of_them_and_of_its_learning_curves(c
     _log("mrpc")
     _log("starter-swap")
     links = views.publish(client)
+    kinds = ("Results", "Size", "Data", "Compression", "Learning curves")
     assert [link.split(":")[0] for link in links] == [
-        "Results of mrpc",
-        "Learning curves of mrpc",
-        "Results of starter-swap",
-        "Learning curves of starter-swap",
+        f"{kind} of {task}" for task in ("mrpc", "starter-swap") for kind in kinds
     ]
     number = store.experiment(client)
     assert links[0].format(address="http://127.0.0.1:5000") == (
@@ -27,15 +25,18 @@ def test_every_task_with_results_has_a_view_of_them_and_of_its_learning_curves(c
 def test_a_view_shows_runs_columns_and_charts_that_exist(client: MlflowClient) -> None:
     _log("mrpc")
     views.publish(client)
-    for key in ("results-mrpc", "curves-mrpc"):
+    for key in ("results-mrpc", "size-mrpc", "data-mrpc", "compression-mrpc", "curves-mrpc"):
         state = _state(client, key)
         shown = runs.search(client, state["searchFilter"])
         assert shown
         metrics = set().union(*(run.data.metrics for run in shown))
-        columns = {f"metrics.`{name}`" for name in metrics} | {f"params.`{name}`" for name in (*shown[0].data.params,)}
+        params = set().union(*(run.data.params for run in shown))
+        columns = {f"metrics.`{name}`" for name in metrics} | {f"params.`{name}`" for name in params}
         assert set(state["selectedColumns"]) <= columns
         assert state["orderByKey"] in columns
-        assert {axis for chart in state["compareRunCharts"] for axis in _axes(chart)} <= metrics
+        assert {axis for chart in state["compareRunCharts"] for axis in _axes(chart)} <= metrics | params
+        grouped = state["groupBy"] or {"groupByKeys": []}
+        assert {key["groupByData"] for key in grouped["groupByKeys"]} <= params
 
 
 def test_learning_curves_are_averaged_over_seeds_alone(client: MlflowClient) -> None:
@@ -44,6 +45,34 @@ def test_learning_curves_are_averaged_over_seeds_alone(client: MlflowClient) -> 
     grouped = [key["groupByData"] for key in _state(client, "curves-mrpc")["groupBy"]["groupByKeys"]]
     (trial, *_) = runs.search(client, _state(client, "curves-mrpc")["searchFilter"])
     assert sorted([*grouped, "seed", "task"]) == sorted(trial.data.params)  # the filter names the task
+
+
+def test_the_grid_is_seen_without_what_was_made_of_it_and_that_without_the_grid(client: MlflowClient) -> None:
+    _log("mrpc")
+    views.publish(client)
+    seen = {
+        key: [run.data.params["source"] for run in runs.search(client, _state(client, f"{key}-mrpc")["searchFilter"])]
+        for key in ("size", "data", "compression")
+    }
+    grid = ["finetune/mrpc-bert-tiny-1.0"]
+    assert seen == {"size": grid, "data": grid, "compression": ["compress/narrow"]}
+
+
+def test_the_experiment_describes_itself_by_links_into_its_views(client: MlflowClient) -> None:
+    _log("mrpc")
+    report = open_cell(Identity("compare", "plan"))
+    views.publish(client)
+    number = store.experiment(client)
+    links, about = client.get_experiment(number).tags["mlflow.note.content"].split("\n\n")
+    page = f"#/experiments/{number}/runs?workflowType=machine_learning&viewStateShareKey="
+    charts = "&compareRunsMode=CHART"
+    assert links == (
+        f"[Report with figures](#/experiments/{number}/runs/{report}/artifacts/index.html?workflowType="
+        f"machine_learning); **mrpc**: [results]({page}results-mrpc), [size]({page}size-mrpc{charts}), "
+        f"[data]({page}data-mrpc{charts}), [compression]({page}compression-mrpc{charts}), "
+        f"[learning curves]({page}curves-mrpc{charts})"
+    )
+    assert about.startswith("A run for each cell of the plan")
 
 
 def test_the_report_of_the_comparison_is_linked(client: MlflowClient) -> None:
@@ -67,8 +96,9 @@ def test_an_empty_store_has_no_views(client: MlflowClient) -> None:
 
 
 def _log(task: str) -> None:
-    for make in (fakes.finetuning, fakes.evaluation):
-        record = make(task, "bert-tiny", 1.0, seeds=(0, 1))
+    point = (task, "bert-tiny", 1.0, (0, 1))
+    made = {"source": "compress/narrow", "compression": "width", "distillation": "logits", "cell": "narrow"}
+    for record in (fakes.finetuning(*point), fakes.evaluation(*point), fakes.evaluation(*point) | made):
         identity = Identity.from_record(record)
         parent = open_cell(identity)
         for trial in record["trials"]:
@@ -85,4 +115,6 @@ def _state(client: MlflowClient, key: str) -> dict:
 
 
 def _axes(chart: dict) -> list[str]:
+    if chart["type"] == "PARALLEL":
+        return [*chart["selectedParams"], *chart["selectedMetrics"]]
     return [chart[axis]["key"] for axis in ("xaxis", "yaxis")] if "xaxis" in chart else [chart["metricKey"]]
