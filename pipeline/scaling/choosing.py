@@ -73,10 +73,10 @@ class Choice:
 
     ``at_least_runner_up`` and ``best_of_all`` are shares of the resamples in which the recommended cell scores at least
     as much as the runner-up, and as every cell that fits. ``told_apart`` says whether the two differ by more than the
-    noise, all pairs of the task considered. ``cheaper``: cells that fit, are not told apart from the recommended one
-    and cost less in latency or bytes, the fastest first. Where nothing fits, ``recommended`` is None, and ``nearest``
-    is the cell whose largest excess is least, with what it ``misses``. ``unmeasured``: cells that lack the number of a
-    limited cost, with its keys; they do not fit.
+    noise, ``corrected_p`` how rarely noise makes such a difference, both for all pairs of the task. ``cheaper``: cells
+    that fit, are not told apart from the recommended one and cost less in latency or bytes, the fastest first. Where
+    nothing fits, ``recommended`` is None, and ``nearest`` is the cell whose largest excess is least, with what it
+    ``misses``. ``unmeasured``: cells that lack the number of a limited cost, with its keys; they do not fit.
     """
 
     task: str
@@ -88,6 +88,7 @@ class Choice:
     at_least_runner_up: float | None = None
     best_of_all: float | None = None
     told_apart: bool | None = None
+    corrected_p: float | None = None
     cheaper: tuple[Pick, ...] = ()
     nearest: Pick | None = None
     misses: tuple[Miss, ...] = ()
@@ -122,6 +123,7 @@ def choose(candidates: Sequence[Candidate], budget: Budget, draws: Draws, differ
         float((drawn[:, 0] >= drawn[:, 1]).mean()) if second else None,
         float((drawn[:, 0] >= drawn.max(1)).mean()),
         differences.told_apart(best, second.name) if second else None,
+        differences.between(best, second.name).corrected_p if second else None,
         tuple(sorted(cheaper, key=_costs)),
         unmeasured=lacking,
     )

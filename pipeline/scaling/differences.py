@@ -124,8 +124,10 @@ def _variance(draws: Draws, one: np.ndarray, other: np.ndarray) -> tuple[Floats,
     above = np.maximum(0, own - floor)
     part = (floor + above) / (free + 1) - draws.crossed
     variance = examples + np.maximum(0, part[one] + part[other])
-    uncertain = ((floor**2 / of_floor) + above**2 / np.maximum(free, 1)) / (free + 1) ** 2
-    together = uncertain[one] + uncertain[other]
+    floor, above = floor / (free + 1), above / (free + 1)
+    uncertain = floor**2 / of_floor + above**2 / np.maximum(free, 1)
+    shared = np.array([draws.groups[i] == draws.groups[j] for i, j in zip(one, other, strict=True)], bool)
+    together = uncertain[one] + uncertain[other] + shared * 2 * floor[one] * floor[other] / of_floor[one]
     degrees = np.divide(variance**2, together, out=np.full(len(one), np.inf), where=together > 0)
     return variance, degrees, float(own @ free / free.sum()) ** 0.5
 

@@ -16,6 +16,7 @@ Floats = npt.NDArray[np.float64]
 Weights = npt.NDArray[np.float32]
 Weighted = Callable[[Weights], Floats]
 
+AT_ONCE = 16  # resamples whose ranks are in memory
 STILL = 1e-12  # a variance below this share of the squares is rounding
 
 
@@ -71,19 +72,23 @@ def pearson(answers: np.ndarray, labels: np.ndarray) -> Weighted:
 
 
 def spearmanr(answers: np.ndarray, labels: np.ndarray) -> Weighted:
-    """Return the correlation of the ranks, ties at their mean rank; 0 where either side does not vary."""
-    ours, theirs = [_ranks(trial) for trial in answers], _ranks(labels)
+    """Return the correlation of the ranks, ties at their mean rank; 0 where either side does not vary.
+
+    Ranks change with the resample. They are taken from running sums of the weights in the order of the values.
+    """
+    ours, theirs = [_order(trial) for trial in answers], _order(labels)
 
     def score(weights: Weights) -> Floats:
-        exact = weights.astype(float)
-        label_ranks = theirs(exact)
-        held = exact * label_ranks
-        label_variation = np.einsum("re,re->r", held, label_ranks)
-        found = np.empty((len(exact), len(ours)))
-        for trial, ranked in enumerate(ours):
-            ranks = ranked(exact)
-            variation = np.einsum("re,re,re->r", exact, ranks, ranks)
-            found[:, trial] = _correlation(np.einsum("re,re->r", held, ranks), variation, label_variation)
+        found = np.empty((len(weights), len(ours)))
+        for start in range(0, len(weights), AT_ONCE):
+            held = np.ascontiguousarray(weights[start : start + AT_ONCE].T, dtype=float)
+            place, label_variation = _ranks(held, theirs)
+            _, group, _ = theirs
+            weighted_ranks = held * place[group]
+            for trial, (order, _, starts) in enumerate(ours):
+                ranks, variation = _ranks(held, ours[trial])
+                products = np.einsum("er,er->r", _grouped(weighted_ranks, order, starts), ranks)
+                found[start : start + AT_ONCE, trial] = _correlation(products, variation, label_variation)
         return found
 
     return score
@@ -115,18 +120,29 @@ def _correlation(products: Floats, ours: Floats, theirs: Floats) -> Floats:
     return np.where(scale > 0, products / np.where(scale > 0, scale, 1), 0.0)
 
 
-def _ranks(values: np.ndarray) -> Callable[[Floats], Floats]:
-    """Return a function of weights that returns each example's rank in the resample, less the mean of all ranks."""
+Order = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _order(values: np.ndarray) -> Order:
+    """Return the order of values (examples,), the group of equal values of each, and where the groups start in it."""
     _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    order = np.argsort(group, kind="stable")
-    starts = np.cumsum(sizes) - sizes
-    middle = len(values) / 2
+    return np.argsort(group, kind="stable"), group, np.cumsum(sizes) - sizes
 
-    def ranks(weights: Floats) -> Floats:
-        within = np.add.reduceat(weights[:, order], starts, axis=1)
-        place: Floats = (
-            np.cumsum(within, axis=1) - within / 2 - middle
-        )  # (w + 1) / 2 behind those before, less (n + 1) / 2
-        return place[:, group]
 
-    return ranks
+def _grouped(weights: Floats, order: np.ndarray, starts: np.ndarray) -> Floats:
+    """Return the sums over equal values, in the order of the values: (groups, resamples)."""
+    ordered = weights[order]
+    return ordered if len(starts) == len(order) else np.add.reduceat(ordered, starts, axis=0)
+
+
+def _ranks(weights: Floats, order: Order) -> tuple[Floats, Floats]:
+    """Return the rank of each value less the mean of all ranks, (values, resamples), and the ranks' sum of squares.
+
+    weights (examples, resamples). w equal values stand (w + 1) / 2 behind those before them, on the mean, and the mean
+    of all ranks is (n + 1) / 2.
+    """
+    within = _grouped(weights, order[0], order[2])
+    ranks: Floats = np.cumsum(within, axis=0)
+    ranks -= within / 2
+    ranks -= len(weights) / 2
+    return ranks, np.einsum("gr,gr,gr->r", within, ranks, ranks)

@@ -1,0 +1,134 @@
+"""A choice in at most three plain sentences: what to take, what stands next to it, and what more would buy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pipeline.scaling import texts
+from pipeline.scaling.choosing import SCORE, Choice, Kept, Miss, Pick
+from pipeline.scaling.gains import Gain
+
+SURE = 0.95  # a limit that is kept as surely as this needs no word
+POINT = 100  # a score is shown in hundredths
+
+AMOUNTS: dict[str, Callable[[float], str]] = {
+    "latency_p50_ms": lambda value: f"{texts.digits(value)} ms",
+    "storage_bytes": lambda value: f"{texts.digits(value / 1e6)} MB",
+    "inference_memory_mib": lambda value: f"{texts.digits(value)} MiB of memory",
+    "train_seconds": lambda value: f"{texts.digits(value)} s of training",
+    "train_examples": lambda value: f"{value:,.0f} labelled examples",
+}
+
+
+def sentences(choice: Choice, gains: Sequence[Gain] = ()) -> tuple[str, ...]:
+    """Return the answer for a task, the most important first; scores in hundredths, intervals of 95%."""
+    if choice.recommended is None:
+        return _nothing(choice)
+    name = metric(choice)
+    first = (
+        f"For {choice.task}{_within(choice)}: {_named(choice.recommended, name)}{_doubts(choice.recommended, name)}."
+    )
+    found = (first, _beside(choice), _bought(gains, name))
+    return tuple(sentence for sentence in found if sentence)
+
+
+def metric(choice: Choice) -> str:
+    """Return the metric's name without its unit."""
+    return texts.metric(choice.metric).split(" (")[0]
+
+
+def _within(choice: Choice) -> str:
+    """Return what is asked, and of how many cells that have it the answer is the best or the fastest."""
+    limits = [AMOUNTS[key](limit) for key, limit in choice.budget.limits.items()]
+    asked = f" within {_listed(limits)}" if limits else ""
+    if choice.budget.score is not None:
+        asked += f" at {metric(choice)} {texts.points(choice.budget.score)} or more"
+    if not choice.fitting:
+        return asked
+    rule = "the best" if choice.budget.score is None else "the fastest"
+    return f"{asked}, {rule} of {choice.fitting} cell{'s' if choice.fitting > 1 else ''}"
+
+
+def _named(pick: Pick, name: str) -> str:
+    return f"{pick.label}, {name} {texts.points(pick.score)} {texts.between(pick.low, pick.high)}{_costs(pick)}"
+
+
+def _costs(pick: Pick) -> str:
+    costs = {"latency_p50_ms": pick.latency_p50_ms, "storage_bytes": pick.storage_bytes}
+    return "".join(f", {AMOUNTS[key](cost)}" for key, cost in costs.items() if cost is not None)
+
+
+def _doubts(pick: Pick, name: str) -> str:
+    """Say which limits it may not keep."""
+    return "".join(f"; {_doubt(kept, name)}" for kept in pick.kept if (kept.probability or 0) < SURE)
+
+
+def _doubt(kept: Kept, name: str) -> str:
+    limit = _limit(kept.key, kept.limit, name)
+    if kept.probability is None:
+        return f"one seed does not tell how surely it keeps {limit}"
+    return f"it keeps {limit} with {texts.percent(kept.probability)} confidence"
+
+
+def _limit(key: str, limit: float, name: str) -> str:
+    return f"{name} {texts.points(limit)}" if key == SCORE else AMOUNTS[key](limit)
+
+
+def _beside(choice: Choice) -> str:
+    """Say what stands next, how sure the order is, and what is cheaper and not told apart."""
+    second = choice.runner_up
+    if second is None:
+        return "No other cell fits."
+    verdict = "told apart" if choice.told_apart else "not told apart"
+    said = (
+        f"Runner-up: {second.label}, {texts.points(second.score)}{_costs(second)}; the two are {verdict} "
+        f"(p {_p(choice.corrected_p)} over all pairs; the first scores at least as much in "
+        f"{texts.percent(choice.at_least_runner_up)} of resamples)"
+    )
+    if not choice.cheaper:
+        return f"{said}."
+    cheaper = choice.cheaper[0]
+    if cheaper.name == second.name:
+        return f"{said}, and the runner-up costs less."
+    return f"{said}; cheaper and not told apart: {cheaper.label}, {texts.points(cheaper.score)}{_costs(cheaper)}."
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.2g}"
+
+
+def _bought(gains: Sequence[Gain], name: str) -> str:
+    known = [
+        f"one more {gain.unit} would buy {POINT * gain.value:+.2g} points of {name} "
+        f"[{POINT * gain.low:+.2g}, {POINT * gain.high:+.2g}]"
+        for gain in gains
+        if gain.value is not None and gain.low is not None and gain.high is not None
+    ]
+    unknown = [f"what one more {gain.unit} would buy is not known: {gain.why_not}" for gain in gains if gain.why_not]
+    said = "; ".join([*known, *unknown])
+    return f"{said[0].upper()}{said[1:]}." if said else ""
+
+
+def _nothing(choice: Choice) -> tuple[str, ...]:
+    """Say that nothing fits, what comes nearest and what it misses, and what was not measured."""
+    name = metric(choice)
+    first = f"For {choice.task}{_within(choice)}: no cell fits."
+    found = [first]
+    if choice.nearest is not None:
+        misses = _listed([_missed(miss, name) for miss in choice.misses])
+        found.append(f"Nearest: {_named(choice.nearest, name)}, which misses {misses}.")
+    if choice.unmeasured:
+        keys = sorted({key for _, missing in choice.unmeasured for key in missing})
+        cells = f"{len(choice.unmeasured)} cell{'s' if len(choice.unmeasured) > 1 else ''}"
+        found.append(f"Not considered, for want of {_listed(keys)}: {cells}.")
+    return tuple(found)
+
+
+def _missed(miss: Miss, name: str) -> str:
+    off, way = texts.percent(abs(miss.excess)), "less" if miss.key == SCORE else "more"
+    got = texts.points(miss.got) if miss.key == SCORE else AMOUNTS[miss.key](miss.got)
+    return f"{_limit(miss.key, miss.limit, name)} ({got}, {off} {way})"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
