@@ -17,7 +17,7 @@ from pipeline.scaling.laws.types import Floats
 STEPS = 100
 CONVERGED, NOTHING = 1e-8, 1e-14  # what a step no longer gains: a share of the loss, or of one standard deviation
 FLATTEST = 1e-9  # damping at least, so that parameters that only count together can be solved for
-LEAST = 1e-300  # what is divided by, and whose logarithm is taken
+LEAST = 1e-100  # what is divided by, and whose logarithm is taken
 GRID = (0.03, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, STEEPEST)  # exponents to start from
 
 

@@ -33,7 +33,8 @@ def of_values(question: Question, points: Sequence[Measured]) -> str | None:
     bad = [(point.cell, value) for point in points for value in point.values if not (0 < value < math.inf)]
     if bad:
         cell, value = bad[0]
-        return f"{cell} has {question.target} {value:g}; a law is fitted to logarithms, so values must be above 0"
+        needs = "a law is fitted to logarithms, so values must be above 0 and finite"
+        return f"{cell} has {question.target} {value:g}; {needs}"
     bad_at = [point.cell for point in points if not all(0 < place < math.inf for place in point.at)]
     return f"{bad_at[0]} stands at 0 or nowhere on an axis, and a law takes places above 0" if bad_at else None
 
