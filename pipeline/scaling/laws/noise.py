@@ -88,8 +88,9 @@ def scale(residuals: Floats, turn: float, parameters: int, freedom: int) -> Scal
     left = len(residuals) - parameters
     if left <= 0:
         return Scale(1.0, freedom, None)
-    inside = float(np.mean(np.abs(residuals) <= turn))
-    missed = float((np.clip(residuals, -turn, turn) ** 2).sum()) / left / max(inside, 0.5) ** 2
+    inside = max(float(np.mean(np.abs(residuals) <= turn)), 0.5)
+    few = 1 + parameters / len(residuals) * (1 - inside) / inside
+    missed = float((np.clip(residuals, -turn, turn) ** 2).sum()) / left * (few / inside) ** 2
     if not freedom:
         return Scale(float(np.sqrt(missed)), left, None)
     agreement = float(stats.f.sf(missed, left, freedom))

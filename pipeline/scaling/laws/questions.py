@@ -29,10 +29,10 @@ class Cell:
     errors: tuple[float, ...]
 
 
-def of_task(task: str, cells: Sequence[Cell]) -> list[Finding]:
-    """Return what the cells of a task's grid say to each question, of loss first, then of error."""
+def of_task(task: str, cells: Sequence[Cell], targets: Sequence[str] = TARGETS) -> list[Finding]:
+    """Return what the cells of a task's grid say to each question, of one target after the other."""
     alike = [cell for cell in cells if cell.family == FAMILY]
-    return [study(question, points) for target in TARGETS for question, points in _asked(task, target, alike)]
+    return [study(question, points) for target in targets for question, points in _asked(task, target, alike)]
 
 
 def _asked(task: str, target: str, cells: Sequence[Cell]) -> Iterator[tuple[Question, list[Measured]]]:

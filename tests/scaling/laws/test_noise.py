@@ -63,6 +63,12 @@ def test_no_place_to_spare_leaves_the_scale_to_the_seeds() -> None:
     assert spreads.scale(np.zeros(3), 1.345, 3, 0) == spreads.Scale(1.0, 0, None)
 
 
+def test_clipped_misses_are_corrected_for_few_places() -> None:
+    """One of four beyond 2, two parameters: K = 1 + 2/4 (1/4) / (3/4), K^2 (1 + 1 + 1 + 4) / 2 / (3/4)^2."""
+    found = spreads.scale(np.array([1.0, -1.0, 1.0, 9.0]), 2.0, 2, 0)
+    assert found.size == pytest.approx(np.sqrt((7 / 6) ** 2 * 7 / 2 / (9 / 16)))
+
+
 def test_the_scale_of_normal_misses_is_not_changed_by_clipping_and_hardly_by_an_outlier() -> None:
     residuals = np.random.default_rng(0).standard_normal(2000)
     assert spreads.scale(residuals, 1.345, 0, 0).size == pytest.approx(1, abs=0.06)
