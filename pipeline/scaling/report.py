@@ -1,17 +1,21 @@
-"""The results of a plan for readers: a page, a Markdown summary, and a file of numbers."""
+"""The results of a plan for readers: a page, a Markdown summary, and files of numbers."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from pipeline.scaling import compute, costs, figures, growth, ledger, speed, table
+from pipeline.scaling import compute, costs, growth, ledger, page, speed, table
 from pipeline.scaling.costs import Cost
+from pipeline.scaling.differences import Differences
+from pipeline.scaling.figures import differences, figure, fronts, laws, scores, shape, variance
+from pipeline.scaling.figures.figure import Figure
+from pipeline.scaling.fronts import Front
+from pipeline.scaling.laws import Finding
+from pipeline.scaling.page import Answer, Link, Part
 from pipeline.scaling.table import Row, Sheet
+from pipeline.scaling.variance import Variance
 
 TITLE = "How the models of this plan scale"
 COMPUTE = (
@@ -37,40 +41,74 @@ GROWTH = (
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A figure's files, its caption, and what it shows for those who cannot see it."""
+class Material:
+    """What a report is made of; everything but the rows may be missing.
 
-    png: Path
-    svg: Path
-    caption: str
-    alt: str
+    ``parts`` are further tables, after those of the cells; ``files`` names files of numbers that others write beside
+    the page; ``links`` lead to the runs.
+    """
 
-    @property
-    def data(self) -> str:
-        """Return the SVG as an address that holds it."""
-        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.read_bytes()).decode()}"
+    rows: Sequence[Row]
+    measured: Sequence[Cost] = ()
+    findings: Sequence[Finding] = ()
+    variance: Sequence[Variance] = ()
+    differences: Sequence[Differences] = ()
+    fronts: Sequence[Front] = ()
+    answers: Sequence[Answer] = ()
+    parts: Sequence[Part] = ()
+    links: Sequence[Link] = ()
+    files: Sequence[str] = field(default=())
 
 
-def write(rows: Sequence[Row], measured: Sequence[Cost], out: Path, size: str, dpi: int) -> list[Path]:
-    """Write ``index.html``, ``summary.md``, ``results.csv`` and ``figures/`` into ``out``; return the files.
+def write(material: Material, out: Path, size: str, dpi: int) -> list[Path]:
+    """Write ``index.html``, ``summary.md``, ``cells.csv`` and ``figures/`` into ``out``; return the files.
 
     Where the plan has a benchmark, its numbers are ``costs.csv`` and ``growth.csv``. ``size`` names the field of a row
     that the figures call size; ``dpi`` is of the PNGs.
     """
     (out / "figures").mkdir()
-    drawings = _draw(rows, out / "figures", size, dpi)
-    grown = _draw_growth(measured, out / "figures", dpi)
-    numbers = {"results.csv": table.as_csv(rows)}
-    if measured:
-        numbers |= {"costs.csv": costs.as_csv(measured), "growth.csv": costs.growth_as_csv(measured)}
+    figures = drawn(material, size)
+    saved = [figure.save(one, out / "figures", dpi) for one in figures]
+    numbers = {"cells.csv": table.as_csv(material.rows)}
+    if material.measured:
+        numbers |= {"costs.csv": costs.as_csv(material.measured), "growth.csv": costs.growth_as_csv(material.measured)}
+    stills = [page.Still(one, svg.read_text(encoding="utf-8")) for one, (svg, _) in zip(figures, saved, strict=True)]
+    overview, said = table.overview(material.rows), remarks(material.rows, material.measured)
+    files = [*numbers, *material.files]
     texts = {
-        "index.html": _page(rows, measured, drawings, grown, [*numbers]),
-        "summary.md": _summary(rows, measured, drawings, grown),
+        "index.html": page.render(
+            TITLE, overview, material.answers, stills, tables(material), said, material.links, files
+        ),
+        "summary.md": _summary(material, figures),
         **numbers,
     }
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
-    return [*(out / name for name in texts), *(path for item in [*drawings, *grown] for path in (item.png, item.svg))]
+    return [*(out / name for name in texts), *(path for paths in saved for path in paths)]
+
+
+def drawn(material: Material, size: str) -> list[Figure]:
+    """Return the figures that the material allows, in the order of the page."""
+    return [
+        *fronts.of_tasks(material.fronts, material.rows),
+        *scores.of_all(material.rows, size),
+        *laws.of_findings(material.findings, size),
+        *differences.of_tasks(material.differences),
+        *variance.shares(material.variance),
+        *shape.cost_against_shape(material.measured),
+    ]
+
+
+def tables(material: Material) -> list[Part]:
+    """Return the tables by part, in the order of the page."""
+    costly = [*compute.sheets(material.rows), *speed.sheets(material.measured), *growth.sheets(material.measured)]
+    found = [
+        Part("cells", "Every cell", table.sheets(material.rows)),
+        *material.parts,
+        Part("cheaper", "Made cheaper", ledger.sheets(material.rows), ledger.NOTE, sorts=False),
+        Part("costs", "What it costs", costly),
+    ]
+    return [part for part in found if part.sheets]
 
 
 def remarks(rows: Sequence[Row], measured: Sequence[Cost]) -> list[str]:
@@ -98,68 +136,21 @@ def remarks(rows: Sequence[Row], measured: Sequence[Cost]) -> list[str]:
     ]
 
 
-def _draw(rows: Sequence[Row], folder: Path, size: str, dpi: int) -> list[Drawing]:
-    bars = f"Bars: 95% interval over {figures.interval(rows)}. Dashed: always the commonest answer."
-    looks = "Colours run from light (less) to dark (more)."
-    tasks = ", ".join(table.tasks(rows))
-    makers = [
-        ("score-against-size", figures.score_against_size, "Score against size, a line for each share of the data."),
-        ("score-against-data", figures.score_against_data, "Score against training examples, a line for each model."),
-    ]
-    if any(not row.section for row in compute.known(rows)):
-        words = "Score against the operations of the training, a line for each model through its shares of the data."
-        makers.append(("score-against-compute", figures.score_against_compute, words))
-    drawings = []
-    for name, make, words in makers:
-        png, svg = figures.save(make(rows, size), folder / name, dpi)
-        alt = f"{words} Panels: {tasks}. The table below holds the same numbers."
-        drawings.append(Drawing(png, svg, f"{words} {looks} {bars}", alt))
-    return drawings
-
-
-def _draw_growth(measured: Sequence[Cost], folder: Path, dpi: int) -> list[Drawing]:
-    """Return the figure of growth, none where nothing grew."""
-    if not growth.sheets(measured):
-        return []
-    png, svg = figures.save(growth.cost_against_shape(measured), folder / "cost-against-shape", dpi)
-    words = "Seconds and operations of a training step as one side of the shape grows, each relative to its smallest."
-    how = "Right of a line: the exponent of its seconds with its 95% interval, and that of its operations."
-    bars = "Bars: 95% interval of the seconds over rounds."
-    return [Drawing(png, svg, f"{words} {how} {bars}", f"{words} The table below holds the exponents.")]
-
-
-def _page(
-    rows: Sequence[Row], measured: Sequence[Cost], drawings: list[Drawing], grown: list[Drawing], numbers: list[str]
-) -> str:
-    folder = FileSystemLoader(Path(__file__).parent)
-    template = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return template.get_template("report.html.jinja").render(
-        overview=table.overview(rows),
-        figures=drawings,
-        cells=table.sheets(rows),
-        cheaper=ledger.sheets(rows),
-        note=ledger.NOTE,
-        costs=[*compute.sheets(rows), *speed.sheets(measured)],
-        grown=grown,
-        growth=growth.sheets(measured),
-        remarks=remarks(rows, measured),
-        numbers=numbers,
-    )
-
-
-def _summary(rows: Sequence[Row], measured: Sequence[Cost], drawings: list[Drawing], grown: list[Drawing]) -> str:
-    parts = [f"# {TITLE}", table.overview(rows), *_shown(drawings)]
-    parts += ["## Every cell", *_tables(table.sheets(rows))]
-    if cheaper := ledger.sheets(rows):
-        parts += ["## Made cheaper", ledger.NOTE, *_tables(cheaper)]
-    if costly := [*compute.sheets(rows), *speed.sheets(measured)]:
-        parts += ["## What it costs", *_tables(costly), *_shown(grown), *_tables(growth.sheets(measured))]
-    parts += ["## How this was measured", "\n".join(f"- {remark}" for remark in remarks(rows, measured))]
+def _summary(material: Material, figures: Sequence[Figure]) -> str:
+    """Return the report for a pull request: the answer, the figures as links, the tables that are not too long."""
+    parts = [f"# {TITLE}", table.overview(material.rows), *map(_answer, material.answers)]
+    parts += [f"![{one.alt}](figures/{one.name}.png)\n\n{one.caption}" for one in figures]
+    for part in tables(material):
+        note = [part.note] if part.note else []
+        parts += [f"## {part.title}", *note, *_tables(part.sheets)]
+    said = remarks(material.rows, material.measured)
+    parts += ["## How this was measured", "\n".join(f"- {remark}" for remark in said)]
     return "\n\n".join(parts) + "\n"
 
 
-def _shown(drawings: Sequence[Drawing]) -> list[str]:
-    return [f"![{item.alt}](figures/{item.png.name})\n\n{item.caption}" for item in drawings]
+def _answer(answer: Answer) -> str:
+    limits = [table.as_markdown(answer.limits)] if answer.limits else []
+    return "\n\n".join([f"**{answer.task}**: {' '.join(answer.sentences)}", *limits])
 
 
 def _tables(sheets: Sequence[Sheet]) -> list[str]:

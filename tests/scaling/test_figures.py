@@ -1,32 +1,71 @@
+"""What the figures draw, read from their specifications; that each is one by Vega-Lite's schema, and the same bytes."""
+
 import itertools
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import altair as alt
 import pytest
+import vl_convert
+from altair.vegalite.v6.schema.core import load_schema
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.text import Text
+from jsonschema import Draft7Validator
 
-from pipeline.scaling import figures, panel
+from pipeline.scaling import report
+from pipeline.scaling.costs import Cost
+from pipeline.scaling.figures import axes, figure, panel, scores, theme
+from pipeline.scaling.figures.axes import Axis
+from pipeline.scaling.figures.figure import Figure
 from pipeline.scaling.table import Row
+from tests.scaling import findings
 
 SIZE = "parameters_non_embedding"
-MAKERS = (figures.score_against_size, figures.score_against_data, figures.score_against_compute)
+MAKERS = (scores.against_size, scores.against_data, scores.against_compute)
+LAST = "cost-against-shape"
+SVG = "{http://www.w3.org/2000/svg}"
 
 
-def assert_words_apart(figure: Figure, least: int) -> None:
-    """Require ``least`` words and more, none of the level or upright ones on another."""
-    FigureCanvasAgg(figure).draw()
-    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    level = [text for text in texts if text.get_rotation() in (0, 90)]
-    assert len(texts) > least
-    for one, other in itertools.combinations(level, 2):
-        # of the words alone: an annotation counts the line that leads to it
-        boxes = [Text.get_window_extent(text).padded(-1) for text in (one, other)]
-        assert not boxes[0].overlaps(boxes[1]), (one, other)
+@pytest.fixture(scope="module")
+def every(counted: list[Row], measured: list[Cost]) -> list[Figure]:
+    return report.drawn(findings.material(findings.made_cheaper(counted), measured), SIZE)
+
+
+def marks(drawn: Figure, place: int, kind: str) -> list[dict[str, Any]]:
+    """Return the data of a panel's layers of one mark, after their filters of family."""
+    layers = [layer for layer in drawn.spec["concat"][place]["layer"] if layer["mark"]["type"] == kind]
+    return [{**layer, "values": drawn.spec["datasets"][layer["data"]["name"]]} for layer in layers]
+
+
+def lines(drawn: Figure, place: int) -> dict[str, list[tuple[float, float]]]:
+    """Return the points of each line of a panel, by the line's name."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for point in marks(drawn, place, "line")[0]["values"]:
+        found.setdefault(point["line"], []).append((point["x"], point["y"]))
+    return found
+
+
+def words(svg: str) -> list[tuple[str, float, float, float]]:
+    """Return the level words of an SVG: text, and where it begins and ends in x, and its foot in y."""
+    found = []
+
+    def walk(node: ElementTree.Element, x: float, y: float) -> None:
+        shift = re.match(r"translate\(([-\d.e]+),([-\d.e]+)\)", node.get("transform", ""))
+        if shift:
+            x, y = x + float(shift[1]), y + float(shift[2])
+        if node.tag == f"{SVG}text" and node.text and "rotate" not in node.get("transform", ""):
+            wide = 5.3 * len(node.text)  # Liberation Sans of 11 pixels; a little less than it has on average
+            start = x - {"end": wide, "middle": wide / 2}.get(node.get("text-anchor", ""), 0)
+            found.append((node.text, start, start + wide, y))
+        for child in node:
+            walk(child, x, y)
+
+    walk(ElementTree.fromstring(svg), 0, 0)
+    return found
 
 
 def crowded() -> list[Row]:
@@ -40,59 +79,125 @@ def crowded() -> list[Row]:
         score = 0.55 + 0.02 * rank + 0.05 * ratio**0.5
         rows.append(
             Row(
-                f"mrpc-{name}-{ratio}", "mrpc", name, ratio, "standard", "evaluate@c", family, 3, "accuracy", score,
-                score - 0.01, score + 0.01, score - 0.02, score + 0.02, 0.5, 0, round(5000 * ratio), 0, round(size),
+                f"mrpc-{name}-{ratio}", "mrpc", name, ratio, "standard", "evaluate@c", family=family, seeds=3,
+                score_name="accuracy", score=score, ci95_low=score - 0.01, ci95_high=score + 0.01, majority_score=0.5,
+                train_examples=round(5000 * ratio), parameters=round(size), parameters_non_embedding=round(size),
                 train_operations=2e6 * size * ratio,
             )
         )  # fmt: skip
     return rows
 
 
-@pytest.mark.parametrize("make", MAKERS)
-def test_figures_are_the_same_bytes_each_time(make: object, counted: list[Row], tmp_path: Path) -> None:
+def test_every_figure_is_valid_by_the_schema_of_vega_lite(every: list[Figure]) -> None:
+    assert [drawn.name for drawn in every] == [
+        "fronts-mrpc", "fronts-starter-swap", "score-against-size", "score-against-data", "score-against-compute",
+        "laws-of-size", "laws-of-data", "laws-of-compute", "laws-of-size-and-data", "differences", "variance",
+        "cost-against-shape",
+    ]  # fmt: skip
+    schema = Draft7Validator({**load_schema(), "$ref": "#/definitions/TopLevelConcatSpec"})
+    for drawn in every:
+        first = {**drawn.spec, "concat": drawn.spec["concat"][:1], "datasets": {}}
+        assert schema.is_valid(first), drawn.name
+        assert not schema.is_valid({**first, "resolve": {"scale": {"colour": "shared"}}})
+
+
+def test_every_figure_says_what_is_seen_and_holds_its_numbers(every: list[Figure]) -> None:
+    for drawn in every:
+        assert drawn.caption != drawn.alt
+        assert len(drawn.alt) > 80
+        assert all(len(row) == len(drawn.numbers.headings) for row in drawn.numbers.rows)
+        assert drawn.numbers.rows
+
+
+def test_figures_are_the_same_bytes_each_time(counted: list[Row], measured: list[Cost], tmp_path: Path) -> None:
     written = []
-    for folder in (tmp_path / "one", tmp_path / "two"):
+    material = findings.material(counted[:15], measured[:1])
+    for name in ("one", "two"):
+        folder = tmp_path / name
         folder.mkdir()
-        written.append([path.read_bytes() for path in figures.save(make(counted, SIZE), folder / "figure", 60)])
+        some = report.drawn(material, SIZE)
+        assert [one.name for one in some[1::3]] == ["score-against-size", "laws-of-size", "laws-of-size-and-data", LAST]
+        written.append([path.read_bytes() for drawn in some[1::3] for path in figure.save(drawn, folder, 40)])
     assert written[0] == written[1]
-    assert b"<dc:date>" not in written[0][1]
-    ElementTree.fromstring(written[0][1])
+    ElementTree.fromstring(written[0][0])
 
 
-@pytest.mark.parametrize("make", MAKERS)
-@pytest.mark.parametrize("some", ["rows", "crowded"])
-def test_no_two_words_of_a_figure_lie_on_each_other(make: object, some: str, counted: list[Row]) -> None:
-    figure = make(counted if some == "rows" else crowded(), SIZE)
-    assert_words_apart(figure, 20)
+def test_a_specification_names_no_colour_so_that_both_schemes_draw_it(every: list[Figure]) -> None:
+    for drawn in every:
+        assert re.findall(r"#[0-9a-fA-F]{3,8}\b", json.dumps(drawn.spec)) == []
 
 
 def test_size_has_a_line_for_each_ratio_and_family(rows: list[Row]) -> None:
-    axes = figures.score_against_size(rows, SIZE).axes
-    assert [panel.get_title(loc="left") for panel in axes] == ["mrpc", "starter-swap"]
-    looks = [(line.get_linestyle(), len(line.get_xdata())) for line in axes[0].get_lines()[:-1]]
-    assert looks == [("-", 4), ("--", 1)] * 3
-    assert axes[0].get_xscale() == "log"
+    drawn = scores.against_size(rows, SIZE)
+    assert [one["title"] for one in drawn.spec["concat"]] == ["mrpc", "starter-swap"]
+    assert sorted(len(points) for points in lines(drawn, 0).values()) == [1, 1, 1, 4, 4, 4]
+    assert drawn.spec["concat"][0]["layer"][1]["encoding"]["x"]["scale"]["type"] == "log"
 
 
 def test_data_has_a_line_for_each_model_and_a_hole_has_no_point(rows: list[Row]) -> None:
-    axes = figures.score_against_data(rows, SIZE).axes[1]
-    points = {len(line.get_xdata()) for line in axes.get_lines()[:-1] if line.get_linestyle() == "-"}
-    fresh = [line for line in axes.get_lines()[:-1] if line.get_linestyle() == "--"]
-    assert points == {3}
-    assert [len(line.get_xdata()) for line in fresh] == [2]
+    points = lines(scores.against_data(rows, SIZE), 1)
+    assert {len(line) for name, line in points.items() if name.startswith("pretrained")} == {3}
+    assert [len(line) for name, line in points.items() if name.startswith("fresh")] == [2]
 
 
 def test_compute_has_a_point_where_the_operations_of_each_row_are_and_leaves_out_the_others(
     counted: list[Row],
 ) -> None:
     unknown = replace(counted[0], train_operations=None)
-    axes = figures.score_against_compute([unknown, *counted[1:]], SIZE).axes[0]
+    drawn = scores.of_all([unknown, *counted[1:]], SIZE)[2]
     tiny = [row for row in counted[1:] if row.task == "mrpc" and row.model == "bert-tiny"]
-    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()]
-    assert ([row.train_operations for row in tiny], [100 * row.score for row in tiny]) in drawn
-    assert axes.get_xlabel() == "operations of the training"
-    low, high = axes.get_xlim()
-    assert (low < axes.get_xticks()[0], axes.get_xticks()[-1] < high) == (True, True)
+    assert [(row.train_operations, 100 * row.score) for row in tiny] in lines(drawn, 0).values()
+    assert drawn.spec["concat"][0]["layer"][1]["encoding"]["x"]["title"] == "operations of the training"
+
+
+def test_points_intervals_and_baseline_stand_where_the_rows_say(rows: list[Row]) -> None:
+    drawn = scores.against_data(rows, SIZE)
+    baseline, bars, *_ = marks(drawn, 0, "rule")
+    tiny = [row for row in rows if row.task == "mrpc" and row.model == "bert-tiny"]
+    found = [point for point in bars["values"] if point["model"] == "bert-tiny"]
+    assert [(point["y"], point["low"], point["high"]) for point in found] == [
+        (100 * row.score, 100 * row.ci95_low, 100 * row.ci95_high) for row in tiny
+    ]
+    assert (bars["encoding"]["y"]["field"], bars["encoding"]["y2"]["field"]) == ("low", "high")
+    assert baseline["values"] == [{"y": pytest.approx(81.2)}]
+    assert baseline["mark"]["style"] == "baseline"
+
+
+def test_bars_are_over_examples_where_a_cell_has_one_seed(rows: list[Row]) -> None:
+    assert scores.interval(rows) == "seeds"
+    alone = [replace(rows[0], ci95_low=None, ci95_high=None), *rows[1:]]
+    assert scores.interval(alone) == "examples"
+    first = marks(scores.against_data(alone, SIZE), 0, "rule")[1]["values"][0]
+    assert (first["low"], first["high"]) == (100 * rows[0].bootstrap_low, 100 * rows[0].bootstrap_high)
+
+
+def test_families_are_told_apart_by_shape_filling_and_dash(counted: list[Row]) -> None:
+    layers = scores.against_data(counted, SIZE).spec["concat"][0]["layer"]
+    filled, hollow = (layer for layer in layers if layer["encoding"].get("shape"))
+    assert (filled["mark"]["filled"], hollow["mark"]["fill"]) == (True, {"expr": "page"})
+    assert filled["encoding"]["shape"]["scale"] == {"domain": ["pretrained", "fresh"], "range": ["circle", "diamond"]}
+    dashes = [layer["encoding"]["strokeDash"]["condition"] for layer in layers if "strokeDash" in layer["encoding"]]
+    assert [condition["test"] for condition in dashes[0]] == ["datum.family == 'fresh'", "datum.family == 'random'"]
+
+
+def test_a_variant_is_left_to_the_table(rows: list[Row]) -> None:
+    variant = replace(rows[0], cell="equal-steps", score=0.1, section="variants")
+    heights = [y for line in lines(scores.against_size([*rows, variant], SIZE), 0).values() for _, y in line]
+    assert min(heights) > 50
+
+
+def test_a_plan_without_results_has_no_figures() -> None:
+    assert report.drawn(report.Material([]), SIZE) == []
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("some", ["rows", "crowded"])
+def test_no_two_words_of_a_figure_lie_on_each_other(make: Any, some: str, counted: list[Row]) -> None:
+    drawn = make(counted if some == "rows" else crowded(), SIZE)
+    found = words(vl_convert.vegalite_to_svg(drawn.spec, config=theme.config(theme.LIGHT)))
+    assert len(found) > 15
+    for (one, start, end, foot), (other, begin, stop, level) in itertools.combinations(found, 2):
+        assert end <= begin or start >= stop or abs(foot - level) >= 10, (one, other)
 
 
 @pytest.mark.parametrize(
@@ -101,49 +206,60 @@ def test_compute_has_a_point_where_the_operations_of_each_row_are_and_leaves_out
         ((2e9, 3e13), [1e10, 1e11, 1e12, 1e13]),
         ((2e9, 3e11), [3e9, 1e10, 3e10, 1e11, 3e11]),
         ((0.9e9, 1.1e10), [1e9, 2e9, 5e9, 1e10]),
+        ((0.8, 9), [1, 1.5, 2, 3, 5, 7]),
+        ((0.61, 0.79), [0.62, 0.64, 0.66, 0.68, 0.7, 0.72, 0.74, 0.76, 0.78]),
+        ((5, 5.25), [5.0, 5.05, 5.1, 5.15, 5.2, 5.25]),
     ],
 )
 def test_ticks_of_a_logarithmic_axis_are_round(ends: tuple[float, float], ticks: list[float]) -> None:
-    assert figures.round_numbers(*ends) == pytest.approx(ticks)
+    assert axes.round_numbers(*ends) == ticks
 
 
-def test_points_and_intervals_stand_where_the_rows_say(rows: list[Row]) -> None:
-    axes = figures.score_against_data(rows, SIZE).axes[0]
-    tiny = [row for row in rows if row.task == "mrpc" and row.model == "bert-tiny"]
-    drawn = [line.get_ydata() for line in axes.get_lines()]
-    assert any(list(y) == pytest.approx([100 * row.score for row in tiny]) for y in drawn)
-    bars = [[tuple(part[:, 1]) for part in bar.get_segments()] for bar in axes.collections]
-    assert [(100 * row.ci95_low, 100 * row.ci95_high) for row in tiny] in bars
-    assert list(axes.get_lines()[-1].get_ydata()) == pytest.approx([81.2, 81.2])
+@given(st.booleans(), st.floats(0.01, 1e6), st.floats(1.01, 1e6), st.floats(0, 1))
+def test_a_place_on_an_axis_is_found_again(log: bool, low: float, times: float, share: float) -> None:
+    axis = Axis("", low, low * times, log)
+    assert axis.share(axis.at(share)) == pytest.approx(share, abs=1e-6)
 
 
-def test_bars_are_over_examples_where_a_cell_has_one_seed(rows: list[Row]) -> None:
-    assert figures.interval(rows) == "seeds"
-    alone = [replace(rows[0], ci95_low=None, ci95_high=None), *rows[1:]]
-    assert figures.interval(alone) == "examples"
-    bar = figures.score_against_data(alone, SIZE).axes[0].collections[0].get_segments()[0]
-    assert tuple(bar[:, 1]) == pytest.approx((100 * rows[0].bootstrap_low, 100 * rows[0].bootstrap_high))
-
-
-def test_a_variant_is_left_to_the_table(rows: list[Row]) -> None:
-    variant = replace(rows[0], cell="equal-steps", score=0.1, section="variants")
-    axes = figures.score_against_size([*rows, variant], SIZE).axes[0]
-    assert min(min(line.get_ydata()) for line in axes.get_lines()) > 50
-
-
-@pytest.mark.parametrize("make", MAKERS)
-def test_a_plan_without_results_has_empty_figures(make: object, tmp_path: Path) -> None:
-    png, svg = figures.save(make([], SIZE), tmp_path / "empty", 60)
-    assert png.exists()
-    assert svg.exists()
-
-
-@given(st.lists(st.floats(0, 1), max_size=12), st.floats(0.01, 0.1))
-def test_labels_are_pushed_apart_in_order_and_no_further_than_needed(wanted: list[float], gap: float) -> None:
-    places = panel._apart(wanted, gap)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.01, 0.08))
+def test_labels_are_pushed_apart_in_order_within_the_panel(wanted: list[float], gap: float) -> None:
+    places = axes.apart(wanted, gap)
+    assert -1e-9 <= min(places) <= max(places) <= 1 + 1e-9
     for one, other in itertools.combinations(range(len(wanted)), 2):
         assert abs(places[one] - places[other]) > gap - 1e-9
         assert (places[one] - places[other]) * (wanted[one] - wanted[other]) >= 0
-    assert sum(places) == pytest.approx(sum(wanted), abs=1e-9)  # least squares moves blocks about their mean
     if all(abs(one - other) > gap for one, other in itertools.combinations(wanted, 2)):
-        assert places == pytest.approx(wanted)
+        top = 1 - gap * (len(wanted) - 1)
+        ranked = sorted(wanted)
+        if all(gap * rank <= place <= top + gap * rank for rank, place in enumerate(ranked)):
+            assert places == pytest.approx(wanted)
+
+
+def test_names_lose_their_task_where_they_stay_different() -> None:
+    assert panel.short(["mrpc-a", "b"], "mrpc") == {"mrpc-a": "a", "b": "b"}
+    assert panel.short(["mrpc-a", "a"], "mrpc") == {"mrpc-a": "mrpc-a", "a": "a"}
+
+
+@pytest.mark.parametrize("scheme", [theme.LIGHT, theme.DARK])
+def test_lines_of_every_shade_are_seen_against_the_page(scheme: theme.Scheme) -> None:
+    """WCAG 2.1, 1.4.11: 3 to 1 for parts of graphics, here for what vl-convert draws of seven shades."""
+    points = [{"x": index, "shade": str(index)} for index in range(7)]
+    chart = alt.Chart(panel.values(points)).mark_rule().encode(panel.shades("", [str(n) for n in range(7)]), x="x:Q")
+    spec = figure.beside([figure.layered([chart], "", width=50, height=50)], [])
+    drawn = vl_convert.vegalite_to_svg(spec, config=theme.config(scheme))
+    shades = {tuple(map(int, found)) for found in re.findall(r'stroke="rgb\((\d+), ?(\d+), ?(\d+)\)"', drawn)}
+    shades |= {bytes.fromhex(found) for found in re.findall(r'<line[^>]*stroke="#([0-9a-f]{6})"', drawn)}
+    page = bytes.fromhex(scheme.page[1:])
+    assert len([shade for shade in shades if contrast(tuple(shade), tuple(page)) >= 3]) >= 7
+
+
+def contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
+    """Return the contrast of two colours (WCAG 2.1)."""
+
+    def luminance(color: tuple[int, ...]) -> float:
+        parts = [part / 255 for part in color]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)

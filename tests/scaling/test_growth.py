@@ -1,15 +1,18 @@
 import itertools
 import math
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import vl_convert
 
-from pipeline.scaling import figures, growth
+from pipeline.scaling import growth
 from pipeline.scaling.costs import AXES, Cost, Grown
+from pipeline.scaling.figures import shape, theme
+from pipeline.scaling.figures.figure import Figure
 from tests.scaling import made
-from tests.scaling.test_figures import assert_words_apart
+from tests.scaling.test_figures import words
 
 
 def along(axis: str, law: float, values: tuple[float, ...] = (1, 2, 4, 8), seconds: float = 3e-3) -> tuple[Grown, ...]:
@@ -78,23 +81,33 @@ def test_two_points_and_uncounted_ones_make_no_exponent() -> None:
     assert sheet.rows[0][4:] == ["1.00", "[1.00, 1.00]", "", "1"]
 
 
+def layers(figure: Figure, place: int, kind: str) -> list[list[dict[str, Any]]]:
+    """Return the data of a panel's layers of one mark."""
+    found = [layer for layer in figure.spec["concat"][place]["layer"] if layer["mark"]["type"] == kind]
+    return [figure.spec["datasets"][layer["data"]["name"]] for layer in found]
+
+
 def test_a_panel_shows_costs_relative_to_the_smallest_place_and_the_slope_of_the_limit(measured: list[Cost]) -> None:
-    axes = growth.cost_against_shape(measured[:1]).axes
-    assert [panel.get_title(loc="left") for panel in axes] == list(AXES)
-    taken, counted, limit = (list(line.get_ydata()) for line in axes[1].get_lines())
+    (figure,) = shape.cost_against_shape(measured[:1])
+    assert [panel["title"] for panel in figure.spec["concat"]] == list(AXES)
     points = [point for point in measured[0].growth if point.axis == "width"]
-    assert taken == pytest.approx([point.seconds / points[0].seconds for point in points])
-    assert counted == pytest.approx([point.operations / points[0].operations for point in points])
-    assert limit == pytest.approx([1, (512 / 64) ** 2])
-    bars = [tuple(bar.get_segments()[0][:, 1]) for bar in axes[1].collections]
-    assert bars[0] == pytest.approx((0.96, 1.05))
-    assert axes[1].texts[0].get_text().startswith("bert-tiny\n")
-    assert axes[1].texts[1].get_text() == "in the limit 2"
+    drawn = layers(figure, 1, "line")[0]
+    taken, counted = ([at for at in drawn if at["family"] == kind] for kind in (shape.MEASURED, shape.COUNTED))
+    assert [at["y"] for at in taken] == pytest.approx([point.seconds / points[0].seconds for point in points])
+    assert [at["y"] for at in counted] == pytest.approx([point.operations / points[0].operations for point in points])
+    assert (taken[0]["low"], taken[0]["high"]) == pytest.approx((0.96, 1.05))
+    (limit,) = layers(figure, 1, "rule")[0]
+    assert (limit["x"], limit["y"], limit["to"], limit["top"]) == pytest.approx((64, 1, 512, (512 / 64) ** 2))
+    curve, steepest = (end["text"] for end in layers(figure, 1, "text")[0])
+    assert curve[0] == "bert-tiny"
+    assert curve[1].endswith(", counted 1.97")
+    assert steepest == ["in the limit 2"]
 
 
 def test_axes_along_which_nothing_grew_have_no_panel() -> None:
-    figure = growth.cost_against_shape([Cost("c", "", "bert-tiny", growth=along("length", 2))])
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["length"]
+    (figure,) = shape.cost_against_shape([Cost("c", "", "bert-tiny", growth=along("length", 2))])
+    assert [panel["title"] for panel in figure.spec["concat"]] == ["length"]
+    assert shape.cost_against_shape([Cost("c", "", "bert-tiny")]) == []
 
 
 def test_no_two_words_lie_on_each_other() -> None:
@@ -105,24 +118,19 @@ def test_no_two_words_lie_on_each_other() -> None:
         widths = [
             Grown("width", hidden * times, 0.01 * times, operations=1e6 * times**2) for times in (0.25, 0.5, 1, 2, 4)
         ]
-        shape = tuple(Grown(**point) for point in points if point["axis"] != "width")
+        others = tuple(Grown(**point) for point in points if point["axis"] != "width")
         name = f"paraphrase-{layers}x{hidden}"
-        crowded.append(Cost(name, "", name, parameters_non_embedding=hidden, growth=(*shape, *widths)))
-    assert_words_apart(growth.cost_against_shape(crowded), 60)
+        crowded.append(Cost(name, "", name, parameters_non_embedding=hidden, growth=(*others, *widths)))
+    (figure,) = shape.cost_against_shape(crowded)
+    found = words(vl_convert.vegalite_to_svg(figure.spec, config=theme.config(theme.LIGHT)))
+    assert len(found) >= 60
+    for (one, start, end, foot), (other, begin, stop, level) in itertools.combinations(found, 2):
+        assert end <= begin or start >= stop or abs(foot - level) >= 10, (one, other)
 
 
 def test_ticks_of_close_values_are_thinned() -> None:
     values = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
-    kept = growth._thinned(values)
+    kept = shape.thinned(values)
     assert kept[0] == 16
     assert set(kept) < set(values)
-    assert all(math.log(b / a) >= growth.APART * math.log(512 / 16) for a, b in itertools.pairwise(kept))
-
-
-def test_the_figure_is_the_same_bytes_each_time(measured: list[Cost], tmp_path: Path) -> None:
-    written = []
-    for folder in (tmp_path / "one", tmp_path / "two"):
-        folder.mkdir()
-        paths = figures.save(growth.cost_against_shape(measured), folder / "cost-against-shape", 60)
-        written.append([path.read_bytes() for path in paths])
-    assert written[0] == written[1]
+    assert all(math.log(b / a) >= shape.APART * math.log(512 / 16) for a, b in itertools.pairwise(kept))

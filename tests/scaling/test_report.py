@@ -1,59 +1,150 @@
 import io
+import itertools
+import json
 import re
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from pipeline.scaling import compute, growth, report, speed, table, terminal
+from pipeline.scaling import ledger, report, speed, table, terminal
 from pipeline.scaling.costs import Cost
-from pipeline.scaling.table import Row
+from pipeline.scaling.page import Part
+from pipeline.scaling.table import Row, Sheet
+from tests.scaling import findings
+from tests.scaling.test_figures import contrast
 
 SIZE = "parameters_non_embedding"
+HOSTILE = """</script><script>alert("x")</script><b>'&"""
+FIGURES = [
+    "fronts-mrpc", "fronts-starter-swap", "score-against-size", "score-against-data", "score-against-compute",
+    "laws-of-size", "laws-of-data", "laws-of-compute", "laws-of-size-and-data", "differences", "variance",
+    "cost-against-shape",
+]  # fmt: skip
+
+
+class Page(HTMLParser):
+    """The elements of a page in order, each with its attributes, and the text directly within it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str], list[str]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, {name: value or "" for name, value in attrs}, []))
+
+    def handle_data(self, data: str) -> None:
+        if self.found:
+            self.found[-1][2].append(data)
+
+    def all(self, *tags: str) -> list[tuple[str, dict[str, str], str]]:
+        return [(tag, known, "".join(texts).strip()) for tag, known, texts in self.found if tag in tags]
 
 
 @pytest.fixture(scope="module")
-def written(counted: list[Row], measured: list[Cost], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def material(counted: list[Row], measured: list[Cost]) -> report.Material:
+    return findings.material(findings.made_cheaper(counted), measured)
+
+
+@pytest.fixture(scope="module")
+def written(material: report.Material, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    report.write(counted, measured, folder, SIZE, 60)
+    report.write(material, folder, SIZE, 40)
     return folder
 
 
-def test_the_page_needs_nothing_but_itself(counted: list[Row], measured: list[Cost], written: Path) -> None:
-    page = (written / "index.html").read_text()
-    files = ["results.csv", "costs.csv", "growth.csv"]
-    assert re.findall(r'(?:src|href)="([^"]{0,11})', page) == ["data:image/"] * 4 + [name[:11] for name in files]
-    assert all(len(alt) > 40 for alt in re.findall(r'alt="([^"]*)"', page))
-    sheets = [*table.sheets(counted), *compute.sheets(counted), *speed.sheets(measured), *growth.sheets(measured)]
-    assert page.count("<tr>") == sum(1 + len(sheet.rows) for sheet in sheets)
-    assert "prefers-color-scheme: dark" in page
+@pytest.fixture(scope="module")
+def page(written: Path) -> Page:
+    return Page((written / "index.html").read_text())
+
+
+def test_the_page_loads_nothing_and_its_policy_forbids_to(page: Page) -> None:
+    for _, known, _ in page.found:
+        assert known.get("src", "data:").startswith("data:")
+        assert not {"srcset", "data", "poster", "background"} & {*known}
+    assert page.all("link", "iframe", "object", "embed") == []
+    policy = next(known["content"] for _, known, _ in page.all("meta") if "http-equiv" in known)
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+    style = page.all("style")[0][2]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_the_answer_stands_first_then_figures_tables_and_how_it_was_measured(page: Page) -> None:
+    assert [text for _, _, text in page.all("h1", "h2")] == [
+        report.TITLE, "The answer", "Figures", "Every cell", "Made cheaper", "What it costs", "How this was measured",
+    ]  # fmt: skip
+    places = {known["id"] for _, known, _ in page.found if "id" in known}
+    links = [known["href"] for _, known, _ in page.all("a")]
+    assert {link[1:] for link in links if link.startswith("#")} <= places
+    assert [link for link in links if link.startswith("http")] == ["http://127.0.0.1:5000/#/runs/1"]
+    assert links[-4:] == ["cells.csv", "costs.csv", "growth.csv", "results.csv"]
+    assert [text for _, _, text in page.all("p") if text in ("First.", "Second.", "Third.")][:3] == [
+        "First.", "Second.", "Third.",
+    ]  # fmt: skip
+
+
+def test_headings_are_in_order_and_every_table_has_a_caption_and_scopes(page: Page) -> None:
+    levels = [int(tag[1]) for tag, _, _ in page.all("h1", "h2", "h3", "h4")]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert page.all("html")[0][1]["lang"] == "en"
+    assert len(page.all("table")) == len(page.all("caption"))
+    assert {known.get("scope") for _, known, _ in page.all("th")} == {"col", "row"}
+    names = [known["id"] for _, known, _ in page.found if "id" in known]
+    assert len(names) == len(set(names))
+
+
+def test_every_figure_has_a_picture_words_for_it_its_numbers_and_its_specification(page: Page, written: Path) -> None:
+    assert [known["id"] for _, known, _ in page.all("figure")] == FIGURES
+    stills, lives = page.all("img"), [known for _, known, _ in page.all("div") if known.get("class") == "live"]
+    assert [known["alt"] for _, known, _ in stills] == [known["aria-label"] for known in lives]
+    assert all(len(known["alt"]) > 80 for _, known, _ in stills)
+    assert all(known["role"] == "img" for known in lives)
+    specs = [json.loads(text) for _, known, text in page.all("script") if known.get("class") == "spec"]
+    assert all("vega-lite" in spec["$schema"] for spec in specs)
+    assert len(specs) == len(stills) == len(page.all("details")) == 12
+    for name in FIGURES:
+        assert (written / "figures" / f"{name}.svg").read_text().startswith("<svg")
+        assert (written / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_words_are_readable_in_both_schemes(page: Page, scheme: int) -> None:
+    """WCAG 2.1, 1.4.3: 4.5 to 1 for text, on the page and on every second row."""
+    style = page.all("style")[0][2]
+    colors = dict(re.findall(r"--(\w+): #(\w{6})", style.split("prefers-color-scheme: dark")[scheme]))
+    rgb = {name: tuple(bytes.fromhex(color)) for name, color in colors.items()}
+    for words in ("text", "soft", "accent"):
+        for ground in ("page", "row"):
+            assert contrast(rgb[words], rgb[ground]) >= 4.5, (words, ground)
+    used = set(re.findall(r"color: (?:var\(--(\w+)\)|(#\w+))", style))
+    assert used <= {("text", ""), ("soft", ""), ("accent", ""), ("page", "")}
 
 
 def test_every_file_that_is_named_exists_and_is_the_same_each_time(
-    counted: list[Row], measured: list[Cost], written: Path, tmp_path: Path
+    material: report.Material, written: Path, tmp_path: Path
 ) -> None:
-    again = [path.relative_to(tmp_path) for path in report.write(counted, measured, tmp_path, SIZE, 60)]
+    again = [path.relative_to(tmp_path) for path in report.write(material, tmp_path, SIZE, 40)]
+    figures = [f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "png")]
     assert [str(name) for name in again] == [
         "index.html",
         "summary.md",
-        "results.csv",
+        "cells.csv",
         "costs.csv",
         "growth.csv",
-        "figures/score-against-size.png",
-        "figures/score-against-size.svg",
-        "figures/score-against-data.png",
-        "figures/score-against-data.svg",
-        "figures/score-against-compute.png",
-        "figures/score-against-compute.svg",
-        "figures/cost-against-shape.png",
-        "figures/cost-against-shape.svg",
+        *figures,
     ]
     assert all((tmp_path / name).read_bytes() == (written / name).read_bytes() for name in again)
 
 
-def test_the_summary_links_its_figures_and_says_how_it_was_measured(written: Path) -> None:
+def test_the_summary_has_the_answer_first_links_its_figures_and_says_how_it_was_measured(written: Path) -> None:
     summary = (written / "summary.md").read_text()
+    assert summary.index("**mrpc**: First. Second. Third.") < summary.index("![") < summary.index("## Every cell")
     for name in re.findall(r"\]\((.*?)\)", summary):
         assert (written / name).exists()
     assert summary.endswith(
@@ -65,7 +156,7 @@ def test_the_summary_links_its_figures_and_says_how_it_was_measured(written: Pat
 def test_costs_have_a_part_of_their_own(written: Path) -> None:
     summary = (written / "summary.md").read_text()
     costly = summary[summary.index("## What it costs") : summary.index("## How this was measured")]
-    assert [line for line in costly.splitlines() if line.startswith(("### ", "![Sec"))] == [
+    assert [line for line in costly.splitlines() if line.startswith("### ")] == [
         "### mrpc: F1 (%) and what its training took",
         "### starter-swap: accuracy (%) and what its training took",
         "### starter-swap: training; time is for 1,000,000 pairs",
@@ -73,18 +164,28 @@ def test_costs_have_a_part_of_their_own(written: Path) -> None:
         "### starter-swap: inference",
         f"### starter-swap: {speed.HOLDING}",
         f"### starter-swap: {speed.COUNTING}",
-        "![Seconds and operations of a training step as one side of the shape grows, each relative to its smallest. "
-        "The table below holds the exponents.](figures/cost-against-shape.png)",
         "### How a training step grows: exponents of a power law in one side of the shape",
     ]
-    page = (written / "index.html").read_text()
-    assert page.count("<figure>") == 4
-    assert page.index("<h2>What it costs</h2>") < page.rindex("<figure>") < page.index("<h2>How this was measured</h2>")
+
+
+def test_tables_sort_but_for_ledgers_whose_order_has_a_meaning(page: Page, material: report.Material) -> None:
+    classes = [known.get("class") for _, known, _ in page.all("table")]
+    assert classes.count(None) == len(ledger.sheets(material.rows)) + len(material.answers)
+
+
+def test_further_tables_stand_between_the_cells_and_what_was_made_cheaper(rows: list[Row], tmp_path: Path) -> None:
+    part = Part("laws", "The laws", [Sheet("Exponents", ("task", "α"), [["mrpc", "0.5"]])], "A note.")
+    report.write(report.Material(findings.made_cheaper(rows), parts=[part]), tmp_path, SIZE, 40)
+    titles = ["Every cell", "The laws", "Made cheaper"]
+    page = Page((tmp_path / "index.html").read_text())
+    assert [text for _, _, text in page.all("h2") if text in titles] == titles
+    assert "## The laws\n\nA note.\n\n### Exponents\n\n| task | α |" in (tmp_path / "summary.md").read_text()
 
 
 def test_records_of_before_anything_was_counted_still_make_a_report(rows: list[Row], tmp_path: Path) -> None:
-    files = [str(path.relative_to(tmp_path)) for path in report.write(rows, [], tmp_path, SIZE, 60)]
-    assert "results.csv" in files
+    before = report.Material([replace(row, train_operations=None, train_seconds=None) for row in rows])
+    files = [str(path.relative_to(tmp_path)) for path in report.write(before, tmp_path, SIZE, 40)]
+    assert "cells.csv" in files
     assert not {"costs.csv", "growth.csv", "figures/score-against-compute.png", "figures/cost-against-shape.png"} & {
         *files
     }
@@ -94,8 +195,15 @@ def test_records_of_before_anything_was_counted_still_make_a_report(rows: list[R
     assert "Exponents" not in summary
 
 
+def test_a_plan_that_has_not_run_has_a_page_without_figures(rows: list[Row], tmp_path: Path) -> None:
+    report.write(report.Material(rows[-1:]), tmp_path, SIZE, 40)
+    page = Page((tmp_path / "index.html").read_text())
+    assert [text for _, _, text in page.all("h2")] == ["Every cell", "How this was measured"]
+    assert "not run" in [text for _, _, text in page.all("td")]
+
+
 def test_a_benchmark_that_has_not_run_is_shown_as_a_hole(rows: list[Row], measured: list[Cost], tmp_path: Path) -> None:
-    files = report.write(rows, measured[-1:], tmp_path, SIZE, 60)
+    files = report.write(report.Material(rows, measured[-1:]), tmp_path, SIZE, 40)
     assert "cost-against-shape.png" not in [path.name for path in files]
     assert (
         "### training\n\n| model | pairs/s |\n| --- | ---: |\n| bert-mini-2-1-bf16-32 | not run |\n"
@@ -103,27 +211,35 @@ def test_a_benchmark_that_has_not_run_is_shown_as_a_hole(rows: list[Row], measur
     )
 
 
-def test_names_are_text_and_not_markup(rows: list[Row], tmp_path: Path) -> None:
-    report.write([replace(rows[0], model="<b>model</b>", cell="x")], [], tmp_path, SIZE, 60)
-    assert "<b>model" not in (tmp_path / "index.html").read_text()
+def test_names_are_text_and_neither_markup_nor_script(rows: list[Row], tmp_path: Path) -> None:
+    hostile = replace(rows[0], model=HOSTILE, cell=HOSTILE, section="variants")
+    shown = [replace(rows[0], model=HOSTILE, cell=HOSTILE), *rows[1:6], hostile]
+    report.write(report.Material(shown), tmp_path, SIZE, 40)
+    page = Page((tmp_path / "index.html").read_text())
+    assert [known for tag, known, _ in page.found if tag == "b"] == []
+    figures = len(page.all("figure"))
+    kinds = [known.get("type") for _, known, _ in page.all("script")]
+    assert kinds == ["application/json"] * (figures + 1) + ["module"] * 2
+    spec = json.loads(page.all("script")[0][2])
+    assert HOSTILE in {point.get("cell") for points in spec["datasets"].values() for point in points}
 
 
 def test_the_terminal_shows_every_cell_with_its_whole_name(rows: list[Row], measured: list[Cost]) -> None:
     text = io.StringIO()
-    terminal.show(rows, measured, Console(file=text))
+    terminal.show(rows, measured, console=Console(file=text))
     lines = text.getvalue().splitlines()
     assert sum("bert-mini-fresh" in line for line in lines) == 6
     assert sum("not run" in line for line in lines) == 2
     assert sum("bert-mini-2-1-bf16-32" in line for line in lines) == 1
     assert max(len(line.rstrip()) for line in lines) <= terminal.PLAIN_WIDTH
-    assert lines[-1] == table.overview(rows)
+    assert table.overview(rows) in lines
 
 
 def test_the_terminal_shows_training_and_leaves_the_other_costs_to_the_report(
     counted: list[Row], measured: list[Cost]
 ) -> None:
     text = io.StringIO()
-    terminal.show(counted, measured, Console(file=text))
+    terminal.show(counted, measured, console=Console(file=text))
     (title,) = (n for n, line in enumerate(text.getvalue().splitlines()) if "training; time" in line)
     shown = [" ".join(line.split()) for line in text.getvalue().splitlines()[title:]]
     assert shown[2] == "model processes threads precision batch pairs/s of peak efficiency time"

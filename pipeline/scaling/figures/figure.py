@@ -1,0 +1,94 @@
+"""A figure: its specification, what is said of it, its numbers; and its files, the same bytes each time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from pipeline.scaling.figures import theme
+from pipeline.scaling.table import Sheet
+
+COLUMNS = 2
+REACHED = "reached"  # the layer that answers to the pointer
+SHARED = ("color", "shape", "strokeDash", "opacity")
+INCH = 96  # pixels, as CSS defines it
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A Vega-Lite specification with its words; ``name`` is its file's and its place in the page.
+
+    ``alt`` says what is seen to those who cannot see it; ``numbers`` holds what is drawn.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    spec: dict[str, Any]
+    numbers: Sheet
+
+
+def layered(charts: Iterable[alt.Chart], title: str | dict[str, str], **size: float) -> dict[str, Any]:
+    """Return single charts as the layers of one panel, each with its data as a text.
+
+    altair's own layering copies everything several times, which takes half a second a figure; it checks against the
+    schema, too, which the tests do for every figure.
+    """
+    layers = []
+    for chart in charts:
+        unit = chart.to_dict(validate=False)
+        held = unit.pop("datasets")
+        kept = {name: value for name, value in unit.items() if name not in ("$schema", "config")}
+        layers.append({**kept, "data": held[unit["data"]["name"]]})
+    return {"layer": layers, "title": title, **size}
+
+
+def beside(panels: list[dict[str, Any]], params: list[dict[str, Any]], columns: int = COLUMNS) -> dict[str, Any]:
+    """Return panels as one specification: scales of colour, shape and dash are one for all, and so is what is selected.
+
+    Each of ``params`` selects in the layers that are named ``reached``, of every panel.
+    """
+    views: list[str] = []
+    datasets: dict[str, str] = {}
+    for layer in (layer for panel in panels for layer in panel["layer"]):
+        layer["data"] = {"name": datasets.setdefault(layer["data"], f"data-{len(datasets)}")}
+        if layer.get("name") == REACHED:
+            layer["name"] = f"{REACHED}-{len(views)}"
+            views.append(layer["name"])
+    return {
+        "$schema": alt.SCHEMA_URL,
+        "concat": panels,
+        "columns": min(columns, len(panels)),
+        "resolve": {"scale": dict.fromkeys(SHARED, "shared")},
+        "params": [{**param, "views": views} for param in params],
+        "datasets": {name: json.loads(values) for values, name in datasets.items()},
+    }
+
+
+def save(figure: Figure, folder: Path, dpi: int) -> tuple[Path, Path]:
+    """Write the figure as SVG and, with so many dots an inch, as PNG, on white; return the two paths."""
+    svg, png = folder / f"{figure.name}.svg", folder / f"{figure.name}.png"
+    drawn = vl_convert.vegalite_to_svg(figure.spec, config=theme.config(theme.LIGHT, theme.LIGHT.page))
+    drawn = _renumbered(drawn)
+    svg.write_text(drawn, encoding="utf-8")
+    png.write_bytes(vl_convert.svg_to_png(drawn, scale=dpi / INCH))
+    return svg, png
+
+
+def _renumbered(svg: str) -> str:
+    """Return an SVG whose clips and gradients are numbered from 0; Vega counts on over all figures of a process."""
+    numbers: dict[str, str] = {}
+    kept = re.compile(r"(?<=id=\")(clip|gradient_)(\d+)(?=\")|(?<=url\(#)(clip|gradient_)(\d+)(?=\))")
+
+    def renamed(found: re.Match[str]) -> str:
+        return numbers.setdefault(found[0], f"{found[1] or found[3]}{len(numbers)}")
+
+    return kept.sub(renamed, svg)

@@ -1,0 +1,111 @@
+"""The report as one page that needs nothing but itself: its text, still figures, and the script that brings them alive.
+
+Everything that comes from a plan is escaped by the template, in text, in attributes and in the JSON of the figures; the
+page's policy (CSP) forbids it to load anything and to run code from texts.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.scaling.figures import theme
+from pipeline.scaling.figures.figure import Figure
+from pipeline.scaling.table import Sheet
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a task's cells come to in a few sentences, and the limits that were asked for."""
+
+    task: str
+    sentences: tuple[str, ...]
+    limits: Sheet | None = None
+
+
+@dataclass(frozen=True)
+class Link:
+    """Words that lead to an address."""
+
+    text: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """Tables under one heading; ``name`` is its place in the page. They do not sort where the order has a meaning."""
+
+    name: str
+    title: str
+    sheets: Sequence[Sheet]
+    note: str = ""
+    sorts: bool = True
+
+
+@dataclass(frozen=True)
+class Still:
+    """A figure and its SVG."""
+
+    figure: Figure
+    svg: str
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """Return what the template shows, with the SVG as an address that holds it."""
+        width, height = re.findall(r'<svg[^>]* width="([\d.]+)" height="([\d.]+)"', self.svg)[0]
+        data = f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
+        named = ("name", "title", "caption", "alt", "spec", "numbers")
+        return {**{name: getattr(self.figure, name) for name in named}, "data": data, "width": width, "height": height}
+
+
+def render(
+    title: str,
+    overview: str,
+    answers: Sequence[Answer],
+    stills: Sequence[Still],
+    tables: Sequence[Part],
+    remarks: Sequence[str],
+    links: Sequence[Link],
+    files: Sequence[str],
+) -> str:
+    """Return the page; ``files`` name the files of numbers beside it."""
+    places = [("answer", "The answer")] if answers else []
+    places += [("figures", "Figures")] if stills else []
+    places += [(part.name, part.title) for part in tables]
+    return _environment().get_template("report.html.jinja").render(
+        title=title,
+        overview=overview,
+        parts=[*places, ("measured", "How this was measured")],
+        answers=answers,
+        figures=[still.shown for still in stills],
+        tables=tables,
+        remarks=remarks,
+        links=links,
+        numbers=files,
+        light=asdict(theme.LIGHT),
+        dark=asdict(theme.DARK),
+        themes={"light": theme.config(theme.LIGHT), "dark": theme.config(theme.DARK)},
+        library=_library() if stills else "",
+    )  # fmt: skip
+
+
+def _environment() -> Environment:
+    folder = FileSystemLoader(Path(__file__).parent)
+    made = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    # the order of a specification's keys is that of its legends
+    made.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
+    return made
+
+
+def _library() -> Markup:
+    """Return Vega, Vega-Lite and vega-embed as one script that a page can hold: trusted, it comes with vl-convert."""
+    import vl_convert
+
+    return Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script"))

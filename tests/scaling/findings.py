@@ -1,0 +1,81 @@
+"""What a comparison finds in rows that were made up: answers drawn at random around each row's score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline.scaling import differences, fronts, laws, variance
+from pipeline.scaling.costs import Cost
+from pipeline.scaling.draws import Answers, draw
+from pipeline.scaling.page import Answer, Link
+from pipeline.scaling.report import Material
+from pipeline.scaling.table import Row, Sheet
+
+SEEDS, EXAMPLES = 3, 120
+COSTS = ("parameters", "train_operations")
+
+
+def made_cheaper(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows with a student and a compression of the first cell, half its size and a little worse."""
+    first = rows[0]
+    cheaper = [
+        replace(
+            first, cell=cell, section=section, source=first.made, method=method, score=first.score - 0.02,
+            parameters=first.parameters // 2,
+        )
+        for cell, section, method in (("taught", "distill", "logits"), ("narrow", "compress", "width"))
+    ]  # fmt: skip
+    return [*rows, *cheaper]
+
+
+def material(rows: Sequence[Row], measured: Sequence[Cost] = ()) -> Material:
+    """Return everything that a report can show of the rows."""
+    known = [row for row in rows if row.score is not None]
+    tasks = list(dict.fromkeys(row.task for row in known))
+    by_task = {task: [row for row in known if row.task == task] for task in tasks}
+    drawn = {task: draw([_answers(row) for row in of_task], 200) for task, of_task in by_task.items()}
+    limits = Sheet("The limits", ("limit", "at most"), [["latency p50", "2.0 ms"]])
+    return Material(
+        rows,
+        measured,
+        [found for task, of_task in by_task.items() for found in laws.of_task(task, [*map(_cell, of_task)])],
+        variance.analyses([outcome for row in known if _whole(row) for outcome in _outcomes(row)]),
+        [differences.compare(draws) for draws in drawn.values()],
+        [front for task, draws in drawn.items() for front in fronts.fronts(draws, _prices(by_task[task]))],
+        [Answer(task, ("First.", "Second.", "Third."), limits) for task in tasks],
+        links=[Link("the comparison", "http://127.0.0.1:5000/#/runs/1")],
+        files=["results.csv"],
+    )
+
+
+def _answers(row: Row) -> Answers:
+    random = np.random.default_rng(len(row.cell))
+    labels = np.arange(EXAMPLES) % 2
+    wrong = random.random((SEEDS, EXAMPLES)) > row.score
+    return Answers(row.cell, row.task, np.where(wrong, 1 - labels, labels), labels, row.score_name)
+
+
+def _cell(row: Row) -> laws.Cell:
+    sizes = {name: getattr(row, name) for name in ("parameters", "parameters_non_embedding")}
+    errors = tuple((1 - row.score) * (1 + 0.02 * seed) for seed in range(-1, 2))
+    losses = tuple(1.5 * error for error in errors)
+    family = "variant" if row.section else row.family
+    return laws.Cell(row.cell, family, sizes, row.train_examples, row.train_operations, losses, errors)
+
+
+def _whole(row: Row) -> bool:
+    """Say whether a row lies in the part of the grid that has no holes."""
+    return row.family == "pretrained" and not row.section
+
+
+def _outcomes(row: Row) -> list[variance.Outcome]:
+    random = np.random.default_rng(len(row.cell))
+    scores = row.score + 0.01 * random.standard_normal(SEEDS)
+    return [variance.Outcome(row.task, row.model, row.ratio, "accuracy", float(score)) for score in scores]
+
+
+def _prices(rows: Sequence[Row]) -> list[fronts.Prices]:
+    return [fronts.prices(key, {row.cell: [getattr(row, key)] * SEEDS for row in rows}, 200) for key in COSTS]
