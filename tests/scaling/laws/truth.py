@@ -55,7 +55,7 @@ def grid(sizes: int, amounts: int, low: Sequence[float] = (8e4, 100), high: Sequ
 
 
 HOFFMANN = (1.69, 406.4, 0.34, 410.7, 0.28)  # Hoffmann et al. 2022, eq. 10
-BESIROGLU = (1.8172, 482.01, 0.3478, 2085.43, 0.3658)  # Besiroglu et al. 2024, Table 1
+BESIROGLU = (1.8172, 482.01, 0.3478, 2085.43, 0.3658)  # Besiroglu et al. 2024
 
 
 def power(count: int) -> Truth:
