@@ -78,48 +78,54 @@ def draw(answers: Sequence[Answers], resamples: int = RESAMPLES, seed: int = 0) 
     Every cell gets the same examples, n of n, and the same seeds, k - 1 of k, both with replacement. k - 1, because
     the variance of a mean of k - 1 draws out of k is s²/k, as it should be, where k draws give (k - 1)/k of it: a
     third too little for three seeds (Rao and Wu 1988, Resampling inference with complex survey data). Cells with
-    another number of seeds share the same uniform numbers, scaled to their own k; with one seed, that seed is taken
-    each time. Drawn both ways, what seeds make of single examples counts up to three times (Owen 2007, The pigeonhole
-    bootstrap), so that draws spread a little too wide rather than too little.
+    another number of seeds share the same uniform numbers, scaled to their own k; a single seed stays as it is.
+
+    What the seeds change is added to what the examples change, less the part that is in both: what seeds make of single
+    examples. Drawn at one go, that part would count three times (Owen 2007, The pigeonhole bootstrap).
     """
     first = answers[0]
-    counts = [len(cell.predictions) for cell in answers]
     trials = np.concatenate([cell.predictions for cell in answers])
     random = np.random.default_rng(seed)
     examples = len(first.labels)
     weighted = WEIGHTED[first.metric](trials, first.labels)
     drawn = np.concatenate([weighted(weights) for weights in _weights(random, resamples, examples)])
     exact = weighted(np.ones((1, examples), np.float32))[0]
-    ends = np.cumsum(counts)[:-1]
-    by_cell = np.split(drawn, ends, axis=1)
-    slots = random.random((resamples, max(1, max(counts) - 1)))
-    by_seed = tuple(np.split(exact, ends))
+    ends = np.cumsum([len(cell.predictions) for cell in answers])[:-1]
+    by_cell, by_seed = np.split(drawn, ends, axis=1), tuple(np.split(exact, ends))
+    of_examples = np.stack([values.mean(1) for values in by_cell], 1)
+    scores = np.array([values.mean() for values in by_seed])
+    crossed = np.array([_crossed(values) for values in by_cell])
+    of_seeds = (means(by_seed, resamples, random) - scores) * _rest(by_seed, crossed)
     return Draws(
         first.task,
         first.metric,
         examples,
         tuple(cell.name for cell in answers),
         tuple(cell.group for cell in answers),
-        np.array([values.mean() for values in by_seed]),
-        np.stack([_seeds(values, slots) for values in by_cell], 1),
+        scores,
+        # the same answers in another column of a matrix product may differ in the last digit
+        np.minimum(1, np.round(of_examples + of_seeds, 12)),
         by_seed,
-        np.atleast_2d(np.cov(np.stack([values.mean(1) for values in by_cell]))),
-        np.array([_crossed(values) for values in by_cell]),
+        np.atleast_2d(np.cov(of_examples.T)),
+        crossed,
     )
 
 
-def means(values: Sequence[Sequence[float]], resamples: int = RESAMPLES, seed: int = 1) -> Floats:
+def means(values: Sequence[Sequence[float] | Floats], resamples: int, random: np.random.Generator) -> Floats:
     """Return the mean of each cell's numbers, one a seed, on resamples of k - 1 of its k seeds: (resamples, cells)."""
-    slots = np.random.default_rng(seed).random((resamples, max(1, max(map(len, values)) - 1)))
-    tiled = [np.broadcast_to(np.asarray(numbers, float), (resamples, len(numbers))) for numbers in values]
-    return np.stack([_seeds(numbers, slots) for numbers in tiled], 1)
+    slots = random.random((resamples, max(1, max(map(len, values)) - 1)))
+    found = np.empty((resamples, len(values)))
+    for cell, numbers in enumerate(values):
+        chosen = slots[:, : max(1, len(numbers) - 1)] * len(numbers)
+        found[:, cell] = np.asarray(numbers, float)[chosen.astype(int)].mean(1)
+    return found
 
 
-def _seeds(values: Floats, slots: Floats) -> Floats:
-    """Return the mean of k - 1 of the k columns in each row, as uniform numbers (rows, slots) choose."""
-    count = values.shape[1]
-    chosen = (slots[:, : max(1, count - 1)] * count).astype(int)
-    return np.asarray(np.take_along_axis(values, chosen, axis=1).mean(1))
+def _rest(by_seed: Sequence[Floats], crossed: Floats) -> Floats:
+    """Return what to multiply the deviations of each cell's seeds by, so that the crossed part is not in them."""
+    of_seeds = np.array([values.var(ddof=1) / len(values) if len(values) > 1 else 0.0 for values in by_seed])
+    share = np.divide(crossed, of_seeds, out=np.ones(len(crossed)), where=of_seeds > 0)
+    return np.asarray(np.sqrt(np.maximum(0, 1 - share)))
 
 
 def _crossed(values: Floats) -> float:

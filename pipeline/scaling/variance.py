@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-import pandas as pd
 from scipy import stats
-from statsmodels.formula.api import ols
+
+from pipeline.scaling.weighted import Floats
 
 FACTORS = ("size", "data", "task")
 SEED = "seed"
@@ -112,29 +112,45 @@ def _refusal(outcomes: Sequence[Outcome], cells: dict[tuple[str, str, float], li
 
 
 def _rows(outcomes: Sequence[Outcome], varying: list[str]) -> tuple[Source, ...]:
-    frame = pd.DataFrame([vars(outcome) for outcome in outcomes])
+    values = np.array([outcome.value for outcome in outcomes], float)
+    values -= values.mean()
     terms = [frozenset(term) for count in range(1, len(varying) + 1) for term in combinations(varying, count)]
-    whole, left = _left(frame, terms)
-    total = float(((frame["value"] - frame["value"].mean()) ** 2).sum())
-    noise = whole / left
+    columns = {term: _columns(outcomes, term) for term in terms}
+
+    def left(chosen: Sequence[frozenset[str]]) -> tuple[float, int]:
+        return _left(values, [columns[term] for term in chosen])
+
+    (whole, free), total = left(terms), float(values @ values)
+    noise = whole / free
     rows = []
     for term in terms:
         others = [other for other in terms if not term <= other]
-        without, free_without = _left(frame, others)
-        explained, free = _left(frame, [*others, term])
-        degrees, squares = round(free_without - free), max(0.0, without - explained)
+        (without, free_without), (explained, free_with) = left(others), left([*others, term])
+        degrees, squares = free_without - free_with, max(0.0, without - explained)
         if degrees:  # a grid may have too many holes for an interaction
             ratio = squares / degrees / noise if noise else np.inf
             unbiased = (squares - degrees * noise) / (total + noise)
-            p = float(stats.f.sf(ratio, degrees, left))
+            p = float(stats.f.sf(ratio, degrees, free))
             name = " x ".join(factor for factor in FACTORS if factor in term)
             rows.append(Source(name, degrees, squares, squares / total, unbiased, float(ratio), p))
-    seed = Source(SEED, round(left), whole, whole / total, len(frame) * noise / (total + noise), None, None)
+    seed = Source(SEED, free, whole, whole / total, len(values) * noise / (total + noise), None, None)
     return (*rows, seed)
 
 
-def _left(frame: pd.DataFrame, terms: Sequence[frozenset[str]]) -> tuple[float, float]:
-    """Return the sum of squares that the terms leave, and its degrees of freedom (holes are columns without rank)."""
-    parts = [":".join(f"C({factor})" for factor in sorted(term)) for term in terms]
-    fit = ols(f"value ~ {' + '.join(parts) or '1'}", frame).fit()
-    return float(fit.ssr), float(fit.df_resid)
+def _columns(outcomes: Sequence[Outcome], term: frozenset[str]) -> Floats:
+    """Return an indicator of each combination of a term's levels that occurs: (trials, combinations)."""
+    places = [tuple(getattr(outcome, factor) for factor in sorted(term)) for outcome in outcomes]
+    levels = sorted(set(places))
+    return np.array([[float(place == level) for level in levels] for place in places])
+
+
+def _left(values: Floats, columns: Sequence[Floats]) -> tuple[float, int]:
+    """Return the sum of squares that terms leave of centred values, and its degrees of freedom.
+
+    The indicators of a term hold those of all within it; least squares counts what is new, so that holes cost degrees
+    and nothing else.
+    """
+    design = np.hstack([np.ones((len(values), 1)), *columns])
+    found, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
+    rest = values - design @ found
+    return float(rest @ rest), len(values) - int(rank)
