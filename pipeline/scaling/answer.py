@@ -64,14 +64,15 @@ def _doubts(pick: Pick, name: str) -> str:
 
 
 def _doubt(kept: Kept, name: str) -> str:
-    limit = _limit(kept.key, kept.limit, name)
+    asked = limit(kept.key, kept.limit, name)
     if kept.probability is None:
-        return f"one seed does not tell how surely it keeps {limit}"
-    return f"it keeps {limit} with {texts.percent(kept.probability)} confidence"
+        return f"one seed does not tell how surely it keeps {asked}"
+    return f"it keeps {asked} with {texts.percent(kept.probability)} confidence"
 
 
-def _limit(key: str, limit: float, name: str) -> str:
-    return f"{name} {texts.points(limit)}" if key == SCORE else AMOUNTS[key](limit)
+def limit(key: str, value: float, name: str) -> str:
+    """Return a limit in words; ``name`` is the metric's."""
+    return f"{name} {texts.points(value)}" if key == SCORE else AMOUNTS[key](value)
 
 
 def _beside(choice: Choice) -> str:
@@ -99,14 +100,18 @@ def _p(value: float | None) -> str:
 
 def _bought(gains: Sequence[Gain], name: str) -> str:
     known = [
-        f"one more {gain.unit} would buy {POINT * gain.value:+.2g} points of {name} "
-        f"[{POINT * gain.low:+.2g}, {POINT * gain.high:+.2g}]"
-        for gain in gains
-        if gain.value is not None and gain.low is not None and gain.high is not None
+        f"one more {gain.unit} would buy {bought(gain)} points of {name}" for gain in gains if gain.value is not None
     ]
     unknown = [f"what one more {gain.unit} would buy is not known: {gain.why_not}" for gain in gains if gain.why_not]
     said = "; ".join([*known, *unknown])
     return f"{said[0].upper()}{said[1:]}." if said else ""
+
+
+def bought(gain: Gain) -> str:
+    """Return what a unit more buys, in hundredths of the score with its interval; nothing where that is not known."""
+    if gain.value is None or gain.low is None or gain.high is None:
+        return ""
+    return f"{POINT * gain.value:+.2g} [{POINT * gain.low:+.2g}, {POINT * gain.high:+.2g}]"
 
 
 def _nothing(choice: Choice) -> tuple[str, ...]:
@@ -127,7 +132,7 @@ def _nothing(choice: Choice) -> tuple[str, ...]:
 def _missed(miss: Miss, name: str) -> str:
     off, way = texts.percent(abs(miss.excess)), "less" if miss.key == SCORE else "more"
     got = texts.points(miss.got) if miss.key == SCORE else AMOUNTS[miss.key](miss.got)
-    return f"{_limit(miss.key, miss.limit, name)} ({got}, {off} {way})"
+    return f"{limit(miss.key, miss.limit, name)} ({got}, {off} {way})"
 
 
 def _listed(parts: Sequence[str]) -> str:

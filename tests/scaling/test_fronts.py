@@ -3,31 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.scaling import equal, fronts
-from pipeline.scaling.draws import Draws
-from pipeline.scaling.equal import BELOW, BEYOND, CHEAPER, DEARER, NO_GAIN, WITHIN
-from pipeline.scaling.fronts import Prices
-
-FEW = st.integers(0, 4)  # few values, so that there are ties
-
-
-def drawn(scores: dict[str, float], spread: float = 0.0, resamples: int = 400) -> Draws:
-    random, cells = np.random.default_rng(0), len(scores)
-    values = np.array(list(scores.values()))
-    return Draws(
-        "t", "accuracy", 100, tuple(scores), ("",) * cells, values,
-        values + spread * random.normal(size=(resamples, cells)), tuple(np.array([value]) for value in values),
-        np.zeros((cells, cells)), np.zeros(cells),
-    )  # fmt: skip
-
-
-def priced(costs: dict[str, float], resamples: int = 400) -> Prices:
-    return fronts.prices("storage_bytes", {name: [cost] for name, cost in costs.items()}, resamples)
-
-
-def beaten(cell: tuple[int, int], others: list[tuple[int, int]]) -> bool:
-    cost, score = cell
-    return any(c <= cost and s >= score and (c < cost or s > score) for c, s in others)
+from pipeline.scaling import fronts
+from tests.scaling.places import FEW, beaten, drawn, priced
 
 
 @given(st.lists(st.tuples(FEW, FEW), min_size=1, max_size=12))
@@ -97,73 +74,3 @@ def test_training_costs_what_all_that_went_into_it_cost() -> None:
 def test_a_step_without_a_number_leaves_all_behind_it_unknown() -> None:
     sources = {"a": None, "b": "a", "c": "b", "d": "gone"}
     assert fronts.total({"a": 1, "b": None, "c": 2, "d": 3}, sources) == {"a": 1, "b": None, "c": None, "d": None}
-
-
-PLAIN = {"small": 0.6, "middle": 0.7, "large": 0.8}
-BYTES = {"small": 1e6, "middle": 4e6, "large": 16e6}
-
-
-def at_equal_quality(score: float, cost: float, spread: float = 0.0) -> equal.Equal:
-    scores, costs = {**PLAIN, "cell": score}, {**BYTES, "cell": cost}
-    (found,) = equal.equal(drawn(scores, spread), priced(costs), list(PLAIN))
-    return found
-
-
-def test_a_plain_model_between_two_sizes_costs_what_lies_between_on_a_logarithmic_scale() -> None:
-    found = at_equal_quality(0.75, 2e6)
-    assert (found.plain_cost, found.ratio) == (pytest.approx(8e6), pytest.approx(0.25))
-    assert (found.low, found.high) == (pytest.approx(0.25), pytest.approx(0.25))
-    assert (found.where, found.verdict) == (WITHIN, CHEAPER)
-    assert at_equal_quality(0.7, 4e6).ratio == pytest.approx(1)
-    assert at_equal_quality(0.65, 4e6).verdict == DEARER
-
-
-def test_a_score_above_the_best_plain_model_gives_a_bound_from_above() -> None:
-    found = at_equal_quality(0.9, 8e6)
-    assert (found.where, found.plain_cost, found.ratio) == (BEYOND, pytest.approx(16e6), pytest.approx(0.5))
-    assert (found.low, found.high, found.verdict) == (0, pytest.approx(0.5), CHEAPER)
-    assert at_equal_quality(0.9, 32e6).verdict == NO_GAIN
-
-
-def test_a_score_below_the_smallest_plain_model_gives_a_bound_from_below_and_shows_no_gain() -> None:
-    found = at_equal_quality(0.5, 5e5)
-    assert (found.where, found.ratio) == (BELOW, pytest.approx(0.5))
-    assert (found.low, found.high, found.verdict) == (pytest.approx(0.5), np.inf, NO_GAIN)
-    assert at_equal_quality(0.5, 2e6).verdict == DEARER
-
-
-def test_a_plain_model_that_another_beats_is_no_part_of_the_route() -> None:
-    scores = {"small": 0.6, "worse": 0.55, "large": 0.8, "cell": 0.7}
-    costs = {"small": 1e6, "worse": 2e6, "large": 16e6, "cell": 1e6}
-    (found,) = equal.equal(drawn(scores), priced(costs), ["worse", "large", "small"])
-    assert found.plain_cost == pytest.approx(4e6)
-
-
-def test_a_ratio_whose_interval_holds_one_is_no_gain_shown() -> None:
-    sure, unsure = at_equal_quality(0.7, 3e6, 0.001), at_equal_quality(0.7, 3e6, 0.03)
-    assert sure.high < 1
-    assert sure.verdict == CHEAPER
-    assert unsure.low < 1 < unsure.high
-    assert unsure.verdict == NO_GAIN
-    assert unsure.ratio == sure.ratio
-
-
-@given(st.lists(st.tuples(FEW, st.integers(1, 5)), min_size=1, max_size=5), st.integers(-1, 9))
-def test_the_plain_cost_is_interpolated_on_the_front(plain: list[tuple[int, int]], doubled: int) -> None:
-    """Against numpy's interpolation over the cells that nothing beats."""
-    kept = sorted({(cost, score) for score, cost in plain if not beaten((cost, score), [(c, s) for s, c in plain])})
-    wanted = doubled / 2
-    names = [f"p{index}" for index in range(len(plain))]
-    scores = {**{name: float(score) for name, (score, _) in zip(names, plain, strict=True)}, "cell": wanted}
-    costs = {**{name: 10.0**cost for name, (_, cost) in zip(names, plain, strict=True)}, "cell": 1.0}
-    (found,) = equal.equal(drawn(scores, resamples=2), priced(costs, 2), names)
-    expected = 10 ** np.interp(wanted, [score for _, score in kept], [cost for cost, _ in kept])
-    assert found.plain_cost == pytest.approx(expected)
-    side = BEYOND if wanted > kept[-1][1] else BELOW if wanted < kept[0][1] else WITHIN
-    assert found.where == side
-
-
-def test_without_a_plain_cost_or_another_cell_there_is_nothing_to_compare() -> None:
-    scores = drawn({"small": 0.6, "cell": 0.7})
-    assert equal.equal(scores, priced({"cell": 1}), ["small"]) == ()
-    assert equal.equal(scores, priced({"small": 1}), ["small"]) == ()

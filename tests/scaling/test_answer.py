@@ -1,0 +1,65 @@
+import pytest
+
+from pipeline.scaling import answer
+from pipeline.scaling.gains import Gain
+from tests.scaling.candidates import SCORES, THREE, cell, chosen
+
+
+def test_an_answer_names_the_cell_its_runner_up_and_what_more_would_buy() -> None:
+    scores = {"small": 0.85, "middle": 0.848, "large": 0.95}
+    found = chosen(THREE, scores, 0.01, latency_p50_ms=3, storage_bytes=5e6)
+    bought = [Gain("latency_p50_ms", "ms", 0.004, 0.001, 0.02), Gain("storage_bytes", "MB", why_not="there is no law")]
+    first, second, third = answer.sentences(found, bought)
+    assert found.recommended is not None
+    ends = f"[{100 * found.recommended.low:.1f}, {100 * found.recommended.high:.1f}]"
+    assert (
+        first == f"For t within 3.00 ms and 5.00 MB, the best of 2 cells: the small, F1 85.0 {ends}, 1.00 ms, 1.00 MB."
+    )
+    assert found.at_least_runner_up is not None
+    assert second == (
+        "Runner-up: the middle, 84.8, 2.00 ms, 4.00 MB; the two are not told apart (p 0.89 over all pairs; "
+        f"the first scores at least as much in {100 * found.at_least_runner_up:.0f}% of resamples)."
+    )
+    assert third == (
+        "One more ms would buy +0.4 [+0.1, +2] points of F1; what one more MB would buy is not known: there is no law."
+    )
+
+
+def test_an_answer_without_limits_names_the_best_and_the_cheapest_not_told_apart_from_it() -> None:
+    scores = {"small": 0.849, "middle": 0.5, "large": 0.85}
+    first, second = answer.sentences(chosen(THREE, scores, 0.01))
+    assert first.startswith("For t, the best of 3 cells: the large, F1 85.0 [")
+    assert second.endswith("% of resamples), and the runner-up costs less.")
+    scores = {"small": 0.848, "middle": 0.5, "large": 0.85, "slow": 0.849}
+    _, second = answer.sentences(chosen([*THREE, cell("slow", latency_p50_ms=9, storage_bytes=16e6)], scores, 0.01))
+    assert second.endswith("; cheaper and not told apart: the small, 84.8, 1.00 ms, 1.00 MB.")
+
+
+def test_an_answer_with_a_least_score_is_the_fastest_and_says_how_surely_it_reaches_it() -> None:
+    found = chosen(THREE, SCORES, 0.01, score=0.8)
+    first, *_ = answer.sentences(found)
+    assert found.recommended is not None
+    (kept,) = found.recommended.kept
+    assert kept.probability == pytest.approx(0.5, abs=0.05)
+    assert first.startswith("For t at F1 80.0 or more, the fastest of 2 cells: the middle, F1 80.0 [")
+    assert first.endswith(f"; it keeps F1 80.0 with {100 * (kept.probability or 0):.0f}% confidence.")
+
+
+def test_an_answer_says_what_one_seed_cannot_tell() -> None:
+    found = chosen([cell("a", latency_p50_ms=(2.0,))], {"a": 0.8}, latency_p50_ms=3)
+    assert answer.sentences(found) == (
+        "For t within 3.00 ms, the best of 1 cell: the a, F1 80.0 [80.0, 80.0], 2.00 ms; one seed does not tell how "
+        "surely it keeps 3.00 ms.",
+        "No other cell fits.",
+    )
+
+
+def test_an_answer_where_nothing_fits_says_what_is_nearest_and_what_was_not_measured() -> None:
+    cells = [cell("a", latency_p50_ms=4, train_examples=900), cell("b", latency_p50_ms=3)]
+    found = chosen(cells, {"a": 0.8, "b": 0.9}, latency_p50_ms=2, train_examples=1000, score=0.85)
+    assert answer.sentences(found) == (
+        "For t within 2.00 ms and 1,000 labelled examples at F1 85.0 or more: no cell fits.",
+        "Nearest: the a, F1 80.0 [80.0, 80.0], 4.00 ms, which misses 2.00 ms (4.00 ms, 100% more) and F1 85.0 "
+        "(80.0, 5.9% less).",
+        "Not considered, for want of train_examples: 1 cell.",
+    )

@@ -1,0 +1,76 @@
+import pytest
+
+from pipeline.scaling import gains
+from pipeline.scaling.gains import Gain, Route
+
+
+class Power:
+    """error = E + A x^-a along one axis, its interval 20% to either side of the slope."""
+
+    E, A, a = 0.05, 3.0, 0.4
+
+    def error(self, x: float) -> float:
+        return self.E + self.A * x**-self.a
+
+    def slope(self, at: tuple[float, ...], axis: int) -> tuple[float, float, float]:
+        slope = -self.a * self.A * at[axis] ** (-self.a - 1)
+        return slope, 1.2 * slope, 0.8 * slope
+
+
+@pytest.mark.parametrize(
+    ("key", "unit", "amount"),
+    [("latency_p50_ms", "ms", 1), ("storage_bytes", "MB", 1e6), ("inference_memory_mib", "MiB", 1)],
+)
+def test_one_more_unit_of_a_cost_that_follows_size_buys_what_the_law_and_the_cost_say(
+    key: str, unit: str, amount: float
+) -> None:
+    """cost = 0.002 N^0.7: against the finite difference of the law at the size that a little more cost allows."""
+    law, size = Power(), 5e5
+    costs = [(number, 0.002 * number**0.7) for number in (1e5, 5e5, 2e6)]
+    cost = 0.002 * size**0.7
+    found = gains.gain(key, Route(law, (size,)), cost, costs)
+    step = 1e-5 * cost
+    bought = (law.error(size) - law.error(((cost + step) / 0.002) ** (1 / 0.7))) / step * amount
+    assert found.unit == unit
+    assert found.value == pytest.approx(bought, rel=1e-4)
+    assert (found.low, found.high) == (pytest.approx(0.8 * found.value), pytest.approx(1.2 * found.value))
+
+
+def test_one_more_example_buys_the_slope_of_the_law_of_data() -> None:
+    law = Power()
+    found = gains.gain("train_examples", Route(law, (7.0, 900.0), axis=1), 900, ())
+    assert found == Gain("train_examples", "labelled example", *(pytest.approx(x) for x in (
+        0.4 * 3 * 900**-1.4, 0.8 * 0.4 * 3 * 900**-1.4, 1.2 * 0.4 * 3 * 900**-1.4,
+    )))  # fmt: skip
+
+
+def test_one_more_second_buys_operations_at_the_rate_of_the_cell() -> None:
+    law = Power()
+    found = gains.gain("train_seconds", Route(law, (6e11,)), 6.0, ())
+    assert found.value == pytest.approx(law.error(6e11) - law.error(7e11), rel=0.15)
+    assert found.value == pytest.approx(0.4 * 3 * 6e11**-0.4 / 6)
+
+
+def test_what_cannot_be_known_says_why() -> None:
+    route, rising, level = Route(Power(), (1e5,)), [(1e5, 1.0), (2e5, 2.0)], [(1e5, 2.0), (2e5, 1.0)]
+    assert gains.gain("latency_p50_ms", Route(None, why_not="two sizes"), 1, rising).why_not == "two sizes"
+    assert gains.gain("latency_p50_ms", route, None, rising).why_not == "the cell's own cost was not measured"
+    falls = "the cost does not grow with size over these models"
+    assert gains.gain("latency_p50_ms", route, 1, level).why_not == falls
+    assert gains.gain("latency_p50_ms", route, 1, rising[:1]).why_not == falls
+    (found,) = gains.gains({}, {"train_examples": 90}, {})
+    assert found == Gain("train_examples", "labelled example", why_not="there is no law")
+
+
+def test_the_gain_of_each_stated_budget_takes_the_law_of_its_kind() -> None:
+    routes = {gains.SIZE: Route(Power(), (1e5,)), gains.DATA: Route(Power(), (900.0,))}
+    sizes = {"storage_bytes": [(1e5, 4e5), (2e5, 8e5)]}
+    found = gains.gains(routes, {"storage_bytes": 4e5, "train_examples": 900, "train_seconds": 3}, sizes)
+    assert [(gain.key, gain.value is None) for gain in found] == [
+        ("storage_bytes", False), ("train_examples", False), ("train_seconds", True),
+    ]  # fmt: skip
+
+
+def test_the_exponent_of_a_cost_is_found() -> None:
+    assert gains.elasticity([(size, 3 * size**0.6) for size in (10, 50, 90)]) == pytest.approx(0.6)
+    assert gains.elasticity([(10, 1), (10, 2)]) is None
