@@ -60,7 +60,7 @@ def _panel(found: Differences, most: float) -> dict[str, Any]:
     column = alt.X("column", type="nominal", sort=order, title=None, axis=alt.Axis(labelAngle=-50, **bare))
     color = alt.Color(
         "value", type="quantitative", title="row less column",
-        scale=alt.Scale(domain=[-most, 0, most], range="diverging"),
+        scale=alt.Scale(domain=[-most, 0, most], range="diverging", interpolate="lab"),
         legend=alt.Legend(gradientLength=180),
     )  # fmt: skip
     tips = [alt.Tooltip(field, type="nominal", title=title) for field, title in TOLD.items()]

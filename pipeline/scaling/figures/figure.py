@@ -54,23 +54,38 @@ def layered(charts: Iterable[alt.Chart], title: str | dict[str, str], **size: fl
 def beside(panels: list[dict[str, Any]], params: list[dict[str, Any]], columns: int = COLUMNS) -> dict[str, Any]:
     """Return panels as one specification: scales of colour, shape and dash are one for all, and so is what is selected.
 
-    Each of ``params`` selects in the layers that are named ``reached``, of every panel.
+    Each of ``params`` selects in every panel: in the layers named ``REACHED``, or where it is bound to a legend in the
+    first layer of its field, whose legend Vega-Lite keeps.
     """
-    views: list[str] = []
     datasets: dict[str, str] = {}
     for layer in (layer for panel in panels for layer in panel["layer"]):
         layer["data"] = {"name": datasets.setdefault(layer["data"], f"data-{len(datasets)}")}
-        if layer.get("name") == REACHED:
-            layer["name"] = f"{REACHED}-{len(views)}"
-            views.append(layer["name"])
     return {
         "$schema": alt.SCHEMA_URL,
         "concat": panels,
         "columns": min(columns, len(panels)),
         "resolve": {"scale": dict.fromkeys(SHARED, "shared")},
-        "params": [{**param, "views": views} for param in params],
+        "params": [{**param, "views": _views(panels, param)} for param in params],
         "datasets": {name: json.loads(values) for values, name in datasets.items()},
     }
+
+
+def _views(panels: list[dict[str, Any]], param: dict[str, Any]) -> list[str]:
+    """Return the names of the layers, one a panel, in which a parameter selects, named here where they are not yet."""
+    views = []
+    for place, panel in enumerate(panels):
+        layer = next(layer for layer in panel["layer"] if _selects(layer, param))
+        if layer.get("name", REACHED) == REACHED:
+            layer["name"] = f"{param['name']}-{place}"
+        views.append(layer["name"])
+    return views
+
+
+def _selects(layer: dict[str, Any], param: dict[str, Any]) -> bool:
+    if "bind" not in param:
+        return layer.get("name") == REACHED
+    fields = [layer["encoding"].get(channel, {}).get("field") for channel in ("color", "shape")]
+    return param["select"]["fields"][0] in fields
 
 
 def save(figure: Figure, folder: Path, dpi: int) -> tuple[Path, Path]:

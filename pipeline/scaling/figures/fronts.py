@@ -82,6 +82,7 @@ def _panel(front: Front, marks: list[dict[str, Any]], metric: str) -> dict[str, 
     across = axes.logarithmic("", places, "~g" if front.cost in TIMES else "~s")
     up = axes.linear(metric, [mark[end] for mark in marks for end in ("y", "low", "high")])
     base = alt.Chart(panel.values(marks))
+    points = base.mark_point(size=58, filled=False)
     held = panel.chosen((panel.HOVER, panel.KIND))
     faint = panel.chosen((panel.HOVER, panel.KIND), 0.06)
     bars = base.mark_rule(strokeWidth=1, strokeOpacity=0.45)
@@ -91,7 +92,7 @@ def _panel(front: Front, marks: list[dict[str, Any]], metric: str) -> dict[str, 
         sources.encode(across.x("from_x"), up.y("from_y"), faint, x2="x", y2="y"),
         bars.encode(across.x(), up.y("low"), faint, _color(), y2="high"),
         bars.encode(across.x("left"), up.y(), faint, _color(), x2="right"),
-        base.mark_point(size=58, filled=False).encode(across.x(), up.y(), held, _color(), *_looks()),
+        points.encode(across.x(), up.y(), held, _color(), *_looks()),
         *_names(marks, front.task, across, up),
         panel.pointed(marks, across, up, TOLD),
     ]
