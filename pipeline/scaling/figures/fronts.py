@@ -26,7 +26,7 @@ Side = Literal["left", "right"]
 KINDS = {"plain": "circle", "student": "triangle-up", "compressed": "square"}
 TOLD = {"cell": "cell", "kind": "kind", "source": "made of", "score": "score", "interval": "95%", "paid": "cost",
         "sure": "on the front"}  # fmt: skip
-LETTER, LINE, GAP = 5.6, 13, 5  # pixels of a letter and of a line, about; between a mark and its name
+GAP = 5  # pixels between a mark and its name
 SURE = 0.5  # least probability of being on the front for a name in the picture
 
 
@@ -130,11 +130,11 @@ def _names(marks: list[dict[str, Any]], task: str, across: Axis, up: Axis) -> li
     sides: dict[Side, list[dict[str, Any]]] = {"right": [], "left": []}
     likely = [mark for mark in marks if mark["member"] or mark["probability"] >= SURE]
     for mark in sorted(likely, key=lambda mark: -mark["probability"]):
-        (x, y), wide = at[mark["cell"]], LETTER * len(short[mark["cell"]])
+        (x, y), wide = at[mark["cell"]], panel.LETTER * len(short[mark["cell"]])
         starts: dict[Side, float] = {"right": x - wide - GAP, "left": x + GAP}
         for align, start in starts.items():
             end, height = start + wide, y + GAP
-            free = all(end <= left or start >= right or abs(height - foot) > LINE for left, right, foot in taken)
+            free = all(end <= left or start >= right or abs(height - foot) > panel.LINE for left, right, foot in taken)
             if free and start > 0:
                 taken.append((start, end, height))
                 sides[align].append({**mark, "name": short[mark["cell"]]})

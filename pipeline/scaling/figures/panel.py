@@ -18,7 +18,7 @@ from pipeline.scaling.figures.axes import Axis
 from pipeline.scaling.figures.figure import REACHED
 
 WIDTH, HEIGHT = 400, 280  # pixels; the page gives panels another width
-LINE = 14  # pixels from one line of words to the next
+LETTER, LINE = 5.6, 14  # pixels of a letter's width, about, and from one line of words to the next
 DASHES: dict[str, list[float]] = {"pretrained": [1, 0], "fresh": [6, 3], "random": [1.5, 3]}
 SHAPES = {"pretrained": "circle", "fresh": "diamond", "random": "square"}
 DIM = 0.12  # what the pointer or the legend did not choose
@@ -91,6 +91,11 @@ def drawn(marks: alt.Chart, *encodings: Any, **others: Any) -> alt.Chart:
     """Return marks with their encodings, as what altair does not say they are: a chart."""
     chart: alt.Chart = marks.encode(*encodings, **others)
     return chart
+
+
+def heights(points: Iterable[dict[str, Any]]) -> list[float]:
+    """Return all that the y axis of points and their intervals is to hold."""
+    return [point[end] for point in points for end in ("y", "low", "high") if point[end] is not None]
 
 
 def lines(

@@ -21,7 +21,6 @@ TOLD = {
     "parameters": "parameters", "rows": "training examples", "operations": "operations of training",
 }  # fmt: skip
 NAMES_APART = 0.06  # of a panel's width, between the names of models
-LETTER = 5.6  # pixels of a letter's width, about
 SLANT = 40  # degrees
 SIZES = {"parameters": "parameters", "parameters_non_embedding": "parameters without embeddings"}
 LOOKS = "Colours run along the legend from little to much."
@@ -79,7 +78,7 @@ def against_size(rows: Sequence[Row], size: str) -> Figure:
     def across(of_task: list[Row]) -> Axis:
         sizes = sorted({value(row, size) for row in of_task})
         longest = max(len(text) for text in models(of_task, size).values())
-        deep = 14 + LETTER * longest * math.sin(math.radians(SLANT))
+        deep = 14 + panel.LETTER * longest * math.sin(math.radians(SLANT))
         return axes.logarithmic(SIZES[size], sizes, ticks=tuple(sizes), labels=False, padding=deep)
 
     words = "Score against size, a line for each share of the data."
@@ -175,7 +174,7 @@ def _panel(of_task: list[Row], view: View, kind: str, kinds: list[str]) -> dict[
     points = [_point(row, line, view.across, kind) for line in found for row in line.rows]
     first, across, color = of_task[0], view.axis(of_task), panel.shades(view.shade, view.shades)
     levels = [] if first.majority_score is None else [100 * first.majority_score]
-    heights = [point[end] for point in points for end in ("y", "low", "high") if point[end] is not None]
+    heights = panel.heights(points)
     up = axes.linear(texts.metric(first.score_name), [*heights, *levels])
     named = [_end(line, view.across) for line in found if line.label]
     commonest = [End(across.high, height, "commonest answer") for height in levels]

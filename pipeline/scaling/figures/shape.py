@@ -45,7 +45,7 @@ def _panel(axis: str, of_axis: list[Curve], names: list[str]) -> dict[str, Any]:
     points = [point for curve in of_axis for point in _points(curve)]
     values = sorted({point["x"] for point in points})
     steepest = (values[-1] / values[0]) ** growth.LIMIT[axis]
-    heights = [point[end] for point in points for end in ("y", "low", "high") if point[end] is not None]
+    heights = panel.heights(points)
     across = axes.logarithmic(growth.UNITS[axis], values, ",", ticks=tuple(thinned(values)))
     up = axes.logarithmic("cost, smallest = 1", [1, steepest, *heights], ",~g")
     color = panel.shades("model", names)
