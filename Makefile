@@ -1,6 +1,6 @@
 # Conveniences: each target makes the environment it needs. Nothing here is needed by `dvc repro`, `mlflow ui` or
 # `pytest` in the activated environment.
-.PHONY: help repro plan ui sync lint test check
+.PHONY: help repro plan recommend ui sync lint test check
 PYTHON ?= python3
 BIN := .venv/bin
 # Without byte-compiling 2 GB, of which a tenth is ever imported: Python does that as it goes.
@@ -10,6 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:
 	@echo "make repro   run the plan in params.yaml and show the results"
 	@echo "make test    run the tests"
+	@echo "make recommend  which cell to take under other limits: BUDGET=\"latency_p50_ms=2 score=0.8\""
 	@echo "make ui      browse the results in MLflow, on this machine only"
 	@echo "make plan    list the cells of the plan, which are stale, and what they are expected to cost"
 	@echo "make check   format, lint, types, import layers, tests"
@@ -30,6 +31,9 @@ repro: $(BIN)/.made
 
 plan: $(BIN)/.made
 	@python -m pipeline.listing
+
+recommend: $(BIN)/.made
+	@python -m pipeline.recommend $(BUDGET)
 
 ui: $(BIN)/.made
 	@python -m pipeline.tracking ui

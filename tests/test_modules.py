@@ -24,7 +24,7 @@ from pipeline import modules, paths
         ("models/sources.py", {"pretrain"}),
         ("evaluation/quality.py", {"evaluate"}),
         ("evaluation/peak.py", {"benchmark"}),
-        ("scaling/figures.py", {"compare"}),
+        ("scaling/figures/panel.py", {"compare"}),
         ("records.py", set(modules.STAGES)),
         ("tracking/live.py", set()),
         ("stage.py", set()),

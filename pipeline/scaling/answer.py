@@ -20,13 +20,17 @@ AMOUNTS: dict[str, Callable[[float], str]] = {
 }
 
 
-def sentences(choice: Choice, gains: Sequence[Gain] = ()) -> tuple[str, ...]:
-    """Return the answer for a task, the most important first; scores in hundredths, intervals of 95%."""
+def sentences(choice: Choice, gains: Sequence[Gain] = (), baseline: float | None = None) -> tuple[str, ...]:
+    """Return the answer for a task, the most important first; scores in hundredths, intervals of 95%.
+
+    ``baseline`` is what always giving the commonest answer scores.
+    """
     if choice.recommended is None:
         return _nothing(choice)
     name = metric(choice)
     first = (
-        f"For {choice.task}{_within(choice)}: {_named(choice.recommended, name)}{_doubts(choice.recommended, name)}."
+        f"For {choice.task}{_within(choice)}: {_named(choice.recommended, name)}{_doubts(choice.recommended, name)}"
+        f"{_against(choice.recommended, baseline)}."
     )
     found = (first, _beside(choice), _bought(gains, name))
     return tuple(sentence for sentence in found if sentence)
@@ -61,6 +65,13 @@ def _costs(pick: Pick) -> str:
 def _doubts(pick: Pick, name: str) -> str:
     """Say which limits it may not keep."""
     return "".join(f"; {_doubt(kept, name)}" for kept in pick.kept if (kept.probability or 0) < SURE)
+
+
+def _against(pick: Pick, baseline: float | None) -> str:
+    """Say where a cell is not clearly better than no model at all."""
+    if baseline is None or pick.low > baseline:
+        return ""
+    return f"; that is not clearly above always giving the commonest answer ({texts.points(baseline)})"
 
 
 def _doubt(kept: Kept, name: str) -> str:
@@ -99,10 +110,8 @@ def _p(value: float | None) -> str:
 
 
 def _bought(gains: Sequence[Gain], name: str) -> str:
-    known = [
-        f"one more {gain.unit} would buy {bought(gain)} points of {name}" for gain in gains if gain.value is not None
-    ]
-    unknown = [f"what one more {gain.unit} would buy is not known: {gain.why_not}" for gain in gains if gain.why_not]
+    known = [f"{gain.unit} more would buy {bought(gain)} points of {name}" for gain in gains if gain.value is not None]
+    unknown = [f"what {gain.unit} more would buy is not known: {gain.why_not}" for gain in gains if gain.why_not]
     said = "; ".join([*known, *unknown])
     return f"{said[0].upper()}{said[1:]}." if said else ""
 

@@ -54,10 +54,11 @@ def mistakes(given: object, where: str = SECTION) -> Iterator[str]:
         yield f"{where}: got {type(given).__name__}; write limits by name ({', '.join(KEYS)}), or {{}} for none"
         return
     for key, value in given.items():
+        place = f"{where}.{key}" if where else key
         if key not in KEYS:
-            yield f"{where}.{key}: unknown key; {near(key, KEYS)}"
+            yield f"{place}: unknown key; {near(key, KEYS)}"
         elif value is not None and (found := _wrong(key, value)):
-            yield f"{where}.{key}: got {value!r}; {found}"
+            yield f"{place}: got {value!r}; {found}"
 
 
 def _wrong(key: str, value: object) -> str | None:

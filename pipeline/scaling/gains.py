@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,7 +22,7 @@ UNITS = {
     "storage_bytes": ("MB", 1e6),
     "inference_memory_mib": ("MiB", 1.0),
     "train_seconds": ("s of training", 1.0),
-    "train_examples": ("labelled example", 1.0),
+    "train_examples": ("labelled examples", 1.0),
 }
 
 
@@ -47,7 +48,10 @@ class Route:
 
 @dataclass(frozen=True)
 class Gain:
-    """The score that one more ``unit`` of the budget ``key`` buys, with its 95% interval; None where not known."""
+    """The score that a ``unit`` more of the budget ``key`` buys, such as ``0.1 ms``, and its 95% interval.
+
+    All three are None where that is not known.
+    """
 
     key: str
     unit: str
@@ -58,13 +62,14 @@ class Gain:
 
 
 def gain(key: str, route: Route, cost: float | None, sizes: Sequence[tuple[float, float]]) -> Gain:
-    """Return what one more unit of a budget buys a cell that costs ``cost``: -d error/dx times dx/d cost.
+    """Return what a unit more of a budget buys a cell that costs ``cost``: -d error/dx times dx/d cost.
 
-    A cost that follows size goes as N^b over the plain ``sizes`` (N, cost), so that dN/d cost = N / (b cost): for a
-    compressed cell this takes a larger model, compressed alike. Seconds go as operations, dC/ds = C/s; an example is
-    one. The interval is the law's alone: b is taken as it is. A slope holds near the cell, not far beyond it.
+    The unit is small against the cost, for a slope holds near the cell and not far beyond it. A cost that follows size
+    goes as N^b over the plain ``sizes`` (N, cost), so that dN/d cost = N / (b cost): for a compressed cell this takes a
+    larger model, compressed alike. Seconds go as operations, dC/ds = C/s; an example is one. The interval is the law's
+    alone: b is taken as it is.
     """
-    unit, amount = UNITS[key]
+    unit, amount = _unit(key, cost)
     if route.law is None:
         return Gain(key, unit, why_not=route.why_not)
     x, kind = route.at[route.axis], LAWS[key]
@@ -78,6 +83,14 @@ def gain(key: str, route: Route, cost: float | None, sizes: Sequence[tuple[float
         per_cost = x / (power * cost)
     value, low, high = (-slope * per_cost * amount for slope in route.law.slope(route.at, route.axis))
     return Gain(key, unit, value, min(low, high), max(low, high))
+
+
+def _unit(key: str, cost: float | None) -> tuple[str, float]:
+    """Return a power of ten of a budget's unit, at most a fifth of the cost, in words and in the cost's own unit."""
+    name, amount = UNITS[key]
+    power = math.floor(math.log10(cost / amount / 5)) if cost else 0
+    size = 10.0 ** (max(0, power) if LAWS[key] == DATA else power)
+    return f"{size:g} {name}", size * amount
 
 
 def gains(

@@ -20,14 +20,27 @@ LEFT_OUT = (
 PLAIN_WIDTH = 140  # characters, where the output is no terminal
 
 
-def show(rows: Sequence[Row], measured: Sequence[Cost], console: Console | None = None) -> None:
-    """Print one table a task, what was made of its models, how fast they train, and how many cells have not run."""
+def show(
+    rows: Sequence[Row],
+    measured: Sequence[Cost],
+    answers: Sequence[Sequence[str]] = (),
+    console: Console | None = None,
+) -> None:
+    """Print one table a task, what was made of its models, how fast they train, how many cells have not run, answers.
+
+    The answers, in sentences, come last: that is what stays on the screen.
+    """
     console = console or Console()
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH, file=console.file)
     for sheet in [*table.sheets(rows), *ledger.sheets(rows), *speed.sheets(measured)[:1]]:
-        console.print(_table(_narrow(sheet)))
+        console.print(as_table(_narrow(sheet)))
     console.print(table.overview(rows), soft_wrap=True)
+    for sentences in answers:
+        console.print()
+        for sentence in sentences:
+            console.print(sentence, highlight=False)
+    console.print()
 
 
 def _narrow(sheet: Sheet) -> Sheet:
@@ -36,8 +49,8 @@ def _narrow(sheet: Sheet) -> Sheet:
     return Sheet(sheet.title, headings, [[row[column] for column in columns] for row in sheet.rows])
 
 
-def _table(sheet: Sheet) -> Table:
-    """Return a table whose first column holds names and whose others hold numbers."""
+def as_table(sheet: Sheet) -> Table:
+    """Return a table for the terminal, whose first column holds names and whose others hold numbers."""
     shown = Table(title=sheet.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for number, heading in enumerate(sheet.headings):
         shown.add_column(heading, justify="right" if number else "left", no_wrap=True)

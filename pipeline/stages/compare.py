@@ -1,4 +1,4 @@
-"""compare: the evaluated and the benchmarked cells of the plan in tables, figures and a report.
+"""compare: the evaluated and the benchmarked cells of the plan as laws, fronts, a recommendation and a report.
 
 ``python -m pipeline.stages.compare --multirun +sweep=once`` writes ``report/`` and ``metrics/compare/plan.json``;
 without a sweep it is an exploration (such as ``size=parameters``) and writes below ``runs/exploration/compare/``.
@@ -13,14 +13,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths, plan, warm
+from pipeline import paths, plan, results, warm
 from pipeline.errors import UserError, ending, near
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from pipeline.scaling.comparison import Comparison
     from pipeline.scaling.costs import Cost
-    from pipeline.scaling.table import Point, Row
+    from pipeline.scaling.recommending import Answer
+    from pipeline.scaling.report import Material
+    from pipeline.scaling.table import Row
 
 SIZES = ("parameters", "parameters_non_embedding")
 CELL = "plan"
@@ -32,68 +35,76 @@ def compare(cfg: DictConfig) -> None:
     Raises UserError where the configuration names no size that a row has.
     """
     from pipeline import tracking
-    from pipeline.scaling import report
+    from pipeline.scaling import comparison, files, recommending, report
 
     if cfg.size not in SIZES:
         raise UserError(f"conf/compare.yaml: size: got {cfg.size!r}; {near(cfg.size, SIZES)}")
-    rows, measured, exploration = results(), benchmarks(), bool(cfg.exploration)
+    rows, measured, trials, exploration = results.rows(), results.benchmarks(), results.trials(), bool(cfg.exploration)
+    found = comparison.compare(trials)
+    answers = [recommending.recommend(task, plan.load().budget) for task in found.tasks]
     folder = paths.cell("compare", CELL, exploration=True) / "report" if exploration else paths.REPORT
     with paths.replacing(folder) as out:
-        written = [path.relative_to(out) for path in report.write(rows, measured, out, cfg.size, cfg.dpi)]
-    files = [folder / path for path in written]
-    record = _record(rows, files, exploration)
+        numbers = files.write(trials, found, out)
+        material = _material(rows, measured, found, answers, numbers)
+        written = [path.relative_to(out) for path in report.write(material, out, cfg.size, cfg.dpi)]
+    made = [folder / path for path in [*written, *map(Path, numbers)]]
+    record = _record(rows, files.measures(found), made, exploration)
     run = tracking.open_cell(tracking.Identity.from_record(record))
     path = paths.metrics("compare", CELL, exploration=exploration)
     paths.write_json(path, record)
-    tracking.close_cell(run, record, [path, *files])
+    tracking.close_cell(run, record, [path, *made])
     tracking.refresh_views()
     if "MAKELEVEL" not in os.environ:  # `make repro` shows it last, whether this ran or was up to date
-        _print(rows, measured, folder)
+        _print(rows, measured, answers, folder)
 
 
-def results() -> list[Row]:
-    """Return a row for exactly the cells that the plan evaluates; what an earlier plan left behind is not looked at."""
-    from pipeline.scaling import table
+def _material(
+    rows: list[Row], measured: list[Cost], found: Comparison, answers: list[Answer], numbers: list[str]
+) -> Material:
+    from pipeline import tracking
+    from pipeline.scaling import page, report, sheets
 
-    study = plan.load()
-    points = [_point(cell, asked.address) for cell, asked in zip(study.trained(), study.evaluated(), strict=True)]
-    return table.read(points, paths.metrics("evaluate", CELL).parent)
-
-
-def benchmarks() -> list[Cost]:
-    """Return the costs of exactly the cells that the plan benchmarks."""
-    from pipeline.scaling import costs
-
-    cells = [(cell.name, cell.address) for cell in plan.load().benchmarked()]
-    return costs.read(cells, paths.metrics("benchmark", CELL).parent)
-
-
-def _point(cell: plan.Cell, address: str) -> Point:
-    from pipeline.scaling.table import Point
-
-    task, model, recipe = str(cell.task), str(cell.model), str(cell.recipe)
-    return Point(
-        cell.name, task, model, float(cell.ratio or 0), recipe, address,
-        section=cell.section, source=cell.source, method=cell.method,
-    )  # fmt: skip
+    supported = [
+        page.Link(f"{answer.choice.task}: {step}", address)
+        for answer in answers
+        for step in answer.support
+        if (address := tracking.address(*step.split("/")))
+    ]
+    return report.Material(
+        rows,
+        measured,
+        findings=[finding for task in found.tasks for finding in task.findings],
+        variance=found.variances,
+        differences=[task.differences for task in found.tasks],
+        fronts=[front for task in found.tasks for front in task.fronts],
+        answers=[page.Answer(answer.choice.task, answer.sentences, sheets.limits(answer)) for answer in answers],
+        parts=sheets.parts(found.tasks),
+        links=supported,
+        files=numbers,
+    )
 
 
 def show() -> None:
-    """Print the plan's tables, where its report lies, and how to browse every run."""
-    _print(results(), benchmarks(), paths.REPORT)
+    """Print the plan's answer and its tables, where its report lies, and how to browse every run."""
+    from pipeline import recommend
+
+    rows = results.rows()
+    answers = recommend.recommend([]) if any(row.score is not None for row in rows) else []
+    _print(rows, results.benchmarks(), answers, paths.REPORT)
 
 
-def _print(rows: list[Row], measured: list[Cost], folder: Path) -> None:
+def _print(rows: list[Row], measured: list[Cost], answers: list[Answer], folder: Path) -> None:
     from pipeline.scaling import terminal
 
-    terminal.show(rows, measured)
+    terminal.show(rows, measured, [answer.sentences for answer in answers])
     page = folder / "index.html"
     if page.exists():
         print(f"report:   {page}")
-    print("all runs: make ui (or python -m pipeline.tracking ui)", flush=True)
+    print("all runs: make ui (or python -m pipeline.tracking ui)")
+    print("other limits: python -m pipeline.recommend latency_p50_ms=5 (or make recommend BUDGET=...)", flush=True)
 
 
-def _record(rows: list[Row], files: list[Path], exploration: bool) -> dict[str, Any]:
+def _record(rows: list[Row], measures: dict[str, Any], files: list[Path], exploration: bool) -> dict[str, Any]:
     """Return the comparison in the form of every cell's record; it has no trials of its own."""
     from pipeline import origins, records
 
@@ -112,7 +123,7 @@ def _record(rows: list[Row], files: list[Path], exploration: bool) -> dict[str, 
         "cell": CELL,
         "exploration": exploration,
         "trials": [],
-        "summary": {name: records.interval([float(count)]) for name, count in counts.items()},
+        "summary": {name: records.interval([float(count)]) for name, count in counts.items()} | measures,
         "inputs": {},
         "tags": {"git_commit": origins.commit(), "inputs_sha256": digest},
         "machine": {},

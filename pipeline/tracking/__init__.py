@@ -6,6 +6,9 @@ is one warning line, and ``python -m pipeline.tracking sync`` brings it level wi
 """
 
 from pipeline.tracking.identity import Identity, Input
+from pipeline.tracking.links import address
 from pipeline.tracking.live import Trial, close_cell, fail_cell, open_cell, open_trial, refresh_views
 
-__all__ = ["Identity", "Input", "Trial", "close_cell", "fail_cell", "open_cell", "open_trial", "refresh_views"]
+__all__ = [
+    "Identity", "Input", "Trial", "address", "close_cell", "fail_cell", "open_cell", "open_trial", "refresh_views",
+]  # fmt: skip

@@ -135,11 +135,11 @@ def finals(summary: dict[str, Any], last_steps: dict[str, int], when: float) -> 
 
 
 def means(record: dict[str, Any]) -> dict[str, float]:
-    """Return the mean of every number of a cell under its own name, and beside it the interval of what varies."""
+    """Return the mean of every number of a cell under its own name, and beside it the interval that it has."""
     found: dict[str, float] = {}
     for name, spread in record["summary"].items():
         found[name] = _short(spread["mean"])
-        if spread.get("std"):
+        if spread["ci95_low"] is not None and spread["std"] != 0:
             found[f"{name}_ci95_low"] = _short(spread["ci95_low"])
             found[f"{name}_ci95_high"] = _short(spread["ci95_high"])
     return found

@@ -17,6 +17,7 @@ from pipeline.tracking import store, views
 
 HOST = "127.0.0.1"
 PORTS = range(5000, 5100)
+ADDRESS = f"http://{HOST}:{PORTS.start}"
 PATIENCE_SECONDS = 120.0
 LOG = paths.CACHE / "mlflow-ui.log"
 # 2 processes and 0.5 GB instead of 15 and 3 GB: the job service belongs to MLflow's language-model tools.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TAG = "mlflow.sharedViewState."
 DESCRIPTION = "mlflow.note.content"
-ABOUT = "A run for each cell of the plan, below it one for each seed. The links are views, all in the menu Views as well."
+ABOUT = "A run for each cell of the plan, below it one for each seed. The links are views; the menu Views has them too."
 REPORT = "Report with figures"
 COLUMNS = {  # of the table of results, with their widths in pixels
     "params.`model`": 140,

@@ -8,7 +8,10 @@ from tests.scaling.candidates import SCORES, THREE, cell, chosen
 def test_an_answer_names_the_cell_its_runner_up_and_what_more_would_buy() -> None:
     scores = {"small": 0.85, "middle": 0.848, "large": 0.95}
     found = chosen(THREE, scores, 0.01, latency_p50_ms=3, storage_bytes=5e6)
-    bought = [Gain("latency_p50_ms", "ms", 0.004, 0.001, 0.02), Gain("storage_bytes", "MB", why_not="there is no law")]
+    bought = [
+        Gain("latency_p50_ms", "1 ms", 0.004, 0.001, 0.02),
+        Gain("storage_bytes", "1 MB", why_not="there is no law"),
+    ]
     first, second, third = answer.sentences(found, bought)
     assert found.recommended is not None
     ends = f"[{100 * found.recommended.low:.1f}, {100 * found.recommended.high:.1f}]"
@@ -21,7 +24,7 @@ def test_an_answer_names_the_cell_its_runner_up_and_what_more_would_buy() -> Non
         f"the first scores at least as much in {100 * found.at_least_runner_up:.0f}% of resamples)."
     )
     assert third == (
-        "One more ms would buy +0.4 [+0.1, +2] points of F1; what one more MB would buy is not known: there is no law."
+        "1 ms more would buy +0.4 [+0.1, +2] points of F1; what 1 MB more would buy is not known: there is no law."
     )
 
 
@@ -63,3 +66,10 @@ def test_an_answer_where_nothing_fits_says_what_is_nearest_and_what_was_not_meas
         "(80.0, 5.9% less).",
         "Not considered, for want of train_examples: 1 cell.",
     )
+
+
+def test_a_cell_that_may_be_no_better_than_the_commonest_answer_is_told_as_such() -> None:
+    found = chosen([cell("a", latency_p50_ms=1)], {"a": 0.8}, latency_p50_ms=3)
+    first = answer.sentences(found, baseline=0.812)[0]
+    assert first.endswith("; that is not clearly above always giving the commonest answer (81.2).")
+    assert "commonest" not in answer.sentences(found, baseline=0.7)[0]

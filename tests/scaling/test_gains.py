@@ -19,12 +19,12 @@ class Power:
 
 @pytest.mark.parametrize(
     ("key", "unit", "amount"),
-    [("latency_p50_ms", "ms", 1), ("storage_bytes", "MB", 1e6), ("inference_memory_mib", "MiB", 1)],
+    [("latency_p50_ms", "1 ms", 1), ("storage_bytes", "1e-06 MB", 1), ("inference_memory_mib", "1 MiB", 1)],
 )
 def test_one_more_unit_of_a_cost_that_follows_size_buys_what_the_law_and_the_cost_say(
     key: str, unit: str, amount: float
 ) -> None:
-    """cost = 0.002 N^0.7: against the finite difference of the law at the size that a little more cost allows."""
+    """cost = 0.002 N^0.7, 19.5 at N = 500,000: against the law at the size that a little more cost allows."""
     law, size = Power(), 5e5
     costs = [(number, 0.002 * number**0.7) for number in (1e5, 5e5, 2e6)]
     cost = 0.002 * size**0.7
@@ -36,10 +36,10 @@ def test_one_more_unit_of_a_cost_that_follows_size_buys_what_the_law_and_the_cos
     assert (found.low, found.high) == (pytest.approx(0.8 * found.value), pytest.approx(1.2 * found.value))
 
 
-def test_one_more_example_buys_the_slope_of_the_law_of_data() -> None:
+def test_more_examples_buy_the_slope_of_the_law_of_data() -> None:
     law = Power()
     found = gains.gain("train_examples", Route(law, (7.0, 900.0), axis=1), 900, ())
-    assert found == Gain("train_examples", "labelled example", *(pytest.approx(x) for x in (
+    assert found == Gain("train_examples", "100 labelled examples", *(pytest.approx(100 * x) for x in (
         0.4 * 3 * 900**-1.4, 0.8 * 0.4 * 3 * 900**-1.4, 1.2 * 0.4 * 3 * 900**-1.4,
     )))  # fmt: skip
 
@@ -59,7 +59,7 @@ def test_what_cannot_be_known_says_why() -> None:
     assert gains.gain("latency_p50_ms", route, 1, level).why_not == falls
     assert gains.gain("latency_p50_ms", route, 1, rising[:1]).why_not == falls
     (found,) = gains.gains({}, {"train_examples": 90}, {})
-    assert found == Gain("train_examples", "labelled example", why_not="there is no law")
+    assert found == Gain("train_examples", "10 labelled examples", why_not="there is no law")
 
 
 def test_the_gain_of_each_stated_budget_takes_the_law_of_its_kind() -> None:
@@ -69,6 +69,21 @@ def test_the_gain_of_each_stated_budget_takes_the_law_of_its_kind() -> None:
     assert [(gain.key, gain.value is None) for gain in found] == [
         ("storage_bytes", False), ("train_examples", False), ("train_seconds", True),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "cost", "unit"),
+    [
+        ("latency_p50_ms", 0.88, "0.1 ms"),
+        ("latency_p50_ms", 5.0, "1 ms"),
+        ("storage_bytes", 59.1e6, "10 MB"),
+        ("storage_bytes", 600e3, "0.1 MB"),
+        ("train_examples", 3.0, "1 labelled examples"),
+        ("train_seconds", 0.0, "1 s of training"),
+    ],
+)
+def test_a_unit_is_small_against_the_cost(key: str, cost: float, unit: str) -> None:
+    assert gains.gain(key, Route(None), cost, ()).unit == unit
 
 
 def test_the_exponent_of_a_cost_is_found() -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -12,6 +13,9 @@ from omegaconf import OmegaConf
 
 from pipeline import origins, paths, sweep
 from pipeline.evaluation import growth
+from pipeline.scaling import files
+from pipeline.scaling.comparison import Comparison
+from pipeline.scaling.laws import Cell, Finding, of_task
 from pipeline.stages import compare
 from pipeline.stages.benchmark import benchmark
 from pipeline.stages.compress import compress
@@ -71,7 +75,21 @@ def records(laboratory: Path, configured: Configure, monkeypatch: pytest.MonkeyP
     numbers = laboratory / "report" / "results.csv"
     numbers.parent.mkdir()
     numbers.touch()
-    return found | {"compare": [compare._record([], [numbers], exploration=False)]}, curves
+    laws = files.measures(Comparison((SimpleNamespace(findings=_laws()),), ()))  # type: ignore[arg-type]
+    return found | {"compare": [compare._record([], laws, [numbers], exploration=False)]}, curves
+
+
+def _laws() -> list[Finding]:
+    """Return what a grid says whose losses fall as a law of every parameter would have them."""
+    points = [
+        (10**n, 10**d, 1 + 30 * 10 ** (-0.4 * n) + 20 * 10 ** (-0.5 * d)) for n in range(3, 7) for d in range(2, 6)
+    ]
+    cells = [
+        Cell(f"{n}-{d}", "pretrained", {"parameters": n, "parameters_non_embedding": n}, d, n * d,
+             tuple(loss * (1 + 1e-4 * seed) for seed in (-1, 0, 1)), ())
+        for n, d, loss in points
+    ]  # fmt: skip
+    return of_task("mrpc", cells, ["loss"])
 
 
 def _record(name: str, cfg: Any, curve: set[str]) -> dict[str, Any]:
@@ -115,6 +133,7 @@ def test_every_key_of_every_record_is_explained_and_every_key_that_is_explained_
         assert heads == named([row for row in table("What the numbers mean") if row[1] == "all" or name in row[1]])
         every = named(table("Every trial"))
         numbers = {key for record in found[name] for trial in record["trials"] or [record["summary"]] for key in trial}
+        numbers = {re.sub("^law/[^/]+/[^/]+/[^/]+/", "law/<task>/<target>/<axes>/", key) for key in numbers}
         assert all(every <= trial.keys() for record in found[name] for trial in record["trials"])
         explained = named(table(name))
         training = named(table("finetune")) if name in ("distill", "compress") else set()

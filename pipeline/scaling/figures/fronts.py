@@ -89,9 +89,9 @@ def _panel(front: Front, marks: list[dict[str, Any]], metric: str) -> dict[str, 
     sources = base.transform_filter("isValid(datum.from_x)").mark_rule(style="leader", strokeWidth=1)
     layers = [
         _step(front, across, up),
-        sources.encode(across.x("from_x"), up.y("from_y"), faint, x2="x", y2="y"),
-        bars.encode(across.x(), up.y("low"), faint, _color(), y2="high"),
-        bars.encode(across.x("left"), up.y(), faint, _color(), x2="right"),
+        sources.encode(across.x("from_x"), up.y("from_y"), faint, x2=alt.X2("x"), y2=alt.Y2("y")),
+        bars.encode(across.x(), up.y("low"), faint, _color(), y2=alt.Y2("high")),
+        bars.encode(across.x("left"), up.y(), faint, _color(), x2=alt.X2("right")),
         points.encode(across.x(), up.y(), held, _color(), *_looks()),
         *_names(marks, front.task, across, up),
         panel.pointed(marks, across, up, TOLD),
@@ -145,4 +145,4 @@ def _names(marks: list[dict[str, Any]], task: str, across: Axis, up: Axis) -> li
 def _text(named: list[dict[str, Any]], align: Side, across: Axis, up: Axis) -> alt.Chart:
     away = -GAP if align == "right" else GAP
     mark = alt.Chart(panel.values(named)).mark_text(align=align, baseline="bottom", dx=away, dy=-4)
-    return panel.drawn(mark, across.x(), up.y(), panel.chosen((panel.HOVER, panel.KIND)), text="name:N")
+    return panel.drawn(mark, across.x(), up.y(), panel.chosen((panel.HOVER, panel.KIND)), text=alt.Text("name:N"))

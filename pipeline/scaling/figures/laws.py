@@ -96,9 +96,9 @@ def _panel(found: Finding, shades: Sequence[str]) -> dict[str, Any]:
 def _law(drawn: list[dict[str, Any]], across: Axis, up: Axis, color: alt.Color) -> list[alt.Chart]:
     base = alt.Chart(panel.values(drawn)).encode(across.x(), color, panel.chosen((panel.HOVER, panel.SHADE)))
     band = base.transform_filter("isValid(datum.low)").mark_area(style="band", clip=True, line=False)
-    line = base.mark_line(clip=True).encode(up.y(), detail="line:N")
+    line = base.mark_line(clip=True).encode(up.y(), detail=alt.Detail("line:N"))
     return [
-        band.encode(up.y("low"), y2="high", detail="line:N"),
+        band.encode(up.y("low"), y2=alt.Y2("high"), detail=alt.Detail("line:N")),
         line.transform_filter("!datum.beyond"),
         line.mark_line(clip=True, strokeDash=[5, 3]).transform_filter("datum.beyond || datum.last"),
     ]
@@ -121,7 +121,10 @@ def _marks(
     ]
     if predicted:
         bars = base(predicted).transform_filter("isValid(datum.low)").mark_rule(strokeWidth=1.2, clip=True)
-        marks += [bars.encode(up.y("low"), y2="high"), base(predicted).mark_point(filled=True, size=85).encode(shape)]
+        marks += [
+            bars.encode(up.y("low"), y2=alt.Y2("high")),
+            base(predicted).mark_point(filled=True, size=85).encode(shape),
+        ]
     return marks
 
 

@@ -110,8 +110,8 @@ def lines(
     base = alt.Chart(values(points)).encode(across.x(), up.y(), color, chosen((HOVER, SHADE, KIND)))
     marks = base.encode(shape(families))
     return [
-        base.mark_rule(strokeWidth=1.3).transform_filter("isValid(datum.low)").encode(up.y("low"), y2="high"),
-        base.mark_line().encode(dash(), detail="line:N"),
+        base.mark_rule(strokeWidth=1.3).transform_filter("isValid(datum.low)").encode(up.y("low"), y2=alt.Y2("high")),
+        base.mark_line().encode(dash(), detail=alt.Detail("line:N")),
         marks.mark_point(filled=True, size=50).transform_filter("datum.family == 'pretrained'"),
         marks.mark_point(fill=alt.expr("page"), size=42).transform_filter("datum.family != 'pretrained'"),
         pointed(points, across, up, told),
@@ -140,9 +140,13 @@ def ends(found: Sequence[End], across: Axis, up: Axis, color: alt.Color | None =
         for end, place in zip(found, places, strict=True)
     )  # fmt: skip
     held = chosen((HOVER, SHADE)) if color else alt.OpacityValue(1)
-    thread = alt.Chart(data).mark_rule(style="leader").encode(across.x(), up.y(), held, x2="side", y2="place")
+    thread = (
+        alt.Chart(data)
+        .mark_rule(style="leader")
+        .encode(across.x(), up.y(), held, x2=alt.X2("side"), y2=alt.Y2("place"))
+    )
     name = alt.Chart(data).mark_text(align="left", baseline="middle", dx=7, lineHeight=12)
     return [
         thread.encode(color) if color else thread,
-        name.encode(across.x("side"), up.y("place"), held, text="text:N"),
+        name.encode(across.x("side"), up.y("place"), held, text=alt.Text("text:N")),
     ]

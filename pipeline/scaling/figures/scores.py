@@ -222,9 +222,12 @@ def _names(named: dict[float, str], across: Axis) -> list[alt.Chart]:
     below = panel.HEIGHT + 12
     level = replace(across, labels=False)
     thread = alt.Chart(data).mark_rule(strokeWidth=0.6)
-    ends = {"x2": "place", "y": alt.value(panel.HEIGHT), "y2": alt.value(below)}
+    ends = {"x2": alt.X2("place"), "y": alt.value(panel.HEIGHT), "y2": alt.value(below)}
     name = alt.Chart(data).mark_text(angle=360 - SLANT, align="right", baseline="middle")
-    return [thread.encode(level.x(), **ends), name.encode(level.x("place"), y=alt.value(below + 3), text="name:N")]
+    return [
+        thread.encode(level.x(), **ends),
+        name.encode(level.x("place"), y=alt.value(below + 3), text=alt.Text("name:N")),
+    ]
 
 
 def _numbers(rows: Sequence[Row], view: View) -> Sheet:

@@ -92,8 +92,8 @@ def _curves(points: list[dict[str, Any]], across: Axis, up: Axis, color: alt.Col
     filled = alt.Legend(symbolFillColor=alt.expr(f"datum.value === '{MEASURED}' ? soft : page"))
     marks = base.encode(alt.Shape("family", type="nominal", title=None, scale=scale, legend=filled))
     return [
-        base.mark_rule(strokeWidth=1.3).transform_filter("isValid(datum.low)").encode(up.y("low"), y2="high"),
-        base.mark_line().encode(dash, detail=["line:N", "family:N"]),
+        base.mark_rule(strokeWidth=1.3).transform_filter("isValid(datum.low)").encode(up.y("low"), y2=alt.Y2("high")),
+        base.mark_line().encode(dash, detail=[alt.Detail("line:N"), alt.Detail("family:N")]),
         marks.mark_point(filled=True, size=50).transform_filter(f"!({counted})"),
         marks.mark_point(fill=alt.expr("page"), size=34).transform_filter(counted),
         panel.pointed(points, across, up, TOLD),
@@ -102,7 +102,9 @@ def _curves(points: list[dict[str, Any]], across: Axis, up: Axis, color: alt.Col
 
 def _limit(values: list[float], steepest: float, across: Axis, up: Axis) -> alt.Chart:
     data = panel.values([{"x": values[0], "y": 1, "to": values[-1], "top": steepest}])
-    return panel.drawn(alt.Chart(data).mark_rule(style="baseline"), across.x(), up.y(), x2="to", y2="top")
+    return panel.drawn(
+        alt.Chart(data).mark_rule(style="baseline"), across.x(), up.y(), x2=alt.X2("to"), y2=alt.Y2("top")
+    )
 
 
 def _exponent(curve: Curve) -> str:

@@ -67,7 +67,7 @@ def _panel(variance: Variance) -> dict[str, Any]:
     row = alt.Y("name", type="nominal", sort=order, title=None, axis=alt.Axis(ticks=False, domain=False))
     tips = [alt.Tooltip(field, type="nominal", title=title) for field, title in TOLD.items()]
     base = alt.Chart(panel.values(bars)).encode(across, row, panel.chosen((panel.HOVER,)))
-    text = base.mark_text(align="left", dx=6).encode(x=alt.X("end", type="quantitative"), text="share:N")
+    text = base.mark_text(align="left", dx=6).encode(x=alt.X("end", type="quantitative"), text=alt.Text("share:N"))
     bar = base.mark_bar(height=14, fill=alt.expr("accent")).encode(tooltip=tips).properties(name=figure.REACHED)
     tick = base.mark_tick(thickness=2, height=20, color=alt.expr("text")).encode(x=alt.X("least", type="quantitative"))
     return figure.layered([bar, tick, text], _where(variance), width=panel.WIDTH, height=BAR * len(bars))

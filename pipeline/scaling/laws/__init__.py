@@ -7,6 +7,6 @@ from pipeline.scaling.laws.study import Finding, study
 from pipeline.scaling.laws.types import Measured, Question
 
 __all__ = [
-    "BASELINES", "FAMILY", "SIZES", "TARGETS", "Cell", "Finding", "HeldOut", "Law", "Measured", "Parameter", "Predicted", "Question", "of_task",
-    "study",
+    "BASELINES", "FAMILY", "SIZES", "TARGETS", "Cell", "Finding", "HeldOut", "Law", "Measured", "Parameter",
+    "Predicted", "Question", "of_task", "study",
 ]  # fmt: skip

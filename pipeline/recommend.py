@@ -1,0 +1,76 @@
+"""Which cell to take under limits: ``python -m pipeline.recommend latency_p50_ms=2 storage_bytes=1e6 score=0.8``.
+
+Limits are those of ``compare.budget`` in the plan, and stand for it; without any, the plan's own count. Nothing is run
+again: the answer comes from the numbers of the cells that are there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipeline import plan, results
+from pipeline.errors import UserError, ending
+from pipeline.scaling.budget import KEYS, Budget
+
+if TYPE_CHECKING:
+    from pipeline.scaling.recommending import Answer
+
+USAGE = f"limits are written <name>=<number>, of {', '.join(KEYS)}"
+
+
+def recommend(words: Sequence[str]) -> list[Answer]:
+    """Return the answer for each task of the plan under the limits of the words, or of the plan where there are none.
+
+    Raises UserError where a word is no limit, or where nothing has been evaluated.
+    """
+    budget = limits(words) if words else plan.load().budget
+    measured = results.trials()
+    if not measured:
+        raise UserError("metrics/evaluate: no cell of the plan has results yet; run `dvc repro`")
+    from pipeline.scaling import comparison, recommending
+
+    found = comparison.compare(measured, targets=("error",))
+    return [recommending.recommend(task, budget) for task in found.tasks]
+
+
+def limits(words: Sequence[str]) -> Budget:
+    """Return the budget that ``<name>=<number>`` words state; UserError names every mistake in them."""
+    if wrong := [word for word in words if "=" not in word]:
+        raise UserError("\n".join(f"got {word!r}; {USAGE}" for word in wrong))
+    given = {name: _number(value) for name, _, value in (word.partition("=") for word in words)}
+    return Budget.parse(given, "")
+
+
+def _number(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # the budget tells what is wrong with it
+
+
+def show(answers: Sequence[Answer]) -> None:
+    """Print each answer, how it keeps the limits, and the runs that it rests on."""
+    from rich.console import Console
+
+    from pipeline.scaling import sheets, terminal
+
+    console = Console(width=None if sys.stdout.isatty() else terminal.PLAIN_WIDTH)
+    for answer in answers:
+        for sentence in answer.sentences:
+            console.print(sentence, highlight=False)
+        if sheet := sheets.limits(answer):
+            console.print()
+            console.print(terminal.as_table(sheet))
+        console.print(f"runs: {', '.join(answer.support)}\n", highlight=False)
+
+
+def main() -> None:
+    """Recommend by the words of the command line."""
+    with ending("recommend: "):
+        show(recommend(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""What the trials of a plan say together: laws, differences, fronts and cost at equal quality of each task."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.scaling import differences, equal, fronts, laws, texts, variance
+from pipeline.scaling import draws as drawing
+from pipeline.scaling.differences import Differences
+from pipeline.scaling.draws import Answers, Draws
+from pipeline.scaling.equal import Equal
+from pipeline.scaling.fronts import Front
+from pipeline.scaling.laws import Finding
+from pipeline.scaling.table import Point
+from pipeline.scaling.trials import Trial
+from pipeline.scaling.variance import Outcome, Variance
+
+PAID_BY_ALL = ("train_seconds", "train_operations")  # costs that a cell has from all that it is made of
+
+Costs = dict[str, tuple[float, ...]]  # by name, a number a seed
+
+
+@dataclass(frozen=True)
+class Result:
+    """A cell with results: its trials in the order of their seeds, and its costs, a number a seed.
+
+    What it trained includes all that it was made of or learned from; a cost that was not measured is missing.
+    """
+
+    point: Point
+    trials: tuple[Trial, ...]
+    costs: Costs
+
+    @property
+    def plain(self) -> bool:
+        """Say whether it is a cell of the grid that was pre-trained as the others were."""
+        return not self.point.section and self.trials[0].numbers["family"] == laws.FAMILY
+
+    def number(self, name: str) -> float | None:
+        """Return the mean over seeds of a number of its record, None where a seed has none."""
+        values = self.values(name)
+        return float(np.mean(values)) if values else None
+
+    def values(self, name: str) -> tuple[float, ...]:
+        """Return a number of its record for each seed, nothing where a seed has none."""
+        found = [trial.numbers.get(name) for trial in self.trials]
+        return tuple(float(value) for value in found if value is not None) if None not in found else ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the cells of a task say together; ``results`` in the order of the plan."""
+
+    task: str
+    results: tuple[Result, ...]
+    draws: Draws
+    differences: Differences
+    findings: tuple[Finding, ...]
+    fronts: tuple[Front, ...]
+    equals: tuple[Equal, ...]
+
+    def result(self, cell: str) -> Result:
+        """Return a cell's result."""
+        return next(result for result in self.results if result.point.cell == cell)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the plan's cells say together: each task by itself, and where the variance of the grid comes from."""
+
+    tasks: tuple[Task, ...]
+    variances: tuple[Variance, ...]
+
+
+def compare(trials: Sequence[Trial], targets: Sequence[str] = laws.TARGETS) -> Comparison:
+    """Return what the trials of the plan's cells say together, with laws of the targets (``loss``, ``error``)."""
+    found = results(trials)
+    tasks = dict.fromkeys(result.point.task for result in found)
+    return Comparison(
+        tuple(of_task(task, [result for result in found if result.point.task == task], targets) for task in tasks),
+        variance.analyses(_outcomes(found)) if any(result.plain for result in found) else (),
+    )
+
+
+def results(trials: Iterable[Trial]) -> list[Result]:
+    """Return the trials of each cell together, in the order of the cells, with what each of them cost."""
+    by_cell: dict[Point, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        by_cell[trial.point].append(trial)
+    ordered = {point: tuple(sorted(group, key=lambda trial: trial.seed)) for point, group in by_cell.items()}
+    spent = {name: _spent(ordered, name) for name in PAID_BY_ALL}
+    return [Result(point, group, _costs(group, spent)) for point, group in ordered.items()]
+
+
+def of_task(task: str, found: Sequence[Result], targets: Sequence[str]) -> Task:
+    """Return what the cells of one task say together."""
+    answers = [
+        Answers(
+            result.point.cell, task, np.stack([trial.predictions for trial in result.trials]),
+            result.trials[0].references, result.trials[0].numbers["score_name"], f"{result.point.ratio:g}",
+        )
+        for result in found
+    ]  # fmt: skip
+    drawn = drawing.draw(answers)
+    prices = [
+        fronts.prices(key, {result.point.cell: result.costs[key] for result in found if key in result.costs})
+        for key in fronts.COSTS
+    ]
+    most = max(result.point.ratio for result in found)
+    plain = [result.point.cell for result in found if result.plain and result.point.ratio == most]
+    return Task(
+        task,
+        tuple(found),
+        drawn,
+        differences.compare(drawn),
+        tuple(laws.of_task(task, [_cell(result) for result in found if not result.point.section], targets)),
+        fronts.fronts(drawn, prices),
+        tuple(one for paid in prices if paid.names for one in equal.equal(drawn, paid, plain)),
+    )
+
+
+def label(point: Point) -> str:
+    """Return what a reader calls a cell: its model and its share of the data, or its name and what it is."""
+    share = "" if point.ratio == 1 else f" on {100 * point.ratio:g}% of the data"
+    what = {"variants": point.recipe, "distill": point.method, "compress": point.method}.get(point.section)
+    return f"{point.cell} ({what}, {point.model}{share})" if point.section else f"{point.model}{share}"
+
+
+def _spent(ordered: dict[Point, tuple[Trial, ...]], name: str) -> dict[tuple[str, int], float | None]:
+    """Return what each trial (the made, the seed) spent on training, with all that it is made of at its seed."""
+    found: dict[tuple[str, int], float | None] = {}
+    sources = {point.made: point.source for point in ordered}
+    for seed in sorted({trial.seed for group in ordered.values() for trial in group}):
+        own = {
+            point.made: _own(trial, name) for point, group in ordered.items() for trial in group if trial.seed == seed
+        }
+        found |= {(made, seed): value for made, value in fronts.total(own, sources).items()}
+    return found
+
+
+def _own(trial: Trial, name: str) -> float | None:
+    """Return what a trial spent itself: nothing where it did not train, None where it trained and that is not known."""
+    trained = trial.point.section != "compress" or "train_seconds" in trial.numbers
+    return trial.numbers.get(name) if trained else 0.0
+
+
+def _costs(group: tuple[Trial, ...], spent: dict[str, dict[tuple[str, int], float | None]]) -> Costs:
+    found: Costs = {}
+    for key in dict.fromkeys((*fronts.COSTS, "inference_memory_mib", "train_examples")):
+        values = [
+            spent[key][trial.point.made, trial.seed] if key in spent else trial.numbers.get(key) for trial in group
+        ]
+        if None not in values:
+            found[key] = tuple(float(value or 0) for value in values)
+    return found
+
+
+def _cell(result: Result) -> laws.Cell:
+    errors = tuple(1 - score for score in result.values("score"))
+    return laws.Cell(
+        result.point.cell,
+        result.trials[0].numbers["family"],
+        {size: result.number(size) for size in laws.SIZES},
+        result.number("train_examples"),
+        result.number("train_operations"),
+        result.values("loss"),
+        errors,
+    )
+
+
+def _outcomes(found: Sequence[Result]) -> list[Outcome]:
+    """Return the scores of the grid, for the analysis of variance; what is beside it belongs to no factor."""
+    return [
+        Outcome(result.point.task, result.point.model, result.point.ratio, trial.numbers["score_name"], score)
+        for result in found
+        if result.plain
+        for trial, score in zip(result.trials, result.values("score"), strict=True)
+    ]
+
+
+def metric(found: Task) -> str:
+    """Return the name of a task's score with its unit."""
+    return texts.metric(found.draws.metric)

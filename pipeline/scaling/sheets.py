@@ -1,0 +1,136 @@
+"""The tables of what the comparison concludes: laws, cost at equal quality, and how a choice keeps its limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pipeline.scaling import answer, comparison, texts
+from pipeline.scaling.choosing import SCORE, Pick
+from pipeline.scaling.comparison import Task
+from pipeline.scaling.equal import BELOW, BEYOND, Equal
+from pipeline.scaling.laws import BASELINES, Finding, Law
+from pipeline.scaling.page import Part
+from pipeline.scaling.recommending import Answer
+from pipeline.scaling.table import Sheet
+
+LAWS = ("of", "against", "at", "places", "law", "parameters [95%]", "held-out error", "of a line", "of a constant")
+LAWS_NOTE = (
+    "Of the laws that the places allow, the one that predicted best what was held out: the largest size, and by "
+    "itself the most data. Held-out error: mean of |predicted / measured - 1|, beside that of a straight line in the "
+    "logarithm of the axis and of a constant. A parameter in brackets, such as (E), is not determined by these places: "
+    "its interval touches a bound or spans more than a factor of ten. A law says nothing of other models or data."
+)
+AGAINST = {
+    "parameters": "N, all parameters", "parameters_non_embedding": "N, without embeddings",
+    "train_examples": "D, examples", "train_operations": "C, operations",
+}  # fmt: skip
+EQUAL_COSTS = {
+    "parameters_nonzero": "parameters not zero", "storage_bytes": "stored", "inference_operations": "operations",
+    "latency_p50_ms": "p50", "train_operations": "training operations",
+}  # fmt: skip
+EQUAL_NOTE = (
+    "A cell's cost divided by what a plainly fine-tuned model of the same score would cost, read off the front of the "
+    "sizes with all data (the logarithm of the cost in a straight line between neighbours). Below 1 the cell is the "
+    "cheaper way to its score; it is called so where the 95% interval (over examples, seeds and timings) leaves out 1. "
+    "<= or >=: the score lies above or below all plain models, so the nearest one's cost stands in. Training "
+    "operations are of all that a cell was made of."
+)
+
+
+def parts(tasks: Sequence[Task]) -> list[Part]:
+    """Return what the comparison concludes as parts of the report."""
+    return [
+        Part("laws", "Laws", laws(tasks), LAWS_NOTE),
+        Part("equal", "Cost at equal quality", equals(tasks), EQUAL_NOTE),
+    ]
+
+
+def laws(tasks: Sequence[Task]) -> list[Sheet]:
+    """Return the laws of each task, with what is not determined and what was refused."""
+    return [_laws(found) for found in tasks if found.findings]
+
+
+def _laws(found: Task) -> Sheet:
+    rows = [_law(finding) for finding in found.findings]
+    refused = {
+        f"{finding.question.target} against {_against(finding)}: {form} refused: {why}": None
+        for finding in found.findings
+        for form, why in finding.refused.items()
+    }
+    return Sheet(f"{found.task}: laws", LAWS, rows, tuple(refused))
+
+
+def _against(finding: Finding) -> str:
+    return " and ".join(AGAINST[axis].split(",")[0] for axis in finding.question.axes)
+
+
+def _law(finding: Finding) -> list[str]:
+    question, law = finding.question, finding.law
+    against = "; ".join(AGAINST[axis] for axis in question.axes)
+    head = [question.target, against, question.condition, str(len(finding.points))]
+    if law is None:
+        return [*head, "refused", "", "", "", ""]
+    errors = [finding.error(name) for name in (law.form, *BASELINES)]
+    return [*head, law.formula, _parameters(law), *map(texts.percent, errors)]
+
+
+def _parameters(law: Law) -> str:
+    """Return each parameter with its interval, the name of one that is not determined in brackets."""
+    return "; ".join(
+        f"{one.name if one.determined else f'({one.name})'} {texts.amount(one.value)} "
+        f"[{texts.amount(one.low)}, {texts.amount(one.high)}]"
+        for one in law.parameters
+    )
+
+
+def equals(tasks: Sequence[Task]) -> list[Sheet]:
+    """Return what each student and compression costs at equal quality, a table for each task that has some."""
+    return [sheet for found in tasks if (sheet := _equals(found)).rows]
+
+
+def _equals(found: Task) -> Sheet:
+    made = [result.point for result in found.results if result.point.source]
+    by_cell = {(one.cell, one.cost): one for one in found.equals}
+    rows = [
+        [comparison.label(point), texts.points(found.draws.score(point.cell))]
+        + [_ratio(by_cell.get((point.cell, cost))) for cost in EQUAL_COSTS]
+        for point in made
+        if any((point.cell, cost) in by_cell for cost in EQUAL_COSTS)
+    ]
+    headings = ("made of another", comparison.metric(found), *EQUAL_COSTS.values())
+    return Sheet(f"{found.task}: cost at equal quality, a plain model's is 1", headings, rows)
+
+
+def _ratio(one: Equal | None) -> str:
+    if one is None:
+        return ""
+    bound = {BEYOND: "<= ", BELOW: ">= "}.get(one.where, "")
+    high = "" if math.isinf(one.high) else f"{one.high:.2f}"
+    verdict = "" if one.verdict.startswith("no") else f" {one.verdict}"
+    return f"{bound}{one.ratio:.2f} [{one.low:.2f}, {high}]{verdict}"
+
+
+def limits(found: Answer) -> Sheet | None:
+    """Return how the recommended cell and the runner-up keep the limits, None where there are no limits or cells."""
+    choice = found.choice
+    picks = [pick for pick in (choice.recommended, choice.runner_up) if pick]
+    if not picks or not picks[0].kept:
+        return None
+    name = answer.metric(choice)
+    bought = {gain.key: gain for gain in found.gains}
+    rows = []
+    for kept in picks[0].kept:
+        gain = bought.get(kept.key)
+        more = "" if gain is None else gain.why_not or f"{gain.unit}: {answer.bought(gain)} points"
+        rows.append([answer.limit(kept.key, kept.limit, name), *(_kept(pick, kept.key) for pick in picks), more])
+    headings = ("limit", *(pick.label for pick in picks), "what more would buy")
+    return Sheet(f"{choice.task}: the limits", headings, rows)
+
+
+def _kept(pick: Pick, key: str) -> str:
+    kept = next((kept for kept in pick.kept if kept.key == key), None)
+    if kept is None:
+        return ""
+    got = texts.points(kept.got) if key == SCORE else answer.AMOUNTS[key](kept.got)
+    return got if kept.probability is None else f"{got} (kept with {texts.percent(kept.probability)} confidence)"

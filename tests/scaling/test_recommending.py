@@ -1,0 +1,84 @@
+"""The answer for a task: the cell, what more would buy, and the runs that it rests on."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.scaling import comparison, recommending
+from pipeline.scaling.budget import Budget
+from pipeline.scaling.comparison import Task
+from pipeline.scaling.gains import Route
+
+from .test_comparison import BESIDE, TEACHER, grid, measured
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    folder = tmp_path_factory.mktemp("plan")
+    return comparison.compare(measured(folder, [*grid(), *BESIDE], small8="train_seconds"), ["error"]).tasks[0]
+
+
+def cost(task: Task, cell: str, key: str) -> float:
+    values = task.result(cell).costs[key]
+    return sum(values) / len(values)
+
+
+def test_the_recommended_cell_is_the_best_of_those_that_keep_the_limits(task: Task) -> None:
+    cells = [result.point.cell for result in task.results]
+    for limit in (5e6, 2e7, 6e7, 2e8):
+        choice = recommending.recommend(task, Budget(storage_bytes=limit)).choice
+        fitting = [cell for cell in cells if cost(task, cell, "storage_bytes") <= limit]
+        assert choice.fitting == len(fitting)
+        if fitting:
+            assert choice.recommended is not None
+            assert choice.recommended.name in fitting
+            assert choice.recommended.score == max(map(task.draws.score, fitting))
+
+
+def test_the_answer_rests_on_all_that_its_cells_were_made_of(task: Task) -> None:
+    picked = recommending.recommend(task, Budget(train_examples=1))
+    assert picked.choice.recommended is None
+    chain = [*recommending._ancestry(task, "compress/small8")]
+    assert chain == ["compress/small8", "compress/narrow", "distill/taught", TEACHER]
+    assert set(picked.support) == {task.result(picked.choice.nearest.name).point.made}  # type: ignore[union-attr]
+
+
+def law(*axes: str, determined: str) -> Any:
+    """Return a finding whose law determines the exponents that are named."""
+    exponents = ("α", "β")[: len(axes)]
+    known = [SimpleNamespace(name=name, low=0.0, high=2.5, determined=name in determined) for name in exponents]
+    fitted = SimpleNamespace(parameters=known, shape=SimpleNamespace(exponents=exponents))
+    return SimpleNamespace(question=SimpleNamespace(axes=axes), law=fitted, refused={})
+
+
+def test_what_more_would_buy_is_told_by_the_law_of_size_and_data_together_where_it_tells_the_axis(task: Task) -> None:
+    size, data = "parameters_non_embedding", "train_examples"
+    start = task.result("mrpc-bert-mini-0.3")
+    at = (start.number(size), start.number(data))
+    one, both = law(data, determined="α"), law(size, data, determined="αβ")
+    assert recommending._route([one, both], data, start) == Route(both.law, at, 1)  # type: ignore[arg-type]
+    assert recommending._route([one, both], size, start) == Route(both.law, at, 0)  # type: ignore[arg-type]
+    half = law(size, data, determined="α")
+    assert recommending._route([one, half], data, start) == Route(one.law, (start.number(data),))  # type: ignore[arg-type]
+    neither = recommending._route([law(data, determined=""), half], data, start)
+    assert neither == Route(None, why_not="the exponent of its law is undetermined (0 to 2.5)")
+    assert recommending._route([one], size, start).why_not == (
+        "no law of the error against parameters_non_embedding was asked for"
+    )
+
+
+def test_a_compression_stands_where_the_model_stands_that_it_was_made_from(task: Task) -> None:
+    assert recommending._start(task, task.result("small8")).point.cell == "mrpc-bert-tiny-1.0"
+    assert recommending._start(task, task.result("mrpc-bert-mini-0.3")).point.cell == "mrpc-bert-mini-0.3"
+
+
+def test_no_law_is_told_with_its_reason(tmp_path: Path) -> None:
+    few = comparison.compare(measured(tmp_path, grid(["bert-tiny", "bert-mini"])), ["error"]).tasks[0]
+    (gain,) = recommending.recommend(few, Budget(storage_bytes=1e9)).gains
+    assert gain.value is None
+    assert gain.why_not == next(
+        "; ".join(dict.fromkeys(f.refused.values())) for f in few.findings
+        if f.question.axes == ("parameters_non_embedding",)
+    )  # fmt: skip
