@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import altair as alt
@@ -18,6 +18,7 @@ from pipeline.scaling.figures.axes import Axis
 from pipeline.scaling.figures.figure import REACHED
 
 WIDTH, HEIGHT = 400, 280  # pixels; the page gives panels another width
+SLANT, NAMES_APART = 40, 0.06  # names below a panel: degrees; a share of its width from one to the next
 LETTER, LINE = 5.6, 14  # pixels of a letter's width, about, and from one line of words to the next
 DASHES: dict[str, list[float]] = {"pretrained": [1, 0], "fresh": [6, 3], "random": [1.5, 3]}
 SHAPES = {"pretrained": "circle", "fresh": "diamond", "random": "square"}
@@ -149,4 +150,22 @@ def ends(found: Sequence[End], across: Axis, up: Axis, color: alt.Color | None =
     return [
         thread.encode(color) if color else thread,
         name.encode(across.x("side"), up.y("place"), held, text=alt.Text("text:N")),
+    ]
+
+
+def names(named: dict[float, str], across: Axis) -> list[alt.Chart]:
+    """Return the names of models below their places, pushed apart where sizes are close."""
+    places = axes.apart([across.share(number) for number in named], NAMES_APART)
+    data = values(
+        {"x": number, "place": across.at(place), "name": name}
+        for (number, name), place in zip(named.items(), places, strict=True)
+    )
+    below = HEIGHT + 12
+    level = replace(across, labels=False)
+    thread = alt.Chart(data).mark_rule(strokeWidth=0.6)
+    ends = {"x2": alt.X2("place"), "y": alt.value(HEIGHT), "y2": alt.value(below)}
+    name = alt.Chart(data).mark_text(angle=360 - SLANT, align="right", baseline="middle")
+    return [
+        thread.encode(level.x(), **ends),
+        name.encode(level.x("place"), y=alt.value(below + 3), text=alt.Text("name:N")),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -20,8 +20,6 @@ TOLD = {
     "cell": "cell", "model": "model", "score": "score", "seeds": "95% over seeds", "examples": "95% over examples",
     "parameters": "parameters", "rows": "training examples", "operations": "operations of training",
 }  # fmt: skip
-NAMES_APART = 0.06  # of a panel's width, between the names of models
-SLANT = 40  # degrees
 SIZES = {"parameters": "parameters", "parameters_non_embedding": "parameters without embeddings"}
 LOOKS = "Colours run along the legend from little to much."
 
@@ -78,13 +76,13 @@ def against_size(rows: Sequence[Row], size: str) -> Figure:
     def across(of_task: list[Row]) -> Axis:
         sizes = sorted({value(row, size) for row in of_task})
         longest = max(len(text) for text in models(of_task, size).values())
-        deep = 14 + panel.LETTER * longest * math.sin(math.radians(SLANT))
+        deep = 14 + panel.LETTER * longest * math.sin(math.radians(panel.SLANT))
         return axes.logarithmic(SIZES[size], sizes, ticks=tuple(sizes), labels=False, padding=deep)
 
     words = "Score against size, a line for each share of the data."
     shares = [_share(ratio) for ratio in ratios]
     view = View("score-against-size", "Score against size", words, size, "share of the data", shares, lines, across,
-                lambda of_task, axis: _names(models(of_task, size), axis))  # fmt: skip
+                lambda of_task, axis: panel.names(models(of_task, size), axis))  # fmt: skip
     return _figure(rows, view)
 
 
@@ -212,24 +210,6 @@ def _end(line: Line, across: str) -> End:
     return End(value(last, across) * line.shift, 100 * value(last, "score"), line.label, line.name, line.shade)
 
 
-def _names(named: dict[float, str], across: Axis) -> list[alt.Chart]:
-    """Return the names of models below their places, pushed apart where sizes are close."""
-    places = axes.apart([across.share(number) for number in named], NAMES_APART)
-    data = panel.values(
-        {"x": number, "place": across.at(place), "name": name}
-        for (number, name), place in zip(named.items(), places, strict=True)
-    )
-    below = panel.HEIGHT + 12
-    level = replace(across, labels=False)
-    thread = alt.Chart(data).mark_rule(strokeWidth=0.6)
-    ends = {"x2": alt.X2("place"), "y": alt.value(panel.HEIGHT), "y2": alt.value(below)}
-    name = alt.Chart(data).mark_text(angle=360 - SLANT, align="right", baseline="middle")
-    return [
-        thread.encode(level.x(), **ends),
-        name.encode(level.x("place"), y=alt.value(below + 3), text=alt.Text("name:N")),
-    ]
-
-
 def _numbers(rows: Sequence[Row], view: View) -> Sheet:
     lines = [[row.task, *_told(row).values()] for row in rows]
     return Sheet(f"{view.title}: the numbers", ("task", *TOLD.values()), lines)
@@ -240,9 +220,9 @@ def _trend(rows: Sequence[Row], view: View) -> str:
     said = []
     for task in table.tasks(rows):
         of_task = _sorted((row for row in rows if row.task == task and row.family == rows[0].family), view.across)
-        ends = [texts.points(row.score) for row in (of_task[0], of_task[-1])]
+        first, last = (texts.points(row.score) for row in (of_task[0], of_task[-1]))
         baseline = texts.points(of_task[0].majority_score)
-        said.append(f"{task} goes from {ends[0]} at the least to {ends[1]} at the most; commonest answer {baseline}.")
+        said.append(f"{task}: {first} at the smallest place, {last} at the largest; commonest answer {baseline}.")
     return " ".join(said)
 
 
