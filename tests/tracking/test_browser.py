@@ -79,11 +79,16 @@ def told(driver: webdriver.Chrome) -> list[str]:
     return [error for error in errors if not any(known in error for known in KNOWN)]
 
 
+def visit(driver: webdriver.Chrome, address: str) -> None:
+    """Open an address afresh: where two differ behind # alone, a browser keeps the page."""
+    driver.get("about:blank")
+    driver.get(address)
+
+
 @pytest.mark.parametrize("kind", CHARTS)
 def test_every_view_draws_its_charts(driver: webdriver.Chrome, links: dict[str, str], kind: str) -> None:
     address = links[f"{kind} of mrpc"]
-    driver.get(address if "compareRunsMode" in address else f"{address}&compareRunsMode=CHART")
-    driver.refresh()  # only what stands behind # changes between two views
+    visit(driver, address if "compareRunsMode" in address else f"{address}&compareRunsMode=CHART")
     WebDriverWait(driver, browser.PATIENCE).until(
         lambda it: len(it.find_elements(By.CSS_SELECTOR, ".js-plotly-plot")) >= 1
     )
@@ -96,8 +101,7 @@ def test_every_view_draws_its_charts(driver: webdriver.Chrome, links: dict[str, 
 
 
 def test_the_table_of_results_shows_every_cell(driver: webdriver.Chrome, links: dict[str, str]) -> None:
-    driver.get(links["Results of mrpc"])
-    driver.refresh()
+    visit(driver, links["Results of mrpc"])
     WebDriverWait(driver, browser.PATIENCE).until(
         lambda it: "5 matching runs" in it.find_element(By.TAG_NAME, "body").text
     )
@@ -108,8 +112,7 @@ def test_the_table_of_results_shows_every_cell(driver: webdriver.Chrome, links: 
 
 
 def test_the_description_holds_the_links(driver: webdriver.Chrome, links: dict[str, str]) -> None:
-    driver.get(links["Results of mrpc"])
-    driver.refresh()
+    visit(driver, links["Results of mrpc"])
     WebDriverWait(driver, browser.PATIENCE).until(lambda it: it.find_elements(By.LINK_TEXT, "compression"))
     found = {
         element.text: element.get_attribute("href")
@@ -121,8 +124,7 @@ def test_the_description_holds_the_links(driver: webdriver.Chrome, links: dict[s
 
 
 def test_the_report_opens_inside_the_store(driver: webdriver.Chrome, links: dict[str, str]) -> None:
-    driver.get(links[views.REPORT])
-    driver.refresh()
+    visit(driver, links[views.REPORT])
     WebDriverWait(driver, browser.PATIENCE).until(lambda it: it.find_elements(By.TAG_NAME, "iframe"))
     driver.switch_to.frame(driver.find_element(By.TAG_NAME, "iframe"))
     WebDriverWait(driver, browser.PATIENCE).until(lambda it: "How the models of this plan scale" in it.page_source)
