@@ -1,6 +1,6 @@
 # Conveniences: each target makes the environment it needs. Nothing here is needed by `dvc repro`, `mlflow ui` or
 # `pytest` in the activated environment.
-.PHONY: help repro plan recommend ui sync lint test check
+.PHONY: help repro plan recommend ui sync lint browser test check
 PYTHON ?= python3
 BIN := .venv/bin
 # Without byte-compiling 2 GB, of which a tenth is ever imported: Python does that as it goes.
@@ -47,7 +47,13 @@ lint: $(BIN)/.dev
 	mypy
 	lint-imports
 
-test: $(BIN)/.dev
+# A browser for the tests of what a browser shows: where it cannot be had, they are skipped and say so.
+browser:
+	@which chromium chromium-browser google-chrome 2>/dev/null | grep -q . || \
+	  { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y chromium chromium-driver >/dev/null; } || \
+	  echo "no browser here: install chromium and chromedriver for all of the tests"
+
+test: $(BIN)/.dev browser
 	pytest
 
 check: lint test

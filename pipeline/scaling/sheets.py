@@ -19,7 +19,8 @@ LAWS_NOTE = (
     "Of the laws that the places allow, the one that predicted best what was held out: the largest size, and by "
     "itself the most data. Held-out error: mean of |predicted / measured - 1|, beside that of a straight line in the "
     "logarithm of the axis and of a constant. A parameter in brackets, such as (E), is not determined by these places: "
-    "its interval touches a bound or spans more than a factor of ten. A law says nothing of other models or data."
+    "its interval touches a bound or spans more than a factor of ten (laws.csv holds it). A law says nothing of other "
+    "models or data."
 )
 AGAINST = {
     "parameters": "N, all parameters", "parameters_non_embedding": "N, without embeddings",
@@ -76,10 +77,9 @@ def _law(finding: Finding) -> list[str]:
 
 
 def _parameters(law: Law) -> str:
-    """Return each parameter with its interval, the name of one that is not determined in brackets."""
+    """Return each parameter with its interval, and of one that is not determined the name alone, in brackets."""
     return "; ".join(
-        f"{one.name if one.determined else f'({one.name})'} {texts.amount(one.value)} "
-        f"[{texts.amount(one.low)}, {texts.amount(one.high)}]"
+        f"{one.name} {one.value:.3g} [{one.low:.3g}, {one.high:.3g}]" if one.determined else f"({one.name})"
         for one in law.parameters
     )
 

@@ -64,10 +64,10 @@ def _material(
     from pipeline import tracking
     from pipeline.scaling import page, report, sheets
 
-    supported = [
-        page.Link(f"{answer.choice.task}: {step}", address)
-        for answer in answers
-        for step in answer.support
+    steps = [(f"{answer.choice.task}: {step}", step) for answer in answers for step in answer.support]
+    linked = [
+        page.Link(text, address)
+        for text, step in [("this comparison", f"compare/{CELL}"), *steps]
         if (address := tracking.address(*step.split("/")))
     ]
     return report.Material(
@@ -79,7 +79,7 @@ def _material(
         fronts=[front for task in found.tasks for front in task.fronts],
         answers=[page.Answer(answer.choice.task, answer.sentences, sheets.limits(answer)) for answer in answers],
         parts=sheets.parts(found.tasks),
-        links=supported,
+        links=linked,
         files=numbers,
     )
 
