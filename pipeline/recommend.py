@@ -59,11 +59,11 @@ def show(answers: Sequence[Answer]) -> None:
     console = Console(width=None if sys.stdout.isatty() else terminal.PLAIN_WIDTH)
     for answer in answers:
         for sentence in answer.sentences:
-            console.print(sentence, highlight=False)
+            console.print(sentence, highlight=False, markup=False)
         if sheet := sheets.limits(answer):
             console.print()
             console.print(terminal.as_table(sheet))
-        console.print(f"runs: {', '.join(answer.support)}\n", highlight=False)
+        console.print(f"runs: {', '.join(answer.support)}\n", highlight=False, markup=False)
 
 
 def main() -> None:

@@ -20,15 +20,10 @@ LEFT_OUT = (
 PLAIN_WIDTH = 140  # characters, where the output is no terminal
 
 
-def show(
-    rows: Sequence[Row],
-    measured: Sequence[Cost],
-    answers: Sequence[Sequence[str]] = (),
-    console: Console | None = None,
-) -> None:
-    """Print one table a task, what was made of its models, how fast they train, how many cells have not run, answers.
+def show(rows: Sequence[Row], measured: Sequence[Cost], answer: str = "", console: Console | None = None) -> None:
+    """Print one table a task, what was made of its models, how fast they train, how many cells have not run.
 
-    The answers, in sentences, come last: that is what stays on the screen.
+    The answer comes last: that is what stays on the screen.
     """
     console = console or Console()
     if not console.is_terminal:
@@ -36,11 +31,7 @@ def show(
     for sheet in [*table.sheets(rows), *ledger.sheets(rows), *speed.sheets(measured)[:1]]:
         console.print(as_table(_narrow(sheet)))
     console.print(table.overview(rows), soft_wrap=True)
-    for sentences in answers:
-        console.print()
-        for sentence in sentences:
-            console.print(sentence, highlight=False)
-    console.print()
+    console.print(f"\n{answer}", highlight=False, markup=False)
 
 
 def _narrow(sheet: Sheet) -> Sheet:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SIZES = ("parameters", "parameters_non_embedding")
 CELL = "plan"
+ANSWER = "answer.txt"  # beside the report
 
 
 def compare(cfg: DictConfig) -> None:
@@ -47,7 +48,9 @@ def compare(cfg: DictConfig) -> None:
         numbers = files.write(trials, found, out)
         material = _material(rows, measured, found, answers, numbers)
         written = [path.relative_to(out) for path in report.write(material, out, cfg.size, cfg.dpi)]
-    made = [folder / path for path in [*written, *map(Path, numbers)]]
+        told = "\n\n".join("\n".join(answer.sentences) for answer in answers)
+        (out / ANSWER).write_text(told + "\n" if told else "", encoding="utf-8")
+    made = [folder / path for path in [*written, *map(Path, numbers), Path(ANSWER)]]
     record = _record(rows, files.measures(found), made, exploration)
     run = tracking.open_cell(tracking.Identity.from_record(record))
     path = paths.metrics("compare", CELL, exploration=exploration)
@@ -55,7 +58,7 @@ def compare(cfg: DictConfig) -> None:
     tracking.close_cell(run, record, [path, *made])
     tracking.refresh_views()
     if "MAKELEVEL" not in os.environ:  # `make repro` shows it last, whether this ran or was up to date
-        _print(rows, measured, answers, folder)
+        _print(rows, measured, folder)
 
 
 def _material(
@@ -85,23 +88,19 @@ def _material(
 
 
 def show() -> None:
-    """Print the plan's answer and its tables, where its report lies, and how to browse every run."""
-    from pipeline import recommend
-
-    rows = results.rows()
-    answers = recommend.recommend([]) if any(row.score is not None for row in rows) else []
-    _print(rows, results.benchmarks(), answers, paths.REPORT)
+    """Print the plan's tables and its answer, where its report lies, and how to browse every run."""
+    _print(results.rows(), results.benchmarks(), paths.REPORT)
 
 
-def _print(rows: list[Row], measured: list[Cost], answers: list[Answer], folder: Path) -> None:
+def _print(rows: list[Row], measured: list[Cost], folder: Path) -> None:
     from pipeline.scaling import terminal
 
-    terminal.show(rows, measured, [answer.sentences for answer in answers])
-    page = folder / "index.html"
+    page, said = folder / "index.html", folder / ANSWER
+    terminal.show(rows, measured, said.read_text(encoding="utf-8") if said.exists() else "")
     if page.exists():
-        print(f"report:   {page}")
-    print("all runs: make ui (or python -m pipeline.tracking ui)")
-    print("other limits: python -m pipeline.recommend latency_p50_ms=5 (or make recommend BUDGET=...)", flush=True)
+        print(f"report:       {page}")
+    print("all runs:     make ui (or python -m pipeline.tracking ui)")
+    print('other limits: make recommend BUDGET="latency_p50_ms=5" (or python -m pipeline.recommend ...)', flush=True)
 
 
 def _record(rows: list[Row], measures: dict[str, Any], files: list[Path], exploration: bool) -> dict[str, Any]:

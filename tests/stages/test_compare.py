@@ -42,9 +42,9 @@ def test_the_report_holds_exactly_the_cells_of_the_plan(evaluated: Path, capsys:
     assert "bert-small" not in summary + told
     assert summary.split("## Laws")[0].count("| bert-mini |") == 2
     assert "| bert-tiny (equal-steps) |  | 0.3 |  | not run |" in summary
-    assert f"report:   {evaluated}/report/index.html\n" in told
+    assert f"report:       {evaluated}/report/index.html\n" in told
     assert "\nFor mrpc, the best of 4 cells: bert-mini" in told
-    assert "all runs: make ui (or python -m pipeline.tracking ui)\n" in told
+    assert "all runs:     make ui (or python -m pipeline.tracking ui)\n" in told
 
 
 def test_cells_of_a_ratio_written_as_a_whole_number_are_drawn(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_an_exploration_leaves_the_plans_report_and_record_alone(
     record = json.loads((folder / "metrics.json").read_text())
     assert record["exploration"] is True
     assert record["artifacts"][0] == "runs/exploration/compare/plan/report/index.html"
-    assert f"report:   {folder}/report/index.html\n" in capsys.readouterr().out
+    assert f"report:       {folder}/report/index.html\n" in capsys.readouterr().out
     client = MlflowClient(store.location())
     assert runs.cells(client, "compare", "plan") == []
     assert len(client.search_runs([store.experiment(client, exploration=True)])) == 1
