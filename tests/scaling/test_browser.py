@@ -1,7 +1,6 @@
 """The report in a real browser: what is drawn, what answers to pointer and buttons, what is printed, what is loaded."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -17,12 +15,10 @@ from selenium.webdriver.support.ui import WebDriverWait
 from pipeline.scaling import report
 from pipeline.scaling.costs import Cost
 from pipeline.scaling.table import Row
+from tests import browser
 from tests.scaling import findings
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,900")
 HOSTILE = """</script><img src=x onerror="document.title='taken'">"""
-PATIENCE = 120  # seconds, on a machine that does other things too
 FIND = """
 const marks = document.querySelectorAll("#" + arguments[0] + " .live " + arguments[1]);
 return [...marks].filter((mark) => mark.getBBox().width > 0 || mark.getBBox().height > 0).length;
@@ -43,18 +39,7 @@ def page(counted: list[Row], measured: list[Cost], tmp_path_factory: pytest.Temp
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[webdriver.Chrome]:
-    binary = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    service = shutil.which("chromedriver")
-    if binary is None or service is None:
-        pytest.skip(f"needs chromedriver and a browser: none of {', '.join(BROWSERS)} is here with it")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=Service(service))
-    yield started
-    started.quit()
+    yield from browser.start()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +56,9 @@ def scheme(driver: webdriver.Chrome, name: str, media: str = "") -> None:
 
 
 def wait(driver: webdriver.Chrome, drawn: str) -> None:
-    WebDriverWait(driver, PATIENCE).until(lambda it: it.execute_script("return document.body.dataset.drawn") == drawn)
+    WebDriverWait(driver, browser.PATIENCE).until(
+        lambda it: it.execute_script("return document.body.dataset.drawn") == drawn
+    )
 
 
 def colour(driver: webdriver.Chrome, selector: str, name: str) -> str:
@@ -121,7 +108,7 @@ def test_pointing_at_a_mark_tells_its_numbers_and_dims_other_lines(opened: webdr
     opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", target)
     ActionChains(opened).move_to_element(target).perform()
     tooltip = opened.find_element(By.ID, "vg-tooltip-element")
-    WebDriverWait(opened, PATIENCE).until(lambda _: "visible" in (tooltip.get_attribute("class") or ""))
+    WebDriverWait(opened, browser.PATIENCE).until(lambda _: "visible" in (tooltip.get_attribute("class") or ""))
     told = dict(
         zip(*[iter(cell.text.rstrip(":") for cell in tooltip.find_elements(By.TAG_NAME, "td"))] * 2, strict=True)
     )
@@ -139,10 +126,10 @@ def test_a_click_in_a_legend_leaves_its_entry_alone(opened: webdriver.Chrome) ->
     dimmed = "#score-against-size .live .mark-line.role-mark path[opacity='0.12']"
     before = len(opened.find_elements(By.CSS_SELECTOR, dimmed))
     ActionChains(opened).click(entries[0]).perform()
-    WebDriverWait(opened, PATIENCE).until(lambda it: it.find_elements(By.CSS_SELECTOR, dimmed))
+    WebDriverWait(opened, browser.PATIENCE).until(lambda it: it.find_elements(By.CSS_SELECTOR, dimmed))
     assert before == 0
     ActionChains(opened).click(opened.find_element(By.CSS_SELECTOR, "#score-against-size .live .background")).perform()
-    WebDriverWait(opened, PATIENCE).until(lambda it: not it.find_elements(By.CSS_SELECTOR, dimmed))
+    WebDriverWait(opened, browser.PATIENCE).until(lambda it: not it.find_elements(By.CSS_SELECTOR, dimmed))
 
 
 def test_tables_sort_by_the_leading_number_up_and_down_with_holes_last(opened: webdriver.Chrome) -> None:
