@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pipeline.scaling import answer, comparison, texts
 from pipeline.scaling.choosing import SCORE, Pick
 from pipeline.scaling.comparison import Task
-from pipeline.scaling.equal import BELOW, BEYOND, Equal
+from pipeline.scaling.equal import BELOW, BEYOND, NO_GAIN, Equal
 from pipeline.scaling.laws import BASELINES, Finding, Law
 from pipeline.scaling.page import Part
 from pipeline.scaling.recommending import Answer
@@ -105,10 +105,16 @@ def _equals(found: Task) -> Sheet:
 def _ratio(one: Equal | None) -> str:
     if one is None:
         return ""
-    bound = {BEYOND: "<= ", BELOW: ">= "}.get(one.where, "")
-    high = "" if math.isinf(one.high) else f"{one.high:.2f}"
-    verdict = "" if one.verdict.startswith("no") else f" {one.verdict}"
-    return f"{bound}{one.ratio:.2f} [{one.low:.2f}, {high}]{verdict}"
+    bound = {BEYOND: "<=", BELOW: ">="}.get(one.where, "")
+    verdict = "" if one.verdict == NO_GAIN else one.verdict
+    return " ".join(filter(None, (bound, f"{one.ratio:.2f}", _interval(one), verdict)))
+
+
+def _interval(one: Equal) -> str:
+    """Return the interval of a ratio, one end of it where the resamples leave the plain models on the other side."""
+    if math.isinf(one.high):
+        return f"[>= {one.low:.2f}]" if one.low else ""
+    return f"[{one.low:.2f}, {one.high:.2f}]" if one.low else f"[<= {one.high:.2f}]"
 
 
 def limits(found: Answer) -> Sheet | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 from pipeline.tracking import store, ui
@@ -16,6 +17,11 @@ def address(stage: str, cell: str) -> str | None:
     if experiment is None:
         return None
     uri = store.location()
-    server = store.masked(uri).rstrip("/") if uri.startswith(("http://", "https://")) else ui.ADDRESS
+    server = _address(uri) if uri.startswith(("http://", "https://")) else ui.ADDRESS
     wanted = quote(f"tags.stage = '{stage}' and tags.cell = '{cell}'")
     return f"{server}/#/experiments/{experiment}/runs?workflowType=machine_learning&searchFilter={wanted}"
+
+
+def _address(uri: str) -> str:
+    """Return a server's address without the credentials in it, which no page should hold."""
+    return store.masked(re.sub(r"(?<=://)[^/]*@", "", uri)).rstrip("/")

@@ -1,0 +1,100 @@
+"""The comparison's tables for notebooks, and the laws as metrics."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.scaling import comparison, files
+from pipeline.scaling.comparison import Comparison
+from pipeline.scaling.trials import Trial
+
+from .test_comparison import BESIDE, grid, measured
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Trial], Comparison]:
+    trials = measured(tmp_path_factory.mktemp("plan"), [*grid(), *BESIDE], small8="train_seconds")
+    return trials, comparison.compare(trials, ["error"])
+
+
+@pytest.fixture(scope="module")
+def written(known: tuple[list[Trial], Comparison], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("report")
+    names = files.write(*known, out)
+    assert sorted(names) == sorted(path.name for path in out.iterdir())
+    return out
+
+
+def test_results_hold_a_row_for_each_trial_and_the_same_in_both_formats(
+    known: tuple[list[Trial], Comparison], written: Path
+) -> None:
+    table = pd.read_parquet(written / "results.parquet")
+    assert len(table) == len(known[0])
+    assert table["score"].tolist() == [trial.numbers["score"] for trial in known[0]]
+    told = pd.read_csv(written / "results.csv", keep_default_na=False, na_values=[""])
+    pd.testing.assert_frame_equal(
+        told[["cell", "seed", "score", "latency_p50_ms"]], table[["cell", "seed", "score", "latency_p50_ms"]]
+    )
+
+
+def test_every_pair_every_place_and_every_ratio_has_its_row(
+    known: tuple[list[Trial], Comparison], written: Path
+) -> None:
+    (task,) = known[1].tasks
+    pairs = pd.read_csv(written / "differences.csv")
+    cells = len(task.results)
+    assert len(pairs) == cells * (cells - 1) / 2
+    assert pairs["difference"].tolist() == [pair.difference for pair in task.differences.pairs]
+    fronts = pd.read_csv(written / "fronts.csv")
+    assert fronts.groupby("quantity")["on_front"].sum().to_dict() == {
+        front.cost: len(front.members) for front in task.fronts
+    }
+    assert len(pd.read_csv(written / "equal-quality.csv")) == len(task.equals)
+
+
+def test_every_law_has_its_parameters_and_every_refusal_its_reason(
+    known: tuple[list[Trial], Comparison], written: Path
+) -> None:
+    told = pd.read_csv(written / "laws.csv")
+    (task,) = known[1].tasks
+    expected = [
+        (one.value, law is finding.law)
+        for finding in task.findings
+        for law in (finding.law, *finding.others)
+        if law
+        for one in law.parameters
+    ]
+    fitted = told[told["name"].notna()]
+    assert list(zip(fitted["value"], fitted["chosen"], strict=True)) == expected
+    refused = [why for finding in task.findings for why in finding.refused.values()]
+    assert refused
+    assert told["refused"].dropna().tolist() == refused
+
+
+def test_the_same_trials_give_the_same_bytes(
+    known: tuple[list[Trial], Comparison], written: Path, tmp_path: Path
+) -> None:
+    for name in files.write(*known, tmp_path):
+        assert (tmp_path / name).read_bytes() == (written / name).read_bytes()
+
+
+def test_a_parameter_is_a_metric_with_its_interval_where_the_data_determine_it(
+    known: tuple[list[Trial], Comparison],
+) -> None:
+    found = files.measures(known[1])
+    (task,) = known[1].tasks
+    for finding in task.findings:
+        place = f"law/mrpc/error/{'-'.join(finding.question.axes)}"
+        assert finding.law
+        for one in finding.law.parameters:
+            value = found[f"{place}/{ {'α': 'alpha', 'β': 'beta'}.get(one.name, one.name) }"]
+            assert value["mean"] == one.value
+            assert (value["ci95_low"], value["ci95_high"]) == ((one.low, one.high) if one.determined else (None, None))
+        if (error := finding.error(finding.law.form)) is not None:
+            assert found[f"{place}/held_out_error"]["mean"] == error
+            assert found[f"{place}/held_out_error_of_line"]["mean"] == finding.error("line")
+
+
+def test_nothing_compared_leaves_the_table_of_trials_alone(tmp_path: Path) -> None:
+    assert files.write([], Comparison((), ()), tmp_path) == ["results.csv", "results.parquet"]

@@ -1,0 +1,87 @@
+"""The tables of what the comparison concludes."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.scaling import sheets
+from pipeline.scaling.budget import Budget
+from pipeline.scaling.choosing import Choice, Kept, Pick
+from pipeline.scaling.equal import BELOW, BEYOND, CHEAPER, NO_GAIN, WITHIN, Equal
+from pipeline.scaling.gains import Gain
+from pipeline.scaling.laws import Measured, Question, study
+from pipeline.scaling.recommending import Answer
+
+
+def grid(values: dict[tuple[float, float], float]) -> list[Measured]:
+    seeds = np.random.default_rng(0)
+    return [Measured(f"{at}", at, tuple(loss * (1 + 1e-3 * seeds.normal(size=3)))) for at, loss in values.items()]
+
+
+def test_a_law_is_told_with_its_intervals_and_what_was_held_out() -> None:
+    sizes = [10.0**power for power in (4, 4.5, 5, 5.5, 6, 6.5, 7)]
+    question = Question("mrpc", "loss", ("parameters",), "most data")
+    finding = study(question, [Measured(f"{p.cell}", (p.at[0],), p.values) for p in grid({
+        (size, 0.0): 0.2 + 30 * size**-0.4 for size in sizes
+    })])  # fmt: skip
+    (sheet,) = sheets.laws([SimpleNamespace(task="mrpc", findings=[finding])])  # type: ignore[list-item]
+    (row,) = sheet.rows
+    assert sheet.headings == sheets.LAWS
+    assert row[:5] == ["loss", "N, all parameters", "most data", "7", "E + A / N^α"]
+    exponent = finding.law.parameters[-1]  # type: ignore[union-attr]
+    assert row[5].endswith(f"; α {exponent.value:.3g} [{exponent.low:.3g}, {exponent.high:.3g}]")
+    assert row[5].startswith("E 0.2")
+    assert float(row[6].rstrip("%")) < float(row[7].rstrip("%")) < float(row[8].rstrip("%"))
+
+
+def test_what_is_not_determined_is_a_name_in_brackets_and_what_is_refused_has_its_reason() -> None:
+    question = Question("mrpc", "error", ("parameters", "train_examples"), "all sizes and data")
+    flat = study(question, grid({(n, d): 0.5 for n in (1e4, 1e5, 1e6) for d in (1e2, 1e3, 1e4)}))
+    few = study(question, grid({(n, 1e2): 0.5 for n in (1e4, 1e5)}))
+    (sheet,) = sheets.laws([SimpleNamespace(task="mrpc", findings=[flat, few])])  # type: ignore[list-item]
+    assert set(sheet.rows[0][5].split("; ")) <= {"(E)", "(A)", "(B)", "(α)", "(β)"}
+    assert sheet.rows[1][4:] == ["refused", "", "", "", ""]
+    reasons = [f"error against N and D: {form} refused: {why}" for form, why in few.refused.items()]
+    assert sheet.notes == tuple(reasons)
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({}, "0.41 [0.39, 0.43] cheaper"),
+        ({"high": 1.2, "verdict": NO_GAIN}, "0.41 [0.39, 1.20]"),
+        ({"high": float("inf"), "verdict": NO_GAIN, "where": BELOW}, ">= 0.41 [>= 0.39]"),
+        ({"low": 0.0, "where": BEYOND}, "<= 0.41 [<= 0.43] cheaper"),
+        ({"low": 0.0, "high": float("inf"), "verdict": NO_GAIN}, "0.41"),
+    ],
+)
+def test_a_ratio_names_the_ends_that_are_known(changed: dict[str, Any], text: str) -> None:
+    one = Equal("int8", "storage_bytes", 1e6, 0.41, 0.39, 0.43, WITHIN, CHEAPER)
+    assert sheets._ratio(replace(one, **changed)) == text
+    assert sheets._ratio(None) == ""
+
+
+def test_the_limits_are_told_beside_what_keeps_them_and_what_more_would_buy() -> None:
+    budget = Budget(latency_p50_ms=2, score=0.8)
+    kept = (Kept("latency_p50_ms", 2, 1.5, 0.97), Kept("score", 0.8, 0.85, None))
+    first = Pick("a", "the a", 0.85, 0.83, 0.87, 1.5, 4e6, kept)
+    second = Pick("b", "the b", 0.84, 0.82, 0.86, 1.6, 4e6, (Kept("latency_p50_ms", 2, 1.6, 1.0),))
+    choice = Choice("mrpc", "f1", budget, 2, first, second)
+    answer = Answer(choice, (Gain("latency_p50_ms", "0.1 ms", 0.004, 0.001, 0.02),), ("One.",), ())
+    sheet = sheets.limits(answer)
+    assert sheet is not None
+    assert sheet.headings == ("limit", "the a", "the b", "what more would buy")
+    assert sheet.rows == [
+        ["2.00 ms", "1.50 ms (kept with 97% confidence)", "1.60 ms (kept with 100% confidence)",
+         "0.1 ms: +0.4 [+0.1, +2] points"],
+        ["F1 80.0", "85.0", "", ""],
+    ]  # fmt: skip
+
+
+def test_without_limits_or_cells_there_is_no_table_of_them() -> None:
+    nothing = Choice("mrpc", "f1", Budget(latency_p50_ms=1), 0)
+    free = Choice("mrpc", "f1", Budget(), 1, Pick("a", "the a", 0.8, 0.7, 0.9, 1.0, 1e6, ()))
+    assert [sheets.limits(Answer(choice, (), (), ())) for choice in (nothing, free)] == [None, None]
