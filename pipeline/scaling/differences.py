@@ -130,7 +130,9 @@ def _variance(draws: Draws, one: np.ndarray, other: np.ndarray) -> tuple[Floats,
     shared = np.array([draws.groups[i] == draws.groups[j] for i, j in zip(one, other, strict=True)], bool)
     together = uncertain[one] + uncertain[other] + shared * 2 * floor[one] * floor[other] / of_floor[one]
     degrees = np.divide(variance**2, together, out=np.full(len(one), np.inf), where=together > 0)
-    return variance, degrees, float(own @ free / free.sum()) ** 0.5
+    # a sum has no fewer than the part with the least; what is taken off for single examples would bring it to nothing
+    least = np.where(above > 0, np.minimum(free, of_floor), of_floor)
+    return variance, np.maximum(degrees, np.minimum(least[one], least[other])), float(own @ free / free.sum()) ** 0.5
 
 
 def _pooled(own: Floats, free: np.ndarray, groups: Sequence[str]) -> tuple[Floats, Floats]:

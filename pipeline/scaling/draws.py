@@ -93,7 +93,8 @@ def draw(answers: Sequence[Answers], resamples: int = RESAMPLES, seed: int = 0) 
     ends = np.cumsum([len(cell.predictions) for cell in answers])[:-1]
     by_cell, by_seed = np.split(drawn, ends, axis=1), tuple(np.split(exact, ends))
     of_examples = np.stack([values.mean(1) for values in by_cell], 1)
-    scores = np.array([values.mean() for values in by_seed])
+    # the same answers in another column of a matrix product, or in a mean over more seeds, may differ in the last digit
+    scores = np.round([values.mean() for values in by_seed], 12)
     crossed = np.array([_crossed(values) for values in by_cell])
     of_seeds = (means(by_seed, resamples, random) - scores) * _rest(by_seed, crossed)
     return Draws(
@@ -103,7 +104,6 @@ def draw(answers: Sequence[Answers], resamples: int = RESAMPLES, seed: int = 0) 
         tuple(cell.name for cell in answers),
         tuple(cell.group for cell in answers),
         scores,
-        # the same answers in another column of a matrix product may differ in the last digit
         np.minimum(1, np.round(of_examples + of_seeds, 12)),
         by_seed,
         np.atleast_2d(np.cov(of_examples.T)),

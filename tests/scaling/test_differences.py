@@ -181,3 +181,22 @@ def test_a_difference_turned_twice_is_itself() -> None:
         pair, one="b", other="a", difference=-0.1, low=-0.15, high=-0.05, corrected_low=-0.2, corrected_high=-0.0,
         verdict=WORSE,
     )  # fmt: skip
+
+
+def test_cells_that_answer_alike_are_never_told_apart_and_every_number_of_theirs_is_finite() -> None:
+    """What seeds make of single examples is then all that seeds make, and the variance is rounding alone."""
+    random = np.random.default_rng(0)
+    labels = (np.arange(400) >= 40).astype(int)  # 0.1 once is not the mean of 0.1 thrice, by the last digit
+    said = np.where(random.random((3, 400)) < 0.8, labels, 1 - labels)
+    one = np.zeros((1, 400), int)
+    cells = {"a": said, "b": said, "c": said[::-1], "all 0": one, "all 0 thrice": np.repeat(one, 3, 0)}
+    found = differences.compare(
+        draws.draw([Answers(name, "t", values, labels, "accuracy") for name, values in cells.items()], 200)
+    )
+    for pair in found.pairs:
+        assert all(np.isfinite(value) for value in (pair.low, pair.high, pair.corrected_low, pair.p, pair.corrected_p))
+        assert pair.degrees >= 2
+    for name, other in (("a", "b"), ("a", "c"), ("all 0", "all 0 thrice")):
+        pair = found.between(name, other)
+        assert (pair.difference, pair.corrected_p, pair.verdict) == (0, 1, SAME)
+        assert abs(pair.low) < 0.1
