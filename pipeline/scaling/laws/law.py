@@ -16,6 +16,7 @@ from pipeline.scaling.laws.types import Floats, Measured, Question
 DRAWS = 512  # a power of 2, as Sobol takes
 ENDS = (0.025, 0.975)
 TURN = 1.345  # standard deviations; Huber's loss is then 95% as efficient as squares on normal noise (Huber 1981)
+FARTHEST = 50.0  # in logarithms that a draw of the noise may lie off; with one degree of freedom it has no end
 KNOWN = 10.0  # a parameter whose ends differ by a larger factor is not known to an order of magnitude
 SYMBOLS = {"train_examples": "D", "train_operations": "C"}  # every other axis is a size: N
 
@@ -69,7 +70,7 @@ class Law:
         values = self.level * self.shape.values(self.draws, self._logs(at))
         own = stats.norm.ppf(_evenly(values.shape[1], 1))[: len(values)]
         spread = self.noise.of_mean(np.asarray(seeds, dtype=float))
-        return self._ends(values * np.exp(self.scales[:, None] * spread * own))
+        return self._ends(values * np.exp(np.clip(self.scales[:, None] * spread * own, -FARTHEST, FARTHEST)))
 
     def slope(self, at: Sequence[float], axis: int) -> tuple[float, float, float]:
         """Return what one more unit of an axis adds to the value at a place, negative for a gain, and its 95% ends."""
@@ -155,7 +156,7 @@ def _bootstrap(
     evenly = _evenly(len(logs) + 1, 0)
     relative = np.sqrt(size.freedom / stats.chi2.ppf(evenly[:, 0], size.freedom))
     scales = size.size * relative
-    drawn = stats.norm.ppf(evenly[:, 1:]) * scales[:, None] * spread.means
+    drawn = np.clip(stats.norm.ppf(evenly[:, 1:]) * scales[:, None] * spread.means, -FARTHEST, FARTHEST)
     wanted = np.log(form.values(theta[None], logs)) + drawn
     found, _ = fitting.refine(form, logs, wanted, spread.means, turn * relative, np.tile(theta, (DRAWS, 1)))
     return found, scales

@@ -50,11 +50,13 @@ def over_seeds(points: Sequence[Measured]) -> Noise:
 def varies(points: Sequence[Measured]) -> float | None:
     """Return how likely seeds alone would make the places differ so much: one-way analysis of variance of the logs.
 
-    None where no place has two seeds that differ.
+    None where no place has two seeds that differ, and 1 where all values are the same.
     """
     from scipy import stats
 
     logs = [np.log(point.values) for point in points]
+    if len(points) > 1 and np.ptp(np.concatenate(logs)) < 1e-9:
+        return 1.0
     freedom, between = sum(len(values) - 1 for values in logs), len(logs) - 1
     within = sum(float(((values - values.mean()) ** 2).sum()) for values in logs)
     if not freedom or not between or within < 1e-16:

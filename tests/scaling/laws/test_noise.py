@@ -74,3 +74,8 @@ def test_the_scale_of_normal_misses_is_not_changed_by_clipping_and_hardly_by_an_
     assert spreads.scale(residuals, 1.345, 0, 0).size == pytest.approx(1, abs=0.06)
     residuals[0] = 1000
     assert spreads.scale(residuals, 1.345, 0, 0).size == pytest.approx(1, abs=0.06)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_places_that_are_all_the_same_do_not_differ(seeds: int) -> None:
+    assert spreads.varies(places(*[(0.1,) * seeds] * 3)) == 1

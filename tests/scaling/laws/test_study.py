@@ -195,3 +195,22 @@ def test_the_front_keeps_what_no_cheaper_place_beats() -> None:
 def test_of_two_places_of_one_cost_the_front_keeps_the_lower() -> None:
     points = [Measured("high", (10.0,), (0.6,)), Measured("low", (10.0,), (0.5,))]
     assert [point.cell for point in front(points)] == ["low"]
+
+
+def test_places_that_are_all_the_same_determine_nothing() -> None:
+    """As models do that all give one answer: the misses are rounding, and a law of them would look certain."""
+    collapsed = [Measured(f"c{place}", (10.0**place,), (0.19,) * 3) for place in range(4)]
+    found = study(SIZE, collapsed)
+    assert found.law is not None
+    assert not any(one.determined for law in (found.law, *found.others) for one in law.parameters)
+
+
+@pytest.mark.parametrize("values", [(1.0, 0.4, 1.0), (1.2, 0.01, 0.6)])
+def test_three_places_far_from_any_law_have_intervals_without_overflow(values: tuple[float, ...]) -> None:
+    """One degree of freedom: some draws of the noise are thousands of times as large as what was measured."""
+    wild = [Measured(f"c{place}", (10.0**place,), (value, value * 1.1)) for place, value in enumerate(values)]
+    found = study(SIZE, wild)
+    assert found.law is not None
+    assert all(np.isfinite(end).all() for end in found.law.band([[1.0], [1000.0]]))
+    assert all(np.isfinite(end).all() for end in found.law.measured([[1.0], [1000.0]], [2, 2]))
+    assert not any(one.determined for one in found.law.parameters)
