@@ -37,9 +37,9 @@ async function drawAll() {
 }
 
 const UNITS = { k: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15, E: 1e18, s: 1, min: 60, h: 3600, d: 86400 };
-/** Return the number that a cell begins with, in its unit; a text without one as it is; null for a hole. */
+/** Return the number that a cell begins with or bounds, in its unit; a text without one as it is; null for a hole. */
 function value(cell) {
-  const text = cell.textContent.trim().replace(/^\[/, "").replace("−", "-");
+  const text = cell.textContent.trim().replace(/^(?:\[|[<>]=? )/, "").replace("−", "-");
   const found = /^([+-]?[\d,]*\.?\d+(?:e[+-]?\d+)?)%?(?: ?([kMGTPE]|min|[shd]))?(?:B|\b|$)(?![\w.-])/.exec(text);
   if (!found) return text || null;
   const rest = /^ (\d+) (min|[sh])$/.exec(text.slice(found[0].length));

@@ -6,12 +6,16 @@ from collections.abc import Iterable
 
 AMOUNTS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 MIB = 2**20
+HUGE = 1e9  # from here on a number of all its digits is not read any more
+METRICS = {
+    "accuracy": "accuracy (%)", "f1": "F1 (%)", "matthews_correlation": "Matthews correlation (x 100)",
+    "pearson": "Pearson correlation (x 100)", "spearmanr": "Spearman correlation (x 100)",
+}  # fmt: skip
 
 
 def metric(name: str | None) -> str:
-    """Return a metric's name with the unit in which it is shown: hundredths."""
-    shown = {"accuracy": "accuracy (%)", "f1": "F1 (%)", "matthews_correlation": "Matthews correlation (x 100)"}
-    return shown.get(name or "", f"{name} (x 100)")
+    """Return a metric's name with the unit in which it is shown: hundredths; that of none, before any result."""
+    return METRICS.get(name, f"{name} (x 100)") if name else "score"
 
 
 def points(value: float | None) -> str:
@@ -35,16 +39,18 @@ def amount(value: float | None) -> str:
     """Return three digits of a number with the letter of its power of a thousand, such as ``1.23 T`` for 1.23e12."""
     if value is None:
         return ""
-    for unit, letter in AMOUNTS:
+    for unit, letter in AMOUNTS if abs(value) < 1000 * AMOUNTS[0][0] else ():
         if abs(value) >= 0.9995 * unit:  # 999.6 thousand is 1.00 million in three digits
             return f"{digits(value / unit)} {letter}"
     return digits(value)
 
 
 def digits(value: float | None) -> str:
-    """Return three digits of a number, and all of those before the point."""
+    """Return three digits of a number, and all of those before the point unless it is huge."""
     if value is None:
         return ""
+    if abs(value) >= HUGE:
+        return f"{value:.3g}"
     for least, decimals in ((99.95, 0), (9.995, 1), (0.0995, 2)):
         if abs(value) >= least:
             return f"{value:,.{decimals}f}"
@@ -58,7 +64,15 @@ def interval(low: float | None, high: float | None) -> str:
 
 def percent(share: float | None) -> str:
     """Return a share in hundredths, a small one with a tenth of them."""
-    return "" if share is None else f"{100 * share:.{0 if share >= 0.0995 else 1}f}%"
+    if share is None:
+        return ""
+    form = ".3g" if abs(100 * share) >= HUGE else ".0f" if share >= 0.0995 else ".1f"
+    return f"{100 * share:{form}}%"
+
+
+def chance(p: float | None) -> str:
+    """Return a p value in two digits, and no more than that it is small where it is."""
+    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def mebibytes(size: float | None) -> str:

@@ -165,6 +165,8 @@ def test_sorting_reads_units_and_keeps_the_order_of_equals(opened: webdriver.Chr
         "1 h",
         "−0.5",
         "7%",
+        "< 0.001",
+        ">= 2.02 [2.02, ] dearer",
     ]
     sorted_ = opened.execute_script(
         """
@@ -186,7 +188,8 @@ def test_sorting_reads_units_and_keeps_the_order_of_equals(opened: webdriver.Chr
         texts,
     )
     assert sorted_ == [
-        "−0.5", "[2.0, 3.0]", "7%", "12.3 (0.45)", "1,234", "44 min 48 s", "1 h", "79k", "0.1M", "59.1 MB", "yes", "",
+        "−0.5", "< 0.001", "[2.0, 3.0]", ">= 2.02 [2.02, ] dearer", "7%", "12.3 (0.45)", "1,234", "44 min 48 s", "1 h",
+        "79k", "0.1M", "59.1 MB", "yes", "",
     ]  # fmt: skip
 
 

@@ -77,6 +77,6 @@ def _told(pair: Difference) -> dict[str, str]:
     return {
         "one": pair.one, "other": pair.other, "points": f"{100 * pair.difference:+.1f}",
         "interval": texts.between(pair.low, pair.high),
-        "corrected": texts.between(pair.corrected_low, pair.corrected_high), "p": f"{pair.corrected_p:.2g}",
+        "corrected": texts.between(pair.corrected_low, pair.corrected_high), "p": texts.chance(pair.corrected_p),
         "verdict": pair.verdict,
     }  # fmt: skip

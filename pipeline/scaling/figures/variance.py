@@ -77,5 +77,5 @@ def _told(source: Source) -> dict[str, str]:
     """Return what is said of a source, under the keys of ``TOLD``."""
     return {
         "name": _name(source), "share": texts.percent(source.share), "unbiased": texts.percent(source.unbiased),
-        "degrees": str(source.degrees), "p": "" if source.p is None else f"{source.p:.2g}",
+        "degrees": str(source.degrees), "p": texts.chance(source.p),
     }  # fmt: skip
