@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pipeline.scaling import texts
-from pipeline.scaling.choosing import SCORE, Choice, Kept, Miss, Pick
+from pipeline.scaling.budget import COSTS
+from pipeline.scaling.choosing import SCORE, Choice, Miss, Pick
 from pipeline.scaling.gains import Gain
 
 SURE = 0.95  # a limit that is kept as surely as this needs no word
+NAMED = 3  # cells at most that are named instead of counted
+MANY = 10  # times a limit; what lies so far off is told as a multiple
 POINT = 100  # a score is shown in hundredths
 
 AMOUNTS: dict[str, Callable[[float], str]] = {
@@ -50,7 +53,8 @@ def _within(choice: Choice) -> str:
     if not choice.fitting:
         return asked
     rule = "the best" if choice.budget.score is None else "the fastest"
-    return f"{asked}, {rule} of {choice.fitting} cell{'s' if choice.fitting > 1 else ''}"
+    without = f", without {_unmeasured(choice)}" if choice.unmeasured else ""
+    return f"{asked}, {rule} of {_cells(choice.fitting)}{without}"
 
 
 def _named(pick: Pick, name: str) -> str:
@@ -64,7 +68,12 @@ def _costs(pick: Pick) -> str:
 
 def _doubts(pick: Pick, name: str) -> str:
     """Say which limits it may not keep."""
-    return "".join(f"; {_doubt(kept, name)}" for kept in pick.kept if (kept.probability or 0) < SURE)
+    unsure = [kept for kept in pick.kept if kept.probability is not None and kept.probability < SURE]
+    said = [f"it keeps {limit(kept.key, kept.limit, name)} with {texts.percent(kept.probability)} confidence"
+            for kept in unsure]  # fmt: skip
+    if untold := [limit(kept.key, kept.limit, name) for kept in pick.kept if kept.probability is None]:
+        said.append(f"one seed does not tell how surely it keeps {_listed(untold)}")
+    return "".join(f"; {doubt}" for doubt in said)
 
 
 def _against(pick: Pick, baseline: float | None) -> str:
@@ -72,13 +81,6 @@ def _against(pick: Pick, baseline: float | None) -> str:
     if baseline is None or pick.low > baseline:
         return ""
     return f"; that is not clearly above always giving the commonest answer ({texts.points(baseline)})"
-
-
-def _doubt(kept: Kept, name: str) -> str:
-    asked = limit(kept.key, kept.limit, name)
-    if kept.probability is None:
-        return f"one seed does not tell how surely it keeps {asked}"
-    return f"it keeps {asked} with {texts.percent(kept.probability)} confidence"
 
 
 def limit(key: str, value: float, name: str) -> str:
@@ -94,7 +96,7 @@ def _beside(choice: Choice) -> str:
     verdict = "told apart" if choice.told_apart else "not told apart"
     said = (
         f"Runner-up: {second.label}, {texts.points(second.score)}{_costs(second)}; the two are {verdict} "
-        f"(p {_p(choice.corrected_p)} over all pairs; the first scores at least as much in "
+        f"(p {texts.chance(choice.corrected_p)} over all pairs; the first scores at least as much in "
         f"{texts.percent(choice.at_least_runner_up)} of resamples)"
     )
     if not choice.cheaper:
@@ -105,13 +107,12 @@ def _beside(choice: Choice) -> str:
     return f"{said}; cheaper and not told apart: {cheaper.label}, {texts.points(cheaper.score)}{_costs(cheaper)}."
 
 
-def _p(value: float | None) -> str:
-    return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.2g}"
-
-
 def _bought(gains: Sequence[Gain], name: str) -> str:
     known = [f"{gain.unit} more would buy {bought(gain)} points of {name}" for gain in gains if gain.value is not None]
-    unknown = [f"what {gain.unit} more would buy is not known: {gain.why_not}" for gain in gains if gain.why_not]
+    units: dict[str, list[str]] = {}
+    for gain in (gain for gain in gains if gain.why_not):
+        units.setdefault(gain.why_not, []).append(gain.unit)
+    unknown = [f"what {_listed(of, 'or')} more would buy is not known: {why}" for why, of in units.items()]
     said = "; ".join([*known, *unknown])
     return f"{said[0].upper()}{said[1:]}." if said else ""
 
@@ -132,17 +133,32 @@ def _nothing(choice: Choice) -> tuple[str, ...]:
         misses = _listed([_missed(miss, name) for miss in choice.misses])
         found.append(f"Nearest: {_named(choice.nearest, name)}, which misses {misses}.")
     if choice.unmeasured:
-        keys = sorted({key for _, missing in choice.unmeasured for key in missing})
-        cells = f"{len(choice.unmeasured)} cell{'s' if len(choice.unmeasured) > 1 else ''}"
-        found.append(f"Not considered, for want of {_listed(keys)}: {cells}.")
+        found.append(f"Not considered: {_unmeasured(choice)}.")
     return tuple(found)
 
 
+def _unmeasured(choice: Choice) -> str:
+    """Return which cells lack the number of a limit, and which numbers those are."""
+    keys = [key for key in COSTS if any(key in missing for _, missing in choice.unmeasured)]
+    names = [name for name, _ in choice.unmeasured]
+    who = _listed(names) if len(names) <= NAMED else _cells(len(names))
+    return f"{who} (no {_listed(keys, 'or')})"
+
+
+def _cells(count: int) -> str:
+    return f"{count} cell{'s' if count > 1 else ''}"
+
+
 def _missed(miss: Miss, name: str) -> str:
-    off, way = texts.percent(abs(miss.excess)), "less" if miss.key == SCORE else "more"
+    way = "less" if miss.key == SCORE else "more"
+    off = (
+        f"{texts.percent(miss.excess)} {way}"
+        if miss.excess < MANY
+        else f"{texts.digits(1 + miss.excess)} times as much"
+    )
     got = texts.points(miss.got) if miss.key == SCORE else AMOUNTS[miss.key](miss.got)
-    return f"{limit(miss.key, miss.limit, name)} ({got}, {off} {way})"
+    return f"{limit(miss.key, miss.limit, name)} ({got}, {off})"
 
 
-def _listed(parts: Sequence[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+def _listed(parts: Sequence[str], last: str = "and") -> str:
+    return f" {last} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

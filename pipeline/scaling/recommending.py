@@ -85,7 +85,7 @@ def _route(findings: Sequence[Finding], axis: str, start: Result) -> Route:
 def _why_not(finding: Finding, axis: int, unplaced: bool) -> str:
     """Say why a law tells no slope along its axis, or return nothing."""
     if finding.law is None:
-        return "; ".join(dict.fromkeys(finding.refused.values()))
+        return next(iter(finding.refused.values()))  # of the form that asks for least
     exponent = {one.name: one for one in finding.law.parameters}[finding.law.shape.exponents[axis]]
     if not exponent.determined:
         return f"the exponent of its law is undetermined ({exponent.low:.2g} to {exponent.high:.2g})"

@@ -64,8 +64,40 @@ def test_an_answer_where_nothing_fits_says_what_is_nearest_and_what_was_not_meas
         "For t within 2.00 ms and 1,000 labelled examples at F1 85.0 or more: no cell fits.",
         "Nearest: the a, F1 80.0 [80.0, 80.0], 4.00 ms, which misses 2.00 ms (4.00 ms, 100% more) and F1 85.0 "
         "(80.0, 5.9% less).",
-        "Not considered, for want of train_examples: 1 cell.",
+        "Not considered: b (no train_examples).",
     )
+
+
+def test_cells_that_lack_the_number_of_a_limit_are_told_beside_an_answer_too() -> None:
+    lacking = {name: cell(name, latency_p50_ms=1) for name in "bcde"}
+    found = chosen([cell("a", storage_bytes=4e6), lacking["b"]], {"a": 0.8, "b": 0.9}, storage_bytes=5e6)
+    assert answer.sentences(found)[0].startswith(
+        "For t within 5.00 MB, the best of 1 cell, without b (no storage_bytes): the a, F1 80.0 ["
+    )
+    many = chosen([cell("a", storage_bytes=4e6), *lacking.values()], dict.fromkeys("abcde", 0.8), storage_bytes=5e6)
+    assert ", the best of 1 cell, without 4 cells (no storage_bytes): the a" in answer.sentences(many)[0]
+
+
+def test_what_is_told_of_several_limits_is_told_once() -> None:
+    found = chosen(
+        [cell("a", latency_p50_ms=(2.0,), storage_bytes=(1e6,))], {"a": 0.8}, latency_p50_ms=3, storage_bytes=2e6
+    )
+    why = "1 size; a power law has 2 parameters and takes 3 to be tested"
+    gains = [Gain(key, unit, why_not=why) for key, unit in (("latency_p50_ms", "1 ms"), ("storage_bytes", "0.1 MB"))]
+    first, _, third = answer.sentences(
+        found, [*gains, Gain("train_examples", "10 examples", why_not="there is no law")]
+    )
+    assert first.endswith("; one seed does not tell how surely it keeps 3.00 ms and 2.00 MB.")
+    assert third == (
+        f"What 1 ms or 0.1 MB more would buy is not known: {why}; what 10 examples more would buy is not known: there "
+        "is no law."
+    )
+
+
+def test_a_limit_that_nothing_comes_near_is_missed_by_a_multiple() -> None:
+    found = chosen([cell("a", latency_p50_ms=4)], {"a": 0.8}, latency_p50_ms=1e-300)
+    assert answer.sentences(found)[1].endswith(", which misses 1e-300 ms (4.00 ms, 4e+300 times as much).")
+    assert "within 1e+300 ms, " in answer.sentences(chosen(THREE, SCORES, latency_p50_ms=1e300))[0]
 
 
 def test_a_cell_that_may_be_no_better_than_the_commonest_answer_is_told_as_such() -> None:
