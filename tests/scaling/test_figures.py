@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,10 @@ from jsonschema import Draft7Validator
 
 from pipeline.scaling import report
 from pipeline.scaling.costs import Cost
-from pipeline.scaling.figures import axes, figure, panel, scores, theme
+from pipeline.scaling.figures import axes, figure, laws, panel, scores, theme
 from pipeline.scaling.figures.axes import Axis
 from pipeline.scaling.figures.figure import Figure
+from pipeline.scaling.laws import Measured, Question, study
 from pipeline.scaling.table import Row
 from tests.scaling import findings
 
@@ -251,6 +253,22 @@ def test_lines_of_every_shade_are_seen_against_the_page(scheme: theme.Scheme) ->
     shades |= {bytes.fromhex(found) for found in re.findall(r'<line[^>]*stroke="#([0-9a-f]{6})"', drawn)}
     page = bytes.fromhex(scheme.page[1:])
     assert len([shade for shade in shades if contrast(tuple(shade), tuple(page)) >= 3]) >= 7
+
+
+@pytest.mark.parametrize("value", [0.0, math.nan, math.inf])
+def test_a_law_that_no_logarithmic_axis_can_show_has_no_panel(value: float) -> None:
+    question = Question("mrpc", "error", (SIZE,), "most data")
+    perfect = [Measured(f"c{place}", (10.0**place,), (value,) * 3) for place in range(3)]
+    shown = [*perfect, Measured("c3", (1e3,), (0.1, 0.2, 0.3))]
+    assert laws.of_findings([study(question, perfect)], SIZE) == []
+    (drawn,) = laws.of_findings([study(question, perfect), study(question, shown)], SIZE)
+    assert [panel["title"]["subtitle"] for panel in drawn.spec["concat"]] == ["no law: refused, see below"]
+    assert [row[2] for row in drawn.numbers.rows] == ["c3"]
+
+
+def test_values_that_differ_by_rounding_alone_have_an_axis_around_them() -> None:
+    found = axes.linear("score", [81.1, 81.1 + 1e-13])
+    assert (found.low, found.high) == (pytest.approx(80.1), pytest.approx(82.1))
 
 
 def contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:

@@ -67,9 +67,10 @@ def logarithmic(title: str, values: Iterable[float], form: str = "~s", air: floa
 
 
 def linear(title: str, values: Iterable[float]) -> Axis:
-    """Return a linear axis around values."""
+    """Return a linear axis around values, two units long around ones that differ by rounding alone."""
     known = [*values]
-    room = AIR * (max(known) - min(known)) or 1
+    span = max(known) - min(known)
+    room = AIR * span if span > 1e-9 else 1
     return Axis(title, min(known) - room, max(known) + room)
 
 

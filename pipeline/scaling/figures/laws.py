@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,8 +41,11 @@ class Curve:
 
 
 def of_findings(findings: Sequence[Finding], size: str) -> list[Figure]:
-    """Return a figure for each question of the findings: size, data, compute, size and data together."""
-    measured = [finding for finding in findings if finding.points]
+    """Return a figure for each question of the findings: size, data, compute, size and data together.
+
+    A finding none of whose places a logarithmic axis can show, such as an error of 0, has no panel.
+    """
+    measured = [finding for finding in findings if _points(finding)]
     asked: list[tuple[str, ...]] = [(size,), ("train_examples",), ("train_operations",)]
     asked += dict.fromkeys(found.question.axes for found in measured if len(found.question.axes) > 1)
     chosen = [[found for found in measured if found.question.axes == across] for across in asked]
@@ -142,7 +146,7 @@ def _points(found: Finding) -> list[dict[str, Any]]:
             "value": texts.digits(point.mean), "interval": "", "truth": texts.digits(point.mean),
         }
         for point in found.points
-        if point.mean > 0
+        if 0 < point.mean < math.inf
     ]  # fmt: skip
 
 
@@ -151,7 +155,7 @@ def _seeds(found: Finding) -> list[dict[str, Any]]:
         {**_common(found, point.cell, point.at), "y": value, "family": MEASURED}
         for point in found.points
         for value in point.values
-        if value > 0
+        if 0 < value < math.inf
     ]
 
 
