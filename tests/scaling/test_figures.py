@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import altair as alt
+import numpy as np
 import pytest
 import vl_convert
 from altair.vegalite.v6.schema.core import load_schema
@@ -17,9 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
+from pipeline.scaling import differences as compared
 from pipeline.scaling import report
 from pipeline.scaling.costs import Cost
-from pipeline.scaling.figures import axes, figure, laws, panel, scores, theme
+from pipeline.scaling.draws import Answers, draw
+from pipeline.scaling.figures import axes, differences, figure, laws, panel, scores, theme
 from pipeline.scaling.figures.axes import Axis
 from pipeline.scaling.figures.figure import Figure
 from pipeline.scaling.laws import Measured, Question, study
@@ -253,6 +256,26 @@ def test_lines_of_every_shade_are_seen_against_the_page(scheme: theme.Scheme) ->
     shades |= {bytes.fromhex(found) for found in re.findall(r'<line[^>]*stroke="#([0-9a-f]{6})"', drawn)}
     page = bytes.fromhex(scheme.page[1:])
     assert len([shade for shade in shades if contrast(tuple(shade), tuple(page)) >= 3]) >= 7
+
+
+def test_of_many_cells_the_best_are_compared_in_the_figure_and_the_rest_is_told_to_be_in_the_file() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 300)
+    cells = [
+        Answers(
+            f"t-{cell:02}", "t", np.where(random.random((2, 300)) < 0.5 + cell / 200, labels, 1 - labels), labels, "f1"
+        )
+        for cell in range(60)
+    ]
+    found = compared.compare(draw(cells, 200))
+    (drawn,) = differences.of_tasks([found])
+    squares = marks(drawn, 0, "rect")[0]["values"]
+    assert len(squares) == 40 * 39
+    assert len(drawn.numbers.rows) == 40 * 39 / 2
+    left = sorted(zip(found.scores, found.names, strict=True))[20:]
+    assert {f"t-{square['row']}" for square in squares} == {name for _, name in left}
+    assert drawn.caption.endswith(" t: the best 40 of 60 cells are shown; differences.csv holds every pair.")
+    assert re.search(r": (t-\d\d, ){9}t-\d\d and \d+ more\.$", drawn.alt)
 
 
 @pytest.mark.parametrize("value", [0.0, math.nan, math.inf])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import altair as alt
@@ -14,6 +15,8 @@ from pipeline.scaling.figures.figure import Figure
 from pipeline.scaling.table import Sheet
 
 STEP = 15  # pixels of a square
+MOST = 40  # cells of a panel, since its squares grow as their square
+NAMED = 10  # of the cells not told apart from the best, in words
 TOLD = {"one": "cell", "other": "less", "points": "difference", "interval": "95%", "corrected": "95%, corrected",
         "p": "p, corrected", "verdict": "verdict"}  # fmt: skip
 WORDS = "The score of each cell (row) less that of each other (column), the best cell first, in hundredths."
@@ -24,27 +27,47 @@ HOW = (
 
 
 def of_tasks(found: Sequence[Differences]) -> list[Figure]:
-    """Return the figure of the tasks that have pairs, none where there are none."""
-    with_pairs = [differences for differences in found if differences.pairs]
-    if not with_pairs:
+    """Return the figure of the tasks that have pairs, the best cells of each, none where there are none."""
+    shown = [(differences, _best(differences)) for differences in found if differences.pairs]
+    if not shown:
         return []
-    most = max(abs(pair.difference) for differences in with_pairs for pair in differences.pairs) or 1.0
-    spec = figure.beside([_panel(differences, 100 * most) for differences in with_pairs], [panel.POINTED])
-    apart = [
-        f"{one.task}: {sum(pair.verdict != SAME for pair in one.pairs)} of {len(one.pairs)} pairs are told apart; not "
-        f"told apart from the best: {', '.join(one.best_set())}"
-        for one in with_pairs
+    most = max(abs(one.between(*pair).difference) for one, best in shown for pair in combinations(best, 2)) or 1.0
+    spec = figure.beside([_panel(one, best, 100 * most) for one, best in shown], [panel.POINTED])
+    left_out = [
+        f" {one.task}: the best {MOST} of {len(one.names)} cells are shown; differences.csv holds every pair."
+        for one, best in shown
+        if len(best) < len(one.names)
     ]
-    lines = [[differences.task, *_told(pair).values()] for differences in with_pairs for pair in differences.pairs]
-    numbers = Sheet("Differences of all pairs: the numbers", ("task", *TOLD.values()), lines)
-    seen = f"{WORDS} {'. '.join(apart)}."
-    return [Figure("differences", "Which cells differ", f"{WORDS} {HOW}", seen, spec, numbers)]
+    lines = [
+        [one.task, *_told(pair).values()]
+        for one, best in shown
+        for pair in one.pairs
+        if pair.one in best and pair.other in best
+    ]
+    title = "Which cells differ"
+    numbers = Sheet(f"{title}: the numbers", ("task", *TOLD.values()), lines)
+    seen = " ".join(_seen(one) for one, _ in shown)
+    return [Figure("differences", title, f"{WORDS} {HOW}{''.join(left_out)}", f"{WORDS} {seen}", spec, numbers)]
 
 
-def _panel(found: Differences, most: float) -> dict[str, Any]:
-    ranked = [
-        name for _, name in sorted(zip(found.scores, found.names, strict=True), key=lambda cell: (-cell[0], cell[1]))
-    ]
+def _seen(found: Differences) -> str:
+    """Say what a panel shows for those who cannot see it."""
+    apart = sum(pair.verdict != SAME for pair in found.pairs)
+    named, more = found.best_set()[:NAMED], len(found.best_set()) - NAMED
+    others = f" and {more} more" if more > 0 else ""
+    return (
+        f"{found.task}: {apart} of {len(found.pairs)} pairs are told apart; not told apart from the best: "
+        f"{', '.join(named)}{others}."
+    )
+
+
+def _best(found: Differences) -> list[str]:
+    """Return the cells that a panel has room for, the best first."""
+    ranked = sorted(zip(found.scores, found.names, strict=True), key=lambda cell: (-cell[0], cell[1]))
+    return [name for _, name in ranked[:MOST]]
+
+
+def _panel(found: Differences, ranked: Sequence[str], most: float) -> dict[str, Any]:
     short = panel.short(ranked, found.task)
     squares = [
         {**_told(pair), "row": short[one], "column": short[other], "value": 100 * pair.difference,
