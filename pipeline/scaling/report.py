@@ -122,8 +122,8 @@ def remarks(rows: Sequence[Row], measured: Sequence[Cost]) -> list[str]:
         "examples would give.",
         "Above majority: yes where the score and both intervals lie above always giving the commonest answer of the "
         "training rows; unclear where that lies inside either interval.",
-        "Told apart: two cells whose difference, paired over examples, is more than noise once all pairs of the task are "
-        "allowed for (differences.csv). Whether their intervals overlap does not tell.",
+        "Told apart: two cells whose difference, paired over examples, is more than noise once all pairs of the task "
+        "are allowed for (differences.csv). Whether their intervals overlap does not tell.",
         "Families: pretrained models are trained once and kept, fresh ones are pre-trained anew in the plan, random "
         "ones not at all.",
         "Collapsed: trials that gave every example the same answer.",
