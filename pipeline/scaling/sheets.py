@@ -30,6 +30,7 @@ EQUAL_COSTS = {
     "parameters_nonzero": "parameters not zero", "storage_bytes": "stored", "inference_operations": "operations",
     "latency_p50_ms": "p50", "train_operations": "training operations",
 }  # fmt: skip
+CERTAIN = 0.995  # confidence that needs no word
 EQUAL_NOTE = (
     "A cell's cost divided by what a plainly fine-tuned model of the same score would cost, read off the front of the "
     "sizes with all data (the logarithm of the cost in a straight line between neighbours). Below 1 the cell is the "
@@ -139,4 +140,6 @@ def _kept(pick: Pick, key: str) -> str:
     if kept is None:
         return ""
     got = texts.points(kept.got) if key == SCORE else answer.AMOUNTS[key](kept.got)
-    return got if kept.probability is None else f"{got} (kept with {texts.percent(kept.probability)} confidence)"
+    if kept.probability is None or kept.probability >= CERTAIN:
+        return got
+    return f"{got} (kept with {texts.percent(kept.probability)} confidence)"

@@ -258,6 +258,24 @@ def test_lines_of_every_shade_are_seen_against_the_page(scheme: theme.Scheme) ->
     assert len([shade for shade in shades if contrast(tuple(shade), tuple(page)) >= 3]) >= 7
 
 
+def test_names_and_shifts_of_a_hundred_models_and_fifty_ratios_stay_in_their_panels() -> None:
+    first = crowded()[0]
+    many = [
+        replace(
+            first, cell=f"c-{model}-{ratio}", model=f"m{model}", ratio=ratio / 50, score=0.5 + model / 300,
+            train_examples=100 * ratio, train_operations=1e9 * ratio, parameters_non_embedding=round(1e4 * 1.1**model),
+        )
+        for model in range(101) for ratio in range(1, 51, 7)
+    ]  # fmt: skip
+    for drawn, most in ((scores.against_size(many, SIZE), 17), (scores.against_data(many, SIZE), 21)):
+        scale = drawn.spec["concat"][0]["layer"][1]["encoding"]["x"]["scale"]
+        low, high = scale["domain"]
+        assert all(0.8 * low < x < 1.2 * high for points in lines(drawn, 0).values() for x, _ in points)
+        texts = [layer["values"] for layer in marks(drawn, 0, "text")]
+        assert all(1 < len(of_layer) <= most for of_layer in texts)
+        assert all(low <= text["place"] <= high for text in texts[-1] if "name" in text)
+
+
 def test_of_many_cells_the_best_are_compared_in_the_figure_and_the_rest_is_told_to_be_in_the_file() -> None:
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, 300)

@@ -75,7 +75,7 @@ def test_the_limits_are_told_beside_what_keeps_them_and_what_more_would_buy() ->
     assert sheet is not None
     assert sheet.headings == ("limit", "the a", "the b", "what more would buy")
     assert sheet.rows == [
-        ["2.00 ms", "1.50 ms (kept with 97% confidence)", "1.60 ms (kept with 100% confidence)",
+        ["2.00 ms", "1.50 ms (kept with 97% confidence)", "1.60 ms",
          "0.1 ms: +0.4 [+0.1, +2] points"],
         ["F1 80.0", "85.0", "", ""],
     ]  # fmt: skip

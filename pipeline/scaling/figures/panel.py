@@ -7,6 +7,7 @@ something (size, data) by shades. Where several values stand at one place of x t
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -132,8 +133,13 @@ def level(y: float, up: Axis) -> alt.Chart:
 
 
 def ends(found: Sequence[End], across: Axis, up: Axis, color: alt.Color | None = None) -> list[alt.Chart]:
-    """Return names right of a panel, pushed apart where lines end close to each other, with threads to the ends."""
+    """Return names right of a panel, pushed apart where lines end close to each other, with threads to the ends.
+
+    Of more names than there is room for some stand for all, evenly over the ends.
+    """
     gap = max(end.text.count("\n") + 1 for end in found) * LINE / HEIGHT
+    ranked = sorted(found, key=lambda end: end.y)
+    found = [ranked[place] for place in fitting(len(ranked), gap)]
     places = axes.apart([up.share(end.y) for end in found], gap)
     data = values(
         {"x": end.x, "y": end.y, "side": across.high, "place": up.at(place), "text": end.text.split("\n"),
@@ -153,8 +159,15 @@ def ends(found: Sequence[End], across: Axis, up: Axis, color: alt.Color | None =
     ]
 
 
+def fitting(count: int, gap: float) -> range:
+    """Return which of so many names fit between 0 and 1 with a gap between neighbours, evenly over their order."""
+    return range(0, count, math.ceil(count / (1 // gap + 1)))
+
+
 def names(named: dict[float, str], across: Axis) -> list[alt.Chart]:
-    """Return the names of models below their places, pushed apart where sizes are close."""
+    """Return the names of models below their places, pushed apart where sizes are close, some where they are many."""
+    items = [*named.items()]
+    named = dict(items[place] for place in fitting(len(items), NAMES_APART))
     places = axes.apart([across.share(number) for number in named], NAMES_APART)
     data = values(
         {"x": number, "place": across.at(place), "name": name}

@@ -21,6 +21,7 @@ TOLD = {
     "parameters": "parameters", "rows": "training examples", "operations": "operations of training",
 }  # fmt: skip
 SIZES = {"parameters": "parameters", "parameters_non_embedding": "parameters without embeddings"}
+WIDEST = 0.3  # of x, over which all lines are shifted
 LOOKS = "Colours run along the legend from little to much."
 
 
@@ -70,8 +71,8 @@ def against_size(rows: Sequence[Row], size: str) -> Figure:
         for index, ratio in enumerate(ratios):
             for family in families(of_task):
                 chosen = [row for row in of_task if row.ratio == ratio and row.family == family]
-                shift = 1 + 0.05 * (index - (len(ratios) - 1) / 2)
-                yield Line(_sorted(chosen, size), _share(ratio) if family == first else "", _share(ratio), shift)
+                label = _share(ratio) if family == first else ""
+                yield Line(_sorted(chosen, size), label, _share(ratio), _shift(index, len(ratios), 0.05))
 
     def across(of_task: list[Row]) -> Axis:
         sizes = sorted({value(row, size) for row in of_task})
@@ -118,10 +119,14 @@ def _by_model(
         known = sorted({(value(row, size), row.model, row.family) for row in of_task})
         for index, (number, model, _) in enumerate(known):
             chosen = [row for row in of_task if row.model == model]
-            shift = 1 + apart * (index - (len(known) - 1) / 2)
-            yield Line(_sorted(chosen, across), model, shade[number], shift)
+            yield Line(_sorted(chosen, across), model, shade[number], _shift(index, len(known), apart))
 
     return View(name, f"Score against {what}", words, across, "size", [*shade.values()], lines, axis)
+
+
+def _shift(index: int, count: int, apart: float) -> float:
+    """Return the factor in x of one of the lines that would else lie over each other."""
+    return 1 + min(apart, WIDEST / count) * (index - (count - 1) / 2)
 
 
 def interval(rows: Iterable[Row]) -> str:
