@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pipeline.scaling import answer, comparison, texts
 from pipeline.scaling.choosing import SCORE, Pick
 from pipeline.scaling.comparison import Task
 from pipeline.scaling.equal import BELOW, BEYOND, NO_GAIN, Equal
 from pipeline.scaling.laws import BASELINES, Finding, Law
-from pipeline.scaling.page import Part
 from pipeline.scaling.recommending import Answer
 from pipeline.scaling.table import Sheet
+
+if TYPE_CHECKING:
+    from pipeline.scaling.page import Part
 
 LAWS = ("of", "against", "at", "places", "law", "parameters [95%]", "held-out error", "of a line", "of a constant")
 LAWS_NOTE = (
@@ -42,6 +45,8 @@ EQUAL_NOTE = (
 
 def parts(tasks: Sequence[Task]) -> list[Part]:
     """Return what the comparison concludes as parts of the report."""
+    from pipeline.scaling.page import Part  # with altair, a second that a mere question should not cost
+
     return [
         Part("laws", "Laws", laws(tasks), LAWS_NOTE),
         Part("equal", "Cost at equal quality", equals(tasks), EQUAL_NOTE),
