@@ -133,9 +133,9 @@ def _misses(one: Candidate, budget: Budget, draws: Draws) -> tuple[Miss, ...]:
     """Return the limits that a cell does not keep, all its limited costs being measured."""
     got = {key: one.cost(key) or 0.0 for key in budget.limits}
     found = [Miss(key, limit, got[key], got[key] / limit - 1) for key, limit in budget.limits.items()]
-    if budget.score:
+    if budget.score is not None:
         score = draws.score(one.name)
-        found.append(Miss(SCORE, budget.score, score, 1 - score / budget.score))
+        found.append(Miss(SCORE, budget.score, score, (budget.score - score) / (budget.score or 1)))
     return tuple(miss for miss in found if miss.excess > 0)
 
 

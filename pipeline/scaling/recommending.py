@@ -86,6 +86,8 @@ def _why_not(finding: Finding, axis: int, unplaced: bool) -> str:
     """Say why a law tells no slope along its axis, or return nothing."""
     if finding.law is None:
         return next(iter(finding.refused.values()))  # of the form that asks for least
+    if finding.flat:
+        return "the places of its law differ by no more than their seeds do"
     exponent = {one.name: one for one in finding.law.parameters}[finding.law.shape.exponents[axis]]
     if not exponent.determined:
         return f"the exponent of its law is undetermined ({exponent.low:.2g} to {exponent.high:.2g})"

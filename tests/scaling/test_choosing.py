@@ -89,6 +89,14 @@ def test_how_surely_a_limit_is_kept_follows_from_the_seeds() -> None:
     assert found.runner_up.kept[0].probability is None
 
 
+def test_a_correlation_below_0_does_not_reach_a_score_of_0() -> None:
+    found = chosen(THREE, {"small": -0.2, "middle": 0.1, "large": 0.3}, score=0)
+    assert found.recommended is not None
+    assert (found.recommended.name, found.fitting) == ("middle", 2)
+    (miss,) = chosen(THREE[:1], {"small": -0.2}, score=0).misses
+    assert miss == Miss("score", 0, -0.2, 0.2)
+
+
 def test_a_single_cell_has_no_runner_up() -> None:
     found = chosen(THREE[:1], {"small": 0.7})
     assert (found.runner_up, found.at_least_runner_up, found.told_apart) == (None, None, None)

@@ -1,5 +1,6 @@
 """The answer for a task: the cell, what more would buy, and the runs that it rests on."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ from pipeline.scaling.budget import Budget
 from pipeline.scaling.comparison import Task
 from pipeline.scaling.gains import Route
 
-from .test_comparison import BESIDE, TEACHER, grid, measured
+from .test_comparison import BESIDE, MODELS, TEACHER, grid, measured
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def law(*axes: str, determined: str) -> Any:
     exponents = ("α", "β")[: len(axes)]
     known = [SimpleNamespace(name=name, low=0.0, high=2.5, determined=name in determined) for name in exponents]
     fitted = SimpleNamespace(parameters=known, shape=SimpleNamespace(exponents=exponents))
-    return SimpleNamespace(question=SimpleNamespace(axes=axes), law=fitted, refused={})
+    return SimpleNamespace(question=SimpleNamespace(axes=axes), law=fitted, refused={}, flat=False)
 
 
 def test_what_more_would_buy_is_told_by_the_law_of_size_and_data_together_where_it_tells_the_axis(task: Task) -> None:
@@ -79,3 +80,10 @@ def test_no_law_is_told_with_its_reason(tmp_path: Path) -> None:
     (gain,) = recommending.recommend(few, Budget(storage_bytes=1e9)).gains
     assert gain.value is None
     assert gain.why_not == "2 sizes; a power law has 2 parameters and takes 3 to be tested"
+
+
+def test_places_that_do_not_differ_are_told_as_such(tmp_path: Path) -> None:
+    trials = measured(tmp_path, grid(MODELS))
+    same = [replace(trial, numbers={**trial.numbers, "score": trials[0].numbers["score"]}) for trial in trials]
+    (gain,) = recommending.recommend(comparison.compare(same, ["error"]).tasks[0], Budget(storage_bytes=1e9)).gains
+    assert gain.why_not == "the places of its law differ by no more than their seeds do"

@@ -33,6 +33,11 @@ class Finding:
         return sum(errors) / len(errors) if errors else None
 
     @property
+    def flat(self) -> bool:
+        """Say whether the places differ by no more than their seeds do (analysis of variance at 5%)."""
+        return self.varies is not None and self.varies >= noise.REJECTED
+
+    @property
     def beaten_by(self) -> tuple[str, ...]:
         """Return the baselines that predicted what was held out better than the chosen law."""
         own = self.error(self.law.form) if self.law else None
@@ -58,14 +63,14 @@ def study(question: Question, points: Sequence[Measured]) -> Finding:
     refused = {form.name: why or refusing.to_fit(form, question, places) for form in forms}
     told = {name: reason for name, reason in refused.items() if reason}
     fitted = [form for form in forms if form.name not in told]
+    finding = Finding(question, places, None, (), told, (), None if why else noise.varies(places))
     if not fitted:
-        return Finding(question, places, None, (), told, (), None if why else noise.varies(places))
-    varies = noise.varies(places)
+        return finding
     laws = tuple(law.fit(form, places, law.symbols(question)) for form in fitted)
-    if varies is not None and varies >= noise.REJECTED:
+    if finding.flat:
         laws = tuple(_undetermined(known) for known in laws)
     held = [holding_out.hold_out(question, axis, places, fitted) for axis in range(len(question.axes))]
-    finding = Finding(question, places, None, laws, told, tuple(one for one in held if one), varies)
+    finding = replace(finding, others=laws, held_out=tuple(one for one in held if one))
     first = min(laws, key=lambda known: (_rounded(finding.error(known.form)), len(known.parameters)))
     return replace(finding, law=first, others=tuple(known for known in laws if known is not first))
 
