@@ -39,7 +39,10 @@ def limits(words: Sequence[str]) -> Budget:
     """Return the budget that ``<name>=<number>`` words state; UserError names every mistake in them."""
     if wrong := [word for word in words if "=" not in word]:
         raise UserError("\n".join(f"got {word!r}; {USAGE}" for word in wrong))
-    given = {name: _number(value) for name, _, value in (word.partition("=") for word in words)}
+    pairs = [(name, _number(value)) for name, _, value in (word.partition("=") for word in words)]
+    given = dict(pairs)
+    if twice := [name for name in given if sum(name == other for other, _ in pairs) > 1]:
+        raise UserError("\n".join(f"{name}: given more than once; one limit counts" for name in twice))
     return Budget.parse(given, "")
 
 

@@ -56,6 +56,7 @@ def test_limits_in_words_stand_for_the_plans(capsys: pytest.CaptureFixture[str])
         (["latency=5"], "latency: unknown key; did you mean 'latency_p50_ms'? (allowed: inference_memory_mib, "
                         "latency_p50_ms, score, storage_bytes, train_examples, train_seconds)"),
         (["score=84"], "score: got 84.0; give a score from 0 to 1"),
+        (["score=0.7", "score=0.8"], "score: given more than once; one limit counts"),
         (["latency_p50_ms=fast"], "latency_p50_ms: got 'fast'; give a number above 0"),
         (["latency_p50_ms=nan"], "latency_p50_ms: got nan; give a number above 0"),
         (["latency_p50_ms=", "storage_bytes=-1"],

@@ -24,6 +24,7 @@ UNITS = {
     "train_seconds": ("s of training", 1.0),
     "train_examples": ("labelled examples", 1.0),
 }
+LEAST = 0.01  # exponent of a cost that goes with size; ten times the size then costs 2% more
 
 
 class Sloped(Protocol):
@@ -64,21 +65,22 @@ class Gain:
 def gain(key: str, route: Route, cost: float | None, sizes: Sequence[tuple[float, float]]) -> Gain:
     """Return what a unit more of a budget buys a cell that costs ``cost``: -d error/dx times dx/d cost.
 
-    The unit is small against the cost, for a slope holds near the cell and not far beyond it. A cost that follows size
-    goes as N^b over the plain ``sizes`` (N, cost), so that dN/d cost = N / (b cost): for a compressed cell this takes a
-    larger model, compressed alike. Seconds go as operations, dC/ds = C/s; an example is one. The interval is the law's
-    alone: b is taken as it is.
+    A cost that follows size goes as N^b over the plain ``sizes`` (N, cost), so that dN/d cost = N / (b cost): for a
+    compressed cell this takes a larger model, compressed alike. Seconds go as operations, dC/ds = C/s; an example is
+    one. The unit moves x by a fifth at most, for a slope holds near the cell and not far beyond it. The interval is the
+    law's alone: b is taken as it is.
     """
-    unit, amount = _unit(key, cost)
+    kind = LAWS[key]
+    power = (elasticity(sizes) or 0.0) if kind == SIZE else 1.0
+    follows = power >= LEAST
+    unit, amount = _unit(key, cost * power if cost and follows else cost)
     if route.law is None:
         return Gain(key, unit, why_not=route.why_not)
-    x, kind = route.at[route.axis], LAWS[key]
-    per_cost = 1.0
+    x, per_cost = route.at[route.axis], 1.0
     if kind != DATA:
         if not cost:
             return Gain(key, unit, why_not="the cell's own cost was not measured")
-        power = elasticity(sizes) if kind == SIZE else 1.0
-        if power is None or power <= 0:
+        if not follows:
             return Gain(key, unit, why_not="the cost does not grow with size over these models")
         per_cost = x / (power * cost)
     value, low, high = (-slope * per_cost * amount for slope in route.law.slope(route.at, route.axis))

@@ -86,6 +86,14 @@ def test_a_unit_is_small_against_the_cost(key: str, cost: float, unit: str) -> N
     assert gains.gain(key, Route(None), cost, ()).unit == unit
 
 
+def test_a_unit_of_a_cost_that_hardly_follows_size_is_small_in_size() -> None:
+    """500 MiB that go as N^0.02: 10 MiB more would double the size, 1 MiB more takes a tenth."""
+    sizes = [(size, 400 * size**0.02) for size in (1e4, 1e5, 1e6)]
+    found = gains.gain("inference_memory_mib", Route(Power(), (1e5,)), 500.0, sizes)
+    assert found.unit == "1 MiB"
+    assert found.value == pytest.approx(0.4 * 3 * 1e5**-0.4 / (0.02 * 500))
+
+
 def test_the_exponent_of_a_cost_is_found() -> None:
     assert gains.elasticity([(size, 3 * size**0.6) for size in (10, 50, 90)]) == pytest.approx(0.6)
     assert gains.elasticity([(10, 1), (10, 2)]) is None
