@@ -1,4 +1,4 @@
-"""The comparison as tables for notebooks, unrounded: trials, laws, differences, fronts; and the laws as metrics."""
+"""The comparison as tables for notebooks, unrounded (trials, laws, differences, fronts, variance); the laws as metrics."""
 
 from __future__ import annotations
 
@@ -42,7 +42,12 @@ def _tables(found: Comparison) -> dict[str, pd.DataFrame]:
     ]
     equals = [{"task": task.task, **vars(one)} for task in found.tasks for one in task.equals]
     laws = [row for task in found.tasks for finding in task.findings for row in _laws(finding)]
-    rows = {"laws": laws, "differences": pairs, "fronts": places, "equal-quality": equals}
+    sources = [
+        {"tasks": " ".join(analysis.tasks), "metric": analysis.metric, **vars(source)}
+        for analysis in found.variances
+        for source in analysis.rows
+    ]
+    rows = {"laws": laws, "differences": pairs, "fronts": places, "equal-quality": equals, "variance": sources}
     return {name: pd.DataFrame(table) for name, table in rows.items()}
 
 
@@ -56,7 +61,7 @@ def _laws(finding: Finding) -> Iterator[dict[str, Any]]:
     for law in (known for known in (finding.law, *finding.others) if known):
         for one in law.parameters:
             form = {"form": law.form, "chosen": law is finding.law, "held_out_error": finding.error(law.form)}
-            yield {**asked, **form, **_baselines(finding), **vars(one)}
+            yield {**asked, **form, **_baselines(finding), "agreement": law.agreement, **vars(one)}
     yield from ({**asked, "form": form, "chosen": False, "refused": why} for form, why in finding.refused.items())
 
 

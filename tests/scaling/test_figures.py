@@ -20,13 +20,15 @@ from jsonschema import Draft7Validator
 
 from pipeline.scaling import differences as compared
 from pipeline.scaling import report
+from pipeline.scaling import variance as shared
 from pipeline.scaling.costs import Cost
 from pipeline.scaling.draws import Answers, draw
-from pipeline.scaling.figures import axes, differences, figure, laws, panel, scores, theme
+from pipeline.scaling.figures import axes, differences, figure, laws, panel, scores, theme, variance
 from pipeline.scaling.figures.axes import Axis
 from pipeline.scaling.figures.figure import Figure
 from pipeline.scaling.laws import Measured, Question, study
 from pipeline.scaling.table import Row
+from pipeline.scaling.variance import Outcome
 from tests.scaling import findings
 
 SIZE = "parameters_non_embedding"
@@ -256,6 +258,19 @@ def test_lines_of_every_shade_are_seen_against_the_page(scheme: theme.Scheme) ->
     shades |= {bytes.fromhex(found) for found in re.findall(r'<line[^>]*stroke="#([0-9a-f]{6})"', drawn)}
     page = bytes.fromhex(scheme.page[1:])
     assert len([shade for shade in shades if contrast(tuple(shade), tuple(page)) >= 3]) >= 7
+
+
+def test_the_caption_of_the_variance_tells_how_loud_the_noise_is_and_where_most() -> None:
+    values = {
+        ("tiny", 0.1): (0.50, 0.60),
+        ("tiny", 1.0): (0.60, 0.62),
+        ("mini", 0.1): (0.7, 0.7),
+        ("mini", 1.0): (0.8, 0.8),
+    }
+    found = shared.analyses([Outcome("t", *place, "f1", score) for place, of in values.items() for score in of])
+    (drawn,) = variance.shares(found)
+    noise = 100 * ((0.005 + 0.0002) / 4) ** 0.5
+    assert drawn.caption.endswith(f"in hundredths, t, F1: {noise:.1f}, most 7.1 (t, tiny, ratio 0.1).")
 
 
 def test_names_and_shifts_of_a_hundred_models_and_fifty_ratios_stay_in_their_panels() -> None:

@@ -66,10 +66,19 @@ def test_every_law_has_its_parameters_and_every_refusal_its_reason(
         for one in law.parameters
     ]
     fitted = told[told["name"].notna()]
+    assert fitted["agreement"].notna().any()
     assert list(zip(fitted["value"], fitted["chosen"], strict=True)) == expected
     refused = [why for finding in task.findings for why in finding.refused.values()]
     assert refused
     assert told["refused"].dropna().tolist() == refused
+
+
+def test_every_source_of_variance_has_its_row(known: tuple[list[Trial], Comparison], written: Path) -> None:
+    told = pd.read_csv(written / "variance.csv")
+    (analysis,) = known[1].variances
+    assert told["share"].tolist() == [source.share for source in analysis.rows]
+    assert told[["tasks", "metric"]].drop_duplicates().to_numpy().tolist() == [["mrpc", "f1"]]
+    assert told["name"].iloc[-1] == "seed"
 
 
 def test_the_same_trials_give_the_same_bytes(

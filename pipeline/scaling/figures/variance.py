@@ -19,7 +19,7 @@ TOLD = {"name": "factor", "share": "share", "unbiased": "without noise", "degree
 WORDS = "How much of the variance of single trials comes from which size, how much data, which task, and the seed."
 HOW = (
     "Bar: share of the sum of squares (eta squared). Tick: what is left without what noise alone would explain (omega "
-    "squared). The seed is the noise floor."
+    "squared). The seed is the noise floor: standard deviation of a score over seeds, in hundredths,"
 )
 
 
@@ -36,12 +36,22 @@ def shares(found: Sequence[Variance]) -> list[Figure]:
     refused = " ".join(f"{_where(variance)}: {variance.refused}" for variance in found if variance.refused)
     lines = [[_where(variance), *_told(source).values()] for variance in known for source in variance.rows]
     numbers = Sheet("What matters: the numbers", ("of", *TOLD.values()), lines)
-    caption = f"{WORDS} {HOW} {refused}".strip()
+    noise = "; ".join(_noise(variance) for variance in known)
+    caption = f"{WORDS} {HOW} {noise}. {refused}".strip()
     return [Figure("variance", "What matters", caption, f"{WORDS} {'; '.join(seen)}.", spec, numbers)]
 
 
 def _where(variance: Variance) -> str:
-    return f"{' and '.join(variance.tasks)}, {variance.metric}"
+    return f"{' and '.join(variance.tasks)}, {texts.metric(variance.metric).split(' (')[0]}"
+
+
+def _noise(variance: Variance) -> str:
+    """Say how far a score lies off from seed to seed, over all cells and in the loudest."""
+    noise = f"{_where(variance)}: {texts.points(variance.noise)}"
+    if variance.loudest is None:
+        return noise
+    (task, size, data), most = variance.loudest
+    return f"{noise}, most {texts.points(most)} ({task}, {size}, ratio {data:g})"
 
 
 def _name(source: Source) -> str:
