@@ -135,7 +135,7 @@ def _misses(one: Candidate, budget: Budget, draws: Draws) -> tuple[Miss, ...]:
     found = [Miss(key, limit, got[key], got[key] / limit - 1) for key, limit in budget.limits.items()]
     if budget.score is not None:
         score = draws.score(one.name)
-        found.append(Miss(SCORE, budget.score, score, (budget.score - score) / (budget.score or 1)))
+        found.append(Miss(SCORE, budget.score, score, 1 - score / budget.score if budget.score else -score))
     return tuple(miss for miss in found if miss.excess > 0)
 
 

@@ -1,4 +1,4 @@
-"""The comparison as tables for notebooks, unrounded (trials, laws, differences, fronts, variance); the laws as metrics."""
+"""The comparison as unrounded tables for notebooks (trials, laws, differences, fronts, variance); laws as metrics."""
 
 from __future__ import annotations
 
