@@ -334,6 +334,7 @@ def test_a_plan_with_mistakes_stops_a_stage_before_any_work(toy: Path) -> None:
     (toy / "params.yaml").write_text(
         "tasks: [mrpc]\nmodels: [bert-tiny]\nratios: [2]\nseeds: [0]\nvariants: {}\ndistill: {}\ncompress: {}\n"
         "benchmark: {task: mrpc, models: [], processes: [1], threads: [1], precisions: [fp32], batches: [8]}\n"
+        "compare: {budget: {}}\n"
     )
     done = run(toy, "--multirun", "+sweep=seeds")
     assert done.returncode == 1
