@@ -65,7 +65,7 @@ def show(answers: Sequence[Answer]) -> None:
             console.print(sentence, highlight=False, markup=False)
         if sheet := sheets.limits(answer):
             console.print()
-            console.print(terminal.as_table(sheet))
+            console.print(terminal.as_table(sheet, wraps=True))
         console.print(f"runs: {', '.join(answer.support)}\n", highlight=False, markup=False)
 
 

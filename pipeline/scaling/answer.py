@@ -94,10 +94,13 @@ def _beside(choice: Choice) -> str:
     if second is None:
         return "No other cell fits."
     verdict = "told apart" if choice.told_apart else "not told apart"
+    shares = texts.percent(choice.at_least_runner_up)
+    if choice.fitting > 2 and choice.budget.score is None:
+        shares += f", and as much as all that fit in {texts.percent(choice.best_of_all)}"
     said = (
         f"Runner-up: {second.label}, {texts.points(second.score)}{_costs(second)}; the two are {verdict} "
-        f"(p {texts.chance(choice.corrected_p)} over all pairs; the first scores at least as much in "
-        f"{texts.percent(choice.at_least_runner_up)} of resamples)"
+        f"(p {texts.chance(choice.corrected_p)} over all pairs; the first scores at least as much in {shares} of "
+        f"resamples)"
     )
     if not choice.cheaper:
         return f"{said}."

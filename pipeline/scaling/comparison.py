@@ -40,6 +40,11 @@ class Result:
         """Say whether it is a cell of the grid that was pre-trained as the others were."""
         return not self.point.section and self.trials[0].numbers["family"] == laws.FAMILY
 
+    def cost(self, name: str) -> float | None:
+        """Return the mean over seeds of a cost, None where it was not measured."""
+        values = self.costs.get(name)
+        return sum(values) / len(values) if values else None
+
     def number(self, name: str) -> float | None:
         """Return the mean over seeds of a number of its record, None where a seed has none."""
         values = self.values(name)
@@ -151,11 +156,12 @@ def _own(trial: Trial, name: str) -> float | None:
 def _costs(group: tuple[Trial, ...], spent: dict[str, dict[tuple[str, int], float | None]]) -> Costs:
     found: Costs = {}
     for key in dict.fromkeys((*fronts.COSTS, "inference_memory_mib", "train_examples")):
-        values = [
+        known = [
             spent[key][trial.point.made, trial.seed] if key in spent else trial.numbers.get(key) for trial in group
         ]
-        if None not in values:
-            found[key] = tuple(float(value or 0) for value in values)
+        values = tuple(float(value) for value in known if value is not None and value > 0)
+        if len(values) == len(group):  # what costs nothing is no part of a ratio
+            found[key] = values
     return found
 
 

@@ -53,11 +53,6 @@ class Draws:
     covariance: Floats
     crossed: Floats
 
-    @property
-    def one_seed(self) -> tuple[str, ...]:
-        """Return the cells with a single seed, whose draws tell of the examples alone."""
-        return tuple(name for name, seeds in zip(self.names, self.by_seed, strict=True) if len(seeds) == 1)
-
     def of(self, name: str) -> Floats:
         """Return the draws (resamples,) of a cell."""
         return np.asarray(self.draws[:, self.names.index(name)])

@@ -56,7 +56,7 @@ def _gains(found: Task, picked: Result, budget: Budget) -> tuple[Gain, ...]:
     start = _start(found, picked)
     findings = [finding for finding in found.findings if finding.question.target == "error"]
     routes = {kind: _route(findings, axis, start) for kind, axis in AXES.items()}
-    costs = {key: _mean(picked, key) for key in budget.limits}
+    costs = {key: picked.cost(key) for key in budget.limits}
     sizes = {key: _sizes(found, picked, key) for key in budget.limits}
     return gains.gains(routes, costs, sizes)
 
@@ -94,13 +94,8 @@ def _why_not(finding: Finding, axis: int, unplaced: bool) -> str:
     return "the cell's place on the law was not measured" if unplaced else ""
 
 
-def _mean(result: Result, key: str) -> float | None:
-    values = result.costs.get(key)
-    return sum(values) / len(values) if values else None
-
-
 def _sizes(found: Task, picked: Result, key: str) -> list[tuple[float, float]]:
     """Return the size and the cost of each plain model with the data of a cell."""
     alike = [result for result in found.results if result.plain and result.point.ratio == picked.point.ratio]
-    pairs = [(result.number(AXES[SIZE]), _mean(result, key)) for result in alike]
+    pairs = [(result.number(AXES[SIZE]), result.cost(key)) for result in alike]
     return [(size, cost) for size, cost in pairs if size and cost]

@@ -40,11 +40,11 @@ def _narrow(sheet: Sheet) -> Sheet:
     return Sheet(sheet.title, headings, [[row[column] for column in columns] for row in sheet.rows])
 
 
-def as_table(sheet: Sheet) -> Table:
-    """Return a table for the terminal, whose first column holds names and whose others hold numbers."""
+def as_table(sheet: Sheet, wraps: bool = False) -> Table:
+    """Return a table for the terminal, whose first column holds names and whose others numbers, or words that wrap."""
     shown = Table(title=sheet.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for number, heading in enumerate(sheet.headings):
-        shown.add_column(heading, justify="right" if number else "left", no_wrap=True)
+        shown.add_column(heading, justify="right" if number else "left", no_wrap=not wraps)
     for row in sheet.rows:
         shown.add_row(*row)
     return shown

@@ -30,7 +30,9 @@ def test_an_answer_names_the_cell_its_runner_up_and_what_more_would_buy() -> Non
 
 def test_an_answer_without_limits_names_the_best_and_the_cheapest_not_told_apart_from_it() -> None:
     scores = {"small": 0.849, "middle": 0.5, "large": 0.85}
-    first, second = answer.sentences(chosen(THREE, scores, 0.01))
+    found = chosen(THREE, scores, 0.01)
+    first, second = answer.sentences(found)
+    assert f"% and as much as all that fit in {100 * (found.best_of_all or 0):.0f}% of" in second.replace("%,", "%")
     assert first.startswith("For t, the best of 3 cells: the large, F1 85.0 [")
     assert second.endswith("% of resamples), and the runner-up costs less.")
     scores = {"small": 0.848, "middle": 0.5, "large": 0.85, "slow": 0.849}
