@@ -39,6 +39,7 @@ CHANGING = re.compile(
     r"DVC_STAGE|_|SHLVL|OLDPWD|COLUMNS|LINES|LAB_WARM|LAB_SWEEP|LAB_RENDEZVOUS|GLOO_\w+|NCCL_\w+|CUDA_VISIBLE_DEVICES"
     r"|(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE|NAME)|MASTER_\w+|TORCH(ELASTIC|_NCCL|_DISABLE_SHARE)\w*"
 )
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LONGEST_ADDRESS = 107 - len(".4194304")  # bytes that a socket's name may have, with the server's process id behind it
 PRELOAD = (
     "torchao.quantization",
@@ -115,19 +116,29 @@ def _hand_over(link: socket.socket, address: Path) -> None:
         return
     changing = {name: value for name, value in os.environ.items() if CHANGING.fullmatch(name)}
     request = {"module": spec.name, "argv": sys.argv, "environ": changing, "address": str(address)}
+    child = 0
+    early: list[int] = []  # signals that come before the child is known, which has begun by then
+
+    def forward(received: int, _: object) -> None:
+        if not child:
+            early.append(received)
+            return
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(child, received)
+
+    before = {number: signal.signal(number, forward) for number in FORWARDED}
     try:
         socket.send_fds(link, [json.dumps(request).encode() + b"\n"], [0, 1, 2])
         answers = link.makefile("r", encoding="utf-8")
         child = int(answers.readline())
     except (OSError, ValueError):
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        for missed in early:
+            signal.raise_signal(missed)
         return
-
-    def forward(received: int, _: object) -> None:
-        with suppress(ProcessLookupError):  # it has just ended
-            os.kill(child, received)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, forward)
+    for missed in early:
+        forward(missed, None)
     while not select.select([link], [], [], 0.2)[0]:
         pass  # a signal that comes just before a call blocks is seen only when the call returns: so block for a moment
     status = answers.readline()

@@ -1,6 +1,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -107,12 +108,8 @@ def test_a_signal_reaches_the_work(place: Path, number: signal.Signals, status: 
     with command(place, "sleep") as sleeping:
         assert sleeping.stdout is not None
         sleeping.stdout.readline()
-        for _ in range(30):  # the interpreter loses an interrupt that falls into a callback of its own: press again
-            sleeping.send_signal(number)
-            with suppress(subprocess.TimeoutExpired):
-                sleeping.wait(timeout=1)
-                break
-        assert sleeping.poll() == status
+        sleeping.send_signal(number)
+        assert sleeping.wait(timeout=30) == status
 
 
 def test_work_ends_with_the_client_that_asked_for_it(place: Path) -> None:
@@ -161,3 +158,27 @@ def test_a_folder_whose_name_is_too_long_for_a_socket_starts_no_server(place: Pa
     for _ in range(2):
         assert outcome(place, temporary=deep)[0] == '[[], "a@b", false]\n'
     assert servers(deep) == []
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_comes_before_the_child_is_known_reaches_it_too(
+    place: Path, number: signal.Signals, status: int
+) -> None:
+    """A server that answers late stands for one whose child has begun, and printed, before its client hears of it."""
+    address = place / "late"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server, subprocess.Popen(["sleep", "60"]) as child:
+        server.bind(str(address))
+        server.listen()
+        environment = {**os.environ, "LAB_WARM": f"1 {address}"}
+        words = [sys.executable, "-m", "pipeline.probe"]
+        with subprocess.Popen(words, cwd=place, env=environment) as asking:
+            link, _ = server.accept()
+            socket.recv_fds(link, 1 << 20, 3)
+            asking.send_signal(number)
+            with pytest.raises(subprocess.TimeoutExpired):
+                asking.wait(timeout=0.5)
+            link.sendall(f"{child.pid}\n".encode())
+            assert child.wait(timeout=30) == -number
+            link.sendall(f"{status}\n".encode())
+            assert asking.wait(timeout=30) == status
+            link.close()
