@@ -1,8 +1,13 @@
 """What a user reads when the input is wrong: where, what was got, what is allowed, what to do."""
 
+import argparse
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import NoReturn
+
+LISTED = 50  # names that a message lists at most
+LONGEST = 4000  # characters of a line: what was got may be a whole file
 
 
 class UserError(Exception):
@@ -15,9 +20,24 @@ def near(name: object, allowed: Iterable[object]) -> str:
     Returns text to put behind a message, such as ``did you mean 'mrpc'? (allowed: cola, mrpc)``.
     """
     names = sorted(str(item) for item in allowed)
-    listing = f"allowed: {', '.join(names)}" if names else "nothing is allowed here"
-    matches = get_close_matches(str(name), names, n=1, cutoff=0.5)
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    listing = f"allowed: {', '.join(names[:LISTED])}{more}" if names else "nothing is allowed here"
+    matches = get_close_matches(str(name)[:LONGEST], names, n=1, cutoff=0.5)
     return f"did you mean {matches[0]!r}? ({listing})" if matches else listing
+
+
+def line(text: object) -> str:
+    """Return text as one printable line: what cannot be shown is written as an escape, what is too long is cut."""
+    whole = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text)[: LONGEST + 1])
+    return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}..."
+
+
+class Arguments(argparse.ArgumentParser):
+    """The standard library's parser of a command line, whose errors are one line like every other."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UserError in place of a usage of several lines."""
+        raise UserError(f"{line(message)}; {self.prog} --help tells more")
 
 
 @contextmanager
@@ -26,4 +46,4 @@ def ending(where: str = "") -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise SystemExit("\n".join(f"error: {where}{line}" for line in str(error).splitlines())) from None
+        raise SystemExit("\n".join(line(f"error: {where}{each}") for each in str(error).split("\n"))) from None

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 from pipeline.errors import near
+from pipeline.values import is_number, is_whole
 
 PARTS = ("all", "attention", "feed_forward")
 IMPORTANCE = ("gradient", "magnitude")
@@ -29,10 +30,10 @@ class Shape:
     vocabulary: int
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Shape | None:
+    def of(cls, config: object) -> Shape | None:
         """Return the shape that the content of a config.json states, None where it is not told in BERT's words."""
         keys = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
-        if not all(isinstance(config.get(key), int) for key in keys):
+        if not isinstance(config, Mapping) or not all(is_whole(config.get(key), 1) for key in keys):
             return None
         return cls(*(config[key] for key in keys))
 
@@ -40,7 +41,7 @@ class Shape:
 def share(shape: Shape | None, parts: object, groups: object, take: object) -> list[str]:
     """Check cross-layer sharing."""
     mistakes = [*_one_of("parts", parts, PARTS), *_one_of("take", take, ("first", "mean"))]
-    if not _whole(groups) or groups < 1:
+    if not is_whole(groups, 1):
         mistakes.append(f"groups: got {groups!r}; write a whole number from 1, below the number of layers")
     elif shape and groups >= shape.layers:
         mistakes.append(
@@ -56,9 +57,9 @@ def magnitude(shape: Shape | None, share: object, scope: object) -> list[str]:
 
 def pattern(shape: Shape | None, keep: object, of: object) -> list[str]:
     """Check N:M pruning."""
-    if not _whole(of) or of < 2:
+    if not is_whole(of, 2):
         return [f"of: got {of!r}; write a whole number from 2, the weights of a group"]
-    if not _whole(keep) or not 0 < keep < of:
+    if not is_whole(keep, 1, of - 1):
         return [f"keep: got {keep!r}; write a whole number from 1 to {of - 1}, the weights kept in each group of {of}"]
     if shape and shape.hidden % of:
         return [f"of: got {of}, but rows of {shape.hidden} weights do not divide into such groups"]
@@ -95,7 +96,7 @@ def width(shape: Shape | None, remove: object, importance: object) -> list[str]:
 def layers(shape: Shape | None, remove: object, importance: object) -> list[str]:
     """Check the removal of whole layers."""
     mistakes = _one_of("importance", importance, IMPORTANCE)
-    if not _whole(remove) or remove < 1:
+    if not is_whole(remove, 1):
         return [*mistakes, f"remove: got {remove!r}; write a whole number from 1, below the number of layers"]
     if shape and remove >= shape.layers:
         return [*mistakes, f"remove: got {remove} of {shape.layers} layers; use at most {shape.layers - 1}"]
@@ -163,14 +164,10 @@ def _rank(name: str, rank: object, ways: tuple[str, ...]) -> list[str]:
 
 
 def _share(name: str, value: object, of: str) -> list[str]:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+    if not (is_number(value) and 0 < value < 1):
         return [f"{name}: got {value!r}; write a share {of}, above 0 and below 1"]
     return []
 
 
 def _one_of(name: str, value: object, allowed: Collection[str]) -> list[str]:
     return [] if value in allowed else [f"{name}: got {value!r}; {near(str(value), allowed)}"]
-
-
-def _whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)

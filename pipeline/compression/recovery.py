@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import UserError, near
 from pipeline.training.distillation import Distillation
+from pipeline.values import is_number
 
 KEYS = ("epochs", "rate", "distillation")
 SOFT = ("alpha", "temperature")
@@ -39,7 +39,7 @@ def parse(conf: object, where: str) -> Recovery | None:
         if key not in KEYS:
             raise UserError(f"{where}: recovery: {key}: unknown; {near(key, KEYS)}")
     for key in ("epochs", "rate"):
-        if not _positive(conf.get(key)):
+        if not (is_number(value := conf.get(key)) and value > 0):
             raise UserError(f"{where}: recovery: {key}: got {conf.get(key)!r}; give a number above 0")
     return Recovery(conf["epochs"], conf["rate"], _soft(conf.get("distillation"), where))
 
@@ -55,8 +55,3 @@ def _soft(conf: Any, where: str) -> Distillation | None:
         return Distillation(**conf)
     except UserError as error:
         raise UserError(f"{where}: recovery: {error}") from None
-
-
-def _positive(value: object) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value > 0  # type: ignore[arg-type, operator]

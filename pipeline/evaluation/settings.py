@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import UserError, near
+from pipeline.values import MOST, is_number, is_whole
 
 PRECISIONS = ("bf16", "fp32")
 WHERE = "conf/benchmark.yaml"
+SECTIONS = {"latency": ("rows", "calls"), "budget": ("examples", "price_per_hour")}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Settings:
 
 def parse(conf: Mapping[str, Any]) -> Settings:
     """Return the settings that the composed conf file states. Raises UserError for what cannot be measured."""
-    latency, budget = conf["latency"], conf["budget"]
+    latency, budget = (_section(conf, key, keys) for key, keys in SECTIONS.items())
     if not isinstance(latency["rows"], list):
         raise UserError(f"{WHERE}: latency.rows: got {latency['rows']!r}; write a list")
     whole = {"batch": conf["batch"], "latency.calls": latency["calls"], "budget.examples": budget["examples"]}
@@ -42,14 +43,14 @@ def parse(conf: Mapping[str, Any]) -> Settings:
         if mistake := count(value):
             raise UserError(f"{WHERE}: {key}: {mistake}")
     for key in ("within", "at_most"):
-        if not (_number(conf[key]) and conf[key] > 0):
+        if not (is_number(conf[key]) and conf[key] > 0):
             raise UserError(f"{WHERE}: {key}: got {conf[key]!r}; give a number above 0")
     if mistake := precision(conf["precision"]):
         raise UserError(f"{WHERE}: precision: {mistake}")
     if mistake := shares(conf["batch"], conf["processes"]):
         raise UserError(f"{WHERE}: batch: {mistake}")
     price = budget["price_per_hour"]
-    if price is not None and not (_number(price) and price >= 0):
+    if price is not None and not (is_number(price) and price >= 0):
         raise UserError(f"{WHERE}: budget.price_per_hour: got {price!r}; give a number from 0, or null")
     return Settings(
         conf["precision"], conf["batch"], conf["within"], conf["at_most"], tuple(latency["rows"]), latency["calls"],
@@ -57,9 +58,18 @@ def parse(conf: Mapping[str, Any]) -> Settings:
     )  # fmt: skip
 
 
+def _section(conf: Mapping[str, Any], key: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
+    given = conf[key]
+    if not isinstance(given, Mapping) or set(given) != set(keys):
+        raise UserError(f"{WHERE}: {key}: got {given!r}; write {', '.join(f'{name}: ...' for name in keys)}")
+    return given
+
+
 def count(value: object) -> str | None:
     """Say what is wrong with a number of processes, threads, rows or calls, or return None."""
-    return f"got {value!r}; give a whole number from 1" if type(value) is not int or value < 1 else None
+    if is_whole(value, 1):
+        return None
+    return f"got {value!r}; give a whole number from 1{f' to {MOST}' if is_whole(value, 1, MOST**9) else ''}"
 
 
 def precision(value: object) -> str | None:
@@ -72,7 +82,3 @@ def shares(batch: int, processes: int) -> str | None:
     if batch % processes:
         return f"{batch} rows cannot be shared evenly by {processes} processes; give a multiple"
     return None
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from pipeline.errors import UserError, near
+from pipeline.values import is_number
 
 SECTION = "compare.budget"
 
@@ -63,7 +63,6 @@ def mistakes(given: object, where: str = SECTION) -> Iterator[str]:
 
 def _wrong(key: str, value: object) -> str | None:
     """Say what a limit ought to be, or return None where it is so."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if key == "score":
-        return None if number and 0 <= value <= 1 else "give a score from 0 to 1"  # type: ignore[operator]
-    return None if number and value > 0 else "give a number above 0"  # type: ignore[operator]
+        return None if is_number(value) and 0 <= value <= 1 else "give a score from 0 to 1"
+    return None if is_number(value) and value > 0 else "give a number above 0"

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.errors import UserError, near
 from pipeline.training.recipe import complete
+from pipeline.values import is_number, is_whole
 
 LAYERS = ("last", "uniform")
 KINDS = ("minilm", "tinybert")
@@ -65,15 +66,15 @@ class Distillation:
 
     def __post_init__(self) -> None:
         """Raise UserError for what cannot be taught with."""
-        if not (_number(self.alpha) and 0 <= self.alpha <= 1):
+        if not (is_number(self.alpha) and 0 <= self.alpha <= 1):
             raise UserError(f"distillation: alpha: got {self.alpha!r}; give a number from 0 to 1")
-        if not (_number(self.temperature) and self.temperature > 0):
+        if not (is_number(self.temperature) and self.temperature > 0):
             raise UserError(f"distillation: temperature: got {self.temperature!r}; give a number above 0")
-        if not (self.start in STARTS or (_whole(self.start) and int(self.start) >= 2)):
+        if not (self.start in STARTS or is_whole(self.start, 2)):
             raise UserError(
                 f"distillation: start: got {self.start!r}; write pretrained, scratch or {{every: 2}} and up"
             )
-        if self.teacher_seed is not None and not (_whole(self.teacher_seed) and self.teacher_seed >= 0):
+        if self.teacher_seed is not None and not is_whole(self.teacher_seed, most=2**32 - 1):
             raise UserError(f"distillation: teacher_seed: got {self.teacher_seed!r}; give a seed of the plan, or null")
 
     @property
@@ -129,7 +130,7 @@ def parse(conf: Mapping[str, Any]) -> Distillation:
     try:
         complete("", settings, Distillation, "a distillation")
         start = settings["start"]
-        if isinstance(start, Mapping) and set(start) == {"every"} and _whole(start["every"]):
+        if isinstance(start, Mapping) and set(start) == {"every"} and is_whole(start["every"]):
             settings["start"] = start["every"]
         elif not isinstance(start, str):
             settings["start"] = str(start)
@@ -142,18 +143,10 @@ def parse(conf: Mapping[str, Any]) -> Distillation:
 
 
 def _weight(name: str, value: object) -> None:
-    if not (_number(value) and value > 0):  # type: ignore[operator]
+    if not (is_number(value) and value > 0):
         raise UserError(f"distillation: {name}: weight: got {value!r}; give a number above 0, or {name}: null")
 
 
 def _one_of(name: str, value: object, allowed: Collection[str]) -> None:
     if value not in allowed:
         raise UserError(f"distillation: {name}: got {value!r}; {near(value, allowed)}")
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

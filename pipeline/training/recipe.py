@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from pipeline.errors import UserError, near
+from pipeline.values import is_number, is_whole
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,15 @@ class Recipe:
         for name in ("learning_rate", "clip", *budgets):
             self._require(name, lambda value: value > 0, "a number above 0")
         for name in ("batch_size", "evaluations", *({"steps"} & set(budgets))):
-            self._require(name, lambda value: isinstance(value, int) and value > 0, "a whole number from 1")
+            self._require(name, lambda value: is_whole(value, 1), "a whole number from 1")
         for name in ("warmup", "weight_decay"):
             self._require(name, lambda value: 0 <= value < 1, "a number from 0 to below 1")
-        if not (isinstance(self.fractions, Sequence) and all(map(_share, self.fractions))):
+        if not (isinstance(self.fractions, (list, tuple)) and all(map(_share, self.fractions))):
             raise UserError(f"recipe: fractions: got {self.fractions!r}; give a list of numbers above 0 and at most 1")
 
     def _require(self, name: str, holds: Callable[[Any], bool], allowed: str) -> None:
         value = getattr(self, name)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not (number and holds(value)):
+        if not (is_number(value) and holds(value)):
             raise UserError(f"recipe: {name}: got {value!r}; give {allowed}")
 
     def updates(self, examples: int) -> int:
@@ -65,7 +65,7 @@ class Recipe:
 
 
 def _share(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1
+    return is_number(value) and 0 < value <= 1
 
 
 def parse(conf: Mapping[str, Any]) -> Recipe:
