@@ -15,8 +15,8 @@ from pipeline import paths
 STAGES = ("prepare", "pretrain", "finetune", "distill", "compress", "evaluate", "benchmark", "compare")
 # The frame of every stage makes no number: an edit there makes nothing stale.
 FRAME = {
-    "errors", "modules", "origins", "paths", "plan", "progress", "quiet", "stage", "sweep", "sweeper", "target",
-    "tracking", "warm",
+    "digests", "errors", "modules", "origins", "paths", "plan", "progress", "quiet", "resources", "stage", "sweep",
+    "sweeper", "target", "tracking", "warm",
 }  # fmt: skip
 GROUPS = {"prepare": "task", "pretrain": "model", "compress": "compression"}  # of conf/, whose files name functions
 NAMED = re.compile(r"_target_: *(pipeline[\w.]*)\.\w+")
