@@ -29,10 +29,10 @@ from pipeline.data import batches  # noqa: E402
 from pipeline.evaluation import quality, scores  # noqa: E402
 from pipeline.models import loading  # noqa: E402
 from pipeline.training import optimizer, vocabulary  # noqa: E402
-from pipeline.training.finetuning import Run  # noqa: E402
 from pipeline.training.prediction import logits  # noqa: E402
 from pipeline.training.quick import quick  # noqa: E402
 from pipeline.training.recipe import Recipe  # noqa: E402
+from pipeline.training.run import Run  # noqa: E402
 
 SPLITS = ("train", "selection")
 

@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pipeline import machine
 from pipeline.data import batches
 from pipeline.data.batches import Examples
-from pipeline.training.finetuning import Run
 from pipeline.training.quick import quick
 from pipeline.training.recipe import Recipe
+from pipeline.training.run import Run
 
 LADDER = [(2, 64, 600, 40, 80), (2, 96, 600, 40, 80), (3, 96, 600, 40, 60), (4, 128, 600, 40, 40)]
 SIZES = [*LADDER, (6, 384, 8000, 48, 6)]  # layers, hidden size, words, tokens a pair, steps a turn

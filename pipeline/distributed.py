@@ -58,6 +58,19 @@ class Group:
 
         return float(self.add(torch.tensor([number], dtype=torch.float64, device=machine.device())).item())
 
+    def gathered(self, tensor: Tensor) -> list[Tensor]:
+        """Return every process's ``tensor``, in their order and on the CPU; all are of one shape."""
+        if self.size == 1:
+            return [tensor]
+        import torch
+
+        from pipeline import machine
+
+        sent = tensor.to(machine.device())
+        found = [torch.empty_like(sent) for _ in range(self.size)]
+        torch.distributed.all_gather(found, sent)
+        return [each.cpu() for each in found]
+
     def agree(self, answer: bool) -> bool:
         """Return the first process's ``answer``, so that all go on, or all stop."""
         if self.size == 1:

@@ -1,12 +1,13 @@
 """The only place that knows the folders."""
 
+import glob
 import json
 import os
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,16 +81,18 @@ def of_machine() -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a fresh folder beside ``path`` that takes its place when the block succeeds.
 
-    A block that fails leaves what stood at ``path`` as it was.
+    A block that fails leaves what stood at ``path`` as it was. A process that is killed leaves a hidden folder behind,
+    never a part of one under the name itself.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(beside, ignore_errors=True)
+    beside = _beside(path)
     beside.mkdir(parents=True)
     try:
         yield beside
-        if path.exists():
-            shutil.rmtree(path)
+        aside = beside.with_suffix(".old.tmp")
+        with suppress(FileNotFoundError):
+            path.rename(aside)
         beside.rename(path)
+        shutil.rmtree(aside, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -99,7 +102,37 @@ def write_json(path: Path, content: Any) -> None:
 
     Raises ValueError for NaN and infinities, which are not JSON.
     """
+    write(path, (json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write ``content`` beside ``path`` and to the disk, then rename: not even a loss of power leaves half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    beside.write_text(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(path)
+    beside = _beside(path)
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """Return where this process may write what is to stand at ``path``, once what dead processes left is gone."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        process = left.name.removeprefix(f".{path.name}.").partition(".")[0]
+        if process.isdecimal() and (int(process) == os.getpid() or not _alive(int(process))):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

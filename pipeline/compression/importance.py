@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from pipeline.compression.calibration import Calibration
 from pipeline.models.anatomy import reading, writing
 from pipeline.models.factorised import Factorised
-from pipeline.training.finetuning import objective
+from pipeline.training.objective import objective
 
 
 def of_inputs(model: nn.Module, calibration: Calibration, places: Sequence[tuple[nn.Module, int]]) -> list[Tensor]:

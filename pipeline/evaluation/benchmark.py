@@ -15,7 +15,7 @@ from pipeline.evaluation import growth, peak, speed, timing
 from pipeline.evaluation.settings import Settings
 from pipeline.models import complexity
 from pipeline.training.endless import BATCHES, endless
-from pipeline.training.finetuning import Run
+from pipeline.training.run import Run
 
 GROWN_ROWS = 8  # of a batch, while something else grows
 

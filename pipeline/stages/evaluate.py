@@ -30,7 +30,7 @@ def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     from pipeline.data import batches, tasks
     from pipeline.evaluation import cost, predictions, quality, scores
     from pipeline.models import loading
-    from pipeline.training.finetuning import objective
+    from pipeline.training.objective import objective
     from pipeline.training.prediction import logits
 
     conf: Any = OmegaConf.to_container(cfg.task)

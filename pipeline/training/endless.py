@@ -14,9 +14,9 @@ from pipeline.data import batches
 from pipeline.data.batches import Examples
 from pipeline.distributed import Group
 from pipeline.training import vocabulary
-from pipeline.training.finetuning import Run
 from pipeline.training.quick import quick
 from pipeline.training.recipe import Recipe
+from pipeline.training.run import Run
 
 BATCHES = 4
 STEPS = 1_000_000  # more than any clock lets a run make

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipeline.data.batches import Batch, Examples
 from pipeline.errors import UserError
 from pipeline.models import anatomy
-from pipeline.training import distillation, finetuning
+from pipeline.training import distillation, objective
 from pipeline.training.distillation import Distillation
 
 if TYPE_CHECKING:
@@ -58,10 +58,10 @@ def watched(model: nn.Module) -> Iterator[Seen]:
         yield seen
 
 
-class Loss(finetuning.Loss):
+class Loss(objective.Loss):
     """The loss of a student that is taught: labels, softened outputs, and where asked for states and attention.
 
-    alpha * soft + (1 - alpha) * finetuning.objective + hidden.weight * sum over the mapped layers of the states' mean
+    alpha * soft + (1 - alpha) * objective.objective + hidden.weight * sum over the mapped layers of the states' mean
     squared error through a learned projection + attention.weight * sum over the mapped layers of the attention's loss.
     The projections are weights of this module: the identity where the widths agree, else drawn from ``seed``.
 
@@ -102,7 +102,7 @@ class Loss(finetuning.Loss):
             said, alpha = said.float(), self.settings.alpha
             taught = torch.from_numpy(self.answers.logits[batch.rows]).to(said.device)
             loss = alpha * soft(said, taught, self.settings.temperature)
-            loss = loss + (1 - alpha) * finetuning.objective(said, batch.labels)
+            loss = loss + (1 - alpha) * objective.objective(said, batch.labels)
             return loss + self._inside(seen, batch) if self.whole else loss
 
     def _inside(self, seen: Seen, batch: Batch) -> Tensor:

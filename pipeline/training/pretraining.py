@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
-from collections.abc import Iterator, Mapping
-from itertools import chain
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,18 +19,18 @@ from transformers.models.bert.tokenization_bert import BertTokenizer
 
 from pipeline import machine, paths, target
 from pipeline.data import corpus as corpora
-from pipeline.data.corpus import EncodedTopics, Segments, Topics
+from pipeline.data.corpus import EncodedTopics, Topics
 from pipeline.errors import UserError
 from pipeline.models import loading
 from pipeline.models import pretraining as objective
+from pipeline.training import checkpoints
+from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.course import SPECIAL, Asked, Course, Regime
+from pipeline.training.objective import EXPLODED
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-PAD, UNK, CLS, SEP, MASK = range(len(SPECIAL))
-POOL = 16  # batches that are drawn together, so that pairs of like length can share one
 MEASURES = ("mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
 TOLD = 100  # steps between two points of the curves
 WARM_UP = 200  # steps, of a long run
-RISE = 0.25  # share of the steps over which NSP's negatives come nearer
 
 
 class Log(Protocol):
@@ -42,38 +42,8 @@ class Log(Protocol):
     def progress(self, total: int, unit: str = "step") -> Any:
         """A context with `update`."""
 
-
-class Asked(NamedTuple):
-    """What the objective takes: BERT's inputs, the masked targets, and 0 where the second segment follows."""
-
-    inputs: dict[str, Tensor]
-    targets: Tensor
-    next_label: Tensor
-
-    def to(self, device: torch.device) -> Asked:
-        """The batch on a device."""
-        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
-        return Asked(inputs, self.targets.to(device), self.next_label.to(device))
-
-
-class Regime(NamedTuple):
-    """How long and how fast to train, and on what.
-
-    The first `short_share` of the `steps` takes only topics with sentences of at most `short` tokens: matching two
-    short segments is learned many times faster, and then carries over (Devlin et al. 2019 train nine tenths on short
-    segments too). `near` is the share of NSP's negatives that come from the same topic, at the first step and from a
-    quarter of the steps on: what a topic is must be learned before what tells its documents apart. `masking` is the
-    mean share of tokens that MLM asks for.
-    """
-
-    steps: int
-    batch: int
-    learning_rate: float
-    near: tuple[float, float]
-    masking: float
-    short: int
-    short_share: float
-    longest: int
+    def checkpoint(self, name: str = "training") -> Checkpoint:
+        """Where the state of the run is kept, should it die."""
 
 
 def scratch(
@@ -114,7 +84,7 @@ def scratch(
     topics = corpora.read(**target.settled(corpora.read, corpus, "source.corpus"))
     pieces = tokenizer(topics, vocabulary)
     model = objective.fresh(layers, hidden, heads, pieces.get_vocab_size(), longest, seed)
-    reached = train(model, encoded(topics, pieces), regime, seed, log)
+    reached = train(model, encoded(topics, pieces), regime, seed, log, checkpoint := log.checkpoint())
     told = {
         "kind": "scratch",
         "id": f"{corpora.name(**corpus)}, {steps} steps of {batch} pairs, seed {seed}",
@@ -127,7 +97,7 @@ def scratch(
     sizes = {"layers": layers, "hidden": hidden, "heads": heads, "vocabulary": vocabulary, "corpus": dict(corpus)}
     made_by = {**sizes, **regime._asdict(), "seed": seed}
     paths.write_json(out / "pretraining.json", {**told, "settings": made_by, "machine": machine.describe()})
-    return told | {"pretrain_seconds": time.perf_counter() - started}
+    return told | {"pretrain_seconds": checkpoint.earlier + time.perf_counter() - started}
 
 
 def _whole(settings: Mapping[str, Any], least: int) -> None:
@@ -160,7 +130,9 @@ def encoded(topics: Topics, pieces: BertWordPieceTokenizer) -> EncodedTopics:
     return [[[next(ids).ids for _ in document] for document in topic] for topic in topics]
 
 
-def train(model: BertForPreTraining, topics: EncodedTopics, regime: Regime, seed: int, log: Log) -> dict[str, float]:
+def train(
+    model: BertForPreTraining, topics: EncodedTopics, regime: Regime, seed: int, log: Log, checkpoint: Checkpoint
+) -> dict[str, float]:
     """Train the model by the regime: AdamW, warm-up and linear decay, gradients clipped to norm 1.
 
     Logs the means of both losses (nats) and accuracies every `TOLD` steps and returns the last of them. It works on
@@ -174,35 +146,75 @@ def train(model: BertForPreTraining, topics: EncodedTopics, regime: Regime, seed
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=regime.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: pace(step, regime.steps))
-    window: list[Tensor] = []
-    means: dict[str, float] = {}
+    course = Course(topics, regime, model.config.vocab_size, seed)
+    way = Way(model, optimizer, course, checkpoint)
     with log.progress(regime.steps) as bar:
-        for step, batch in enumerate(course(topics, regime, model.config.vocab_size, seed), start=1):
-            window.append(_update(model, batch.to(device), optimizer))
-            schedule.step()
-            if step % TOLD == 0 or step == regime.steps:
-                means = _means(torch.stack(window).double().cpu().numpy(), step, regime)
-                log.metrics(step, means)
-                window.clear()
+        for step, means in way.told:
+            log.metrics(step, means)
+        bar.update(way.step)
+        for batch in course.batches(way.step):
+            for group in optimizer.param_groups:
+                group["lr"] = regime.learning_rate * pace(way.step, regime.steps)
+            way.window.append(_update(model, batch.to(device), optimizer))
+            way.step += 1
+            if way.step % TOLD == 0 or way.step == regime.steps:
+                log.metrics(*way.tell())
+            if way.checkpoint.due and course.between(way.step):
+                way.keep()
             bar.update(1)
     model.to("cpu")
-    return means
+    return way.told[-1][1] if way.told else {}
 
 
-def _means(measures: np.ndarray, step: int, regime: Regime) -> dict[str, float]:
-    """The means of the `MEASURES` of the last steps, (steps, measures), up to `step`.
+class Way:
+    """How far a run is: its `step`, the measures since the last point of its curves, and the points `told`.
 
-    Raises UserError when a loss among them is not a number.
+    It begins where `checkpoint` was taken, if there is one. Raises UserError when a loss is no longer a number.
     """
-    losses = measures[:, :2].sum(1)
-    if not np.isfinite(losses).all():
-        first = int(np.argmin(np.isfinite(losses)))
-        raise UserError(
-            f"the loss is {losses[first]} at step {step - len(losses) + first + 1} of {regime.steps}; "
-            f"lower source.learning_rate ({regime.learning_rate:g})"
-        )
-    return dict(zip(MEASURES, measures.mean(0).tolist(), strict=True))
+
+    def __init__(
+        self, model: BertForPreTraining, optimizer: torch.optim.Optimizer, course: Course, checkpoint: Checkpoint
+    ) -> None:
+        self.weights, self.optimizer, self.course = list(model.parameters()), optimizer, course
+        self.checkpoint = checkpoint
+        self.step = 0
+        self.window: list[Tensor] = []
+        self.told: list[tuple[int, dict[str, float]]] = []
+        if found := checkpoint.load():
+            checkpoints.restore(found.tensors, self.weights, optimizer)
+            self.step = checkpoint.step
+            self.window = list(found.tensors["window"].to(model.device))
+            self.told = [(step, means) for step, means in found.state["told"]]
+            course.random.bit_generator.state = found.state["random"]
+
+    def tell(self) -> tuple[int, dict[str, float]]:
+        """Add the means of the `MEASURES` since the last point to the curves and return them."""
+        measures = self._sound()
+        self.told.append((self.step, dict(zip(MEASURES, measures.mean(0).tolist(), strict=True))))
+        self.window.clear()
+        return self.told[-1]
+
+    def keep(self) -> None:
+        """Keep the state of the run between two pools of batches, for the numbers drawn within one are not kept."""
+        self._sound()
+        tensors = checkpoints.taken(self.weights, self.optimizer)
+        tensors["window"] = torch.stack(self.window) if self.window else torch.empty(0, len(MEASURES))
+        self.checkpoint.save(self.step, tensors, {"told": self.told, "random": self.course.random.bit_generator.state})
+
+    def _sound(self) -> np.ndarray:
+        """The measures since the last point, (steps, measures), once their losses are known to be numbers."""
+        if not self.window:
+            return np.empty((0, len(MEASURES)))
+        measures: np.ndarray = torch.stack(self.window).double().cpu().numpy()
+        losses, regime = measures[:, :2].sum(1), self.course.regime
+        wrong = ~(losses <= EXPLODED * math.log(self.course.vocabulary))  # guessing costs the logarithm
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            raise UserError(
+                f"the loss is {losses[first]:.3g} at step {self.step - len(losses) + first + 1} of {regime.steps}; "
+                f"lower source.learning_rate ({regime.learning_rate:g}){self.checkpoint.told}"
+            )
+        return measures
 
 
 def _update(model: BertForPreTraining, batch: Asked, optimizer: torch.optim.Optimizer) -> Tensor:
@@ -221,72 +233,6 @@ def pace(step: int, steps: int) -> float:
     """The share of the learning rate at a step: up to 1 over the warm-up, then down in a line to 0."""
     warm = min(WARM_UP, steps // 10)
     return min((step + 1) / (warm + 1), (steps - step) / max(steps - warm, 1))
-
-
-def course(topics: EncodedTopics, regime: Regime, vocabulary: int, seed: int) -> Iterator[Asked]:
-    """Every batch of a run: first from the topics of short sentences, then from all.
-
-    Raises UserError when no topic has sentences as short as the regime asks.
-    """
-    random = np.random.default_rng(seed)
-    brief = [topic for topic in topics if max(len(ids) for document in topic for ids in document) <= regime.short]
-    opening = round(regime.steps * regime.short_share)
-    if opening and len(brief) < 2:
-        raise UserError(
-            f"source.short: got {regime.short}, but {len(brief)} topics have sentences of at most so many tokens; "
-            "raise it, or set short_share to 0"
-        )
-    parts = ((brief, range(opening)), (topics, range(opening, regime.steps)))
-    return chain.from_iterable(
-        drawn(corpora.segments(part), regime, steps, vocabulary, random) for part, steps in parts if steps
-    )
-
-
-def drawn(
-    corpus: Segments, regime: Regime, steps: range, vocabulary: int, random: np.random.Generator
-) -> Iterator[Asked]:
-    """The batches of some steps of a run, each of pairs of like length: a pool is drawn, sorted, cut and shuffled."""
-    lengths = np.diff(corpus.starts)
-    words = np.arange(len(SPECIAL), vocabulary)
-    for pool in range(steps.start, steps.stop, POOL):
-        near = float(np.interp(pool, (0, RISE * regime.steps), regime.near))
-        first, second, follows = corpora.draw(corpus, POOL * regime.batch, near, random)
-        order = np.argsort(lengths[first] + lengths[second], kind="stable").reshape(POOL, regime.batch)
-        for rows in random.permutation(order)[: steps.stop - pool]:
-            tokens, types = _laid_out(corpus, first[rows], second[rows], regime.longest)
-            yield _asked(tokens, types, follows[rows], words, regime.masking, random)
-
-
-def _laid_out(corpus: Segments, first: np.ndarray, second: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:
-    """[CLS] first [SEP] second [SEP] with padding, and 1 where the second segment stands; both (rows, length)."""
-    room = (longest - 3) // 2
-    ones, twos = ([corpus.sentence(index)[:room] for index in part] for part in (first, second))
-    width = max(len(one) + len(two) for one, two in zip(ones, twos, strict=True)) + 3
-    tokens = np.full((len(first), width), PAD)
-    types = np.zeros_like(tokens)
-    for row, (one, two) in enumerate(zip(ones, twos, strict=True)):
-        ids = np.concatenate(([CLS], one, [SEP], two, [SEP]))
-        tokens[row, : len(ids)] = ids
-        types[row, len(one) + 2 : len(ids)] = 1
-    return tokens, types
-
-
-def _asked(
-    tokens: np.ndarray,
-    types: np.ndarray,
-    follows: np.ndarray,
-    words: np.ndarray,
-    rate: float,
-    random: np.random.Generator,
-) -> Asked:
-    """The batch with its masked tokens and its question whether the second segment follows."""
-    shown, targets = objective.masked(tokens, tokens < len(SPECIAL), MASK, words, rate, random)
-    inputs = {"input_ids": shown, "token_type_ids": types, "attention_mask": (tokens != PAD).astype(np.int64)}
-    return Asked(
-        {name: torch.from_numpy(array) for name, array in inputs.items()},
-        torch.from_numpy(targets),
-        torch.from_numpy(np.where(follows, objective.IS_NEXT, 1 - objective.IS_NEXT)),
-    )
 
 
 def save(model: BertForPreTraining, pieces: BertWordPieceTokenizer, out: Path) -> None:

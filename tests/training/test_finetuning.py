@@ -19,7 +19,8 @@ from pipeline.errors import UserError
 from pipeline.evaluation import scores
 from pipeline.models import surgery
 from pipeline.models.factorised import Factorised, FactorisedEmbedding
-from pipeline.training.finetuning import Loss, finetune
+from pipeline.training.finetuning import finetune
+from pipeline.training.objective import Loss
 from pipeline.training.recipe import Recipe
 
 Bert = Callable[..., BertForSequenceClassification]

@@ -19,7 +19,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation import scores as judging
 from pipeline.models import anatomy, surgery
 from pipeline.models.factorised import Factorised
-from pipeline.training import distillation, finetuning, matching, teacher
+from pipeline.training import distillation, finetuning, matching, objective, teacher
 from pipeline.training.distillation import Attention, Distillation, Hidden
 from pipeline.training.prediction import logits
 from pipeline.training.recipe import Recipe
@@ -247,7 +247,7 @@ def test_projections_are_drawn_from_the_seed_alone(bert: Bert, examples: Make, t
 
 
 def tuned(
-    model: BertForSequenceClassification, train: Examples, recipe: Recipe, loss: finetuning.Loss | None = None
+    model: BertForSequenceClassification, train: Examples, recipe: Recipe, loss: objective.Loss | None = None
 ) -> dict[str, Any]:
     return finetuning.finetune(model, train, train, recipe, JUDGE, "accuracy", 0, loss=loss)
 

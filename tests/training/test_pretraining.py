@@ -18,7 +18,8 @@ from pipeline.errors import UserError
 from pipeline.models import loading, sources
 from pipeline.models import pretraining as objective
 from pipeline.training import pretraining
-from pipeline.training.pretraining import CLS, MASK, PAD, SEP, Regime
+from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.course import CLS, MASK, PAD, SEP, Asked, Course, Regime
 
 TINY: dict[str, Any] = {
     "layers": 1, "hidden": 32, "heads": 2, "vocabulary": 400, "corpus": {"topics": 120, "seed": 0}, "steps": 60,
@@ -30,8 +31,12 @@ TINY: dict[str, Any] = {
 class Silent:
     """Keeps the points of the curves."""
 
-    def __init__(self) -> None:
+    def __init__(self, checkpoint: Checkpoint | None = None) -> None:
         self.points: list[tuple[int, dict[str, float]]] = []
+        self.kept = checkpoint or Checkpoint()
+
+    def checkpoint(self, name: str = "training") -> Checkpoint:
+        return self.kept
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         self.points.append((step, values))
@@ -65,10 +70,10 @@ def test_model_and_batches_go_to_the_device_of_the_machine_and_the_model_comes_b
 ):
     """The CPU by another name stands in for a GPU."""
     moved: list[torch.device] = []
-    model_to, batch_to = BertForPreTraining.to, pretraining.Asked.to
+    model_to, batch_to = BertForPreTraining.to, Asked.to
     monkeypatch.setattr(machine, "device", lambda: torch.device("cpu", 0))
     monkeypatch.setattr(BertForPreTraining, "to", lambda model, at: moved.append(at) or model_to(model, at))
-    monkeypatch.setattr(pretraining.Asked, "to", lambda batch, at: moved.append(at) or batch_to(batch, at))
+    monkeypatch.setattr(Asked, "to", lambda batch, at: moved.append(at) or batch_to(batch, at))
     pretraining.scratch(tmp_path, Silent(), **TINY | {"steps": 2})
     assert moved == [torch.device("cpu", 0)] * 3 + ["cpu"]
 
@@ -138,7 +143,7 @@ def test_batches_hold_two_segments_and_short_sentences_come_first():
     topics = corpus.read(topics=60, seed=0)
     pieces = pretraining.tokenizer(topics, 400)
     regime = Regime(40, 8, 1e-3, (0.2, 0.8), 0.2, 12, 0.5, 64)
-    drawn = list(pretraining.course(pretraining.encoded(topics, pieces), regime, 400, seed=0))
+    drawn = list(Course(pretraining.encoded(topics, pieces), regime, 400, seed=0).batches())
     assert len(drawn) == 40
     for batch in drawn:
         tokens, types, attended = (batch.inputs[name] for name in ("input_ids", "token_type_ids", "attention_mask"))

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from pipeline import distributed, machine
 from pipeline.data import batches
-from pipeline.training.finetuning import MULTIPLE
 from pipeline.training.prediction import logits
+from pipeline.training.run import MULTIPLE
 from tests.conftest import ROOT
 from tests.training import together
 from tests.training.together import Told

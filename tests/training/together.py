@@ -21,7 +21,8 @@ from pipeline.errors import UserError
 from pipeline.evaluation import scores, speed
 from pipeline.evaluation.benchmark import benchmark
 from pipeline.evaluation.settings import Settings
-from pipeline.training.finetuning import Loss, finetune
+from pipeline.training.finetuning import finetune
+from pipeline.training.objective import Loss
 from pipeline.training.prediction import logits
 from pipeline.training.recipe import Recipe
 
