@@ -33,13 +33,45 @@ def test_a_function_that_is_not_there_is_told() -> None:
         "did you mean 'pairs'? (allowed: documents, pairs)"
     )
     assert refusal(_target_="pipeline.absent.fetch") == (
-        f"{HERE}: _target_: got 'pipeline.absent.fetch', which cannot be imported (No module named 'pipeline.absent'); "
-        f"{NAMED}"
+        f"{HERE}: _target_: got 'pipeline.absent.fetch', which is no function of this project; {NAMED}"
     )
-    assert refusal(_target_="glue") == (
-        f"{HERE}: _target_: got 'glue', which cannot be imported (Empty module name); {NAMED}"
-    )
+    assert refusal(_target_="glue") == (f"{HERE}: _target_: got 'glue', which is no function of this project; {NAMED}")
     assert refusal() == f"{HERE}: _target_: missing; {NAMED}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "os.system",
+        "subprocess.run",
+        "builtins.eval",
+        "pipeline.paths.shutil.rmtree",
+        "pipeline.paths.rmtree",
+        "pipeline.target.import_module",
+        "pipeline.target._unlike",
+        "pipeline.machine.subprocess.run",
+        "pipeline..errors.near",
+        "pipeline/errors.near",
+        "tests.fakes.write",
+        "",
+        ".",
+        3,
+        ["os", "system"],
+    ],
+)
+def test_nothing_but_a_function_that_this_project_defines_can_be_named(path: object) -> None:
+    told = refusal(_target_=path)
+    assert told.startswith(f"{HERE}: _target_: got {path!r}, ")
+    assert "no such function; " in told or told.endswith(f"which is no function of this project; {NAMED}")
+
+
+def test_an_argument_of_another_kind_is_told_before_the_function_runs() -> None:
+    assert refusal(_target_="pipeline.data.sources.files", path=3) == f"{HERE}: path: got 3; give text"
+    assert refusal(_target_="pipeline.data.sources.files", path="a\0b") == f"{HERE}: path: got 'a\\x00b'; give text"
+    sha = refusal(_target_="pipeline.models.sources.directory", path="a", sha256=[1])
+    assert sha == f"{HERE}: sha256: got [1]; give text or null"
+    many = refusal(_target_="pipeline.data.starter.pairs", grade="swap", rows={"train": -1}, seed=0)
+    assert many == f"{HERE}: rows: got {{'train': -1}}; give whole numbers from 0 by name"
 
 
 def test_a_source_without_arguments_is_told() -> None:

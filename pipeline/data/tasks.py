@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import UserError, near
+from pipeline.values import MOST, NAMED, is_name, is_number, is_whole
 
 SELECTION = ("fraction", "seed")
 COLUMNS = ("text_a", "text_b", "label")
@@ -59,10 +60,9 @@ def parse(conf: Mapping[str, Any]) -> Task:
     for key in KEYS:
         if key not in conf:
             raise UserError(f"{where}: {key}: missing; a task states {', '.join(KEYS)}")
-    selection = conf["selection"]
-    if not isinstance(selection, Mapping) or set(selection) != set(SELECTION):
-        raise UserError(f"{where}: selection: got {_plain(selection)}; give a fraction and a seed, and no other key")
-    labels, span = conf["labels"], conf.get("range")
+    for mistake in _kinds(conf):
+        raise UserError(f"{where}: {mistake}")
+    labels, span, selection = conf["labels"], conf.get("range"), conf["selection"]
     task = Task(
         name=conf["name"],
         columns={key: name for key, name in conf["columns"].items() if name is not None},
@@ -82,8 +82,30 @@ def parse(conf: Mapping[str, Any]) -> Task:
     return task
 
 
+def _kinds(conf: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is of another kind than a task states under its key: a list, a name, a mapping."""
+    if not is_name(conf["name"]):
+        yield f"name: got {conf['name']!r}; {NAMED}"
+    for key in ("score", "report"):
+        if not isinstance(conf[key], str):
+            yield f"{key}: got {conf[key]!r}; write a name"
+    columns, selection, span = conf["columns"], conf["selection"], conf.get("range")
+    if not isinstance(columns, Mapping) or not all(isinstance(name, str | None) for name in columns.values()):
+        yield f"columns: got {columns!r}; name the source's column for each of {', '.join(COLUMNS)}"
+    if not isinstance(selection, Mapping) or set(selection) != set(SELECTION):
+        yield f"selection: got {_plain(selection)}; give a fraction and a seed, and no other key"
+    for key in ("metrics", "train_counts", *(("labels",) if conf["labels"] is not None else ())):
+        given = conf[key]
+        if not isinstance(given, (list, tuple)) or any(isinstance(each, (list, tuple, Mapping)) for each in given):
+            yield f"{key}: got {given!r}; write a list"
+    if span is not None and not (
+        isinstance(span, (list, tuple)) and len(span) == 2 and all(map(is_number, span)) and span[0] < span[1]
+    ):
+        yield f"range: got {span!r}; write the lowest and the highest number"
+
+
 def _plain(value: object) -> str:
-    return ", ".join(value) or "nothing" if isinstance(value, Mapping) else repr(value)
+    return ", ".join(map(str, value)) or "nothing" if isinstance(value, Mapping) else repr(value)
 
 
 def _mistakes(task: Task) -> Iterator[str]:
@@ -109,11 +131,13 @@ def _mistakes(task: Task) -> Iterator[str]:
         yield f"score: got {task.score!r}; {near(task.score, task.metrics)}"
     if len(task.train_counts) != max(classes, 1):
         yield f"train_counts: got {len(task.train_counts)} counts; give {max(classes, 1)}, one a label"
-    if not isinstance(task.selection_fraction, (int, float)) or not 0 < task.selection_fraction < 1:
+    if not all(is_whole(count, 1) for count in task.train_counts):
+        yield f"train_counts: got {list(task.train_counts)!r}; write the rows of each class, whole numbers from 1"
+    if not is_number(task.selection_fraction) or not 0 < task.selection_fraction < 1:
         yield f"selection.fraction: got {task.selection_fraction!r}; it lies between 0 and 1"
     seeds: dict[str, Any] = {"selection.seed": task.selection_seed, "subset_seed": task.subset_seed}
     for key, seed in seeds.items():
-        if not isinstance(seed, int):
+        if not is_whole(seed, -MOST):
             yield f"{key}: got {seed!r}; give a whole number"
-    if not isinstance(task.max_length, int) or task.max_length < 8:
+    if not is_whole(task.max_length, 8):
         yield f"max_length: got {task.max_length!r}; give a whole number of tokens from 8"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import paths
-from pipeline.errors import UserError, ending
+from pipeline.errors import UserError, ending, line
 from pipeline.plan.cells import RECIPE, TRAINED, Benchmark, Cell, Compress, Distill, Plan, Variant
 from pipeline.plan.check import check, files
 from pipeline.plan.reading import AXES, read, shown
@@ -31,8 +31,8 @@ def load(path: Path = paths.PARAMS) -> Plan:
     Raises UserError with every mistake in it and in the files of conf/ that it names, a line each.
     """
     content = read(path)
-    mistakes = [f"{shown(path)}: {mistake}" for mistake in check(content)]
-    if mistakes := [*mistakes, *files(content)]:
+    mistakes = [line(f"{shown(path)}: {mistake}") for mistake in check(content)]
+    if mistakes := [*mistakes, *map(line, files(content))]:
         raise UserError("\n".join(mistakes))
     named: dict[str, Any] = {
         section: {name: kind(**_numbers(entry)) for name, entry in (content.get(section) or {}).items()}

@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
-from pipeline import paths
+from pipeline import paths, target
+from pipeline.data import tasks
 from pipeline.errors import UserError, near
 from pipeline.plan import entries, making, measured
 from pipeline.plan.cells import RECIPE
 from pipeline.plan.entries import ratio
 from pipeline.plan.reading import AXES, read, shown, unknown
 from pipeline.scaling import budget
+from pipeline.training import recipe
+from pipeline.values import is_number, is_whole
 
 NEEDED = {  # keys without which a file of conf/ says too little
     "task": ("name", "source", "train_counts", "selection"),
@@ -24,7 +27,11 @@ NEEDED = {  # keys without which a file of conf/ says too little
     "compression": ("name", "method", "recovery"),
 }
 
+PARSED: dict[str, Callable[[dict[str, Any]], object]] = {"task": tasks.parse, "recipe": recipe.parse}
 COMPARISON = "compare"
+STAGES = ("prepare", "pretrain", "finetune", "distill", "compress", "evaluate", "benchmark", "compare", "workspace")
+# DVC writes its whole lock file anew after each cell: at a thousand cells that takes two seconds of each.
+MOST_CELLS = 5000
 
 
 def check(content: dict[str, Any]) -> list[str]:
@@ -33,6 +40,8 @@ def check(content: dict[str, Any]) -> list[str]:
     What is wrong between entries (outputs written twice, a ratio too small for a task, a source that no cell makes) is
     looked for among the entries that are sound by themselves.
     """
+    if (cells := _cells(content)) > MOST_CELLS:
+        return [f"{cells:,} cells; DVC can bear some thousand, at most {MOST_CELLS:,} are taken: make an axis shorter"]
     sections = (*AXES, measured.SECTION, *entries.SECTIONS, COMPARISON)
     mistakes = [f"{key}: unknown section; {near(key, sections)}" for key in content if key not in sections]
     for axis, mistake in ENTRIES.items():
@@ -43,6 +52,19 @@ def check(content: dict[str, Any]) -> list[str]:
     axes = {axis: _sound(content, axis) for axis in AXES}
     named = entries.sound(content)
     return [*mistakes, *_duplicates(axes, named), *_empty_classes(content, axes, named), *making.mistakes(axes, named)]
+
+
+def _cells(content: dict[str, Any]) -> int:
+    """Return how many cells the lists of a plan would make, whatever stands in them."""
+    timed = content.get(measured.SECTION)
+    tasks, models, ratios = (_length(content.get(axis)) for axis in ("tasks", "models", "ratios"))
+    named = sum(_length(content.get(section)) for section in entries.SECTIONS)
+    of = [_length(timed.get(axis)) for axis in measured.AXES] if isinstance(timed, dict) else [0]
+    return tasks + models + 2 * (tasks * models * ratios + named) + math.prod(of)
+
+
+def _length(given: object) -> int:
+    return len(given) if isinstance(given, (list, dict)) else 0
 
 
 def files(content: dict[str, Any]) -> Iterator[str]:
@@ -56,6 +78,11 @@ def files(content: dict[str, Any]) -> Iterator[str]:
     for group, chosen in groups.items():
         for name in dict.fromkeys(chosen):
             yield from file(group, name)
+    for path in [*(paths.CONF / f"{stage}.yaml" for stage in STAGES), *sorted((paths.CONF / "sweep").glob("*.yaml"))]:
+        try:
+            read(path, ("defaults",))  # Hydra reads them, and sets no bounds
+        except UserError as error:
+            yield str(error)
 
 
 def _comparison(given: object) -> Iterator[str]:
@@ -86,7 +113,7 @@ def _axis(content: dict[str, Any], axis: str, mistake: Callable[[object], str | 
 
 
 def _seed(seed: object) -> str | None:
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+    if not is_whole(seed, most=2**32 - 1):
         return f"got {seed!r}; a seed is a whole number from 0 to {2**32 - 1}"
     return None
 
@@ -147,8 +174,8 @@ def file(group: str, name: str) -> tuple[str, ...]:
         return (str(error),)
     needed = ", ".join(NEEDED[group])
     missing = [f"{key}: missing; a {group} states {needed}" for key in NEEDED[group] if key not in content]
-    mistakes = [*missing, *_named(content, name), *(_counted(content) if group == "task" else ())]
-    return tuple(f"{shown(path)}: {mistake}" for mistake in mistakes)
+    mistakes = [*missing, *_named(content, name), *_contained(group, content)]
+    return tuple(f"{shown(path)}: {mistake}" for mistake in mistakes) or tuple(_stated(group, content))
 
 
 def _named(content: dict[str, Any], name: str) -> Iterator[str]:
@@ -156,17 +183,43 @@ def _named(content: dict[str, Any], name: str) -> Iterator[str]:
         yield f"name: got {content['name']!r}, but outputs are looked for under the file's name; write name: {name}"
 
 
+def _contained(group: str, content: dict[str, Any]) -> Iterator[str]:
+    """Name what is wrong with the parts of a file that are not read as a whole, or not by this check alone."""
+    if group == "task":
+        yield from _counted(content)
+    if group in ("task", "model") and "source" in content:
+        yield from (f"source: {mistake}" for mistake in target.mistakes(content["source"], paths.ROOT / "pipeline"))
+    if group == "model" and not _rate(content.get("learning_rate", 1)):
+        yield f"learning_rate: got {content['learning_rate']!r}; give a number above 0"
+
+
+def _rate(value: object) -> bool:
+    return is_number(value) and value > 0
+
+
+def _stated(group: str, content: dict[str, Any]) -> Iterator[str]:
+    """Name the first thing that a stage would refuse of a task or a recipe; what interpolates is known to it alone."""
+    if group not in PARSED or any("${" in str(value) for key, value in content.items() if key != "learning_rate"):
+        return
+    if group == "recipe" and isinstance(rate := content.get("learning_rate"), str) and rate.startswith("${"):
+        content = {**content, "learning_rate": 1e-4}
+    try:
+        PARSED[group](content)
+    except UserError as error:
+        yield str(error)
+
+
 def _counted(content: dict[str, Any]) -> Iterator[str]:
     """Name what is wrong with the numbers from which the rows of a task's subsets are told."""
     if "train_counts" in content:
         counts = content["train_counts"]
-        whole = isinstance(counts, list) and all(type(count) is int and count > 0 for count in counts)
+        whole = isinstance(counts, list) and all(is_whole(count, 1) for count in counts)
         if not whole or not counts:
             yield f"train_counts: got {counts!r}; write the rows of each class in train, whole numbers from 1"
     if "selection" in content:
         selection = content["selection"]
         share = selection.get("fraction") if isinstance(selection, dict) else None
-        if not isinstance(share, (int, float)) or not 0 < share < 1:
+        if not is_number(share) or not 0 < share < 1:
             yield f"selection: got {selection!r}; write {{fraction: ..., seed: ...}}, the fraction between 0 and 1"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.errors import near
 from pipeline.plan.cells import TRAINED
 from pipeline.plan.reading import unknown
+from pipeline.values import LONGEST_NAME, WORDS, is_number
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 SECTIONS = {  # the keys of an entry: all of them, since DVC has no keys that may be left out
@@ -25,8 +26,19 @@ Named = dict[str, dict[str, dict[str, Any]]]  # section, name, entry
 
 def ratio(value: object) -> str | None:
     """Say what is wrong with a ratio, or return None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+    if not is_number(value) or not 0 < value <= 1:
         return f"got {value!r}; a ratio is a number above 0 and at most 1"
+    return None
+
+
+def _name(name: object) -> str | None:
+    """Say what is wrong with the name of an entry, or return None."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        return "a name starts with a letter and holds letters, digits, '-' and '_' (DVC loses others)"
+    if len(name) > LONGEST_NAME:
+        return f"a name has at most {LONGEST_NAME} characters, this has {len(name)}"
+    if name.lower() in WORDS:
+        return f"Hydra reads {', '.join(WORDS)} as values; choose another name"
     return None
 
 
@@ -61,8 +73,8 @@ def mistakes(content: dict[str, Any]) -> Iterator[str]:
             continue
         for name, entry in given.items():
             where = f"{section}.{name}"
-            if not isinstance(name, str) or not NAME.fullmatch(name):
-                yield f"{where}: a name starts with a letter and holds letters, digits, '-' and '_' (DVC loses others)"
+            if found := _name(name):
+                yield f"{where}: {found}"
             elif not isinstance(entry, dict):
                 yield f"{where}: got {entry!r}; write {{{', '.join(f'{key}: ...' for key in keys)}}}"
             else:
@@ -77,10 +89,7 @@ def sound(content: dict[str, Any]) -> Named:
         found[section] = {
             name: entry
             for name, entry in (given.items() if isinstance(given, dict) else ())
-            if isinstance(name, str)
-            and NAME.fullmatch(name)
-            and isinstance(entry, dict)
-            and not [*_entry(section, entry, content)]
+            if not _name(name) and isinstance(entry, dict) and not [*_entry(section, entry, content)]
         }
     return found
 

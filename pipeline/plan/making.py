@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -24,7 +23,6 @@ from pipeline.plan.reading import read
 from pipeline.training import distillation
 
 METHODS = "pipeline.compression."
-DEFINED = re.compile(r"^def ([a-z]\w*)\(", re.MULTILINE)
 SAME_SHAPE = ("magnitude", "pattern", "int8")  # methods after which a model is as large as before
 
 
@@ -123,17 +121,13 @@ def _method(content: Mapping[str, Any], shape: Shape | None) -> Iterator[str]:
         recovery.parse(content.get("recovery"), "")
     except UserError as error:
         yield str(error).removeprefix(": ")
-    name = _target(content)
-    if not isinstance(name, str):
-        yield f"method: got {content.get('method')!r}; give a _target_ and its arguments by name"
+    package = paths.ROOT / "pipeline"
+    if found := [*target.mistakes(content.get("method"), package)]:
+        yield from (f"method: {mistake}" for mistake in found)
         return
-    module, _, function = name.rpartition(".")
-    text = _source(module)
-    if text is not None and function not in (known := DEFINED.findall(text)):
-        yield f"method: _target_: got {name!r}, but {module} has no such function; {near(function, known)}"
-        return
-    check = getattr(checks, function, None)
-    if check is None or text is None or f"checks.{function}" not in text:
+    module, _, function = str(_target(content)).rpartition(".")
+    check, text = getattr(checks, function, None), target.source(module, package)
+    if check is None or text is None or f"checks.{function}" not in text[0]:
         return  # a method of somebody's own, which asks no check of these
     settings = {key: value for key, value in content["method"].items() if key != "_target_"}
     try:
@@ -142,12 +136,6 @@ def _method(content: Mapping[str, Any], shape: Shape | None) -> Iterator[str]:
         yield str(error)
         return
     yield from (f"method: {mistake}" for mistake in check(shape, **settings))
-
-
-def _source(module: str) -> str | None:
-    """Return the text of a module of the project, None for another's: importing it would take seconds."""
-    file = paths.ROOT / f"{module.replace('.', '/')}.py"
-    return file.read_text(encoding="utf-8") if module.startswith("pipeline.") and file.is_file() else None
 
 
 def _target(content: Mapping[str, Any]) -> object:
@@ -188,8 +176,10 @@ def _shape(model: str) -> Shape | None:
     if mirror := os.environ.get("LAB_MIRROR"):
         folders.insert(0, Path(mirror) / "models" / model)
     for folder in folders:
+        file = folder / "config.json"
         try:
-            return Shape.of(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError):
+            if file.is_file():
+                return Shape.of(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, RecursionError):
             continue
     return None

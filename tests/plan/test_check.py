@@ -136,14 +136,15 @@ def test_a_mistake_of_one_kind_hides_none_of_another() -> None:
     ]
 
 
-MINE = "source: {}\ntrain_counts: [50, 50]\nselection: {fraction: 0.1, seed: 0}\n"
+SOURCE = "source: {_target_: pipeline.models.sources.directory, path: mine}\n"
+MINE = SOURCE + "train_counts: [50, 50]\nselection: {fraction: 0.1, seed: 0}\n"
 
 
 @pytest.mark.parametrize(
     ("group", "text", "told"),
     [
         ("task", "", "got nothing; write keys and their values: name, source, train_counts, selection"),
-        ("task", "a: [", "line 1: not YAML that can be read: expected the node content, but found '<stream end>'"),
+        ("task", "a: [", "line 2: not YAML that can be read: did not find expected node content"),
         ("task", MINE, "name: missing; a task states name, source, train_counts, selection"),
         (
             "task",
@@ -152,7 +153,7 @@ MINE = "source: {}\ntrain_counts: [50, 50]\nselection: {fraction: 0.1, seed: 0}\
         ),
         (
             "task",
-            "name: mine\nsource: {}\nselection: {fraction: 0.1}\n",
+            "name: mine\n" + SOURCE + "selection: {fraction: 0.1}\n",
             "train_counts: missing; a task states name, source, train_counts, selection",
         ),
         (
@@ -167,7 +168,7 @@ MINE = "source: {}\ntrain_counts: [50, 50]\nselection: {fraction: 0.1, seed: 0}\
         ),
         (
             "model",
-            "name: bert-tiny\nsource: {}\n",
+            f"name: bert-tiny\n{SOURCE}",
             "name: got 'bert-tiny', but outputs are looked for under the file's name; write name: mine",
         ),
         ("model", "name: mine\n", "source: missing; a model states name, source"),

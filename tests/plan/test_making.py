@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import paths, plan
 from pipeline.plan import making, reading
-from pipeline.plan.check import _rows, file
+from pipeline.plan.check import STAGES, _rows, file
 
 TEACHER = "finetune/rte-big-1.0"
 STUDENT = {
@@ -38,13 +38,19 @@ STARTS = {"soft": "pretrained", "half": "{every: 2}", "fifth": "{every: 5}"}
 SOFT = (
     "{{name: {name}, alpha: 0.5, temperature: 2.0, hidden: null, attention: null, start: {start}, teacher_seed: null}}"
 )
+SOURCE = "source: {_target_: pipeline.models.sources.directory, path: mine}"
 CONFS = {
     "task": {
-        name: f"{{name: {name}, source: {{}}, train_counts: [900, 900], selection: {{fraction: 0.1, seed: 0}}}}"
+        name: f"{{name: {name}, {SOURCE}, columns: {{text_a: a, label: b}}, labels: [x, y], metrics: [accuracy], "
+        "score: accuracy, report: validation, train_counts: [900, 900], selection: {fraction: 0.1, seed: 0}, "
+        "subset_seed: 0, max_length: 64}"
         for name in ("rte", "cola")
     },
-    "model": {name: f"{{name: {name}, source: {{}}}}" for name in ("small", "big")},
-    "recipe": {"standard": "{name: standard}"},
+    "model": {name: f"{{name: {name}, {SOURCE}}}" for name in ("small", "big")},
+    "recipe": {
+        "standard": "{name: standard, learning_rate: '${model.learning_rate}', epochs: 3, steps: null, batch_size: 16, "
+        "warmup: 0.1, weight_decay: 0.01, clip: 1.0, evaluations: 10, fractions: [0.9]}"
+    },
     "distillation": {name: SOFT.format(name=name, start=start) for name, start in STARTS.items()},
     "compression": {},
 }
@@ -71,7 +77,10 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         shape = {"num_hidden_layers": layers, "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 256}
         (tmp_path / "models" / name).mkdir(parents=True)
         (tmp_path / "models" / name / "config.json").write_text(json.dumps({**shape, "vocab_size": 600}))
-    shutil.copytree(paths.ROOT / "pipeline" / "compression", tmp_path / "pipeline" / "compression")
+    for package in ("compression", "models"):
+        shutil.copytree(paths.ROOT / "pipeline" / package, tmp_path / "pipeline" / package)
+    for stage in STAGES:
+        shutil.copy(paths.CONF / f"{stage}.yaml", tmp_path / "conf")
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(paths, "CONF", tmp_path / "conf")
     _forget()
