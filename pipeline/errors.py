@@ -32,6 +32,11 @@ def line(text: object) -> str:
     return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}..."
 
 
+def told(error: UserError, where: str = "") -> str:
+    """Return what is printed of an error: ``error:`` and ``where`` before each of its lines."""
+    return "\n".join(line(f"error: {where}{each}") for each in str(error).split("\n"))
+
+
 class Arguments(argparse.ArgumentParser):
     """The standard library's parser of a command line, whose errors are one line like every other."""
 
@@ -46,4 +51,4 @@ def ending(where: str = "") -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise SystemExit("\n".join(line(f"error: {where}{each}") for each in str(error).split("\n"))) from None
+        raise SystemExit(told(error, where)) from None

@@ -26,6 +26,7 @@ NAMES = {  # what GLUE's and MSR's own files call the splits
     "msr_paraphrase_test": "test",
 }
 DEV_IDS = "dev_ids.tsv"  # the sentence ids by which GLUE cuts its validation split out of MSR's train file
+IDS = ("#1 ID", "#2 ID")  # the columns of MSR's files that hold them
 COLA = ["source", "label", "mark", "sentence"]  # the only files of GLUE without a header
 COLUMNS = {  # tab-separated names -> the names that the Hub's GLUE gives the same columns
     "Quality": "label",
@@ -49,9 +50,23 @@ def read(folder: Path) -> dict[str, pa.Table]:
     files = splits(folder)
     if not files:
         raise UserError(f"{folder}: no splits; put train and validation there, as .jsonl, .parquet, .tsv or MSR's .txt")
-    read = {name: pa.concat_tables([_table(path) for path in paths]) for name, paths in files.items()}
+    read = {name: _together(folder, name, [_table(path) for path in paths]) for name, paths in files.items()}
     ids = folder / DEV_IDS
-    return _cut(read, ids) if ids.exists() and "validation" not in read else read
+    return _cut(read, ids) if ids.is_file() and "validation" not in read else read
+
+
+def _together(folder: Path, split: str, shards: list[pa.Table]) -> pa.Table:
+    """Return the rows of all shards of a split."""
+    try:
+        return pa.concat_tables(shards, promote_options="default")
+    except pa.ArrowException as error:
+        raise UserError(
+            f"{folder}: {split}: its shards hold other columns or kinds of values ({_first(error)}); make them alike"
+        ) from None
+
+
+def _first(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def splits(folder: Path) -> dict[str, list[Path]]:
@@ -60,11 +75,18 @@ def splits(folder: Path) -> dict[str, list[Path]]:
     Raises UserError when two files claim a split, or a shard is missing.
     """
     found: dict[str, list[re.Match[str]]] = {}
-    for path in sorted(folder.iterdir()):
+    for path in _listed(folder):
         if path.name != DEV_IDS and path.is_file() and (match := FILE.fullmatch(path.name)):
             name = match["split"] or match["msr"]
             found.setdefault(NAMES.get(name, name), []).append(match)
     return {split: [folder / match[0] for match in _one(folder, split, files)] for split, files in found.items()}
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read: {error.strerror}; give yourself the right to") from None
 
 
 def _one(folder: Path, split: str, files: list[re.Match[str]]) -> list[re.Match[str]]:
@@ -92,8 +114,8 @@ def table(columns: Mapping[str, Sequence[Any]], where: str) -> pa.Table:
     for name, values in columns.items():
         try:
             arrays[name] = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
-            raise UserError(f"{where}: column {name!r} does not hold values of one kind ({error})") from None
+        except (pa.ArrowException, UnicodeEncodeError, OverflowError, RecursionError) as error:
+            raise UserError(f"{where}: column {name!r} does not hold values of one kind ({_first(error)})") from None
     return pa.table(arrays)
 
 
@@ -104,6 +126,8 @@ def _json_lines(path: Path) -> pa.Table:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise UserError(f"{path}: line {number} is not JSON ({error.msg}); write one object a line") from None
+        except (ValueError, RecursionError) as error:  # thousands of digits, or of brackets
+            raise UserError(f"{path}: line {number} is not JSON that can be read ({error})") from None
         if not isinstance(row, dict):
             raise UserError(f"{path}: line {number} holds {type(row).__name__}; write one object a line")
         rows.append(row)
@@ -113,10 +137,10 @@ def _json_lines(path: Path) -> pa.Table:
 
 def _parquet(path: Path) -> pa.Table:
     try:
-        read = pq.read_table(path)
+        read = pq.read_table(path, partitioning=None)  # or folders that are called a=b would be columns
         read.validate(full=True)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: not parquet that can be read ({str(error).splitlines()[0]})") from None
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: not parquet that can be read ({_first(error)})") from None
     return read
 
 
@@ -147,7 +171,10 @@ def _lines(path: Path) -> list[str]:
 
     Raises UserError where a line is not UTF-8.
     """
-    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    try:
+        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; give yourself the right to") from None
     try:
         return [line.removesuffix(b"\r").decode() for line in (lines if lines[-1] else lines[:-1])]
     except UnicodeDecodeError:
@@ -169,8 +196,13 @@ def _decodes(line: bytes) -> bool:
 def _cut(splits: dict[str, pa.Table], ids: Path) -> dict[str, pa.Table]:
     """Cut MSR's train file into GLUE's train and validation splits by the ids of both sentences."""
     wanted = {tuple(line.split("\t")) for line in _lines(ids)}
-    rows = splits["train"]
-    pairs = zip(rows["#1 ID"].to_pylist(), rows["#2 ID"].to_pylist(), strict=True)
+    rows = splits.get("train", pa.table({}))
+    if lacking := [name for name in IDS if rows.column_names.count(name) != 1]:
+        raise UserError(
+            f"{ids}: cuts validation out of a train split by {' and '.join(IDS)}, but there is no {lacking[0]}; "
+            f"put MSR's train file beside it, or remove {DEV_IDS}"
+        )
+    pairs = zip(*(rows[name].to_pylist() for name in IDS), strict=True)
     held = pa.array([pair in wanted for pair in pairs])
     return splits | {"train": rows.filter(pc.invert(held)), "validation": rows.filter(held)}
 

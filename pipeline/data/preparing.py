@@ -69,6 +69,7 @@ def _checked(task: Task, name: str, splits: Mapping[str, pa.Table]) -> tuple[pa.
     table, findings = validation.check(task, name, splits[name])
     if not table.num_rows:
         raise UserError(f"{where}: {name}: no rows; every split that is used needs some")
+    validation.varied(task, name, table)
     return table, findings
 
 

@@ -8,10 +8,12 @@ encoding, duplicates and leaks are kept, counted.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.data.tasks import Task
 from pipeline.errors import UserError
@@ -85,6 +87,20 @@ def _oddities(table: pa.Table) -> dict[str, Finding]:
     }
 
 
+def varied(task: Task, name: str, table: pa.Table) -> None:
+    """Raise UserError where a checked split has one label in all of its rows, or train has not got a class."""
+    where, found = f"task {task.name}: {name}", pc.unique(table["label"]).to_pylist()
+    if len(found) == 1:
+        said = found[0] if task.labels is None else task.labels[found[0]]
+        raise UserError(
+            f"{where}: {said!r} is the label of all rows ({table.num_rows}), of which nothing can be learned or "
+            "measured; give rows with others"
+        )
+    if name == "train" and (absent := set(range(len(task.labels or ()))) - set(found)):
+        names = ", ".join((task.labels or ())[label] for label in sorted(absent))
+        raise UserError(f"{where}: no rows of {names}; give some of every class, or take it out of labels")
+
+
 def leaks(earlier: pa.Table, later: pa.Table) -> Finding:
     """Count the rows of one split that stand in another as well, their two texts in either order."""
     known = set(keys(earlier))
@@ -92,6 +108,8 @@ def leaks(earlier: pa.Table, later: pa.Table) -> Finding:
 
 
 def _columns(task: Task, where: str, source: pa.Table) -> None:
+    if twice := [name for name in task.columns.values() if source.column_names.count(name) > 1]:
+        raise UserError(f"{where}: column {twice[0]!r} is there {source.column_names.count(twice[0])} times; keep one")
     missing = [name for name in task.columns.values() if name not in source.column_names]
     if missing:
         raise UserError(
@@ -108,8 +126,8 @@ def _strings(values: Sequence[Any], rows: Sequence[int], where: str) -> None:
 
 
 def _labels(task: Task, values: Sequence[Any], rows: Sequence[int], where: str) -> list[float | None]:
-    number = {value: _number(task, value) for value in set(values)}
-    labels = [number[value] for value in values]
+    number = cache(partial(_number, task))  # of a list or a mapping there is none: they are no keys
+    labels = [number(value) if isinstance(value, Hashable) else None for value in values]
     bad = [(row, value) for row, value, label in zip(rows, values, labels, strict=True) if label is None]
     if bad:
         row, value = bad[0]
@@ -129,7 +147,7 @@ def _number(task: Task, value: Any) -> int | float | None:
         return task.labels.index(value)
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if task.range is not None:
         return found if task.range[0] <= found <= task.range[1] else None
