@@ -19,12 +19,14 @@ from pipeline.models.complexity import Complexity, Weights
 from pipeline.models.counting import Counts
 from pipeline.models.files import CONFIG, WEIGHTS, plain
 from pipeline.models.formulas import Part, Polynomial
+from pipeline.values import is_name
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 USAGE = "python -m pipeline.complexity <stage>/<cell>, a model's name or its folder, then length=<n> batch=<n>"
 DEFAULTS = {"length": 64, "batch": 16}
+DIGITS = 4  # of both: what is counted is computed, in memory
 MILLION = 10**6
 
 
@@ -157,7 +159,7 @@ def _folder(what: str) -> Path:
     trials = [*runs.glob("*/*/seed-*"), *runs.glob("exploration/*/*/seed-*")]
     made: dict[str, list[int]] = {}
     for trial in trials:
-        if (trial / WEIGHTS).exists():
+        if (trial / WEIGHTS).exists() and trial.name.removeprefix("seed-").isdecimal():
             seed = int(trial.name.removeprefix("seed-"))
             made.setdefault(str(trial.parent.relative_to(runs)), []).append(seed)
     named = {folder.name for folder in models.glob("*") if (folder / WEIGHTS).exists()}
@@ -165,13 +167,20 @@ def _folder(what: str) -> Path:
         return paths.made(what, min(made[what]))
     if what in named:
         return paths.model(what)
-    if (Path(what) / CONFIG).exists():
+    if _is_file(Path(what) / CONFIG):
         return Path(what)
-    if (paths.CONF / "model" / f"{what}.yaml").exists():
+    if is_name(what) and (paths.CONF / "model" / f"{what}.yaml").exists():
         raise UserError(f"models/{what}: not made yet; run `{loading.MAKER}{what}`")
     known = {*made, *named}
     remedy = near(what, known) if known else "run `dvc repro`, or name the folder of a checkpoint"
     raise UserError(f"{what}: no cell or model made yet, and no folder with {CONFIG}; {remedy}")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _opened(folder: Path) -> Any:
@@ -191,8 +200,10 @@ def arguments(words: list[str]) -> tuple[str, int | None, int]:
         key, _, value = word.partition("=")
         if key not in DEFAULTS:
             raise UserError(f"{word}: not an argument; {near(key, DEFAULTS)}; use {USAGE}")
-        if not value.isdecimal() or int(value) < 1:
-            raise UserError(f"{key}: got {value!r}; give a whole number above 0, such as {key}={DEFAULTS[key]}")
+        if not (value.isdecimal() and len(value) <= DIGITS and int(value)):
+            raise UserError(
+                f"{key}: got {value!r}; give a whole number from 1 to {10**DIGITS - 1}, such as {key}={DEFAULTS[key]}"
+            )
         numbers[key] = int(value)
     return words[0], numbers.get("length"), numbers.get("batch", DEFAULTS["batch"])
 

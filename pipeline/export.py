@@ -7,7 +7,6 @@ onnxruntime beside torch: the largest difference is printed, and one that is too
 
 from __future__ import annotations
 
-import argparse
 import copy
 import logging
 import os
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import paths
-from pipeline.errors import UserError, ending, near
+from pipeline.errors import Arguments, UserError, ending, near
 from pipeline.models import loading, quantised, surgery
 from pipeline.models.files import WEIGHTS
 
@@ -47,6 +46,8 @@ def export(cell: str, seed: int | None = None, out: Path | None = None) -> str:
     if lacking := [name for name in NEEDS if find_spec(name) is None]:
         raise UserError(f"{', '.join(lacking)}: not installed; run `pip install '.[onnx]'`")
     folder, number = _trial(cell, seed)
+    if out and (out.is_dir() or not out.name):
+        raise UserError(f"--out: got {out}, a folder; name a file, such as {out / 'model.onnx'}")
     out = out or paths.ROOT / "exports" / f"{cell.replace('/', '-')}-seed-{number}.onnx"
     model, tokenizer, _ = loading.saved(folder)
     names = [name for name in INPUTS if name in tokenizer.model_input_names]
@@ -153,7 +154,8 @@ def _trial(cell: str, seed: int | None) -> tuple[Path, int]:
     made = {str(folder.parent.relative_to(runs)) for folder in folders if (folder / WEIGHTS).exists()}
     if cell not in made:
         raise UserError(f"runs/{cell}: no model made yet; {near(cell, made)}")
-    seeds = sorted(int(folder.name.removeprefix("seed-")) for folder in (runs / cell).glob("seed-*"))
+    numbers = [folder.name.removeprefix("seed-") for folder in (runs / cell).glob("seed-*")]
+    seeds = sorted(int(number) for number in numbers if number.isdecimal())
     if seed is not None and seed not in seeds:
         raise UserError(f"runs/{cell}: no seed {seed}; {near(seed, seeds)}")
     number = seeds[0] if seed is None else seed
@@ -206,12 +208,12 @@ def _milliseconds(call: Callable[[], object]) -> float:
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.export", description="Write a trained model as ONNX.")
+    parser = Arguments(prog="python -m pipeline.export", description="Write a trained model as ONNX.")
     parser.add_argument("cell", help="a stage and a cell below runs/, such as compress/mrpc-bert-mini-0.5-heads")
     parser.add_argument("--seed", type=int, help="the trial; the first there is unless told")
     parser.add_argument("--out", type=Path, help="the file; exports/<stage>-<cell>-seed-<seed>.onnx unless told")
-    told = parser.parse_args()
     with ending():
+        told = parser.parse_args()
         print(export(told.cell, told.seed, told.out))
 
 

@@ -118,9 +118,9 @@ USAGE = "use python -m pipeline.complexity <stage>/<cell>, a model's name or its
             ["bert-tiny", "lenght=3"],
             f"lenght=3: not an argument; did you mean 'length'? (allowed: batch, length); {USAGE}",
         ),
-        (["bert-tiny", "batch=0"], "batch: got '0'; give a whole number above 0, such as batch=16"),
-        (["bert-tiny", "length=1.5"], "length: got '1.5'; give a whole number above 0, such as length=64"),
-        (["bert-tiny", "length"], "length: got ''; give a whole number above 0, such as length=64"),
+        (["bert-tiny", "batch=0"], "batch: got '0'; give a whole number from 1 to 9999, such as batch=16"),
+        (["bert-tiny", "length=1.5"], "length: got '1.5'; give a whole number from 1 to 9999, such as length=64"),
+        (["bert-tiny", "length"], "length: got ''; give a whole number from 1 to 9999, such as length=64"),
         (["bert-tiny", "length=49"], "length=49: bert-tiny takes 48 tokens at most; give a smaller length"),
         (
             ["compress/mrpc-tiny-0.5-share"],
