@@ -4,19 +4,19 @@ import argparse
 import sys
 
 from pipeline import plan
-from pipeline.errors import ending
+from pipeline.errors import Arguments, ending
 
 COMPARISON = ("compare", "plan")
 
 
 def main(arguments: list[str]) -> None:
     """Run one of the two commands; a user's mistake is a line."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.tracking", description=__doc__)
+    parser = Arguments(prog="python -m pipeline.tracking", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("sync", help="bring the store at MLFLOW_TRACKING_URI level with the files")
-    commands.add_parser("ui", help="show it on this machine").add_argument("--port", type=int)
-    given = parser.parse_args(arguments)
+    commands.add_parser("ui", help="show it on this machine").add_argument("--port", type=_port)
     with ending():
+        given = parser.parse_args(arguments)
         if given.command == "sync":
             from pipeline.tracking.sync import sync
 
@@ -25,6 +25,12 @@ def main(arguments: list[str]) -> None:
             from pipeline.tracking.ui import show
 
             show(given.port)
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and len(text) <= 5 and 1024 <= int(text) < 2**16):
+        raise argparse.ArgumentTypeError(f"got {text!r}; give a number from 1024 to {2**16 - 1}")
+    return int(text)
 
 
 if __name__ == "__main__":
