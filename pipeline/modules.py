@@ -15,8 +15,8 @@ from pipeline import paths
 STAGES = ("prepare", "pretrain", "finetune", "distill", "compress", "evaluate", "benchmark", "compare")
 # The frame of every stage makes no number: an edit there makes nothing stale.
 FRAME = {
-    "digests", "errors", "modules", "origins", "paths", "plan", "progress", "quiet", "resources", "stage", "sweep",
-    "sweeper", "target", "tracking", "warm",
+    "digests", "errors", "kept", "mend", "modules", "origins", "overrides", "paths", "plan", "progress", "quiet",
+    "resources", "stage", "sweep", "sweeper", "target", "tracking", "warm",
 }  # fmt: skip
 GROUPS = {"prepare": "task", "pretrain": "model", "compress": "compression"}  # of conf/, whose files name functions
 NAMED = re.compile(r"_target_: *(pipeline[\w.]*)\.\w+")
@@ -31,7 +31,7 @@ def run_by() -> dict[str, list[str]]:
     found = {}
     for stage in STAGES:
         seen: set[str] = set()
-        fresh = {f"pipeline.stages.{stage}", "pipeline.records", *named(stage)}
+        fresh = {f"pipeline.stages.{stage}", "pipeline.records", *(named(stage) & graph.modules)}
         while fresh:
             seen |= fresh
             imported = {other for name in fresh for other in graph.find_modules_directly_imported_by(name)}

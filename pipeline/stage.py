@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import distributed, origins, paths, quiet, warm
+from pipeline import distributed, kept, mend, origins, paths, quiet, resources, warm
 from pipeline.errors import UserError
 from pipeline.sweep import Sweep
 
@@ -25,14 +27,20 @@ if TYPE_CHECKING:
 
     from pipeline.progress import Progress
     from pipeline.tracking import Identity, Trial
+    from pipeline.training.checkpoints import Checkpoint
 
 
 Work = Callable[["DictConfig", Path, "Log"], dict[str, Any]]
+
+INTERRUPTED = 130  # the status of a process that Ctrl-C has ended, as shells count
+END_SECONDS = 1.5  # from Ctrl-C to the end at the latest
+STOPPING = "stopping: finished trials and the last checkpoint of this one are kept; the same command goes on from there"
 
 
 def run(work: Work) -> None:
     """Run ``work`` as the Hydra app of the stage that bears its name, and exit."""
     distributed.end_with_launcher()
+    mend.stand_by()
     warm.call(lambda: _app(work))
 
 
@@ -48,30 +56,61 @@ def _app(work: Work) -> None:
     def job(cfg: DictConfig) -> dict[str, Any] | None:
         return _trial(stage, work, cfg)
 
-    with distributed.joined():
-        sweep = Sweep.open() if distributed.leads() and not Sweep.ours() else None
+    with _interruptible(), distributed.joined():
+        sweep, complete, ran = Sweep.open() if distributed.leads() and not Sweep.ours() else None, True, False
         try:
             hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name=stage)(job)()
+            ran = True
         finally:
-            complete = sweep.close() if sweep else True
+            if sweep:
+                complete = sweep.close(None if ran else sweeper.seeds())
     if not complete:
         raise SystemExit(1)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Say at the first Ctrl-C what is safe, and end soon, whatever the work or the tracking store is busy with."""
+
+    def interrupted(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if distributed.leads():
+            print(STOPPING, file=sys.stderr, flush=True)
+        last = threading.Timer(END_SECONDS, os._exit, [INTERRUPTED])
+        last.daemon = True
+        last.start()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Log:
     """What a trial tells while it works: curves, artifacts and progress."""
 
-    def __init__(self, records: Path, title: str, live: Trial) -> None:
-        self.title = title
+    def __init__(self, records: Path, title: str, live: Trial, home: kept.Home, seconds: float) -> None:
+        self.records, self.title, self.live, self.home = records, title, live, home
         self.artifacts: list[Path] = []
-        self._curves = records / "curves.jsonl"
-        self._live = live
+        self.checkpoints: list[Checkpoint] = []
+        self._seconds = seconds
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Add one point to each named curve at ``step`` (updates of the model so far)."""
-        with self._curves.open("a", encoding="utf-8") as file:
+        with (self.records / "curves.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
-        self._live.metrics(step, values)
+        self.live.metrics(step, values)
+
+    def checkpoint(self, name: str = "training", ends: bool = False) -> Checkpoint:
+        """Return where a training of the trial keeps its state; ``ends`` says that other work follows it."""
+        from pipeline.training.checkpoints import Checkpoint
+
+        self.checkpoints.append(Checkpoint(self.home.checkpoint(name), self._seconds, ends))
+        return self.checkpoints[-1]
 
     def artifact(self, path: Path) -> None:
         """Show a file of the trial's folder in the tracking store as well."""
@@ -117,9 +156,10 @@ def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
         sweep.failed(cfg.cell)
         if not begun:
             group.agree(False)
-        if not isinstance(error, UserError):
+        mistake = error if isinstance(error, UserError) else resources.told(error)
+        if mistake is None:
             raise
-        print(f"error: {title}: {error}", file=sys.stderr, flush=True)
+        print(f"error: {title}: {mistake}", file=sys.stderr, flush=True)
         return None
     sweep.finished(identity, cfg.seed)
     return result
@@ -162,51 +202,51 @@ def _assist(work: Work, cfg: DictConfig, group: distributed.Group) -> None:
         cfg = origins.inherit(cfg)
         OmegaConf.resolve(cfg)
         machine.set_threads(cfg.threads)
-        work(cfg, Path(folder), Log(Path(folder), "", tracking.Trial(None)))
+        home = _home(origins.identify(work.__name__, cfg), cfg.seed)
+        work(cfg, Path(folder), Log(Path(folder), "", tracking.Trial(None), home, cfg.checkpoint_seconds))
 
 
 def _work(work: Work, cfg: DictConfig, identity: Identity, title: str, parent: str | None) -> dict[str, Any]:
-    """Do the work of a trial in its folders and before the eyes of the tracking store."""
-    from omegaconf import OmegaConf
-
+    """Do the work of a trial in its folders and before the eyes of the tracking store, unless it had ended before."""
     from pipeline import machine, tracking
 
     if "threads" in cfg:
         machine.set_threads(cfg.threads)
+
+    def waits() -> None:
+        print(f"{title}: another process works on it, which is waited for", flush=True)
+
+    with _home(identity, cfg.seed).opened(kept.key(identity.tags["inputs_sha256"], cfg.seed), waits) as home:
+        if home.finished:
+            home.restore()
+            tracking.tell_kept(identity, cfg.seed, parent, home.records)
+            print(f"{title}: was finished before and kept, so it is not run again", flush=True)
+            return home.result()
+        with home.fresh() as (out, records):
+            live = tracking.open_trial(identity, cfg.seed, parent, records / "resources.jsonl")
+            try:
+                return _worked(work, cfg, out, Log(records, title, live, home, cfg.checkpoint_seconds))
+            except BaseException as error:
+                live.fail(f"{type(error).__name__}: {error}")
+                raise
+
+
+def _worked(work: Work, cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
+    """Do the work of a trial, write its records, and show what it came to."""
+    from omegaconf import OmegaConf
+
     started = time.perf_counter()
-    with _folders(identity, cfg.seed) as (out, records):
-        live = tracking.open_trial(identity, cfg.seed, parent, records / "resources.jsonl")
-        try:
-            log = Log(records, title, live)
-            result = {"seed": cfg.seed, **work(cfg, out, log)}
-            result["trial_seconds"] = time.perf_counter() - started
-            OmegaConf.save(cfg, records / "config.yaml")
-            shown = [_kept(identity, cfg.seed, path.relative_to(out)) for path in log.artifacts]
-            paths.write_json(records / "trial.json", {**result, "artifacts": shown})
-            live.finish(result, [*log.artifacts, records / "config.yaml", records / "trial.json"])
-        except BaseException as error:
-            live.fail(f"{type(error).__name__}: {error}")
-            raise
+    result = {"seed": cfg.seed, **work(cfg, out, log)}
+    result["trial_seconds"] = time.perf_counter() - started + sum(each.earlier for each in log.checkpoints)
+    config, trial = log.records / "config.yaml", log.records / "trial.json"
+    OmegaConf.save(cfg, config)
+    shown = [str((log.home.out / path.relative_to(out)).relative_to(paths.ROOT)) for path in log.artifacts]
+    paths.write_json(trial, {**result, "artifacts": shown})
+    log.live.finish(result, [*log.artifacts, config, trial])
     return result
 
 
-@contextmanager
-def _folders(identity: Identity, seed: int) -> Iterator[tuple[Path, Path]]:
-    """Yield a fresh folder for what the trial makes and one for its records; often they are one."""
-    records, product = _records(identity, seed), _product(identity)
-    with ExitStack() as stack:
-        fresh = stack.enter_context(paths.replacing(records))
-        yield stack.enter_context(paths.replacing(product)) if product else fresh, fresh
-
-
-def _records(identity: Identity, seed: int) -> Path:
-    return paths.trial(identity.stage, identity.cell, seed, exploration=identity.exploration)
-
-
-def _product(identity: Identity) -> Path | None:
-    return None if identity.exploration else paths.product(identity.stage, identity.cell)
-
-
-def _kept(identity: Identity, seed: int, name: Path) -> str:
-    """Return where in the project a file of a trial's fresh folder comes to lie."""
-    return str(((_product(identity) or _records(identity, seed)) / name).relative_to(paths.ROOT))
+def _home(identity: Identity, seed: int) -> kept.Home:
+    """Return where a trial belongs, and where it is kept until DVC has recorded its cell."""
+    records = paths.trial(identity.stage, identity.cell, seed, exploration=identity.exploration)
+    return kept.Home(records, None if identity.exploration else paths.product(identity.stage, identity.cell))

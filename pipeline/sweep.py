@@ -9,14 +9,18 @@ import dataclasses
 import json
 import os
 import shutil
+import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import distributed, paths, records
+from pipeline import distributed, kept, paths, records
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
+    from filelock import FileLock
+
     from pipeline.tracking import Identity
 
 FOLDER = "LAB_SWEEP"  # the variable that names the folder to the trials
@@ -29,16 +33,26 @@ TWO_SETTINGS = (
 class Sweep:
     """The folder in which the trials of one sweep leave word of their cells."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, lock: FileLock | None = None) -> None:
         self.folder = folder
+        self._lock = lock
 
     @classmethod
     def open(cls) -> Sweep:
         """Start a sweep in this process and name it to every process that comes from it."""
+        from filelock import FileLock
+
+        from pipeline import tracking
+
         paths.CACHE.mkdir(exist_ok=True)
+        _tidy()
+        kept.tidy()
         folder = Path(tempfile.mkdtemp(prefix="sweep-", dir=paths.CACHE))
+        lock = FileLock(f"{folder}.lock")
+        lock.acquire()
+        tracking.close_here(folder)
         os.environ[FOLDER] = str(folder)
-        return cls(folder)
+        return cls(folder, lock)
 
     @classmethod
     def ours(cls) -> bool:
@@ -67,7 +81,7 @@ class Sweep:
                     raise UserError(TWO_SETTINGS)
                 run: str | None = known["run"]
                 return run
-            run = tracking.open_cell(identity)
+            run = tracking.open_cell(identity, self.folder)
             paths.write_json(note, {"run": run, "identity": dataclasses.asdict(identity), "seeds": []})
             return run
 
@@ -76,29 +90,62 @@ class Sweep:
         (self.folder / f"{identity.cell}.seed-{seed}").touch()
 
     def failed(self, cell: str) -> None:
-        """Note that a trial of the cell failed."""
+        """Note that a trial of the cell failed, or was stopped."""
         (self.folder / f"{cell}.failed").touch()
 
-    def close(self) -> bool:
-        """Write the numbers of every cell whose trials all succeeded; return whether that was all of them."""
+    def close(self, seeds: int | None = None) -> bool:
+        """Write the numbers of every cell of which all trials have ended well; return whether that was all of them.
+
+        A cell that lacks one has no numbers: their mean would be another one. Of a sweep that was cut short only a cell
+        with as many trials as the sweep has ``seeds`` is known to lack none.
+        """
         from pipeline import tracking
 
-        failures = list(self.folder.glob("*.failed"))
+        complete = not list(self.folder.glob("*.failed"))
         for note in sorted(self.folder.glob("*.json")):
             content = json.loads(note.read_text(encoding="utf-8"))
             identity = tracking.Identity.from_dict(content["identity"])
-            seeds = sorted(int(word.suffix.removeprefix(".seed-")) for word in self.folder.glob(f"{note.stem}.seed-*"))
-            if seeds and not note.with_suffix(".failed").exists():
-                record = summarise(identity, seeds)
-                target = paths.metrics(identity.stage, identity.cell, exploration=identity.exploration)
-                paths.write_json(target, record)
-                tracking.close_cell(content["run"], record, [target])
-                print(told(record), flush=True)
+            ended = sorted(int(word.suffix.removeprefix(".seed-")) for word in self.folder.glob(f"{note.stem}.seed-*"))
+            if ended and not note.with_suffix(".failed").exists() and seeds in (None, len(ended)):
+                _record(identity, ended, content["run"])
             else:
+                complete = False
                 tracking.fail_cell(content["run"])
+                print(_unfinished(identity, ended), file=sys.stderr, flush=True)
         shutil.rmtree(self.folder)
+        if self._lock:
+            self._lock.release()
+            Path(self._lock.lock_file).unlink(missing_ok=True)
         os.environ.pop(FOLDER, None)
-        return not failures
+        return complete
+
+
+def _tidy() -> None:
+    """Remove the folders of sweeps whose process died."""
+    from filelock import FileLock, Timeout
+
+    for left in paths.CACHE.glob("sweep-*.lock"):
+        with suppress(Timeout), FileLock(left, blocking=False):
+            shutil.rmtree(left.with_suffix(""), ignore_errors=True)
+            left.unlink()
+
+
+def _record(identity: Identity, seeds: list[int], run: str | None) -> None:
+    """Write the numbers of a cell that is complete, and tell them."""
+    from pipeline import tracking
+
+    record = summarise(identity, seeds)
+    target = paths.metrics(identity.stage, identity.cell, exploration=identity.exploration)
+    paths.write_json(target, record)
+    kept.closed(paths.cell(identity.stage, identity.cell, exploration=identity.exploration), target)
+    tracking.close_cell(run, record, [target])
+    print(told(record), flush=True)
+
+
+def _unfinished(identity: Identity, seeds: list[int]) -> str:
+    """Say what of a cell that has no numbers is safe."""
+    safe = f"; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))} will not be run again" if seeds else ""
+    return f"{identity.stage} {identity.cell}: not finished, so it has no numbers{safe}"
 
 
 def summarise(identity: Identity, seeds: list[int]) -> dict[str, Any]:
@@ -109,7 +156,7 @@ def summarise(identity: Identity, seeds: list[int]) -> dict[str, Any]:
     trials = [json.loads((folder / "trial.json").read_text(encoding="utf-8")) for folder in folders]
     for trial in trials:
         del trial["artifacts"]  # files of this folder, for the tracking store
-    return {
+    record = {
         "schema": records.SCHEMA,
         "stage": identity.stage,
         "cell": identity.cell,
@@ -121,6 +168,7 @@ def summarise(identity: Identity, seeds: list[int]) -> dict[str, Any]:
         "tags": identity.tags,
         "machine": machine.describe(),
     }
+    return records.sealed(record)
 
 
 def told(record: dict[str, Any]) -> str:

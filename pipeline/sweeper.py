@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from hydra.plugins.sweeper import Sweeper
 
 compose_all = Sweeper.validate_batch_is_legal
+_seeds: set[str] = set()  # of the sweep that runs
 
 
 def compose_seeds_once() -> None:
@@ -19,7 +20,13 @@ def compose_seeds_once() -> None:
     Sweeper.validate_batch_is_legal = _ahead  # type: ignore[method-assign, assignment]
 
 
+def seeds() -> int:
+    """Return how many seeds each cell has of the sweep that this process has run, 1 where it ran none."""
+    return max(1, len(_seeds))
+
+
 def _ahead(sweeper: Sweeper, batch: Sequence[Sequence[str]]) -> None:
+    _seeds.update(word for job in batch for word in job if word.startswith("seed="))
     cells = {tuple(word for word in job if not word.startswith("seed=")): job for job in batch}
     if len(cells) > 1:
         compose_all(sweeper, list(cells.values()))

@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline import origins, paths, plan, stage
+from pipeline import digests, origins, paths, plan, records, stage
 from pipeline.errors import UserError
 
 TOY = '''"""toy: a stage that the tests add."""
@@ -67,7 +67,7 @@ def toy(cfg, out, log):
 if __name__ == "__main__":
     stage.run(toy)
 '''
-TRAINED = ["config.yaml", "curves.jsonl", "made", "resources.jsonl", "trial.json"]
+TRAINED = ["config.yaml", "curves.jsonl", "made", "resources.jsonl", "sha256.txt", "trial.json"]
 
 
 @pytest.fixture
@@ -99,13 +99,7 @@ def test_a_cell_holds_every_seed_with_mean_and_interval(toy: Path) -> None:
     assert "seed" not in record["summary"]
     for seed in (0, 1, 2):
         folder = toy / f"runs/toy/toy/seed-{seed}"
-        assert sorted(path.name for path in folder.iterdir()) == [
-            "config.yaml",
-            "curves.jsonl",
-            "made",
-            "resources.jsonl",
-            "trial.json",
-        ]
+        assert sorted(path.name for path in folder.iterdir()) == TRAINED
         assert read(folder / "curves.jsonl") == {"step": 1, "loss": 0.5}
         assert read(folder / "trial.json")["artifacts"] == [f"runs/toy/toy/seed-{seed}/made"]
     assert "artifacts" not in record["trials"][0]
@@ -165,7 +159,10 @@ def test_processes_that_torchrun_started_keep_one_record(together: Path) -> None
 def test_trials_of_several_processes_are_kept_and_told_once_and_so_is_a_mistake(together: Path) -> None:
     done = run(together, "--multirun", "+sweep=seeds", "cell=toy-${seed}", "bad=0")
     assert done.returncode == 1
-    assert done.stderr == "error: toy toy-0 seed 0: bad: got 1; allowed: others; choose another\n"
+    assert done.stderr == (
+        "error: toy toy-0 seed 0: bad: got 1; allowed: others; choose another\n"
+        "toy toy-0: not finished, so it has no numbers\n"
+    )
     assert worked(together) == [[0, 0, 2, 1], [0, 1, 2, 1], [1, 0, 2, 1], [1, 1, 2, 1]]
     assert re.fullmatch(
         r"toy toy-0 seed 0: at work\ntoy toy-1 seed 1: at work\ntoy toy-1: 1 seed in \d+\.\d s, score 4\.000\n",
@@ -200,6 +197,7 @@ def test_a_swept_axis_that_the_cells_name_leaves_out_is_refused(toy: Path) -> No
         "error: toy toy seed 0: got other settings than an earlier trial of this cell in the same sweep, and one would "
         "overwrite the other; name the cells apart, such as "
         "cell='${task.name}-${model.name}-${ratio}-${recipe.learning_rate}'\n"
+        "toy toy: not finished, so it has no numbers; seed 0 will not be run again\n"
     )
     assert not (toy / "runs/exploration/toy/toy/metrics.json").exists()
     done = run(toy, "--multirun", "bad=2,3", "seed=0,1", "cell=toy-${bad}")
@@ -244,6 +242,8 @@ def evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DictConfig:
     folder.mkdir(parents=True)
     OmegaConf.resolve(trained)
     OmegaConf.save(trained, folder / "config.yaml")
+    for made in (tmp_path / "data/mrpc", tmp_path / "models/bert-tiny", folder):
+        digests.write(made)
     return cfg
 
 
@@ -260,6 +260,7 @@ def test_a_step_of_a_chain_keeps_its_own_settings_and_where_the_chain_began(
     first = OmegaConf.create({**origins.inherit(evaluation), **theirs})
     (tmp_path / "runs/compress/few/seed-0").mkdir(parents=True)
     OmegaConf.save(first, tmp_path / "runs/compress/few/seed-0/config.yaml")
+    digests.write(tmp_path / "runs/compress/few/seed-0")
     mine = {"name": "magnitude", "method": {"share": 0.5}}
     cfg = origins.inherit(OmegaConf.create({"source": "compress/few", "seed": 0, "compression": mine}))
     assert cfg.compression == mine
@@ -269,7 +270,7 @@ def test_a_step_of_a_chain_keeps_its_own_settings_and_where_the_chain_began(
 def test_what_went_into_an_evaluation_holds_how_its_model_was_trained(evaluation: DictConfig, tmp_path: Path) -> None:
     def hashed(recipe: str) -> str:
         path = tmp_path / "metrics/finetune/mrpc-bert-tiny-0.5.json"
-        paths.write_json(path, {"tags": {"inputs_sha256": recipe}})
+        paths.write_json(path, records.sealed({"schema": records.SCHEMA, "tags": {"inputs_sha256": recipe}}))
         return origins.identify("evaluate", origins.inherit(evaluation)).tags["inputs_sha256"]
 
     assert hashed("standard") == hashed("standard") != hashed("patient")

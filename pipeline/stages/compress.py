@@ -71,7 +71,17 @@ def _recover(cfg: DictConfig, model: Any, after: Recovery, train: Examples, log:
     judge = partial(scores.judge, metrics=task.metrics)
     with log.progress(recipe.updates(len(train))) as progress:
         return finetuning.finetune(
-            model, train, selection, recipe, judge, task.score, cfg.seed, log.metrics, progress.update, loss
+            model,
+            train,
+            selection,
+            recipe,
+            judge,
+            task.score,
+            cfg.seed,
+            log.metrics,
+            progress.update,
+            loss,
+            log.checkpoint(),
         )
 
 

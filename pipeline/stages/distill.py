@@ -48,9 +48,9 @@ def distill(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
             finetuning.finetune, train=train, selection=selection, recipe=recipe, judge=judge, score=task.score,
             seed=cfg.seed, advanced=progress.update,
         )  # fmt: skip
-        train_by(alone := student().model)
+        train_by(alone := student().model, checkpoint=log.checkpoint(paths.ALONE, ends=True))
         loading.save(alone, tokenizer, out / paths.ALONE)
-        result = train_by(model, record=log.metrics, loss=loss)
+        result = train_by(model, record=log.metrics, loss=loss, checkpoint=log.checkpoint())
     loading.save(model, tokenizer, out)
     return result
 

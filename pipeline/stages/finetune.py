@@ -40,7 +40,16 @@ def finetune(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     judge = partial(scores.judge, metrics=task.metrics)
     with log.progress(recipe.updates(len(train))) as progress:
         result = finetuning.finetune(
-            model, train, selection, recipe, judge, task.score, cfg.seed, log.metrics, progress.update
+            model,
+            train,
+            selection,
+            recipe,
+            judge,
+            task.score,
+            cfg.seed,
+            log.metrics,
+            progress.update,
+            checkpoint=log.checkpoint(),
         )
     if distributed.leads():
         loading.save(model, tokenizer, out)

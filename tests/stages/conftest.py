@@ -15,10 +15,11 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertModel
 from transformers.models.bert.tokenization_bert import BertTokenizer
 
-from pipeline import origins, paths, plan
+from pipeline import digests, origins, paths, plan
 from pipeline.data import preparing, tasks
 from pipeline.evaluation import memory
 from pipeline.stages.finetune import finetune
+from pipeline.training.checkpoints import Checkpoint
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
 Configure = Callable[..., DictConfig]
@@ -34,6 +35,9 @@ class Told:
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         self.curve.append((step, values))
+
+    def checkpoint(self, name: str = "training", ends: bool = False) -> Checkpoint:
+        return Checkpoint()
 
     def artifact(self, path: Path) -> None:
         assert path.exists()
@@ -91,6 +95,8 @@ def laboratory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: Conf
     torch.manual_seed(0)
     BertModel(config).save_pretrained(tmp_path / "models" / "bert-tiny")
     BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)}).save_pretrained(tmp_path / "models" / "bert-tiny")
+    for made in ("data/rte", "data/stsb", "models/bert-tiny"):
+        digests.write(tmp_path / made)
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     return tmp_path
 
@@ -103,6 +109,7 @@ def done(work: Callable[..., dict[str, Any]], cfg: DictConfig) -> str:
     result = work(cfg, out, Told())
     (out / "trial.json").write_text(json.dumps(result, allow_nan=False))
     OmegaConf.save(cfg, out / "config.yaml")
+    digests.write(out)
     return f"exploration/{verb}/{cfg.cell}"
 
 

@@ -1,0 +1,160 @@
+"""What DVC leaves half-written when it is killed, put right before the next `dvc repro` reads it.
+
+DVC writes ``dvc.lock`` and the list of its own locks in place: killed in the middle it leaves files that no later `dvc`
+opens. Each stage that DVC runs keeps a whole copy of ``dvc.lock``, ends with the DVC that runs it, and sees to it that
+a process waits for the end of that DVC: ``python -m pipeline.mend <process>``. Where that one died too, `make repro`
+mends by ``python -m pipeline.mend``. A cell that is missing in the copy comes back from DVC's run cache.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pipeline import paths
+
+LOCK = paths.ROOT / "dvc.lock"
+COPY = paths.CACHE / "dvc.lock"
+LOCKS = paths.ROOT / ".dvc" / "tmp" / "rwlock"  # which process reads and writes what, in JSON
+PATIENCE_SECONDS = 10.0
+
+
+def stand_by() -> None:
+    """Where DVC runs this process: end with it, and let its files be mended should it be killed."""
+    if "DVC_STAGE" not in os.environ:
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of prctl(2)
+    if LOCK.exists():
+        paths.write(COPY, LOCK.read_bytes())
+    with _watched(os.getppid()) as lock:
+        if lock is not None:
+            subprocess.Popen(
+                [sys.executable, "-m", "pipeline.mend", str(os.getppid())],
+                cwd=paths.ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=[lock],  # held for as long as it lives
+            )
+
+
+@contextmanager
+def _watched(process: int) -> Iterator[int | None]:
+    """Yield a file that is locked, or None where somebody waits for the end of the process already."""
+    paths.CACHE.mkdir(exist_ok=True)
+    with (paths.CACHE / f"watched-{process}.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield file.fileno()
+
+
+def wait_and_mend(parent: int) -> None:
+    """Wait until the DVC that is ``parent``, or that runs the shell that is, has ended; then mend what it left."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        started = psutil.Process(parent)
+        dvc = next((process for process in (started, *started.parents()) if _is_dvc(process.pid)), None)
+        if dvc is not None:
+            dvc.wait()
+    mend()
+    (paths.CACHE / f"watched-{parent}.lock").unlink(missing_ok=True)
+
+
+def mend() -> None:
+    """Put ``dvc.lock`` back to its last whole state where it is not whole, and strike dead processes' locks out."""
+    if not LOCKS.parent.is_dir():
+        return
+    with _alone():
+        if LOCK.exists() and not _whole(LOCK):
+            _put_back()
+        _strike_out()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Hold DVC's own lock, under which it writes its files; it is held for moments, not while a stage works."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    with LOCKS.with_name("lock").open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise SystemExit(0) from None  # it is in the hands of a DVC that opened these files
+                time.sleep(0.1)
+        yield
+
+
+def _whole(file: Path) -> bool:
+    """Say whether DVC could read a lock file: stages, each with its command."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        content: Any = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError):
+        return False
+    stages = content.get("stages") if isinstance(content, dict) else None
+    return isinstance(stages, dict) and all(isinstance(stage, dict) and "cmd" in stage for stage in stages.values())
+
+
+def _put_back() -> None:
+    if COPY.exists() and _whole(COPY):
+        paths.write(LOCK, COPY.read_bytes())
+        told = "it is as it was before the last cell again"
+    else:
+        shutil.move(LOCK, COPY.with_name("dvc.lock.broken"))
+        told = f"nothing whole was there to put in its place, so it lies in {COPY.parent.name}/dvc.lock.broken"
+    print(f"dvc.lock was half-written when DVC was killed: {told}; what ran comes from DVC's cache", file=sys.stderr)
+
+
+def _strike_out() -> None:
+    """Drop the locks of processes that are no more; another process may bear their number by now."""
+    try:
+        content = json.loads(LOCKS.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except ValueError:
+        LOCKS.unlink()
+        return
+
+    read = {path: [info for info in held if _is_dvc(info["pid"])] for path, held in content["read"].items()}
+    kept = {
+        "write": {path: info for path, info in content["write"].items() if _is_dvc(info["pid"])},
+        "read": {path: held for path, held in read.items() if held},
+    }
+    if kept != content:
+        paths.write(LOCKS, json.dumps(kept).encode())
+
+
+def _is_dvc(process: int) -> bool:
+    import psutil
+
+    try:
+        return "dvc" in (Path(word).name for word in psutil.Process(process).cmdline()[:4])
+    except psutil.Error:
+        return False
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        wait_and_mend(int(sys.argv[1]))
+    else:
+        mend()
