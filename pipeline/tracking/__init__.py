@@ -7,8 +7,19 @@ is one warning line, and ``python -m pipeline.tracking sync`` brings it level wi
 
 from pipeline.tracking.identity import Identity, Input
 from pipeline.tracking.links import address
-from pipeline.tracking.live import Trial, close_cell, fail_cell, open_cell, open_trial, refresh_views
+from pipeline.tracking.live import (
+    Trial,
+    close_cell,
+    fail_cell,
+    open_cell,
+    open_trial,
+    refresh_views,
+    tell_cell,
+    tell_kept,
+)
+from pipeline.tracking.work import close_here
 
 __all__ = [
-    "Identity", "Input", "Trial", "address", "close_cell", "fail_cell", "open_cell", "open_trial", "refresh_views",
+    "Identity", "Input", "Trial", "address", "close_cell", "close_here", "fail_cell", "open_cell", "open_trial",
+    "refresh_views", "tell_cell", "tell_kept",
 ]  # fmt: skip

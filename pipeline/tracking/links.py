@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from urllib.parse import quote
 
+from pipeline.masking import bare
 from pipeline.tracking import store, ui
 
 
@@ -13,15 +13,10 @@ def address(stage: str, cell: str) -> str | None:
 
     Behind a server it is the server's address, else the one that ``make ui`` takes first.
     """
-    experiment = store.current().attempt(store.experiment)
+    experiment = store.current().ask(store.experiment)
     if experiment is None:
         return None
     uri = store.location()
-    server = _address(uri) if uri.startswith(("http://", "https://")) else ui.ADDRESS
+    server = bare(uri) if uri.startswith(("http://", "https://")) else ui.ADDRESS
     wanted = quote(f"tags.stage = '{stage}' and tags.cell = '{cell}'")
     return f"{server}/#/experiments/{experiment}/runs?workflowType=machine_learning&searchFilter={wanted}"
-
-
-def _address(uri: str) -> str:
-    """Return a server's address without the credentials in it, which no page should hold."""
-    return store.masked(re.sub(r"(?<=://)[^/]*@", "", uri)).rstrip("/")

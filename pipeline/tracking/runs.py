@@ -11,22 +11,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import records
-from pipeline.tracking import store
+from pipeline.masking import masked
+from pipeline.tracking import store, work
 from pipeline.tracking.identity import Identity, Input
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
+FIGURES = "figures"  # the folder whose files lie in one of their own in the store as well
 BATCH = 1000  # the most metrics that one call of MLflow's takes
 
 
-def create_run(client: MlflowClient, identity: Identity, *, name: str, start: int | None = None, **tags: str) -> str:
-    """Create a run with the identity's tags, params and inputs; return its id. ``start`` is in milliseconds."""
+def create_run(
+    client: MlflowClient, identity: Identity, folder: Path, *, name: str, start: int | None = None, **tags: str
+) -> str:
+    """Create a run with the identity's tags, params and inputs; return its id. ``start`` is in milliseconds.
+
+    It counts as worked on for as long as a process holds ``folder``.
+    """
     from mlflow.entities import Param
 
     experiment = store.experiment(client, exploration=identity.exploration)
-    known = {"stage": identity.stage, "cell": identity.cell, "level": "cell", **identity.tags, **tags}
+    known = {
+        "stage": identity.stage,
+        "cell": identity.cell,
+        "level": "cell",
+        **identity.tags,
+        **tags,
+        work.TAG: work.named(folder),
+    }
     known["exploration"] = "true" if identity.exploration else "false"
     known |= {f"{item.name}_sha256": item.digest for item in identity.inputs}
     if "source" in identity.params:
@@ -35,18 +49,20 @@ def create_run(client: MlflowClient, identity: Identity, *, name: str, start: in
     known["mlflow.source.type"] = "LOCAL"
     if "git_commit" in identity.tags:
         known["mlflow.source.git.commit"] = identity.tags["git_commit"]
-    shown = {key: store.masked(str(value)) for key, value in known.items()}
+    shown = {key: masked(str(value)) for key, value in known.items()}
     run: str = client.create_run(experiment, start_time=start, tags=shown, run_name=name).info.run_id
     params = identity.params | ({"seed": tags["seed"]} if "seed" in tags else {})
-    client.log_batch(run, params=[Param(key, str(value)) for key, value in params.items()])
+    client.log_batch(run, params=[Param(key, masked(str(value))) for key, value in params.items()])
     client.log_inputs(run, datasets=[_dataset(item) for item in identity.inputs])
     return run
 
 
-def create_trial(client: MlflowClient, identity: Identity, seed: int, parent: str, start: int | None = None) -> str:
+def create_trial(
+    client: MlflowClient, identity: Identity, folder: Path, seed: int, parent: str, start: int | None = None
+) -> str:
     """Create the child run of one seed; return its id."""
     tags = {"level": "trial", "seed": str(seed), "mlflow.parentRunId": parent}
-    return create_run(client, identity, name=f"{identity.cell} seed {seed}", start=start, **tags)
+    return create_run(client, identity, folder, name=f"{identity.cell} seed {seed}", start=start, **tags)
 
 
 def finish_trial(
@@ -62,19 +78,44 @@ def finish_trial(
 def complete(
     client: MlflowClient, run: str, record: dict[str, Any], artifacts: Iterable[Path], end: int | None = None
 ) -> None:
-    """Fill and end a parent run."""
+    """Fill and end a parent run; it bears the record's digest only when nothing is missing any more.
+
+    Raises RuntimeError where the store has not heard all of a trial: another process could not tell it.
+    """
+    trials = search(client, f"tags.`mlflow.parentRunId` = '{run}'", exploration=record.get("exploration", False))
+    told = sorted(trial.data.tags["seed"] for trial in trials if trial.info.status in ("FINISHED", "RUNNING"))
+    whole = all(trial.info.status != "RUNNING" for trial in trials)
+    if not whole or told != sorted(str(trial["seed"]) for trial in record["trials"]):
+        raise RuntimeError(f"it has not heard every trial of {record['stage']} {record['cell']}")
     _attach(client, run, artifacts)
-    tags = {**shared(record["trials"]), "record_sha256": digest(record)}
-    send(client, run, as_metrics(0, means(record), time.time()), tags)
+    send(client, run, as_metrics(0, means(record), time.time()), shared(record["trials"]))
     client.set_terminated(run, "FINISHED", end)
+    client.set_tag(run, "record_sha256", digest(record))
 
 
-def replace_earlier(client: MlflowClient, run: str, record: dict[str, Any]) -> None:
-    """Retire every other run of a cell of the plan; explorations are a history, in which none replaces another."""
-    if not record.get("exploration", False):
-        for earlier in cells(client, record["stage"], record["cell"]):
-            if earlier.info.run_id != run:
-                retire(client, earlier.info.run_id, f"by {run}")
+def replace_earlier(client: MlflowClient, run: str, record: dict[str, Any], folder: Path) -> None:
+    """Retire every other run of a cell of the plan, but those that another process works on.
+
+    Explorations are a history, in which none replaces another.
+    """
+    if record.get("exploration", False):
+        return
+    for earlier in cells(client, record["stage"], record["cell"]):
+        worker = earlier.data.tags.get(work.TAG)
+        elsewhere = earlier.info.status == "RUNNING" and worker != work.named(folder) and work.goes_on(worker)
+        if earlier.info.run_id != run and not elsewhere:
+            retire(client, earlier, f"by {run}")
+
+
+def end_dead(client: MlflowClient, identity: Identity | None = None) -> None:
+    """End the runs of a cell, or of the plan and all explorations, whose process was killed."""
+    wanted = "attributes.status = 'RUNNING'"
+    if identity is not None:
+        wanted += f" and tags.stage = '{identity.stage}' and tags.cell = '{identity.cell}'"
+    for exploration in (False, True) if identity is None else (identity.exploration,):
+        for run in search(client, wanted, exploration=exploration):
+            if not work.goes_on(run.data.tags.get(work.TAG)):
+                client.set_terminated(run.info.run_id, "KILLED")
 
 
 def cells(client: MlflowClient, stage: str | None = None, cell: str | None = None) -> list[Any]:
@@ -83,9 +124,9 @@ def cells(client: MlflowClient, stage: str | None = None, cell: str | None = Non
     return search(client, " and ".join(f"tags.{key} = '{value}'" for key, value in wanted.items()))
 
 
-def search(client: MlflowClient, text: str) -> list[Any]:
-    """Return every active run of the plan's experiment that the filter ``text`` lets through."""
-    experiment = store.experiment(client)
+def search(client: MlflowClient, text: str, *, exploration: bool = False) -> list[Any]:
+    """Return every active run of the plan, or of the explorations, that the filter ``text`` lets through."""
+    experiment = store.experiment(client, exploration=exploration)
     found = client.search_runs([experiment], text, max_results=1000)
     runs = list(found)
     while found.token:
@@ -94,19 +135,21 @@ def search(client: MlflowClient, text: str) -> list[Any]:
     return runs
 
 
-def retire(client: MlflowClient, run: str, why: str) -> None:
+def retire(client: MlflowClient, run: Any, why: str) -> None:
     """Mark a parent run superseded, and delete it and its children softly: MLflow can restore them."""
-    children = search(client, f"tags.`mlflow.parentRunId` = '{run}'")
-    for known in [*(child.info.run_id for child in children), run]:
-        client.set_tag(known, "superseded", why)
-        client.delete_run(known)
+    children = search(client, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
+    for known in [*children, run]:
+        if known.info.status == "RUNNING":
+            client.set_terminated(known.info.run_id, "KILLED")
+        client.set_tag(known.info.run_id, "superseded", why)
+        client.delete_run(known.info.run_id)
 
 
 def send(client: MlflowClient, run: str, points: Sequence[Metric] = (), tags: dict[str, str] | None = None) -> None:
     """Log points and tags in as few calls as MLflow allows."""
     from mlflow.entities import RunTag
 
-    shown = [RunTag(key, store.masked(value)) for key, value in (tags or {}).items()]
+    shown = [RunTag(key, masked(value)) for key, value in (tags or {}).items()]
     for first in range(0, max(len(points), len(shown[:1])), BATCH):
         client.log_batch(run, metrics=points[first : first + BATCH], tags=shown if first == 0 else [])
 
@@ -164,12 +207,21 @@ def digest(record: dict[str, Any]) -> str:
 
 def _attach(client: MlflowClient, run: str, artifacts: Iterable[Path]) -> None:
     for path in artifacts:
-        client.log_artifact(run, str(path), "figures" if path.parent.name == "figures" else None)
+        client.log_artifact(run, str(path), FIGURES if path.parent.name == FIGURES else None)
 
 
-def fail(client: MlflowClient, run: str, reason: str) -> None:
+def fail(client: MlflowClient, run: str, reason: str, end: int | None = None) -> None:
     """End a trial's run as failed and say why."""
-    client.set_tag(run, "failure", store.masked(reason)[:500])
+    client.set_tag(run, "failure", masked(reason)[:500])
+    client.set_terminated(run, "FAILED", end)
+
+
+def fail_cell(client: MlflowClient, run: str) -> None:
+    """End a parent run that has no result, and those of its trials that were killed."""
+    exploration = client.get_run(run).data.tags["exploration"] == "true"
+    for child in search(client, f"tags.`mlflow.parentRunId` = '{run}'", exploration=exploration):
+        if child.info.status == "RUNNING":
+            client.set_terminated(child.info.run_id, "KILLED")
     client.set_terminated(run, "FAILED")
 
 

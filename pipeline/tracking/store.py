@@ -1,78 +1,91 @@
-"""Where the tracking store is, how it is opened, and what happens when it is away."""
+"""Where the tracking store is, how it is opened, and what happens when it is away, slow or hangs."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
-import sqlite3
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from importlib import import_module
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline import paths
 from pipeline.errors import UserError
+from pipeline.masking import masked
+from pipeline.tracking import away, database
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 PLAN, EXPLORATION = "scaling", "scaling-exploration"
-SQLITE = "sqlite:///"
 # A server that is down must be noticed in seconds: MLflow's own patience is several minutes.
 PATIENCE = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # it may ask for hours
 }
+ADVICE = "; start it, or set MLFLOW_TRACKING_URI to one that answers"
+PATIENCE_SECONDS = 30.0  # at the end of a cell, for a store that has not heard everything yet
 
 Result = TypeVar("Result")
+Action = Callable[["MlflowClient"], Result]
 
 
 def location() -> str:
     """Return the URI of the store: ``MLFLOW_TRACKING_URI``, or a database in the project's folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{paths.ROOT / 'mlflow.db'}"
-
-
-def masked(text: str) -> str:
-    """Return ``text`` with the credentials of every URI in it replaced by ``***``."""
-    text = re.sub(r"(?<=://)[^\s/]+@", "***@", text)
-    return re.sub(r"(?i)([?&](?:user|password|token|key|secret)=)[^&\s'\"]+", r"\1***", text)
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{database.SQLITE}{paths.ROOT / 'mlflow.db'}"
 
 
 def connect(uri: str) -> MlflowClient:
     """Return a client of the store at ``uri``, in which both experiments exist.
 
-    A database is created and extended under a file lock, because several processes that create one at the same
-    time break it for good. Raises whatever MLflow, the driver or the network raises.
+    Raises database.Unfit where its content or the URI is not what it should be, and whatever MLflow, the driver or
+    the network raises.
     """
-    for name, value in PATIENCE.items():
-        os.environ.setdefault(name, value)
-    from filelock import FileLock
+    _load(uri)
     from mlflow.tracking import MlflowClient
 
-    for talker in ("mlflow", "alembic"):
-        logging.getLogger(talker).setLevel(logging.WARNING)
-    if not uri.startswith(SQLITE):
-        client = MlflowClient(tracking_uri=uri)
-        _add_experiments(client, artifacts=None)
-        return client
-    database = Path(uri.removeprefix(SQLITE)).absolute()
-    with FileLock(f"{database}.lock"):
-        client = MlflowClient(tracking_uri=uri)
-        _add_experiments(client, artifacts=(database.parent / "mlruns").as_uri())
-        with closing(sqlite3.connect(database)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")  # readers and writers stop waiting for each other
+    _understood(uri)
+    artifacts = database.prepare(uri) if database.is_one(uri) else None
+    client = MlflowClient(tracking_uri=uri)
+    for name in (PLAN, EXPLORATION):
+        if client.get_experiment_by_name(name) is None:
+            _add_experiment(client, name, artifacts and f"{artifacts}/{name}")
+    database.share(uri)
     return client
 
 
-def _add_experiments(client: MlflowClient, artifacts: str | None) -> None:
-    for name in (PLAN, EXPLORATION):
+def _load(uri: str) -> None:
+    """Import what talks to a store and let it be silent: what it has to say is raised as well."""
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
+    import_module("mlflow.tracking")
+    if database.is_one(uri):
+        import_module("mlflow.store.tracking.sqlalchemy_store")
+    for talker in ("mlflow", "alembic", "urllib3"):
+        logging.getLogger(talker).setLevel(logging.CRITICAL)
+
+
+def _understood(uri: str) -> None:
+    """Refuse a URI whose credentials break it apart: the errors that follow would show pieces of them."""
+    credentials, at, _ = uri.partition("://")[2].rpartition("@")
+    apart = "@" if database.is_one(uri) else "@/?#"
+    if at and any(letter in credentials for letter in apart):
+        raise database.Unfit("write @, /, ? and # in its credentials as %40, %2F, %3F and %23")
+
+
+def _add_experiment(client: MlflowClient, name: str, artifacts: str | None) -> None:
+    """Create an experiment, or find that another process has just done it."""
+    try:
+        client.create_experiment(name, artifact_location=artifacts)
+    except Exception:
         if client.get_experiment_by_name(name) is None:
-            client.create_experiment(name, artifact_location=artifacts and f"{artifacts}/{name}")
+            raise
 
 
 def experiment(client: MlflowClient, *, exploration: bool = False) -> str:
@@ -93,43 +106,86 @@ def answering(uri: str) -> Iterator[MlflowClient]:
     except UserError:
         raise
     except Exception as error:  # whatever a store, a driver or the network raises
-        advice = "start it, or set MLFLOW_TRACKING_URI to one that answers"
-        raise UserError(f"tracking store {masked(uri)}: {_reason(error)}; {advice}") from None
+        advice = "" if isinstance(error, database.Unfit) else ADVICE
+        raise UserError(f"tracking store {masked(uri)}: {_reason(error)}{advice}") from None
+    away.back()
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {masked(' '.join(str(error).split()))[:200]}"
+    text = masked(" ".join(str(error).split()))
+    return text if isinstance(error, database.Unfit) else f"{type(error).__name__}: {text[:200]}"
 
 
 class Store:
-    """A store that may be away: it warns once and is silent from then on."""
+    """A store that may be away, slow or hang: one thread talks to it, in the order in which it is told.
+
+    Once it fails it is told nothing more, which one warning says.
+    """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+        self.is_away = away.lately(uri)
         self._client: MlflowClient | None = None
-        self._away = False
-        self._opening = threading.Lock()
+        self._actions: SimpleQueue[tuple[Action[Any], Future[Any]]] = SimpleQueue()
+        self._starting = threading.Lock()
+        self._talker: threading.Thread | None = None
+        self._giving_up = threading.Lock()
 
-    def attempt(self, action: Callable[[MlflowClient], Result]) -> Result | None:
-        """Return what ``action`` makes of the store's client, or None where the store is away."""
-        if self._away:
+    def tell(self, action: Action[Result]) -> Future[Result | None]:
+        """Let ``action`` be done with the store's client and go on; what comes is its result, or None where it fails.
+
+        The thread is the daemon's kind: a store that hangs holds no process back.
+        """
+        answer: Future[Result | None] = Future()
+        if self.is_away:
+            answer.set_result(None)
+            return answer
+        with self._starting:
+            if self._talker is None:
+                _load(self.uri)  # not there: two threads that import at the same time can lock each other out
+                self._talker = threading.Thread(target=self._talk, name="store", daemon=True)
+                self._talker.start()
+        self._actions.put((action, answer))
+        return answer
+
+    def ask(self, action: Action[Result]) -> Result | None:
+        """Return what ``action`` makes of the store's client, or None where the store is away or does not answer."""
+        try:
+            return self.tell(action).result(PATIENCE_SECONDS)
+        except TimeoutError:
+            self.give_up(f"no answer in {PATIENCE_SECONDS:.0f} s")
+            return None
+
+    def settle(self) -> None:
+        """Wait until the store has heard everything, but not for ever."""
+        with self._giving_up:  # the warning is said before this process may end
+            is_away = self.is_away
+        if is_away:
+            away.still()
+        elif self._talker is not None:
+            self.ask(lambda client: None)
+
+    def give_up(self, reason: str) -> None:
+        """Tell the store nothing more and warn of it, once."""
+        with self._giving_up:
+            if not self.is_away:
+                self.is_away = True
+                away.tell(self.uri, reason)
+
+    def _talk(self) -> None:
+        while True:
+            action, answer = self._actions.get()
+            answer.set_result(self._attempt(action))
+
+    def _attempt(self, action: Action[Result]) -> Result | None:
+        if self.is_away:
             return None
         try:
-            with self._opening:
-                self._client = self._client or connect(self.uri)
+            self._client = self._client or connect(self.uri)
             return action(self._client)
         except Exception as error:  # whatever a store, a driver or the network raises: the trial goes on
-            self._give_up(error)
+            self.give_up(_reason(error))
             return None
-
-    def _give_up(self, error: Exception) -> None:
-        self._away = True
-        print(
-            f"warning: tracking store {masked(self.uri)} is away ({_reason(error)}); "
-            "the work goes on, and `make sync` brings the store level later",
-            file=sys.stderr,
-            flush=True,
-        )
 
 
 def current() -> Store:
@@ -139,5 +195,5 @@ def current() -> Store:
 
 @cache
 def _store(uri: str, process: int) -> Store:
-    """Return one store a process: a connection does not survive a fork."""
+    """Return one store a process: neither a connection nor a thread survives a fork."""
     return Store(uri)

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import paths
-from pipeline.tracking import runs, store, views
+from pipeline.tracking import files, runs, store, views, work
 from pipeline.tracking.identity import Identity
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
 
@@ -36,20 +35,24 @@ class Counts:
 def sync(cells: Iterable[tuple[str, str]]) -> Counts:
     """Make the store at the usual URI hold exactly the given cells (stage, name), from their files.
 
-    Raises UserError where the store does not answer.
+    One at a time: another waits for it. Raises UserError where the store does not answer.
     """
-    with store.answering(store.location()) as client:
-        counts = _level(client, list(cells))
+    from filelock import FileLock
+
+    paths.CACHE.mkdir(exist_ok=True)
+    with FileLock(paths.CACHE / "sync.lock"), store.answering(store.location()) as client, work.begun() as folder:
+        runs.end_dead(client)
+        counts = _level(client, list(cells), folder)
         views.publish(client)
         return counts
 
 
-def _level(client: MlflowClient, cells: list[tuple[str, str]]) -> Counts:
+def _level(client: MlflowClient, cells: list[tuple[str, str]], folder: Path) -> Counts:
     counts = Counts()
     known = _known(client)
     for cell in cells:
         path = paths.metrics(*cell)
-        earlier = [run for run in known.pop(cell, []) if not _at_work(run, path)]
+        earlier = known.pop(cell, [])
         if not path.exists():
             counts.waiting += 1
             continue
@@ -60,85 +63,41 @@ def _level(client: MlflowClient, cells: list[tuple[str, str]]) -> Counts:
             counts.retired += _retire(client, [run for run in earlier if run is not same[0]], "a second copy")
         else:
             counts.created += 1
-            created = _create(client, record, path)
+            created = _create(client, record, path, folder)
             counts.retired += _retire(client, earlier, f"by {created}")
-    for cell, left in known.items():
-        idle = [run for run in left if not _at_work(run, paths.metrics(*cell))]
-        counts.retired += _retire(client, idle, "left the plan")
+    for left in known.values():
+        counts.retired += _retire(client, left, "left the plan")
     return counts
 
 
-def _at_work(run: Any, path: Path) -> bool:
-    """Say whether a run's trials may still be working: it is running and its cell's numbers are not written yet.
-
-    A run that was cut off, by the store or with its process, says that it is running for ever; a run from files that
-    says so was cut short.
-    """
-    if run.info.status != "RUNNING" or "origin" in run.data.tags:
-        return False
-    return not path.exists() or path.stat().st_mtime * 1000 < run.info.start_time
-
-
 def _known(client: MlflowClient) -> dict[tuple[str, str], list[Any]]:
-    """Return the active runs of each cell."""
+    """Return the active runs of each cell, but those that are worked on: `runs.end_dead` has ended all others."""
     known: dict[tuple[str, str], list[Any]] = {}
     for run in runs.cells(client):
-        known.setdefault((run.data.tags["stage"], run.data.tags["cell"]), []).append(run)
+        if run.info.status != "RUNNING":
+            known.setdefault((run.data.tags["stage"], run.data.tags["cell"]), []).append(run)
     return known
 
 
 def _retire(client: MlflowClient, earlier: list[Any], why: str) -> int:
     for run in earlier:
-        runs.retire(client, run.info.run_id, why)
+        runs.retire(client, run, why)
     return len(earlier)
 
 
-def _create(client: MlflowClient, record: dict[str, Any], path: Path) -> str:
+def _create(client: MlflowClient, record: dict[str, Any], path: Path, folder: Path) -> str:
     """Create the runs of one cell as its trials would have."""
     identity = Identity.from_record(record)
-    end = path.stat().st_mtime
-    seconds = [float(trial.get("trial_seconds") or 0.0) for trial in record["trials"]]
-    starts = [end - sum(seconds[number:]) for number in range(len(seconds))]
-    first = _ms(min(starts, default=end))
-    parent = runs.create_run(client, identity, name=identity.cell, start=first, origin="files")
-    for trial, start, duration in zip(record["trials"], starts, seconds, strict=True):
-        run = runs.create_trial(client, identity, trial["seed"], parent, start=_ms(start))
-        folder = paths.trial(identity.stage, identity.cell, trial["seed"])
-        runs.send(client, run, _points(folder, trial, start + duration))
-        runs.finish_trial(client, run, trial, _files(folder), end=_ms(start + duration))
-    runs.complete(client, parent, record, [path, *_attachments(record)], end=_ms(end))
+    ends = [end := path.stat().st_mtime]
+    for trial in reversed(record["trials"]):  # one after another, up to when the record was written
+        ends.append(ends[-1] - float(trial.get("trial_seconds") or 0.0))
+    first = files.in_ms(ends[-1])
+    parent = runs.create_run(client, identity, folder, name=identity.cell, start=first, origin="files")
+    for trial, ended in zip(record["trials"], reversed(ends[:-1]), strict=True):
+        kept = paths.trial(identity.stage, identity.cell, trial["seed"])
+        files.tell_trial(client, identity, folder, trial, parent, kept, ended)
+    runs.complete(client, parent, record, [path, *_attachments(record)], end=files.in_ms(end))
     return parent
-
-
-def _points(folder: Path, trial: dict[str, Any], when: float) -> list[Metric]:
-    """Return a trial's curves and, at their last step, its final numbers; and what it did to the machine."""
-    rows = _lines(folder / "curves.jsonl")
-    points: list[Metric] = []
-    last_steps: dict[str, int] = {}
-    for row in rows:
-        step = row.pop("step")
-        points += runs.as_metrics(step, row, when)
-        last_steps |= dict.fromkeys(row, step)
-    for row in _lines(folder / "resources.jsonl"):
-        points += runs.as_metrics(row.pop("step"), row, row.pop("time"))
-    return points + runs.finals(trial, last_steps, when)
-
-
-def _lines(file: Path) -> list[dict[str, Any]]:
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    return [json.loads(line) for line in lines]
-
-
-def _files(folder: Path) -> list[Path]:
-    """Return what the trial showed while it ran, as far as it is still there."""
-    trial = folder / "trial.json"
-    shown = json.loads(trial.read_text(encoding="utf-8")).get("artifacts", []) if trial.exists() else []
-    found = [*(paths.ROOT / name for name in shown), folder / "config.yaml", trial]
-    return [path for path in found if path.exists()]
-
-
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)
 
 
 def _attachments(record: dict[str, Any]) -> list[Path]:

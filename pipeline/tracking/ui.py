@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from pipeline import paths
 from pipeline.errors import UserError
+from pipeline.masking import masked
 from pipeline.tracking import store, views
 
 HOST = "127.0.0.1"
@@ -33,7 +34,7 @@ def show(port: int | None = None) -> None:
     with store.answering(uri) as client:
         links = views.publish(client)
     if uri.startswith(("http://", "https://")):
-        _tell(store.masked(uri).rstrip("/"), links)
+        _tell(masked(uri).rstrip("/"), links)
         return
     port = _free_port(port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -11,11 +11,18 @@ from pipeline import paths
 from pipeline.tracking import store
 
 
+@pytest.fixture(autouse=True)
+def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep what a test notes of its store, and the store itself, to the test."""
+    monkeypatch.setattr(paths, "CACHE", tmp_path / ".cache")
+    yield
+    store._store.cache_clear()
+
+
 @pytest.fixture
-def client(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+def client(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     """Return a client of an empty store; the folder of the test is the project's root."""
     database = shutil.copy(empty_database, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     monkeypatch.setattr(paths, "ROOT", tmp_path)
-    yield MlflowClient(f"sqlite:///{database}")
-    store._store.cache_clear()
+    return MlflowClient(f"sqlite:///{database}")

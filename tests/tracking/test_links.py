@@ -5,11 +5,11 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.tracking import address, store, ui
 from pipeline.tracking.identity import Identity
-from pipeline.tracking.live import open_cell
+from tests.tracking.told import opened
 
 
 def test_a_link_asks_for_the_active_runs_of_a_cell(client: MlflowClient) -> None:
-    run = open_cell(Identity("compress", "narrow"))
+    run = opened(Identity("compress", "narrow"))
     found = address("compress", "narrow")
     assert found is not None
     page, wanted = found.split("&searchFilter=")

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipeline.tracking import Identity, Input, close_cell, fail_cell, open_cell, open_trial, runs, store, system
+from pipeline.tracking import Identity, Input, close_cell, fail_cell, open_trial, runs, store, system
 from tests import fakes
+from tests.tracking.told import open_cell, run_of, trial_of
 
 RECORD = fakes.evaluation("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
 IDENTITY = Identity.from_record(RECORD)
@@ -22,8 +23,9 @@ def log(record: dict[str, object] = RECORD, *, exploration: bool = False) -> str
     for trial in record["trials"]:
         live = open_trial(identity, trial["seed"], parent)
         live.finish(trial)
+    run = run_of(parent)
     close_cell(parent, {**record, "exploration": exploration})
-    return parent
+    return run
 
 
 def test_a_cell_is_a_run_with_a_child_for_each_seed(client: MlflowClient) -> None:
@@ -50,9 +52,7 @@ def test_the_parent_bears_mean_and_interval(client: MlflowClient) -> None:
 def test_the_parent_bears_the_words_that_all_seeds_share(client: MlflowClient) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
     record["trials"][1]["precision"] = "bf16"
-    parent = open_cell(Identity.from_record(record))
-    close_cell(parent, record)
-    tags = client.get_run(parent).data.tags
+    tags = client.get_run(log(record)).data.tags
     assert (tags["family"], tags["score_name"], tags["made_by"]) == ("pretrained", "f1", "finetune")
     assert not {"precision", "predictions", "references"} & tags.keys()
 
@@ -79,9 +79,10 @@ def test_running_a_cell_again_leaves_one_active_run_of_it(client: MlflowClient) 
 
 
 def test_a_run_that_failed_leaves_the_earlier_one_in_place(client: MlflowClient) -> None:
-    first, second = log(), open_cell(IDENTITY)
-    open_trial(IDENTITY, 0, second).fail("ValueError: cannot open postgresql://me:secret@host/db")
-    fail_cell(second)
+    first, parent = log(), open_cell(IDENTITY)
+    second = run_of(parent)
+    open_trial(IDENTITY, 0, parent).fail("ValueError: cannot open postgresql://me:secret@host/db")
+    fail_cell(parent)
     child = runs.search(client, f"tags.`mlflow.parentRunId` = '{second}'")[0]
     assert client.get_run(first).info.lifecycle_stage == "active"
     assert client.get_run(second).info.status == child.info.status == "FAILED"
@@ -103,10 +104,10 @@ def test_curves_and_final_numbers_arrive_at_their_steps(client: MlflowClient) ->
         trial.metrics(step, {"loss": 1 / step})
     trial.finish({"seed": 0, "loss": 0.04, "f1": 0.9, "collapsed": False, "nothing": None, "precision": "bf16",
                   "predictions": "01" * 10_000, "references": "10" * 10_000})  # fmt: skip
-    loss = [(point.step, point.value) for point in client.get_metric_history(trial.run, "loss")]
+    loss = [(point.step, point.value) for point in client.get_metric_history(trial_of(trial), "loss")]
     assert loss == [(10, 0.1), (20, 0.05), (20, 0.04)]
-    assert [(point.step, point.value) for point in client.get_metric_history(trial.run, "f1")] == [(0, 0.9)]
-    data = client.get_run(trial.run).data
+    assert [(point.step, point.value) for point in client.get_metric_history(trial_of(trial), "f1")] == [(0, 0.9)]
+    data = client.get_run(trial_of(trial)).data
     assert data.metrics["loss"] == 0.04
     assert data.tags["precision"] == "bf16"
     assert not {"predictions", "references"} & data.tags.keys()  # they are longer than the store allows
@@ -117,7 +118,7 @@ def test_curves_and_final_numbers_arrive_at_their_steps(client: MlflowClient) ->
 def test_the_shortest_trial_has_a_point_of_the_machine(client: MlflowClient) -> None:
     trial = open_trial(IDENTITY, 0, open_cell(IDENTITY))
     trial.finish({})
-    metrics = client.get_run(trial.run).data.metrics
+    metrics = client.get_run(trial_of(trial)).data.metrics
     assert 0 <= metrics["system/cpu_utilization_percentage"] <= 100
     assert metrics["system/system_memory_usage_megabytes"] > 0
 
@@ -178,7 +179,7 @@ def test_the_file_keeps_what_the_store_is_told(
     kept_in(file, 20)
     trial.finish({})
     name = "system/system_memory_usage_megabytes"
-    told = [(point.step, point.timestamp, point.value) for point in client.get_metric_history(trial.run, name)]
+    told = [(point.step, point.timestamp, point.value) for point in client.get_metric_history(trial_of(trial), name)]
     assert sorted(told) == [(row["step"], round(1000 * row["time"]), row[name]) for row in lines(file)]
 
 
@@ -199,7 +200,7 @@ def test_a_monitor_that_fails_costs_its_own_curves_only(
     monkeypatch.setattr(system, "KINDS", (("broken", "Broken"), ("absent", "Absent"), *system.KINDS))
     trial = open_trial(IDENTITY, 0, open_cell(IDENTITY))
     trial.finish({"score": 0.5})
-    run = client.get_run(trial.run)
+    run = client.get_run(trial_of(trial))
     assert run.info.status == "FINISHED"
     assert "system/cpu_utilization_percentage" in run.data.metrics
 
@@ -209,15 +210,17 @@ def test_more_points_than_one_call_takes_arrive_all(client: MlflowClient) -> Non
     for step in range(2500):
         trial.metrics(step, {"loss": float(step)})
     trial.finish({})
-    assert len(client.get_metric_history(trial.run, "loss")) == 2500
+    assert len(client.get_metric_history(trial_of(trial), "loss")) == 2500
 
 
 def test_files_become_artifacts(client: MlflowClient, tmp_path: Path) -> None:
     note = tmp_path / "note.json"
     note.write_text(json.dumps({"f1": 0.9}))
+    record = RECORD | {"trials": []}
     parent = open_cell(IDENTITY)
-    close_cell(parent, RECORD, [note])
-    assert [item.path for item in client.list_artifacts(parent)] == ["note.json"]
+    run = run_of(parent)
+    close_cell(parent, record, [note])
+    assert [item.path for item in client.list_artifacts(run)] == ["note.json"]
 
 
 def test_an_identity_survives_the_journey_through_json() -> None:

@@ -3,9 +3,10 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
-from pipeline.tracking import Identity, close_cell, open_cell, open_trial, runs
+from pipeline.tracking import Identity, close_cell, open_trial, runs
 from pipeline.tracking.sync import Counts, sync
 from tests import fakes
+from tests.tracking.told import open_cell, opened
 
 POINTS = [("mrpc", "bert-tiny", 0.3), ("mrpc", "bert-mini", 1.0)]
 RECORDS = [make(*point, seeds=(0, 1)) for point in POINTS for make in (fakes.finetuning, fakes.evaluation)]
@@ -27,7 +28,7 @@ def test_an_empty_store_receives_what_live_logging_would_have_told(client: Mlflo
         _log_live(tmp_path, record)
     live = _contents(client)
     for run in runs.cells(client):
-        runs.retire(client, run.info.run_id, "to start from nothing")
+        runs.retire(client, run, "to start from nothing")
     assert sync(CELLS) == Counts(created=4)
     assert _contents(client) == live
 
@@ -65,24 +66,14 @@ def test_a_cell_at_work_is_left_alone_and_a_copy_that_was_cut_short_is_replaced(
 ) -> None:
     fakes.write(tmp_path, RECORDS)
     identity = Identity.from_record(RECORDS[0])
-    at_work = open_cell(identity)
-    cut_short = runs.create_run(client, identity, name=identity.cell, origin="files")
+    at_work = opened(identity)
+    cut_short = runs.create_run(client, identity, tmp_path / "gone", name=identity.cell, origin="files")
     assert sync(CELLS) == Counts(created=4, retired=1)
     assert client.get_run(at_work).info.lifecycle_stage == "active"
-    assert client.get_run(cut_short).info.lifecycle_stage == "deleted"
-
-
-def test_a_run_that_was_cut_off_is_not_taken_for_one_at_work(client: MlflowClient, tmp_path: Path) -> None:
-    cut_off = open_cell(Identity.from_record(RECORDS[0]))
-    trial = open_trial(Identity.from_record(RECORDS[0]), 0, cut_off)
-    gone = open_cell(Identity("finetune", "left-the-plan"))
-    fakes.write(tmp_path, RECORDS)  # after the runs began, so the trials have ended
-    (tmp_path / "metrics" / "finetune" / "left-the-plan.json").write_text("{}")
-    trial.fail("the end of the test")
-    assert sync(CELLS) == Counts(created=4, retired=2)
-    assert len(runs.cells(client, *CELLS[0])) == 1
-    assert client.get_run(cut_off).info.lifecycle_stage == "deleted"
-    assert client.get_run(gone).info.lifecycle_stage == "deleted"
+    assert (client.get_run(cut_short).info.lifecycle_stage, client.get_run(cut_short).info.status) == (
+        "deleted",
+        "KILLED",
+    )
 
 
 def test_a_trial_lasts_as_long_in_the_store_as_it_ran(client: MlflowClient, tmp_path: Path) -> None:
@@ -139,7 +130,11 @@ def _contents(client: MlflowClient) -> dict[str, object]:
             name: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
             for name in names
         }
-        tags = {key: value for key, value in run.data.tags.items() if key not in ("mlflow.parentRunId", "origin")}
+        tags = {
+            key: value
+            for key, value in run.data.tags.items()
+            if key not in ("mlflow.parentRunId", "origin", "worked_on")
+        }
         inputs = sorted((item.dataset.name, item.dataset.digest) for item in run.inputs.dataset_inputs)
         artifacts = sorted(item.path for item in client.list_artifacts(run.info.run_id))
         found[f"{tags['stage']} {run.info.run_name}"] = (curves, run.data.params, tags, inputs, artifacts)

@@ -2,8 +2,9 @@ import json
 
 from mlflow.tracking import MlflowClient
 
-from pipeline.tracking import Identity, close_cell, open_cell, open_trial, refresh_views, runs, store, views
+from pipeline.tracking import Identity, close_cell, open_trial, refresh_views, runs, store, views
 from tests import fakes
+from tests.tracking.told import open_cell, opened
 
 
 def test_every_task_with_results_has_a_view_of_them_and_of_its_learning_curves(client: MlflowClient) -> None:
@@ -60,7 +61,7 @@ def test_the_grid_is_seen_without_what_was_made_of_it_and_that_without_the_grid(
 
 def test_the_experiment_describes_itself_by_links_into_its_views(client: MlflowClient) -> None:
     _log("mrpc")
-    report = open_cell(Identity("compare", "plan"))
+    report = opened(Identity("compare", "plan"))
     views.publish(client)
     number = store.experiment(client)
     links, about = client.get_experiment(number).tags["mlflow.note.content"].split("\n\n")
@@ -76,7 +77,7 @@ def test_the_experiment_describes_itself_by_links_into_its_views(client: MlflowC
 
 
 def test_the_report_of_the_comparison_is_linked(client: MlflowClient) -> None:
-    run = open_cell(Identity("compare", "plan"))
+    run = opened(Identity("compare", "plan"))
     (link,) = views.publish(client)
     assert link == (
         f"Report with figures: {{address}}/#/experiments/{store.experiment(client)}/runs/{run}"

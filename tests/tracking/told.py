@@ -1,0 +1,47 @@
+"""What a test asks of the store about what was told to it by the thread that no trial waits for."""
+
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock
+
+from pipeline import paths
+from pipeline.tracking import Identity, Trial, close_here, live, store
+
+_locks: list[FileLock] = []
+
+
+def open_cell(identity: Identity) -> str:
+    """Open a cell as the first trial of a sweep of its own does; its process is this one and lives on."""
+    paths.CACHE.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="sweep-", dir=paths.CACHE))
+    _locks.append(FileLock(f"{folder}.lock"))
+    _locks[-1].acquire()
+    close_here(folder)
+    return live.open_cell(identity, folder)
+
+
+def opened(identity: Identity) -> str:
+    """Open a cell and return the id of its run."""
+    return run_of(open_cell(identity))
+
+
+def die() -> None:
+    """Let every sweep of this process go as the kernel does where a process ends."""
+    while _locks:
+        _locks.pop().release()
+
+
+def run_of(parent: str) -> str:
+    """Return the id of the run of a cell."""
+    store.current().settle()
+    return Path(parent).read_text()
+
+
+def trial_of(trial: Trial) -> str:
+    """Return the id of a trial's run."""
+    assert trial.run is not None
+    store.current().settle()
+    run = trial.run.result()
+    assert run is not None
+    return run
