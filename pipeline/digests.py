@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -21,50 +21,54 @@ SHOWN = 12  # characters of a digest that a message tells
 
 
 def write(folder: Path) -> None:
-    """Write the SHA-256 of every file below ``folder`` into its ``sha256.txt``."""
+    """Write the SHA-256 of every file below ``folder``, but of folders that have their own, into its ``sha256.txt``."""
     lines = [f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in _files(folder)]
     (folder / FILE).write_text("".join(lines), encoding="utf-8")
 
 
-def verify(folder: Path, again: str) -> None:
-    """Look whether ``folder`` is as ``write`` left it; ``again`` is the command that makes it anew.
+def verify(folder: Path, remedy: Callable[[], str]) -> None:
+    """Look whether ``folder`` is as ``write`` left it; ``remedy`` says what to do where it is not.
 
     What was looked at once in this process is not read again until its size or its time of change is another.
     Raises UserError naming the first file that is missing, altered or new.
     """
-    expected = _expected(folder, again)
+    expected = _expected(folder, remedy)
     for name, digest in expected.items():
         path = folder / name
         if not path.is_file():
-            raise UserError(f"{_shown(path)}: missing, though {FILE} beside it names it; run `{again}`")
+            raise UserError(f"{_shown(path)}: missing, though {FILE} beside it names it; {remedy()}")
         known = path.stat()
         if (got := _once(path, known.st_size, known.st_mtime_ns, known.st_ino)) != digest:
             raise UserError(
                 f"{_shown(path)}: altered or cut short since it was made: its {known.st_size} bytes have the SHA-256 "
-                f"{got[:SHOWN]}..., not {digest[:SHOWN]}...; {_removal(path, got)}run `{again}`"
+                f"{got[:SHOWN]}..., not {digest[:SHOWN]}...; {_removal(path, got)}{remedy()}"
             )
     for path in _files(folder):
         if path.relative_to(folder).as_posix() not in expected:
-            raise UserError(f"{_shown(path)}: {FILE} does not name it, so one of the two is altered; run `{again}`")
+            raise UserError(f"{_shown(path)}: {FILE} does not name it, so one of the two is altered; {remedy()}")
 
 
-def _expected(folder: Path, again: str) -> dict[str, str]:
+def _expected(folder: Path, remedy: Callable[[], str]) -> dict[str, str]:
     """Return the digest of each file by its name."""
     listing = folder / FILE
     if not listing.is_file():
-        raise UserError(f"{_shown(listing)}: missing, so nothing tells whether the rest is whole; run `{again}`")
+        raise UserError(f"{_shown(listing)}: missing, so nothing tells whether the rest is whole; {remedy()}")
     found = {}
     for line in listing.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         match = LINE.fullmatch(line)
         if not match:
-            raise UserError(f"{_shown(listing)}: altered or cut short since it was made; run `{again}`")
+            raise UserError(f"{_shown(listing)}: altered or cut short since it was made; {remedy()}")
         found[match[2]] = match[1]
     return found
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield every file below a folder but its digests, in order."""
-    return (path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / FILE)
+    """Yield every file below a folder in order, but for its digests and for folders that have digests of their own."""
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            yield from () if (path / FILE).exists() else _files(path)
+        elif path.name != FILE:
+            yield path
 
 
 @cache

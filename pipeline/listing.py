@@ -7,9 +7,8 @@ import subprocess
 import sys
 from functools import cache
 from statistics import median
-from typing import Any
 
-from pipeline import modules, paths, plan
+from pipeline import modules, paths, plan, records
 from pipeline.errors import UserError, ending
 from pipeline.plan import Cell, Plan
 
@@ -87,8 +86,7 @@ def _seconds(cell: Cell) -> float | None:
     path = paths.metrics(cell.stage, cell.name)
     if not path.exists():
         return None
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return float(record["summary"]["trial_seconds"]["mean"])
+    return float(records.opened(path)["summary"]["trial_seconds"]["mean"])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pipeline import paths
+from pipeline import digests, paths, records
 from pipeline.errors import UserError, near
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 INHERITED = ("task", "model", "ratio", "recipe", "distillation", "teacher", "compression", "origin")
 GROUPS = ("task", "model", "recipe", "distillation", "compression")  # of conf/, of which a trial names a file
+NO_INPUT = ("seed", "exploration", "checkpoint_seconds")  # settings that decide nothing about a cell's numbers
 PLAIN = ("ratio", "source", "teacher")  # coordinates of a cell that are no files
+AGAIN = "-s -f "  # of `dvc repro`: this cell alone, also where DVC takes it for whole
 
 
 def inherit(cfg: DictConfig) -> DictConfig:
@@ -40,7 +42,7 @@ def inherit(cfg: DictConfig) -> DictConfig:
 def made(source: str, seed: int) -> Path:
     """Return the folder of the trial that is another's source, or its teacher.
 
-    Raises UserError where it has not been made yet, or where ``source`` is no ``<stage>/<cell>``.
+    Raises UserError where it has not been made yet or is not whole, or where ``source`` is no ``<stage>/<cell>``.
     """
     from pipeline import plan
 
@@ -51,26 +53,28 @@ def made(source: str, seed: int) -> Path:
             "exploration/<stage>/<cell> is one outside the plan"
         )
     folder = paths.made(source, seed)
-    if not (folder / "config.yaml").exists():
+    if not folder.exists():
         raise UserError(f"{folder.relative_to(paths.ROOT)}: not made yet; {_remedy(source, stage, name)}")
+    digests.verify(folder, lambda: _remedy(source, stage, name, AGAIN))
     return folder
 
 
-def _remedy(source: str, stage: str, name: str) -> str:
+def _remedy(source: str, stage: str, name: str, how: str = "") -> str:
+    """Say what makes a trial that others start from."""
     from pipeline import plan
 
     if source.startswith("exploration/"):
-        return f"run {stage} with this seed first"
+        return f"run {stage} with this seed {'again' if how else 'first'}"
     cells = {f"{cell.stage}/{cell.name}": cell for cell in plan.load().trained()}
     if source in cells:
-        return f"run `dvc repro {cells[source].address}`; a seed must be one of the plan's"
+        return f"run `dvc repro {how}{cells[source].address}`; a seed must be one of the plan's"
     return f"the plan has no such cell; {near(source, cells)}"
 
 
 def identify(stage: str, cfg: DictConfig) -> Identity:
     """Return what a trial is called, what it is made of, and what went in.
 
-    Raises UserError where an input has not been made yet.
+    Raises UserError where an input has not been made yet, or is not whole.
     """
     from omegaconf import OmegaConf
 
@@ -85,14 +89,16 @@ def identify(stage: str, cfg: DictConfig) -> Identity:
         tags["model_source"] = _source(origin)
     resolved = OmegaConf.to_container(cfg)
     assert isinstance(resolved, dict)
-    settings = {key: value for key, value in resolved.items() if key not in ("seed", "exploration")}
+    settings = {key: value for key, value in resolved.items() if key not in NO_INPUT}
     named = {key: resolved[key]["name"] for key in GROUPS if key in resolved}
     plain = {key: resolved[key] for key in PLAIN if key in resolved}
     if stage == "benchmark":
         plain |= {key: resolved[key] for key in ("processes", "threads", "precision", "batch")}
-    digests = [item.digest for item in inputs]
-    digests += [_went_into(resolved[key]) for key in ("source", "teacher") if key in resolved]
-    went_in = json.dumps([stage, settings, digests], sort_keys=True)
+    made_of = {key: _record(resolved[key]) for key in records.MADE_OF if key in resolved}
+    for key, record in list(made_of.items())[:1]:  # a student's teacher went into the student alone
+        tags[records.MADE_OF[key]] = record[records.SEAL]
+    went_into = [item.digest for item in inputs] + [record["tags"]["inputs_sha256"] for record in made_of.values()]
+    went_in = json.dumps([stage, settings, went_into], sort_keys=True)
     return Identity(
         stage=stage,
         cell=cfg.cell,
@@ -104,29 +110,30 @@ def identify(stage: str, cfg: DictConfig) -> Identity:
 
 
 def _digest(path: Path) -> str:
-    """Return the SHA-256 of a file that an earlier stage made."""
-    if not path.exists():
-        folder = path.parent.relative_to(paths.ROOT)
-        raise UserError(f"{folder}: not made yet; run `{_maker(*folder.parts)}`")
+    """Return the SHA-256 of a file that an earlier stage made, once its folder was found whole."""
+    kind, name = path.parent.relative_to(paths.ROOT).parts
+    if not path.parent.exists():
+        raise UserError(f"{kind}/{name}: not made yet; {_maker(kind, name)}")
+    digests.verify(path.parent, lambda: _maker(kind, name, AGAIN))
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _maker(folder: str, name: str) -> str:
-    """Return the command that makes ``data/<name>`` or ``models/<name>``: DVC knows only the cells of the plan."""
+def _maker(kind: str, name: str, how: str = "") -> str:
+    """Say what makes ``data/<name>`` or ``models/<name>``: DVC knows only the cells of the plan."""
     from pipeline import plan
 
-    stage, axis = {"data": ("prepare", "task"), "models": ("pretrain", "model")}[folder]
+    stage, axis = {"data": ("prepare", "task"), "models": ("pretrain", "model")}[kind]
     if name in getattr(plan.load(), f"{axis}s"):
-        return f"dvc repro {stage}@{name}"
-    return f"python -m pipeline.stages.{stage} --multirun +sweep=once {axis}={name}"
+        return f"run `dvc repro {how}{stage}@{name}`"
+    return f"run `python -m pipeline.stages.{stage} --multirun +sweep=once {axis}={name}`"
 
 
-def _went_into(source: str) -> str:
-    """Return the hash of what went into a cell: two recipes on the same data and model differ in it."""
+def _record(source: str) -> dict[str, Any]:
+    """Return the record of a cell, which tells what went into it: two recipes on the same data and model differ."""
     path = paths.record(source)
     if not path.exists():
         raise UserError(f"{path.relative_to(paths.ROOT)}: not made yet; every seed of {source} writes it at its end")
-    return str(json.loads(path.read_text(encoding="utf-8"))["tags"]["inputs_sha256"])
+    return records.opened(path)
 
 
 def _source(origin: Path) -> str:

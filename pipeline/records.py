@@ -1,16 +1,79 @@
 """How a cell's numbers are kept: the version of their layout, and mean and interval of each over the trials.
 
-Every stage's cells depend on this file (dvc.yaml), since it makes the numbers in all of their records.
+Every stage's cells depend on this file (dvc.yaml), since it makes the numbers in all of their records. A record ends
+with a digest of itself, by which one that was altered or cut short is told, and by which what is made of a cell says
+of which training of it it was made.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-SCHEMA = 1  # of a record, metrics/<stage>/<cell>.json
+from pipeline import paths
+from pipeline.errors import UserError
+
+SCHEMA = 2  # of a record, metrics/<stage>/<cell>.json
 BY_EXAMPLE = ("predictions", "references")  # texts of a trial that grow with the examples: for the files alone
+SEAL = "sha256"
+# The keys of a record that name the cell of which it is made, and the tags that hold the digest of that one's record.
+MADE_OF = {"source": "source_sha256", "teacher": "teacher_sha256"}
+AGAIN = "remove it, then run `dvc repro`"  # DVC makes what is missing, and would not see every change
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record with its digest: the SHA-256 of the rest as JSON, keys sorted, without white space."""
+    rest = {key: value for key, value in record.items() if key != SEAL}
+    return {**rest, SEAL: hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()}
+
+
+def opened(path: Path) -> dict[str, Any]:
+    """Return the record in a file.
+
+    Raises UserError where the file was altered or cut short since it was made, or is of another layout.
+    """
+    where = _shown(path)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise UserError(f"{where}: cut short or altered since it was made, so that it is no JSON; {AGAIN}") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{where}: altered since it was made, so that it is no record; {AGAIN}")
+    if (schema := record.get("schema")) != SCHEMA:
+        raise UserError(f"{where}: schema: got {schema!r}, but this version reads {SCHEMA}; {AGAIN}")
+    if sealed(record) != record:
+        raise UserError(f"{where}: altered since it was made, for its sha256 is that of other numbers; {AGAIN}")
+    return record
+
+
+def outdated(record: Mapping[str, Any], folder: Path) -> str | None:
+    """Say why a record no longer counts, or return None where it does; ``folder`` holds the records of all stages.
+
+    It counts while what it was made of stands and is that very training: a cell whose training has failed since has no
+    record, one that was trained again has another.
+    """
+    for key, tag in MADE_OF.items():
+        if tag not in record["tags"]:
+            continue
+        source = str(record[key])
+        path = folder / f"{source}.json"
+        if not path.exists():
+            return f"{source} has no results"
+        found = opened(path)
+        if found[SEAL] != record["tags"][tag]:
+            return f"of an earlier training of {source}"
+        if why := outdated(found, folder):
+            return f"{source} is a hole as well: {why}"
+    return None
+
+
+def _shown(path: Path) -> str:
+    """Return what a message calls a record: its place in the project, or its place among the records."""
+    return str(path.relative_to(paths.ROOT)) if path.is_relative_to(paths.ROOT) else "/".join(path.parts[-3:])
 
 
 def summary(trials: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:

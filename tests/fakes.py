@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import records
+from pipeline import digests, records
 from pipeline.evaluation import predictions, scores
 
 TASKS = {"mrpc": ("f1", 3302, 0.812), "starter-swap": ("accuracy", 7200, 0.5)}  # score, rows, majority baseline
@@ -44,7 +44,7 @@ def finetuning(task: str, model: str, ratio: float, seeds: Iterable[int] = SEEDS
 
 def record(stage: str, task: str, model: str, ratio: float, trials: list[dict[str, Any]]) -> dict[str, Any]:
     """Return trials with the head and the summary that the frame gives them."""
-    return {
+    return records.sealed({
         "schema": records.SCHEMA, "stage": stage, "cell": f"{task}-{model}-{ratio}", "exploration": False,
         "task": task, "model": model, "recipe": "standard", "ratio": ratio, "trials": trials,
         **({"source": f"finetune/{task}-{model}-{ratio}"} if stage == "evaluate" else {}),
@@ -52,16 +52,16 @@ def record(stage: str, task: str, model: str, ratio: float, trials: list[dict[st
         "inputs": {"data": _digest(task), "model": _digest(model)},
         "tags": {"git_commit": _digest("commit")[:40], "inputs_sha256": _digest(f"{stage}{task}{model}{ratio}")},
         "machine": {"processor": "a processor", "device": "cpu", "threads": 2, "torch": "2.13.0"},
-    }  # fmt: skip
+    })  # fmt: skip
 
 
-def write(root: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Lay records and their trials' folders out as the stages do."""
-    for content in records:
+def write(root: Path, cells: Iterable[dict[str, Any]]) -> None:
+    """Lay records, sealed, and their trials' folders out as the stages do."""
+    for content in cells:
         stage, cell = content["stage"], content["cell"]
         path = root / "metrics" / stage / f"{cell}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(records.sealed(content)))
         for trial in content["trials"]:
             folder = root / "runs" / stage / cell / f"seed-{trial['seed']}"
             folder.mkdir(parents=True)
@@ -72,6 +72,7 @@ def write(root: Path, records: Iterable[dict[str, Any]]) -> None:
             (folder / "trial.json").write_text(json.dumps({**trial, "artifacts": names}))
             (folder / "config.yaml").write_text(f"seed: {trial['seed']}\n")
             (folder / "curves.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve(content, trial)))
+            digests.write(folder)
 
 
 def curve(content: dict[str, Any], trial: dict[str, Any]) -> list[dict[str, float]]:

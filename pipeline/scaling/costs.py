@@ -121,7 +121,8 @@ SCALARS = tuple(column.name for column in fields(Cost) if column.name not in LIS
 def read(cells: Iterable[tuple[str, str]], folder: Path) -> list[Cost]:
     """Return the costs of each (cell, address) from its record in ``folder``; a missing record is a hole.
 
-    Raises UserError where a record is of another layout, lacks what a row needs, or grows along an unknown axis.
+    Raises UserError where a record is not whole, is of another layout, lacks what a row needs, or grows along an
+    unknown axis.
     """
     return [_cost(cell, address, folder / f"{cell}.json") for cell, address in cells]
 
@@ -129,7 +130,7 @@ def read(cells: Iterable[tuple[str, str]], folder: Path) -> list[Cost]:
 def _cost(cell: str, address: str, path: Path) -> Cost:
     if not path.exists():
         return Cost(cell, address)
-    record = table.opened("benchmark", path, address, NEEDED)
+    record = table.opened(path, NEEDED)
     (trial,) = record["trials"]
     known = record["machine"]
     named = {

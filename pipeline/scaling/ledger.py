@@ -71,7 +71,7 @@ def _below(row: Row, rows: Sequence[Row]) -> list[Row]:
 def _step(depth: int, row: Row, start: Row) -> list[str]:
     name = row.cell if depth == 0 else f"{INDENT * depth}{row.cell} ({row.method})"
     if row.score is None:
-        return [name, "not run", *[""] * (len(STEPS) - 2)]
+        return [name, table.state(row), *[""] * (len(STEPS) - 2)]
     return [
         name,
         texts.points(row.score),

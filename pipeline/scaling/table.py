@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -46,8 +45,8 @@ class Row(Point):
     Scores and their ends are in the metric's own unit (accuracy and F1 from 0 to 1). ``ci95`` is Student's t interval
     of the mean over seeds, None for one seed; ``bootstrap`` resamples the examples, averaged over seeds. ``gain`` is
     what a student's score has over that of the same student ``alone``, paired by seed; ``changed`` says what a
-    compression did, in its first trial. What is ``to_95pct`` was spent when the score on the selection rows came to 95%
-    of its final value.
+    compression did, in its first trial; ``hole`` says why a cell has no numbers. What is ``to_95pct`` was spent when
+    the score on the selection rows came to 95% of its final value.
     """
 
     family: str = "pretrained"
@@ -84,6 +83,7 @@ class Row(Point):
     gain_ci95_high: float | None = None
     changed: str | None = None
     machine: str | None = None
+    hole: str | None = None
 
     @property
     def low(self) -> float | None:
@@ -115,6 +115,7 @@ class Sheet:
     notes: tuple[str, ...] = ()
 
 
+NOT_RUN = "not run"
 FAMILIES = ("pretrained", "fresh", "random")  # trained once and kept, trained anew in every run, not trained
 MEANS = (
     "score", "bootstrap_low", "bootstrap_high", "majority_score", "loss", "train_operations", "train_seconds",
@@ -126,32 +127,41 @@ COUNTS = ("train_examples", "parameters", "parameters_non_embedding", "parameter
 
 
 def read(plan: Iterable[Point], folder: Path) -> list[Row]:
-    """Return the row of each cell from its record in ``folder``, in the given order; a missing record is a hole.
+    """Return the row of each cell from its record in ``folder``, in the given order.
 
-    Raises UserError where a record is of another layout, lacks what a row needs, or names a family that nobody draws.
+    A record that is missing, or that is of an earlier training than the one that stands, is a hole. Raises UserError
+    where a record is not whole, is of another layout, lacks what a row needs, or names a family that nobody draws.
     """
     return [_row(point, folder / f"{point.cell}.json") for point in plan]
 
 
-def opened(stage: str, path: Path, address: str, needed: Iterable[str]) -> dict[str, Any]:
-    """Return a cell's record, made by ``address``.
+def opened(path: Path, needed: Iterable[str]) -> dict[str, Any]:
+    """Return a cell's record.
 
-    Raises UserError where it is of another layout, or where its trials lack one of the keys in ``needed``.
+    Raises UserError where it is not whole, is of another layout, or where a trial lacks one of the keys in ``needed``.
     """
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    where = f"metrics/{stage}/{path.name}"
-    again = f"run `dvc repro --force {address}`"
-    if (schema := record.get("schema")) != records.SCHEMA:
-        raise UserError(f"{where}: schema: got {schema!r}, but this version reads {records.SCHEMA}; {again}")
-    if missing := [name for name in needed if name not in record["trials"][0]]:
-        raise UserError(f"{where}: no {', '.join(missing)} in it, so another version made it; {again}")
+    record = records.opened(path)
+    names = list(needed)
+    for trial in record["trials"]:
+        if lacking := [name for name in names if trial.get(name) is None]:
+            raise UserError(
+                f"metrics/{record['stage']}/{path.name}: seed {trial['seed']}: no {', '.join(lacking)}, without which "
+                f"there is nothing to compare; {records.AGAIN}"
+            )
     return record
 
 
-def _row(point: Point, path: Path) -> Row:
+def hole(point: Point, path: Path) -> str | None:
+    """Say why a cell of the plan has no results that count, or return None where it has."""
     if not path.exists():
-        return Row(**vars(point))
-    record = opened("evaluate", path, point.address, ("score", "score_name", "family", "collapsed"))
+        return NOT_RUN
+    return records.outdated(records.opened(path), path.parent.parent)
+
+
+def _row(point: Point, path: Path) -> Row:
+    if why := hole(point, path):
+        return Row(**vars(point), hole=why)
+    record = opened(path, ("score", "score_name", "family", "collapsed"))
     summary, trials = record["summary"], record["trials"]
     family = trials[0]["family"]
     if family not in FAMILIES:
@@ -213,6 +223,11 @@ def overview(rows: Sequence[Row]) -> str:
     """Return in one line how much there is, and what is missing or broken."""
     done = [row for row in rows if row.score is not None]
     parts = [f"{len(done)} of {len(rows)} cells have results"]
+    if outdated := [row for row in rows if row.hole not in (None, NOT_RUN)]:
+        parts.append(
+            f"{len(outdated)} of them are holes though they were evaluated once, the first is {outdated[0].cell}: "
+            f"{outdated[0].hole}; `dvc repro` fills them"
+        )
     if collapsed := sum(row.collapsed or 0 for row in done):
         parts.append(f"{collapsed} of {sum(row.seeds for row in done)} trials collapsed to one answer")
     if unclear := sum(row.above_majority in ("no", "unclear") for row in done):
@@ -241,10 +256,15 @@ def name(row: Row) -> str:
     return f"{row.model} ({row.cell})" if row.section else row.model
 
 
+def state(row: Row) -> str:
+    """Say in a word or two why a row has no numbers; ``overview`` says more."""
+    return NOT_RUN if row.hole in (None, NOT_RUN) else "outdated"
+
+
 def cells(row: Row) -> list[str]:
     """Return a row as texts under ``HEADINGS``."""
     if row.score is None:
-        return [name(row), "", f"{row.ratio:g}", "", "not run", *[""] * (len(HEADINGS) - 5)]
+        return [name(row), "", f"{row.ratio:g}", "", state(row), *[""] * (len(HEADINGS) - 5)]
     return [
         name(row),
         texts.count(row.parameters),

@@ -41,16 +41,16 @@ class Trial:
 
 
 def read(plan: Iterable[Point], folder: Path) -> list[Trial]:
-    """Return the trials of each cell from its record in ``folder``, in the given order, none of a missing record.
+    """Return the trials of each cell from its record in ``folder``, in the given order, none of a hole.
 
-    Raises UserError where a record is of another layout, lacks what a trial needs, or was judged on other examples
-    than the rest of its task.
+    Raises UserError where a record is not whole, is of another layout, lacks what a trial needs, or was judged on
+    other examples than the rest of its task.
     """
     found: list[Trial] = []
     first: dict[str, Trial] = {}
     for point in plan:
         path = folder / f"{point.cell}.json"
-        if not path.exists():
+        if table.hole(point, path):
             continue
         for trial in _read(point, path):
             known = first.setdefault(point.task, trial)
@@ -64,7 +64,7 @@ def read(plan: Iterable[Point], folder: Path) -> list[Trial]:
 
 
 def _read(point: Point, path: Path) -> list[Trial]:
-    record = table.opened("evaluate", path, point.address, NEEDED)
+    record = table.opened(path, NEEDED)
     return [
         Trial(
             point,

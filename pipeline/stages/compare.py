@@ -52,10 +52,9 @@ def compare(cfg: DictConfig) -> None:
         (out / ANSWER).write_text(told + "\n" if told else "", encoding="utf-8")
     made = [folder / path for path in [*written, *map(Path, numbers), Path(ANSWER)]]
     record = _record(rows, files.measures(found), made, exploration)
-    run = tracking.open_cell(tracking.Identity.from_record(record))
     path = paths.metrics("compare", CELL, exploration=exploration)
     paths.write_json(path, record)
-    tracking.close_cell(run, record, [path, *made])
+    tracking.tell_cell(record, [path, *made])
     tracking.refresh_views()
     if "MAKELEVEL" not in os.environ:  # `make repro` shows it last, whether this ran or was up to date
         _print(rows, measured, folder)
@@ -116,7 +115,7 @@ def _record(rows: list[Row], measures: dict[str, Any], files: list[Path], explor
     }
     numbers = [path.read_bytes() for path in files if path.suffix == ".csv"]
     digest = hashlib.sha256(b"".join(numbers)).hexdigest()
-    return {
+    record = {
         "schema": records.SCHEMA,
         "stage": "compare",
         "cell": CELL,
@@ -128,6 +127,7 @@ def _record(rows: list[Row], measures: dict[str, Any], files: list[Path], explor
         "machine": {},
         "artifacts": [str(path.relative_to(paths.ROOT)) for path in files],
     }
+    return records.sealed(record)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import records as kept
 from pipeline.scaling import costs, table
 from tests import fakes
 from tests.scaling import made
@@ -52,6 +53,6 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> list[costs.Cost]:
     folder = tmp_path_factory.mktemp("benchmark")
     made_up = [made.alone(), made.several(), made.alone("bert-mini", 4, 256)]
     for record in made_up:
-        (folder / f"{record['cell']}.json").write_text(json.dumps(record))
+        (folder / f"{record['cell']}.json").write_text(json.dumps(kept.sealed(record)))
     cells = [*(record["cell"] for record in made_up), "bert-mini-2-1-bf16-32"]
     return costs.read([(cell, f"benchmark@{cell}") for cell in cells], folder)

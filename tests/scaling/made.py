@@ -76,8 +76,8 @@ def record(model: str, trial: dict[str, Any]) -> dict[str, Any]:
     """Return a trial with the head that the frame gives it; a cell is named after what ran."""
     words = (model, trial["processes"], trial["threads"], trial["precision"], trial["batch_size"])
     trials = [{"seed": 0, **trial}]
-    return {
+    return records.sealed({
         "schema": records.SCHEMA, "stage": "benchmark", "cell": "-".join(map(str, words)), "exploration": False,
         "task": "starter-swap", "model": model, "trials": trials, "summary": records.summary(trials), "inputs": {},
         "tags": {}, "machine": MACHINE,
-    }  # fmt: skip
+    })  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import records
 from pipeline.errors import UserError
 from pipeline.scaling import costs
 from pipeline.scaling.costs import Cost, Latency
@@ -15,7 +16,7 @@ CELL = "bert-tiny-1-1-bf16-32"
 
 
 def read(folder: Path, record: dict[str, Any]) -> Cost:
-    (folder / f"{CELL}.json").write_text(json.dumps(record))
+    (folder / f"{CELL}.json").write_text(json.dumps(records.sealed(record)))
     (cost,) = costs.read([(CELL, f"benchmark@{CELL}")], folder)
     return cost
 
@@ -49,21 +50,21 @@ def test_latencies_of_any_batch_size_are_found_the_smallest_first(tmp_path: Path
 
 def test_cells_are_exactly_those_asked_for_in_their_order_and_a_missing_record_is_a_hole(tmp_path: Path) -> None:
     for record in (made.alone(), made.several()):
-        (tmp_path / f"{record['cell']}.json").write_text(json.dumps(record))
+        (tmp_path / f"{record['cell']}.json").write_text(json.dumps(records.sealed(record)))
     cells = ["bert-tiny-2-1-bf16-32", "bert-tiny-4-1-bf16-32"]
     found = costs.read([(cell, f"benchmark@{cell}") for cell in cells], tmp_path)
     assert [cost.cell for cost in found] == cells
     assert found[1] == Cost("bert-tiny-4-1-bf16-32", "benchmark@bert-tiny-4-1-bf16-32")
 
 
-def test_a_record_of_another_version_is_told_from_a_hole(tmp_path: Path) -> None:
+def test_a_record_that_lacks_a_key_is_told_from_a_hole(tmp_path: Path) -> None:
     record = made.alone()
     del record["trials"][0]["threads"], record["trials"][0]["precision"]
     with pytest.raises(UserError) as caught:
         read(tmp_path, record)
     assert str(caught.value) == (
-        "metrics/benchmark/bert-tiny-1-1-bf16-32.json: no threads, precision in it, so another version made it; "
-        "run `dvc repro --force benchmark@bert-tiny-1-1-bf16-32`"
+        "metrics/benchmark/bert-tiny-1-1-bf16-32.json: seed 0: no threads, precision, without which there is nothing "
+        "to compare; remove it, then run `dvc repro`"
     )
 
 

@@ -42,7 +42,7 @@ def test_a_cell_that_has_not_run_is_shown_as_a_hole(rows: list[Row]) -> None:
 
 def test_a_full_ratio_written_as_a_whole_number_is_of_the_grid(tmp_path: Path) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 1)
-    (tmp_path / "mrpc-bert-tiny-1.json").write_text(json.dumps(record))
+    (tmp_path / "mrpc-bert-tiny-1.json").write_text(json.dumps(kept.sealed(record)))
     point = Point("mrpc-bert-tiny-1", "mrpc", "bert-tiny", 1, "standard", "evaluate@mrpc-bert-tiny-1")
     (row,) = table.read([point], tmp_path)
     assert table.cells(row)[0] == "bert-tiny"
@@ -77,7 +77,7 @@ def test_what_a_training_took_is_read_and_a_seed_that_never_came_there_leaves_a_
             "inference_memory_added_mib": 40.0 + number,
         }  # fmt: skip
     record["summary"] = kept.summary(record["trials"])
-    (tmp_path / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(record))
+    (tmp_path / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sealed(record)))
     (row,) = table.read(points[:1], tmp_path)
     assert (row.train_operations, row.train_seconds, row.operations_to_95pct) == (2e12, 11.0, 4e11)
     assert (row.seconds_to_95pct, row.examples_to_95pct) == (None, 300)
@@ -120,7 +120,7 @@ def test_a_family_that_has_no_marker_is_refused(tmp_path: Path, points: list[Poi
     record = fakes.evaluation("mrpc", "bert-tiny", 0.1)
     for trial in record["trials"]:
         trial["family"] = "frsh"
-    (tmp_path / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(record))
+    (tmp_path / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sealed(record)))
     with pytest.raises(UserError) as caught:
         table.read(points[:1], tmp_path)
     assert str(caught.value) == (
@@ -129,25 +129,26 @@ def test_a_family_that_has_no_marker_is_refused(tmp_path: Path, points: list[Poi
     )
 
 
-def test_a_record_of_another_version_is_told_from_a_hole(tmp_path: Path, points: list[Point]) -> None:
+def test_a_record_that_lacks_a_key_is_told_from_a_hole(tmp_path: Path, points: list[Point]) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 0.1)
     for trial in record["trials"]:
         del trial["family"], trial["score_name"]
-    (tmp_path / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(record))
+    (tmp_path / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sealed(record)))
     with pytest.raises(UserError) as caught:
         table.read(points[:1], tmp_path)
     assert str(caught.value) == (
-        "metrics/evaluate/mrpc-bert-tiny-0.1.json: no score_name, family in it, so another version made it; "
-        "run `dvc repro --force evaluate@mrpc-bert-tiny-0.1`"
+        "metrics/evaluate/mrpc-bert-tiny-0.1.json: seed 0: no score_name, family, without which there is nothing to "
+        "compare; remove it, then run `dvc repro`"
     )
 
 
 def test_a_record_of_another_layout_is_refused(tmp_path: Path) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 0.1) | {"schema": 0}
-    (tmp_path / "long.json").write_text(json.dumps(record))
+    folder = tmp_path / "metrics" / "evaluate"
+    folder.mkdir(parents=True)
+    (folder / "long.json").write_text(json.dumps(kept.sealed(record)))
     with pytest.raises(UserError) as caught:
-        table.read([Point("long", "mrpc", "bert-tiny", 0.1, "patient", "evaluate-variant@long")], tmp_path)
+        table.read([Point("long", "mrpc", "bert-tiny", 0.1, "patient", "evaluate-variant@long")], folder)
     assert str(caught.value) == (
-        "metrics/evaluate/long.json: schema: got 0, but this version reads 1; "
-        "run `dvc repro --force evaluate-variant@long`"
+        "metrics/evaluate/long.json: schema: got 0, but this version reads 2; remove it, then run `dvc repro`"
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import records
 from pipeline.errors import UserError
 from pipeline.evaluation import scores
 from pipeline.scaling import trials
@@ -49,7 +50,7 @@ def test_cells_that_were_judged_on_other_examples_are_not_compared(folder: Path)
     other = Point("other", "mrpc", "bert-mini", 0.3, "standard", "evaluate@other")
     record = json.loads((folder / f"{POINTS[0].cell}.json").read_text())
     record["trials"][0]["references"] = "0" * fakes.EXAMPLES
-    (folder / "other.json").write_text(json.dumps(record))
+    (folder / "other.json").write_text(json.dumps(records.sealed(record)))
     with pytest.raises(UserError) as caught:
         trials.read([*POINTS, other], folder)
     assert str(caught.value) == (
@@ -58,15 +59,15 @@ def test_cells_that_were_judged_on_other_examples_are_not_compared(folder: Path)
     )
 
 
-def test_a_record_of_an_earlier_version_is_told_by_what_it_lacks(folder: Path) -> None:
+def test_a_record_that_lacks_a_key_is_refused(folder: Path) -> None:
     path = folder / f"{POINTS[0].cell}.json"
     record = json.loads(path.read_text())
     for trial in record["trials"]:
         del trial["predictions"], trial["loss"]
-    path.write_text(json.dumps(record))
+    path.write_text(json.dumps(records.sealed(record)))
     with pytest.raises(UserError) as caught:
         trials.read(POINTS, folder)
     assert str(caught.value) == (
-        "metrics/evaluate/mrpc-bert-tiny-0.3.json: no loss, predictions in it, so another version made it; run "
-        "`dvc repro --force evaluate@mrpc-bert-tiny-0.3`"
+        "metrics/evaluate/mrpc-bert-tiny-0.3.json: seed 0: no loss, predictions, without which there is nothing to "
+        "compare; remove it, then run `dvc repro`"
     )

@@ -7,7 +7,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline import paths, results
+from pipeline import paths, records, results
 from pipeline.errors import UserError
 from pipeline.plan import Plan, Variant
 from pipeline.plan.cells import Benchmark
@@ -85,7 +85,7 @@ def test_another_time_of_the_benchmark_is_another_comparison(evaluated: Path, mo
         content["trials"][0]["train_pairs_per_second"] = rate
         path = evaluated / "metrics" / "benchmark" / f"{content['cell']}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(records.sealed(content)))
         compare.compare(CFG)
         digests.append(
             json.loads((evaluated / "metrics" / "compare" / "plan.json").read_text())["tags"]["inputs_sha256"]

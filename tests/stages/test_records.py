@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline import origins, paths, sweep
+from pipeline import digests, origins, paths, sweep
 from pipeline.evaluation import growth
 from pipeline.scaling import files
 from pipeline.scaling.comparison import Comparison
@@ -102,6 +102,8 @@ def _record(name: str, cfg: Any, curve: set[str]) -> dict[str, Any]:
     trial = {"seed": cfg.seed, **result, "trial_seconds": 1.0, "artifacts": []}
     (folder / "trial.json").write_text(json.dumps(trial, allow_nan=False))
     OmegaConf.save(cfg, folder / "config.yaml")
+    for out in filter(None, (folder, product)):
+        digests.write(out)
     record = sweep.summarise(origins.identify(name, cfg), [cfg.seed])
     paths.write_json(paths.metrics(name, cfg.cell, exploration=True), record)
     curve |= {key for _, values in log.curve for key in values}
