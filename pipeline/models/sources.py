@@ -60,7 +60,8 @@ def directory(path: str, out: Path, sha256: str | None = None) -> Origin:
     ``sha256`` is that of its weights. DVC looks at the conf file alone, so only a digest in there makes a changed
     checkpoint a changed model.
 
-    Raises UserError when it is not there, holds no safetensors, or holds others than ``sha256`` says.
+    Raises UserError when it is not there, holds no safetensors, or holds others than ``sha256`` says, and where a file
+    leads out of the folder: what a checkpoint from elsewhere links to is not its own.
     """
     folder = paths.ROOT / path
     if not folder.is_dir():
@@ -68,6 +69,8 @@ def directory(path: str, out: Path, sha256: str | None = None) -> Origin:
             f"conf/model: source.path: got {path!r}, but the project has no such folder; give one, relative to the "
             f"project, that holds {CONFIG}, {WEIGHTS} and a tokenizer"
         )
+    for name in FILES:
+        _check(folder, name, path)
     _copy(folder, out, path)
     if sha256 is not None and (found := _sha256(out / WEIGHTS)) != sha256:
         raise UserError(
@@ -75,6 +78,13 @@ def directory(path: str, out: Path, sha256: str | None = None) -> Origin:
             "put the weights back that were there, or write the new digest if they are meant to be others"
         )
     return {"kind": "directory", "id": path, "revision": None}
+
+
+def _check(folder: Path, name: str, where: str) -> None:
+    file = folder / name
+    own = file.is_file() and file.resolve().is_relative_to(folder.resolve())
+    if not own and (file.exists() or file.is_symlink()):
+        raise UserError(f"{where}: {name} leads out of its folder or is no plain file; put the file itself there")
 
 
 def find(name: str, place: str | None, out: Path, source: Callable[[], Origin]) -> Origin:
