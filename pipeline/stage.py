@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import distributed, kept, mend, origins, paths, quiet, resources, warm
-from pipeline.errors import UserError
+from pipeline.errors import UserError, told
 from pipeline.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -47,16 +47,16 @@ def run(work: Work) -> None:
 def _app(work: Work) -> None:
     import hydra
 
-    from pipeline import plan, sweeper
+    from pipeline import overrides, plan, sweeper
 
     stage = work.__name__
     plan.register_resolvers()
     sweeper.compose_seeds_once()
 
     def job(cfg: DictConfig) -> dict[str, Any] | None:
-        return _trial(stage, work, cfg)
+        return _trial(stage, work, cfg) if sound(cfg) else None
 
-    with _interruptible(), distributed.joined():
+    with _interruptible(), overrides.taken(stage) as sound, distributed.joined():
         sweep, complete, ran = Sweep.open() if distributed.leads() and not Sweep.ours() else None, True, False
         try:
             hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name=stage)(job)()
@@ -159,7 +159,7 @@ def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
         mistake = error if isinstance(error, UserError) else resources.told(error)
         if mistake is None:
             raise
-        print(f"error: {title}: {mistake}", file=sys.stderr, flush=True)
+        print(told(mistake, f"{title}: "), file=sys.stderr, flush=True)
         return None
     sweep.finished(identity, cfg.seed)
     return result

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 from pipeline import paths, target
@@ -79,10 +80,17 @@ def files(content: dict[str, Any]) -> Iterator[str]:
         for name in dict.fromkeys(chosen):
             yield from file(group, name)
     for path in [*(paths.CONF / f"{stage}.yaml" for stage in STAGES), *sorted((paths.CONF / "sweep").glob("*.yaml"))]:
-        try:
-            read(path, ("defaults",))  # Hydra reads them, and sets no bounds
-        except UserError as error:
-            yield str(error)
+        yield from _unreadable(path)
+
+
+@cache
+def _unreadable(path: Path) -> tuple[str, ...]:
+    """Name what is wrong with a file that Hydra alone reads, and sets no bounds."""
+    try:
+        read(path, ("defaults",))
+    except UserError as error:
+        return (str(error),)
+    return ()
 
 
 def _comparison(given: object) -> Iterator[str]:

@@ -134,15 +134,19 @@ def main() -> None:
     """Compare as a Hydra app."""
     import hydra
 
+    from pipeline import overrides
+
     mistakes: list[UserError] = []
 
     def job(cfg: DictConfig) -> None:
         try:
-            compare(cfg)
+            if sound(cfg):
+                compare(cfg)
         except UserError as error:  # Hydra would print where it was raised
             mistakes.append(error)
 
-    hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name="compare")(job)()
+    with overrides.taken("compare") as sound:
+        hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name="compare")(job)()
     for mistake in mistakes:
         raise mistake
 

@@ -76,7 +76,10 @@ def parse(conf: Mapping[str, Any]) -> Recipe:
     where = f"conf/recipe/{conf.get('name', '?')}.yaml"
     settings = {key: value for key, value in conf.items() if key != "name"}
     complete(f"{where}: ", settings, Recipe, "a recipe")
-    return Recipe(**settings)
+    try:
+        return Recipe(**settings)
+    except UserError as error:
+        raise UserError(f"{where}: {str(error).removeprefix('recipe: ')}") from None
 
 
 def complete(where: str, given: object, kind: type[Any], what: str) -> type[Any]:
