@@ -26,6 +26,7 @@ $(BIN)/.dev: $(BIN)/.made
 	@touch $@
 
 repro: $(BIN)/.made
+	@python -m pipeline.mend
 	dvc repro
 	@python -m pipeline.stages.compare show
 

@@ -135,9 +135,10 @@ def _strike_out() -> None:
         LOCKS.unlink()
         return
 
-    read = {path: [info for info in held if _is_dvc(info["pid"])] for path, held in content["read"].items()}
+    readers, writers = content.get("read", {}), content.get("write", {})
+    read = {path: [info for info in held if _is_dvc(info["pid"])] for path, held in readers.items()}
     kept = {
-        "write": {path: info for path, info in content["write"].items() if _is_dvc(info["pid"])},
+        "write": {path: info for path, info in writers.items() if _is_dvc(info["pid"])},
         "read": {path: held for path, held in read.items() if held},
     }
     if kept != content:

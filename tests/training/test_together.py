@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from pipeline import distributed, machine
 from pipeline.data import batches
+from pipeline.training import checkpoints
 from pipeline.training.prediction import logits
 from pipeline.training.run import MULTIPLE
 from tests.conftest import ROOT
@@ -44,9 +45,11 @@ def both(folder: Path) -> Runs:
 
 
 @pytest.fixture(scope="module")
-def alone() -> dict[str, Told]:
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
     """Return the same runs made by this process."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(together, "FOLDER", tmp_path_factory.mktemp("alone"))
+        patch.setattr(checkpoints, "PATIENCE", 0)
         patch.setattr(machine, "precision", lambda at: "fp32")
         return {case.__name__: case() for case in together.CASES}
 
@@ -86,6 +89,17 @@ def test_the_weights_are_those_of_one_process(folder: Path, alone: dict[str, Tol
             torch.testing.assert_close(first[name], weight, rtol=1e-4, atol=1e-5)
     words = "bert.embeddings.word_embeddings.weight"
     assert not torch.allclose(first[words][7], start[words][7], atol=1e-2)  # it occurs and is trained
+
+
+def test_a_run_of_several_processes_that_died_ends_with_the_same_bytes(folder: Path, both: Runs) -> None:
+    assert (folder / "revived-2.safetensors").exists()
+    for rank in (0, 1):
+        steady, revived = (load_file(folder / f"{case}-{rank}.safetensors") for case in ("dropped", "revived"))
+        assert all(torch.equal(weight, revived[name]) for name, weight in steady.items())
+        assert numbers(both["revived"][rank]["result"]) == numbers(both["dropped"][rank]["result"])
+    for steady, revived in zip(both["dropped"], both["revived"], strict=True):
+        assert revived["result"]["padding_share"] == steady["result"]["padding_share"]
+        assert revived["curve"][-4:] == steady["curve"][-4:]
 
 
 def test_sparse_weights_stay_sparse(folder: Path) -> None:

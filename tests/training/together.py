@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from pipeline.errors import UserError
 from pipeline.evaluation import scores, speed
 from pipeline.evaluation.benchmark import benchmark
 from pipeline.evaluation.settings import Settings
+from pipeline.training import checkpoints
+from pipeline.training import run as running
+from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.finetuning import finetune
 from pipeline.training.objective import Loss
 from pipeline.training.prediction import logits
@@ -61,6 +65,9 @@ def alike(count: int) -> Examples:
     return Examples(tokens, np.zeros_like(tokens), 4 * np.arange(count + 1), np.ones(count, dtype=np.int64), pad=0)
 
 
+FOLDER = Path()  # where the processes keep what they make
+
+
 class Certain(Loss):
     """The labels' loss divided by a spread that is learned with it (Kendall et al. 2018, eq. 7)."""
 
@@ -96,15 +103,24 @@ class Told:
     error: str = ""
 
 
-def run(model: Any, train: Examples, recipe: Recipe = RECIPE, loss: Loss | None = None, seed: int = 3) -> Told:
+def run(
+    model: Any,
+    train: Examples,
+    recipe: Recipe = RECIPE,
+    loss: Loss | None = None,
+    seed: int = 3,
+    checkpoint: Checkpoint | None = None,
+    advanced: Callable[[int], None] = lambda steps: None,
+) -> Told:
     """Fine-tune ``model``; a regression where it has one output."""
     measure, curve, loss = "pearson" if model.config.num_labels == 1 else "accuracy", [], loss or Loss()
     selection = examples(30, seed=1, kind=train.labels.dtype)
     judge = partial(scores.judge, metrics=[measure])
     try:
         result = finetune(
-            model, train, selection, recipe, judge, measure, seed, lambda *point: curve.append(point), loss=loss
-        )
+            model, train, selection, recipe, judge, measure, seed, lambda *point: curve.append(point), advanced, loss,
+            checkpoint,
+        )  # fmt: skip
     except UserError as error:
         return Told(model, loss, {}, curve, str(error))
     return Told(model, loss, result, curve)
@@ -149,12 +165,31 @@ def masked() -> Told:
     return run(bert(dropout=0.5), alike(8), dataclasses.replace(STEADY, batch_size=8), Watched())
 
 
-CASES: list[Callable[[], Told]] = [plain, regression, sparse, shared, own, nan, dropped, masked]
+def revived() -> Told:
+    """Die after step 7, and go on from the checkpoint of step 6 with another model of the same beginning."""
+    made = 0
+
+    def advanced(steps: int) -> None:
+        nonlocal made
+        made += steps
+        if made == 7:
+            raise InterruptedError
+
+    file = FOLDER / f"revived-{distributed.current().size}.safetensors"
+    with suppress(InterruptedError):
+        run(bert(dropout=0.1), examples(96), STEADY, checkpoint=Checkpoint(file, seconds=0.0), advanced=advanced)
+    return run(bert(dropout=0.1), examples(96), STEADY, checkpoint=Checkpoint(file, seconds=1e9))
+
+
+CASES: list[Callable[[], Told]] = [plain, regression, sparse, shared, own, nan, dropped, masked, revived]
 
 
 def main(folder: Path) -> None:
     """Write what each run came to in this process."""
+    global FOLDER
+    FOLDER = folder
     machine.precision = lambda at: "fp32"
+    running.ASKED, checkpoints.PATIENCE = 1, 0
     torch.set_num_threads(1)
     with distributed.joined():
         group = distributed.current()

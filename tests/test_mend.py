@@ -1,0 +1,139 @@
+"""What a killed DVC left half-written is put right, and what is whole stays as it is."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import mend, paths
+
+LOCK = """schema: '2.0'
+stages:
+  plan:
+    cmd: python -m pipeline.plan
+    deps:
+    - path: params.yaml
+      md5: 5f6f7c0e2b1e8f4b6f0f6a5a3a0b4c1d
+  prepare@mrpc:
+    cmd: python -m pipeline.stages.prepare task=mrpc
+    outs:
+    - path: data/mrpc
+      md5: 0f6f7c0e2b1e8f4b6f0f6a5a3a0b4c1d.dir
+"""
+FEWER = LOCK[: LOCK.index("  prepare@mrpc")]
+DVC = """import os, signal, subprocess, sys, time
+subprocess.run([sys.executable, "-c", "from pipeline import mend; mend.stand_by()"], check=True)
+open("dvc.lock", "w").write("stages:\\n  plan: {cmd")
+open(".dvc/tmp/rwlock", "w").write('{"wri')
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of which DVC has run two stages."""
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "dvc.lock").write_text(LOCK)
+    (tmp_path / ".cache/dvc.lock").write_text(FEWER)
+    for name, value in {"ROOT": tmp_path, "CACHE": tmp_path / ".cache"}.items():
+        monkeypatch.setattr(paths, name, value)
+    monkeypatch.setattr(mend, "LOCK", tmp_path / "dvc.lock")
+    monkeypatch.setattr(mend, "COPY", tmp_path / ".cache/dvc.lock")
+    monkeypatch.setattr(mend, "LOCKS", tmp_path / ".dvc/tmp/rwlock")
+    return tmp_path
+
+
+def test_a_lock_file_that_was_cut_short_anywhere_can_be_read_again(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    back = 0
+    for length in range(len(LOCK)):
+        (root / "dvc.lock").write_text(LOCK[:length])
+        mend.mend()
+        found = (root / "dvc.lock").read_text()
+        assert found in (LOCK[:length], FEWER)
+        assert mend._whole(root / "dvc.lock")
+        told = capsys.readouterr().err
+        if found == LOCK[:length]:
+            assert told == ""
+            continue
+        back += 1
+        assert told == (
+            "dvc.lock was half-written when DVC was killed: it is as it was before the last cell again; "
+            "what ran comes from DVC's cache\n"
+        )
+    assert back > 60
+    (root / "dvc.lock").write_text(LOCK)
+    mend.mend()
+    assert (root / "dvc.lock").read_text() == LOCK
+
+
+def test_without_a_whole_copy_a_broken_lock_file_is_put_aside(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "dvc.lock").write_text("stages: {pl")
+    (root / ".cache/dvc.lock").unlink()
+    mend.mend()
+    assert not (root / "dvc.lock").exists()
+    assert (root / ".cache/dvc.lock.broken").read_text() == "stages: {pl"
+    assert capsys.readouterr().err == (
+        "dvc.lock was half-written when DVC was killed: nothing whole was there to put in its place, so it lies in "
+        ".cache/dvc.lock.broken; what ran comes from DVC's cache\n"
+    )
+
+
+def test_locks_of_dead_processes_are_struck_out_and_those_of_a_live_dvc_stay(root: Path) -> None:
+    (root / "dvc").write_text("import time; print('up', flush=True); time.sleep(60)")
+    with subprocess.Popen([sys.executable, str(root / "dvc"), "repro"], stdout=subprocess.PIPE) as alive:
+        assert alive.stdout
+        alive.stdout.readline()
+        ours = {"pid": alive.pid, "cmd": "dvc repro"}
+        reused = {"pid": os.getpid(), "cmd": "dvc repro"}  # a number that another program bears by now
+        gone = {"pid": 2**22 + 1, "cmd": "dvc repro"}
+        held = {"write": {"runs/a": ours, "runs/b": gone}, "read": {"data/a": [gone, ours, reused], "data/b": [reused]}}
+        (root / ".dvc/tmp/rwlock").write_text(json.dumps(held))
+        mend.mend()
+        alive.kill()
+    kept = json.loads((root / ".dvc/tmp/rwlock").read_text())
+    assert kept == {"write": {"runs/a": ours}, "read": {"data/a": [ours]}}
+    (root / ".dvc/tmp/rwlock").write_text('{"write": {"ru')
+    mend.mend()
+    assert not (root / ".dvc/tmp/rwlock").exists()
+
+
+def test_a_project_without_dvc_is_left_alone(root: Path) -> None:
+    shutil.rmtree(root / ".dvc")
+    (root / "dvc.lock").write_text("{")
+    mend.mend()
+    assert (root / "dvc.lock").read_text() == "{"
+
+
+def test_what_a_killed_dvc_left_is_mended_at_once(tmp_path: Path) -> None:
+    """A script that is called dvc runs a stage, then dies in the middle of writing both files."""
+    for name in ("__init__", "errors", "paths", "resources", "mend"):
+        (tmp_path / "pipeline").mkdir(exist_ok=True)
+        shutil.copy(paths.ROOT / "pipeline" / f"{name}.py", tmp_path / "pipeline")
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    (tmp_path / "dvc.lock").write_text(LOCK)
+    (tmp_path / "dvc").write_text(DVC)
+    done = subprocess.run(
+        [sys.executable, "dvc", "repro"], cwd=tmp_path, env={**os.environ, "DVC_STAGE": "prepare@mrpc"}, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 20
+    while (tmp_path / ".dvc/tmp/rwlock").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not (tmp_path / ".dvc/tmp/rwlock").exists()
+    assert (tmp_path / "dvc.lock").read_text() == LOCK
+
+
+def test_a_stage_that_dvc_does_not_run_leaves_nothing_to_mend_by(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    mend.stand_by()
+    assert (root / ".cache/dvc.lock").read_text() == FEWER
+    assert sorted(path.name for path in (root / ".cache").iterdir()) == ["dvc.lock"]
