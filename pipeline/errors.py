@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import NoReturn
 
+from pipeline.masking import masked
+
 LISTED = 50  # names that a message lists at most
 LONGEST = 4000  # characters of a line: what was got may be a whole file
 
@@ -34,7 +36,7 @@ def line(text: object) -> str:
 
 def told(error: UserError, where: str = "") -> str:
     """Return what is printed of an error: ``error:`` and ``where`` before each of its lines."""
-    return "\n".join(line(f"error: {where}{each}") for each in str(error).split("\n"))
+    return "\n".join(line(masked(f"error: {where}{each}")) for each in str(error).split("\n"))
 
 
 class Arguments(argparse.ArgumentParser):
@@ -47,8 +49,16 @@ class Arguments(argparse.ArgumentParser):
 
 @contextmanager
 def ending(where: str = "") -> Iterator[None]:
-    """End the process where the block raises a UserError: ``error:`` and ``where`` before each of its lines."""
+    """End the process in lines where the block raises a UserError, or where the machine has run short of something.
+
+    ``where`` stands in each line, behind ``error:``.
+    """
+    from pipeline import resources
+
     try:
         yield
-    except UserError as error:
-        raise SystemExit(told(error, where)) from None
+    except Exception as error:
+        mistake = error if isinstance(error, UserError) else resources.told(error)
+        if mistake is None:
+            raise
+        raise SystemExit(told(mistake, where)) from None

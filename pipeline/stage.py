@@ -18,7 +18,7 @@ from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_st
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import distributed, kept, mend, origins, paths, quiet, resources, warm
+from pipeline import distributed, kept, masking, mend, origins, paths, quiet, resources, warm
 from pipeline.errors import UserError, told
 from pipeline.sweep import Sweep
 
@@ -49,6 +49,7 @@ def _app(work: Work) -> None:
 
     from pipeline import overrides, plan, sweeper
 
+    masking.cover()
     stage = work.__name__
     plan.register_resolvers()
     sweeper.compose_seeds_once()
@@ -239,7 +240,7 @@ def _worked(work: Work, cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     result = {"seed": cfg.seed, **work(cfg, out, log)}
     result["trial_seconds"] = time.perf_counter() - started + sum(each.earlier for each in log.checkpoints)
     config, trial = log.records / "config.yaml", log.records / "trial.json"
-    OmegaConf.save(cfg, config)
+    OmegaConf.save(masking.without(OmegaConf.to_container(cfg)), config)
     shown = [str((log.home.out / path.relative_to(out)).relative_to(paths.ROOT)) for path in log.artifacts]
     paths.write_json(trial, {**result, "artifacts": shown})
     log.live.finish(result, [*log.artifacts, config, trial])

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths, plan, results, warm
+from pipeline import masking, paths, plan, results, warm
 from pipeline.errors import UserError, ending, near
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ def main() -> None:
 
 
 def _command() -> None:
+    masking.cover()
     with ending("compare: "):
         main()
 

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from pipeline import plan
+from pipeline import masking, plan
 from pipeline.errors import Arguments, ending
 
 COMPARISON = ("compare", "plan")
@@ -15,6 +15,7 @@ def main(arguments: list[str]) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("sync", help="bring the store at MLFLOW_TRACKING_URI level with the files")
     commands.add_parser("ui", help="show it on this machine").add_argument("--port", type=_port)
+    masking.cover()
     with ending():
         given = parser.parse_args(arguments)
         if given.command == "sync":
