@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import distributed, paths, target
 from pipeline.compression import recovery
 from pipeline.data import tasks
-from pipeline.errors import UserError, near, told
+from pipeline.errors import UserError, line, near, told
 from pipeline.evaluation import settings
 from pipeline.plan import TRAINED
 from pipeline.plan.entries import ratio
@@ -128,8 +128,8 @@ def _refusal(error: Exception) -> bool:
 
 def _joined(error: BaseException) -> str:
     """Return an error of several lines in one, with what stood behind it where that says more."""
-    lines = [line.strip() for each in (error, error.__cause__) for line in str(each or "").splitlines()]
-    said = "; ".join(dict.fromkeys(line.rstrip(".") for line in lines if line)) or type(error).__name__
+    lines = [text.strip() for each in (error, error.__cause__) for text in str(each or "").splitlines()]
+    said = "; ".join(dict.fromkeys(text.rstrip(".") for text in lines if text)) or type(error).__name__
     return said.replace(":; ", ": ")
 
 
@@ -163,7 +163,7 @@ def _keys(stage: str) -> set[str]:
 
 
 def _raise(message: str) -> None:
-    raise UserError(f"{message}; write key=value, such as ratio=0.5; --help tells the keys")
+    raise UserError(f"{line(message)}; write key=value, such as ratio=0.5; --help tells the keys")
 
 
 def _parsed(word: str) -> Override:

@@ -9,6 +9,7 @@ import ast
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,7 @@ def source(module: str, package: Path = PACKAGE) -> tuple[str, bool] | None:
     return None
 
 
+@cache
 def _functions(text: str, package: bool) -> list[str]:
     """Return the public functions that a module defines, or that a package passes on."""
     found = []

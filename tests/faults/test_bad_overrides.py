@@ -1,0 +1,284 @@
+"""Whatever stands on a command line: the stage works, or says one line, ends with a status, and has written nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import complexity, overrides, paths, plan, recommend
+from pipeline.errors import LONGEST, UserError, told
+from pipeline.tracking import __main__ as tracking
+from pipeline.values import is_cell, is_name, is_whole
+from tests.faults.strategies import EXAMPLES, NASTY, fuzzed, texts
+
+POINT = ["task=mrpc", "model=bert-tiny", "ratio=0.5"]
+STAGES = {
+    "prepare": ["task=mrpc"],
+    "pretrain": ["model=bert-tiny"],
+    "finetune": POINT,
+    "distill": [*POINT, "teacher=finetune/x"],
+    "compress": ["source=finetune/x", "compression=heads"],
+    "evaluate": ["source=finetune/x"],
+    "benchmark": ["task=mrpc", "model=bert-tiny"],
+    "compare": [],
+}
+KEYS = (
+    "task", "model", "recipe", "distillation", "compression", "ratio", "seed", "cell", "source", "teacher", "threads",
+    "processes", "exploration", "mirror", "sweep", "hydra.run.dir", "hydra.sweep.dir", "hydra/launcher", "hydra",
+    "task.name", "task.labels", "task.source", "task.source._target_", "model.name", "model.learning_rate",
+    "recipe.epochs", "recipe.fractions", "distillation.alpha", "distillation.hidden", "compression.method",
+    "compression.recovery", "recovery", "recovery.steps", "latency", "budget.examples", "batch", "precision", "dpi",
+    "size", "checkpoint_seconds", "nothing", "",
+)  # fmt: skip
+SIGNS = ("", "", "", "+", "++", "~")
+GIVEN = (
+    "abc", "nan", "-1", "1.5", "0", "-3", "x", "null", "true", "???", "[1,2]", "{a: 1}", "1,2", "0.1,7", "choice(1,x)",
+    "range(1,5)", "glob(*)", "interval(0,1)", "shuffle(1,2)", "${oc.env:HOME}", "'${oc.env:HOME}'", "${nothing}",
+    "'${ratio}'", "${cell}", "9" * 30, "9" * 4400, "[" * 300, "'a b'", "'a\nb'", "\\,", "mrpc", "0.5", "heads",
+    "finetune/x", "exploration/finetune/x", "finetune/..", "/tmp/x", *NASTY,
+)  # fmt: skip
+words = st.builds("{}{}={}".format, st.sampled_from(SIGNS), st.sampled_from(KEYS), st.sampled_from(GIVEN))
+likely = st.sampled_from(
+    ("seed=5", "ratio=0.25", "threads=2", "cell=mine", "recipe=patient", "recipe.epochs=2", "mirror=/x", "+sweep=once")
+)
+FLAGS = ("--config-dir=/tmp", "-cp", "--experimental-rerun=x.pickle", "--cfg", "-m")
+loose = words | likely | texts | st.sampled_from(FLAGS)
+
+
+@pytest.fixture(scope="module")
+def composing() -> Iterator[None]:
+    plan.register_resolvers()
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+        yield
+
+
+def printable(error: UserError) -> None:
+    assert all(line.isprintable() for line in told(error).split("\n"))
+
+
+def one_line(error: UserError) -> str:
+    line = told(error)
+    assert "\n" not in line
+    assert line.isprintable()
+    assert len(line) <= LONGEST + 3
+    return line
+
+
+def test_any_word_is_an_override_or_is_refused_in_a_line() -> None:
+    ran, taken = [0], [0]
+
+    @fuzzed("words")
+    @given(st.sampled_from(sorted(STAGES)), st.lists(loose, min_size=1, max_size=2))
+    def once(stage: str, given: list[str]) -> None:
+        ran[0] += 1
+        try:
+            overrides.words(stage, [*STAGES[stage], *given])
+        except UserError as error:
+            one_line(error)
+        else:
+            taken[0] += 1
+
+    once()
+    assert ran[0] >= EXAMPLES["words"]
+    assert taken[0] > 20
+
+
+def test_a_config_that_is_taken_names_only_folders_of_the_project(composing: None) -> None:
+    ran, taken = [0], [0]
+
+    @fuzzed("configs")
+    @given(st.sampled_from(sorted(STAGES)), words | likely)
+    def once(stage: str, word: str) -> None:
+        ran[0] += 1
+        given = [*STAGES[stage], word]
+        try:
+            overrides.words(stage, given)
+            cfg = compose(stage, given)
+            overrides.check(stage, cfg)
+        except UserError as error:
+            one_line(error)
+            return
+        except Exception as error:
+            if not overrides._refusal(error):
+                raise
+            one_line(UserError(overrides._joined(error)))
+            return
+        taken[0] += 1
+        assert stage == "compare" or is_cell(cfg.cell)
+        assert is_whole(cfg.seed, 0, 2**32 - 1)
+        assert all(is_name(cfg[group].name) for group in overrides.GROUPS if group in cfg)
+
+    once()
+    assert ran[0] >= EXAMPLES["configs"]
+    assert taken[0] > 5
+
+
+def test_the_words_of_the_other_commands_are_taken_or_refused_in_a_line() -> None:
+    ran = [0]
+    keys = ("latency_p50_ms", "score", "storage_bytes", "length", "batch", "nothing", "")
+    word = st.builds(lambda key, value: f"{key}={value}", st.sampled_from(keys), st.sampled_from(GIVEN) | texts) | texts
+
+    @fuzzed("arguments")
+    @given(st.lists(word, max_size=3))
+    def once(given: list[str]) -> None:
+        ran[0] += 1
+        for command in (recommend.limits, complexity.arguments):
+            try:
+                found: Any = command(given)
+            except UserError as error:
+                printable(error)
+            else:
+                assert command is recommend.limits or (found[1] or 1) < 10_000
+        for port in given[:1]:
+            with pytest.raises(SystemExit) as caught:
+                tracking.main(["ui", f"--port={port}x"])
+            assert str(caught.value.code).startswith("error: argument --port: got ")
+
+    once()
+    assert ran[0] >= EXAMPLES["arguments"]
+
+
+MRPC = sorted(path.stem for path in (paths.CONF / "task").glob("*.yaml"))
+SEED = "give a whole number from 0 to 4294967295"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("seed=-1", f"seed: got -1; {SEED}"),
+        ("seed=1.5", f"seed: got 1.5; {SEED}"),
+        (f"seed={10**30}", f"seed: got {10**30}; {SEED}"),
+        ("seed=0,1,-1", f"seed: got -1; {SEED}"),
+        ("ratio=abc", "ratio: got 'abc'; a ratio is a number above 0 and at most 1"),
+        ("ratio=nan", "ratio: got nan; a ratio is a number above 0 and at most 1"),
+        ("threads=0", "threads: got 0; give a whole number from 1 to 1024, or null for all"),
+        ("processes=x", "processes: got 'x'; give a whole number from 1 to 1024"),
+        (
+            "cell=../../x",
+            "cell: got '../../x'; a cell is named in letters, digits, '.', '-', '_' and '+', 200 at most",
+        ),
+        ("task=mprc", f"task: no task 'mprc' in conf/task/; did you mean 'mrpc'? (allowed: {', '.join(MRPC)})"),
+        ("task=../../etc/passwd", f"task: no task '../../etc/passwd' in conf/task/; allowed: {', '.join(MRPC)}"),
+        (
+            "hydra.run.dir=/tmp/x",
+            "hydra.run.dir: not to be set here: where a stage writes stands in conf/workspace.yaml",
+        ),
+        (
+            "+hydra.sweep.dir=../x",
+            "hydra.sweep.dir: not to be set here: where a stage writes stands in conf/workspace.yaml",
+        ),
+        (
+            "hydra={run: {dir: /tmp/x}}",
+            "hydra: not to be set here: where a stage writes stands in conf/workspace.yaml",
+        ),
+        ("--config-dir=/tmp", "--config-dir: not taken: a stage reads its own file of conf/"),
+        ("--experimental-rerun=x.pickle", "--experimental-rerun: not taken: a stage reads its own file of conf/"),
+        ("--nothing", "unrecognized arguments: --nothing; write key=value, such as ratio=0.5; --help tells the keys"),
+        ("~recipe", "got '~recipe'; a stage needs all of its keys: give recipe another value"),
+        ("recipe@x=patient", "got 'recipe@x=patient'; a group belongs where it stands: write recipe=... without @"),
+        ("rtaio=0.5", "rtaio: no key of conf/finetune.yaml; did you mean 'ratio'? (allowed: cell, checkpoint_seconds, "
+         "exploration, model, processes, ratio, recipe, seed, task, threads)"),
+        ("=", "got '=', which Hydra cannot read (it has no key); write key=value"),
+        (
+            "ratio",
+            "got 'ratio', which Hydra cannot read (Error parsing override 'ratio'; missing EQUAL at '<EOF>'); "
+            "write key=value",
+        ),
+        ("a=" + "x" * 4000, f"{'a=' + 'x' * 38!r}...: 4,002 characters; at most 4,000 are read"),
+    ],
+)  # fmt: skip
+def test_a_word_that_cannot_be_meant_is_told_with_what_can(word: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        overrides.words("finetune", [*POINT, word])
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("stage", "given", "said"),
+    [
+        ("finetune", POINT[:2], "ratio: missing; give ratio=..."),
+        ("evaluate", [], "source: missing; give source=..."),
+        (
+            "evaluate",
+            ["source=finetune/.."],
+            "source: got 'finetune/..'; give <stage>/<cell>, the stage one of finetune, distill, compress; "
+            "exploration/<stage>/<cell> is one outside the plan",
+        ),
+        ("finetune", [*POINT, "cell=${cell}"], "Recursive interpolation detected; full_key: cell; object_type=dict"),
+        (
+            "finetune",
+            [*POINT, "cell=${oc.env:HOME}/x"],
+            "cell: got '/home/x'; a cell is named in letters, digits, '.', '-', '_' and '+', 200 at most",
+        ),
+        (
+            "prepare",
+            ["task=mrpc", "task.source._target_=os.system"],
+            "conf/task/mrpc.yaml: source: _target_: got 'os.system', which is no function of this project; name a "
+            "function by its module, such as pipeline.data.sources.files or pipeline.models.sources.hub",
+        ),
+        (
+            "finetune",
+            [*POINT, "recipe.epochs=abc"],
+            "conf/recipe/standard.yaml: epochs: got 'abc'; give a number above 0",
+        ),
+        (
+            "compress",
+            ["source=finetune/a", "compression=heads", "recovery.steps=3"],
+            "recipe: got epochs and steps; give the budget in epochs or in steps and leave the other null",
+        ),
+        (
+            "benchmark",
+            ["task=mrpc", "model=bert-tiny", "latency=3"],
+            "conf/benchmark.yaml: latency: got 3; write rows: ..., calls: ...",
+        ),
+        ("compare", ["dpi=0"], "dpi: got 0; give a whole number from 10 to 1200"),
+    ],
+)
+def test_a_config_that_no_trial_can_begin_with_is_told(
+    composing: None, monkeypatch: pytest.MonkeyPatch, stage: str, given: list[str], said: str
+) -> None:
+    monkeypatch.setenv("HOME", "/home")
+    with pytest.raises(UserError) as caught:
+        overrides.check(stage, compose(stage, given))
+    assert str(caught.value) == said
+
+
+def files(root: Path) -> set[Path]:
+    return {path for path in root.rglob("*") if "__pycache__" not in path.parts}
+
+
+@pytest.mark.parametrize(
+    ("stage", "given", "said"),
+    [
+        ("finetune", ["--multirun", "seed=0,-1", *POINT], f"seed: got -1; {SEED}"),
+        (
+            "evaluate",
+            ["source='${oc.env:HERE}'", "cell=x"],
+            "source: got {!r}; give <stage>/<cell>, the stage one of finetune, distill, compress; "
+            "exploration/<stage>/<cell> is one outside the plan",
+        ),
+        ("pretrain", ["model=bert-tiny", "model.nothing=1"], "Could not override 'model.nothing'; To append to your "
+         "config use +model.nothing=1; Key 'nothing' is not in struct; full_key: model.nothing; object_type=dict"),
+        ("compare", ["size='${size}'"], "Recursive interpolation detected; full_key: size; object_type=dict"),
+    ],
+)  # fmt: skip
+def test_a_real_command_says_one_line_and_writes_nothing(
+    project: Path, stage: str, given: list[str], said: str
+) -> None:
+    before = files(project.parent)
+    command = [sys.executable, "-m", f"pipeline.stages.{stage}", *given]
+    here = {**os.environ, "HERE": str(project)}
+    done = subprocess.run(command, cwd=project, env=here, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: {stage}: {said.format(str(project))}\n"
+    made = {path.relative_to(project).parts[0] for path in files(project.parent) - before}
+    assert made <= {".cache"}  # where Hydra's sweep and this project's begin
