@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, line
 
 Kind = Literal["data", "models"]
 
@@ -23,16 +23,16 @@ def find(mirror: str | None, kind: Kind, name: str) -> Path | None:
     if not mirror:
         return None
     root = _root(mirror)
-    if root is None or not root.is_dir():
-        raise UserError(f"mirror {mirror}: no such folder; name one that holds data/<task>/ and models/<name>/")
+    if root is None or not os.path.isdir(root):
+        raise UserError(f"mirror {line(mirror)}: no such folder; name one that holds data/<task>/ and models/<name>/")
     folder = root / kind / name
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # where pathlib raises for a name that is too long, this says no
         return None
     try:
         for path in _below(folder):
             _check(path, root, mirror)
     except OSError as error:
-        raise UserError(f"mirror {mirror}: {kind}/{name} cannot be read: {error.strerror}") from None
+        raise UserError(f"mirror {line(mirror)}: {kind}/{line(name)} cannot be read: {error.strerror}") from None
     return folder
 
 
@@ -55,13 +55,13 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _check(path: Path, root: Path, mirror: str) -> None:
-    where = f"mirror {mirror}: {path.relative_to(root)}"
+    where = line(f"mirror {mirror}: {path.relative_to(root)}")
     try:
         leads = path.resolve()
     except RuntimeError:
         raise UserError(f"{where} leads to itself; remove it") from None
     if not leads.is_relative_to(root):
-        raise UserError(f"{where} leads out of the mirror, to {leads}; copy what it leads to into the mirror")
+        raise UserError(f"{where} leads out of the mirror, to {line(leads)}; copy what it leads to into the mirror")
     if not path.is_dir() and not path.is_file():
         raise UserError(f"{where} is neither a file nor a folder; remove it")
     if not os.access(path, os.R_OK):
