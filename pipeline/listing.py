@@ -10,7 +10,7 @@ from statistics import median
 
 from pipeline import modules, paths, plan, records
 from pipeline.errors import UserError, ending
-from pipeline.plan import Cell, Plan
+from pipeline.plan import Cell, Plan, space
 
 
 def show(study: Plan) -> None:
@@ -35,6 +35,7 @@ def show(study: Plan) -> None:
     count = sum(cell.address in stale for cell in study.cells)
     unmeasured = f", and {unknown} of which nothing is known yet" if unknown else ""
     print(f"\n{count} of {len(study.cells)} cells to run, about {total:.0f} s of trials{unmeasured}")
+    print(space.expected(study, [cell for cell in study.cells if cell.address in stale]))
 
 
 def stale_cells(study: Plan) -> set[str]:

@@ -11,6 +11,7 @@ import hashlib
 import re
 
 from pipeline import paths
+from pipeline.errors import ending
 
 STAGES = ("prepare", "pretrain", "finetune", "distill", "compress", "evaluate", "benchmark", "compare")
 # The frame of every stage makes no number: an edit there makes nothing stale.
@@ -61,4 +62,5 @@ def _file(name: str) -> str:
 
 
 if __name__ == "__main__":
-    write()
+    with ending():
+        write()

@@ -18,6 +18,7 @@ CONF = ROOT / "conf"
 PARAMS = ROOT / "params.yaml"
 REPORT = ROOT / "report"
 CACHE = ROOT / ".cache"
+ASIDE = ".old.tmp"  # the end of the name under which a folder waits until another has taken its place
 ALONE = "alone"  # below a student's trial: the same student trained without its teacher
 
 
@@ -88,13 +89,13 @@ def replacing(path: Path) -> Iterator[Path]:
     beside.mkdir(parents=True)
     try:
         yield beside
-        aside = beside.with_suffix(".old.tmp")
+        aside = beside.with_suffix(ASIDE)
         with suppress(FileNotFoundError):
             path.rename(aside)
         beside.rename(path)
         shutil.rmtree(aside, ignore_errors=True)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        _beside(path)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -120,11 +121,17 @@ def write(path: Path, content: bytes) -> None:
 
 
 def _beside(path: Path) -> Path:
-    """Return where this process may write what is to stand at ``path``, once what dead processes left is gone."""
+    """Return where this process may write what is to stand at ``path``, once what dead processes left is gone.
+
+    What stood at ``path`` is put back where such a process had moved it aside.
+    """
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         process = left.name.removeprefix(f".{path.name}.").partition(".")[0]
         if process.isdecimal() and (int(process) == os.getpid() or not _alive(int(process))):
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            if left.name.endswith(ASIDE) and not path.exists():
+                left.rename(path)  # what stood there, of a process that came no further
+            else:
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 

@@ -22,6 +22,7 @@ BY_EXAMPLE = ("predictions", "references")  # texts of a trial that grow with th
 SEAL = "sha256"
 # The keys of a record that name the cell of which it is made, and the tags that hold the digest of that one's record.
 MADE_OF = {"source": "source_sha256", "teacher": "teacher_sha256"}
+NOT_RUN = "not run"
 AGAIN = "remove it, then run `dvc repro`"  # DVC makes what is missing, and would not see every change
 
 
@@ -31,10 +32,11 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, SEAL: hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()}
 
 
-def opened(path: Path) -> dict[str, Any]:
+def opened(path: Path, needed: Iterable[str] = ()) -> dict[str, Any]:
     """Return the record in a file.
 
-    Raises UserError where the file was altered or cut short since it was made, or is of another layout.
+    Raises UserError where the file was altered or cut short since it was made, is of another layout, or where one of
+    its trials lacks a key of ``needed``.
     """
     where = _shown(path)
     try:
@@ -47,15 +49,26 @@ def opened(path: Path) -> dict[str, Any]:
         raise UserError(f"{where}: schema: got {schema!r}, but this version reads {SCHEMA}; {AGAIN}")
     if sealed(record) != record:
         raise UserError(f"{where}: altered since it was made, for its sha256 is that of other numbers; {AGAIN}")
+    names = list(needed)
+    for trial in record["trials"] if names else ():
+        if lacking := [name for name in names if trial.get(name) is None]:
+            raise UserError(
+                f"{where}: seed {trial['seed']}: no {', '.join(lacking)}, without which there is nothing to compare; "
+                f"{AGAIN}"
+            )
     return record
 
 
-def outdated(record: Mapping[str, Any], folder: Path) -> str | None:
-    """Say why a record no longer counts, or return None where it does; ``folder`` holds the records of all stages.
+def hole(path: Path) -> str | None:
+    """Say why there are no numbers that count in metrics/<stage>/<cell>.json, or return None where there are.
 
-    It counts while what it was made of stands and is that very training: a cell whose training has failed since has no
-    record, one that was trained again has another.
+    They count while what they were made of stands and is that very training: a cell whose training has failed since has
+    no record, one that was trained again has another.
     """
+    return _outdated(opened(path), path.parent.parent) if path.exists() else NOT_RUN
+
+
+def _outdated(record: Mapping[str, Any], folder: Path) -> str | None:
     for key, tag in MADE_OF.items():
         if tag not in record["tags"]:
             continue
@@ -66,7 +79,7 @@ def outdated(record: Mapping[str, Any], folder: Path) -> str | None:
         found = opened(path)
         if found[SEAL] != record["tags"][tag]:
             return f"of an earlier training of {source}"
-        if why := outdated(found, folder):
+        if why := _outdated(found, folder):
             return f"{source} is a hole as well: {why}"
     return None
 

@@ -1,5 +1,6 @@
 """What `make plan` says of a plan, from records of runs that never were and a DVC that answers as it is told."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,9 +69,10 @@ def test_the_list_ends_with_what_there_is_to_run(
     answer(monkeypatch, 0, '{"evaluate@mrpc-bert-tiny-0.5": [{}]}')
     listing.show(PLAN)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + len(PLAN.cells) + 2
+    assert len(lines) == 1 + len(PLAN.cells) + 3
     assert [line.split()[1] for line in lines if line.startswith("evaluate@mrpc-bert-tiny")] == ["stale", "done"]
-    assert lines[-1] == "1 of 11 cells to run, about 0 s of trials, and 1 of which nothing is known yet"
+    assert lines[-2] == "1 of 11 cells to run, about 0 s of trials, and 1 of which nothing is known yet"
+    assert re.fullmatch(r"about [\d.]+ MB to write, .* free; nothing is known yet of the size of bert-tiny", lines[-1])
 
 
 def test_where_dvc_cannot_tell_the_command_ends_without_a_traceback(project: Path) -> None:

@@ -155,10 +155,19 @@ def weights(out: Path) -> dict[str, Any]:
     return {
         "sha256": _sha256(out / WEIGHTS),
         "bytes": (out / WEIGHTS).stat().st_size,
-        "parameters": sum(prod(tensor["shape"]) for tensor in tensors.values() if "F" in tensor["dtype"]),
+        "parameters": _count(tensors),
         "types": sorted({tensor["dtype"] for tensor in tensors.values()}),
         "modules": dict(sorted(_modules(list(tensors)).items())),
     }
+
+
+def parameters(path: Path) -> int:
+    """Return how many parameters a file of weights holds, read as ``weights`` does."""
+    return _count(_header(path))
+
+
+def _count(tensors: Mapping[str, Mapping[str, Any]]) -> int:
+    return sum(prod(tensor["shape"]) for tensor in tensors.values() if "F" in tensor["dtype"])
 
 
 def _sha256(path: Path) -> str:

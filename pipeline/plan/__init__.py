@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline import paths
 from pipeline.errors import UserError, ending, line
+from pipeline.plan import space
 from pipeline.plan.cells import RECIPE, TRAINED, Benchmark, Cell, Compress, Distill, Plan, Variant
 from pipeline.plan.check import check, files
 from pipeline.plan.reading import AXES, read, shown
@@ -68,9 +69,11 @@ def load_or_exit() -> Plan:
 
 
 def main() -> None:
-    """Check the plan and leave word for DVC that it is sound."""
-    study = load_or_exit()
-    CHECKED.parent.mkdir(exist_ok=True)
-    paths.metrics("benchmark", "").parent.mkdir(parents=True, exist_ok=True)  # compare reads it, however empty
-    CHECKED.write_text("checked\n", encoding="utf-8")  # always the same, so that it makes nothing stale
+    """Check the plan, and that there is room for it, and leave word for DVC that it is sound."""
+    with ending():
+        study = load()
+        space.check(study)
+        CHECKED.parent.mkdir(exist_ok=True)
+        paths.metrics("benchmark", "").parent.mkdir(parents=True, exist_ok=True)  # compare reads it, however empty
+        CHECKED.write_text("checked\n", encoding="utf-8")  # always the same, so that it makes nothing stale
     print(f"params.yaml: {len(study.cells)} cells, {len(study.seeds)} seeds each: no mistakes found")

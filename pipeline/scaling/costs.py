@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from pipeline import records
 from pipeline.errors import UserError, near
-from pipeline.scaling import table
 
 AXES = ("depth", "width", "length", "batch")
 LATENCY = re.compile(r"latency_b(\d+)_(p\d\d)_ms")
@@ -130,7 +130,7 @@ def read(cells: Iterable[tuple[str, str]], folder: Path) -> list[Cost]:
 def _cost(cell: str, address: str, path: Path) -> Cost:
     if not path.exists():
         return Cost(cell, address)
-    record = table.opened(path, NEEDED)
+    record = records.opened(path, NEEDED)
     (trial,) = record["trials"]
     known = record["machine"]
     named = {

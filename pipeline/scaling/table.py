@@ -115,7 +115,6 @@ class Sheet:
     notes: tuple[str, ...] = ()
 
 
-NOT_RUN = "not run"
 FAMILIES = ("pretrained", "fresh", "random")  # trained once and kept, trained anew in every run, not trained
 MEANS = (
     "score", "bootstrap_low", "bootstrap_high", "majority_score", "loss", "train_operations", "train_seconds",
@@ -135,33 +134,10 @@ def read(plan: Iterable[Point], folder: Path) -> list[Row]:
     return [_row(point, folder / f"{point.cell}.json") for point in plan]
 
 
-def opened(path: Path, needed: Iterable[str]) -> dict[str, Any]:
-    """Return a cell's record.
-
-    Raises UserError where it is not whole, is of another layout, or where a trial lacks one of the keys in ``needed``.
-    """
-    record = records.opened(path)
-    names = list(needed)
-    for trial in record["trials"]:
-        if lacking := [name for name in names if trial.get(name) is None]:
-            raise UserError(
-                f"metrics/{record['stage']}/{path.name}: seed {trial['seed']}: no {', '.join(lacking)}, without which "
-                f"there is nothing to compare; {records.AGAIN}"
-            )
-    return record
-
-
-def hole(point: Point, path: Path) -> str | None:
-    """Say why a cell of the plan has no results that count, or return None where it has."""
-    if not path.exists():
-        return NOT_RUN
-    return records.outdated(records.opened(path), path.parent.parent)
-
-
 def _row(point: Point, path: Path) -> Row:
-    if why := hole(point, path):
+    if why := records.hole(path):
         return Row(**vars(point), hole=why)
-    record = opened(path, ("score", "score_name", "family", "collapsed"))
+    record = records.opened(path, ("score", "score_name", "family", "collapsed"))
     summary, trials = record["summary"], record["trials"]
     family = trials[0]["family"]
     if family not in FAMILIES:
@@ -223,7 +199,7 @@ def overview(rows: Sequence[Row]) -> str:
     """Return in one line how much there is, and what is missing or broken."""
     done = [row for row in rows if row.score is not None]
     parts = [f"{len(done)} of {len(rows)} cells have results"]
-    if outdated := [row for row in rows if row.hole not in (None, NOT_RUN)]:
+    if outdated := [row for row in rows if row.hole not in (None, records.NOT_RUN)]:
         parts.append(
             f"{len(outdated)} of them are holes though they were evaluated once, the first is {outdated[0].cell}: "
             f"{outdated[0].hole}; `dvc repro` fills them"
@@ -258,7 +234,7 @@ def name(row: Row) -> str:
 
 def state(row: Row) -> str:
     """Say in a word or two why a row has no numbers; ``overview`` says more."""
-    return NOT_RUN if row.hole in (None, NOT_RUN) else "outdated"
+    return records.NOT_RUN if row.hole in (None, records.NOT_RUN) else "outdated"
 
 
 def cells(row: Row) -> list[str]:

@@ -12,7 +12,6 @@ import numpy as np
 from pipeline import records
 from pipeline.errors import UserError
 from pipeline.evaluation import predictions
-from pipeline.scaling import table
 from pipeline.scaling.table import Point
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def read(plan: Iterable[Point], folder: Path) -> list[Trial]:
     first: dict[str, Trial] = {}
     for point in plan:
         path = folder / f"{point.cell}.json"
-        if table.hole(point, path):
+        if records.hole(path):
             continue
         for trial in _read(point, path):
             known = first.setdefault(point.task, trial)
@@ -64,7 +63,7 @@ def read(plan: Iterable[Point], folder: Path) -> list[Trial]:
 
 
 def _read(point: Point, path: Path) -> list[Trial]:
-    record = table.opened(path, NEEDED)
+    record = records.opened(path, NEEDED)
     return [
         Trial(
             point,

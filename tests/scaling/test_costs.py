@@ -16,6 +16,8 @@ CELL = "bert-tiny-1-1-bf16-32"
 
 
 def read(folder: Path, record: dict[str, Any]) -> Cost:
+    folder = folder / "metrics" / "benchmark"
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{CELL}.json").write_text(json.dumps(records.sealed(record)))
     (cost,) = costs.read([(CELL, f"benchmark@{CELL}")], folder)
     return cost

@@ -133,9 +133,11 @@ def test_a_record_that_lacks_a_key_is_told_from_a_hole(tmp_path: Path, points: l
     record = fakes.evaluation("mrpc", "bert-tiny", 0.1)
     for trial in record["trials"]:
         del trial["family"], trial["score_name"]
-    (tmp_path / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sealed(record)))
+    folder = tmp_path / "metrics" / "evaluate"
+    folder.mkdir(parents=True)
+    (folder / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sealed(record)))
     with pytest.raises(UserError) as caught:
-        table.read(points[:1], tmp_path)
+        table.read(points[:1], folder)
     assert str(caught.value) == (
         "metrics/evaluate/mrpc-bert-tiny-0.1.json: seed 0: no score_name, family, without which there is nothing to "
         "compare; remove it, then run `dvc repro`"
