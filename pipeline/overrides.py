@@ -94,7 +94,11 @@ def taken(stage: str) -> Iterator[Callable[[DictConfig], bool]]:
 
     Ends the process with one line for what it finds in the words, in a config, or what Hydra refuses itself.
     """
+    from omegaconf import OmegaConf
+
     mistakes: list[UserError] = []
+    # conf/workspace.yaml says by it where Hydra writes, from whichever folder the command is run
+    OmegaConf.register_new_resolver("project", lambda path: str(paths.ROOT / path), replace=True)
 
     def sound(cfg: DictConfig) -> bool:
         try:

@@ -10,6 +10,7 @@ import numpy as np
 from pipeline import paths
 from pipeline.data import starter
 from pipeline.errors import UserError
+from pipeline.values import is_whole
 
 Topics = list[list[list[str]]]
 EncodedTopics = list[list[list[list[int]]]]
@@ -21,8 +22,10 @@ def read(topics: int = 0, seed: int = 0, text: str | None = None) -> Topics:
     Raises UserError when both or neither are given, or the text cannot be used.
     """
     for key, value in (("topics", topics), ("seed", seed)):
-        if not isinstance(value, int) or value < 0:
+        if not is_whole(value):
             raise UserError(f"source.corpus: {key}: got {value!r}; give a whole number from 0")
+    if topics > starter.MOST:
+        raise UserError(f"source.corpus: topics: got {topics:,}; at most {starter.MOST:,} are generated")
     if (topics > 0) == (text is not None):
         raise UserError(
             f"source.corpus: got topics {topics} and text {text}; give either a number of topics to generate, "

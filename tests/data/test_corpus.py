@@ -101,3 +101,9 @@ def test_a_corpus_is_either_generated_or_read():
         "source.corpus: got topics 3 and text somewhere; give either a number of topics to generate, "
         "or the path of a .txt file or of a folder of them"
     )
+
+
+def test_topics_without_end_are_refused_before_the_first() -> None:
+    with pytest.raises(UserError) as error:
+        corpus.read(topics=10**9)
+    assert str(error.value) == "source.corpus: topics: got 1,000,000,000; at most 1,000,000 are generated"

@@ -219,3 +219,11 @@ def test_an_unknown_grade_is_refused_with_the_nearest():
         "conf/task: grade 'swop' is not a grade of the starter corpus; "
         "did you mean 'swap'? (allowed: nest, replace, swap)"
     )
+
+
+def test_rows_without_end_are_refused_before_the_first() -> None:
+    with pytest.raises(UserError) as error:
+        starter.pairs("swap", {"train": 10, "validation": 10**9}, 0)
+    assert str(error.value) == (
+        "conf/task: rows: got validation: 1,000,000,000; the generator has no more than 1,000,000 for a split"
+    )

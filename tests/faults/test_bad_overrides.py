@@ -282,3 +282,14 @@ def test_a_real_command_says_one_line_and_writes_nothing(
     assert done.stderr == f"error: {stage}: {said.format(str(project))}\n"
     made = {path.relative_to(project).parts[0] for path in files(project.parent) - before}
     assert made <= {".cache"}  # where Hydra's sweep and this project's begin
+
+
+def test_a_command_that_is_run_from_elsewhere_writes_nothing_there(project: Path, tmp_path: Path) -> None:
+    here = tmp_path / "elsewhere"
+    here.mkdir()
+    command = [sys.executable, "-m", "pipeline.stages.prepare", "--multirun", "task=mrpc", "mirror=/nothing"]
+    env = {**os.environ, "PYTHONPATH": str(project)}
+    done = subprocess.run(command, cwd=here, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: prepare mrpc seed 0: mirror /nothing: no such folder; ")
+    assert list(here.iterdir()) == []

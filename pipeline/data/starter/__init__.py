@@ -3,6 +3,6 @@
 Nothing is downloaded and nothing is drawn but from the seed, so the same arguments give the same bytes anywhere.
 """
 
-from pipeline.data.starter.corpus import GRADES, documents, pairs
+from pipeline.data.starter.corpus import GRADES, MOST, documents, pairs
 
-__all__ = ["GRADES", "documents", "pairs"]
+__all__ = ["GRADES", "MOST", "documents", "pairs"]

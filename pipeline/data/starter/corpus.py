@@ -16,6 +16,7 @@ from pipeline.data.starter.grammar import Author, Facts, Style, fillers, tell
 from pipeline.data.starter.words import Filler
 from pipeline.errors import UserError, near
 
+MOST = 1_000_000  # rows or topics: minutes to make
 LABELS = ("different", "paraphrase")
 
 
@@ -46,10 +47,12 @@ def pairs(grade: str, rows: dict[str, int], seed: int) -> dict[str, list[dict[st
     No facts that a pair starts from occur twice, within a split or across two; what its other text says instead may
     be what another pair starts from. Classes alternate, so each is half of every split.
 
-    Raises UserError when the grade is unknown.
+    Raises UserError when the grade is unknown, or so many rows are asked for.
     """
     if grade not in GRADES:
         raise UserError(f"conf/task: grade '{grade}' is not a grade of the starter corpus; {near(grade, list(GRADES))}")
+    if many := [f"{split}: {count:,}" for split, count in rows.items() if count > MOST]:
+        raise UserError(f"conf/task: rows: got {many[0]}; the generator has no more than {MOST:,} for a split")
     random = Random(f"{grade} {seed}")
     author = Author(random, GRADES[grade].rarity)
     seen: set[Facts] = set()
