@@ -182,11 +182,11 @@ def _until_alone(running: subprocess.Popen[bytes], rng: random.Random) -> None:
 
 
 def _again(lab: Lab, ended: subprocess.Popen[bytes], log: Path) -> None:
-    """Where a run came to its end before all kills: let one cell be made anew."""
+    """Where a run came to its end before all kills: let the next one begin from nothing."""
     assert ended.returncode == 0, f"a run failed, see {log}"
-    shutil.rmtree(lab.root / ".dvc" / "cache" / "runs", ignore_errors=True)
-    made = sorted((lab.root / "metrics" / "finetune").glob("*.json"))
-    made[len(lab.kills) % len(made)].unlink()
+    for made in ("runs", "data", "models", "metrics", "report", ".dvc/cache", ".cache/trials"):
+        shutil.rmtree(lab.root / made, ignore_errors=True)
+    (lab.root / "dvc.lock").unlink()
     lab.ended.clear()
 
 
@@ -362,8 +362,8 @@ def told(lab: Lab) -> str:
             f"{len(lab.kills)} kills survived: weights, data and numbers are those of an undisturbed run, to the byte",
             f"during: {', '.join(f'{name} {count}' for name, count in moments.most_common())}",
             f"killed: {', '.join(f'{name} {count}' for name, count in victims.most_common())}",
-            f"lost of a trial: {sum(lost):.0f} s together, {max(lost, default=0):.1f} s at most "
-            f"(a checkpoint is due every {INTERVAL} s)",
+            f"since a trial had begun, imports included, or had last kept its state: {sum(lost):.0f} s together, "
+            f"{max(lost, default=0):.1f} s at most (a checkpoint is due every {INTERVAL} s)",
             f"{len(lab.ended)} trials had ended in cells that were killed; none of them was run again",
         ]
     )
