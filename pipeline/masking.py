@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 MASK = "***"
 SHORTEST = 6  # letters of a credential that is masked wherever it stands: a shorter one is part of plain words
@@ -103,7 +103,7 @@ def _written(credentials: Iterable[str]) -> set[str]:
     """Return the forms in which text may show each of them."""
     found = set()
     for known in credentials:
-        plain = unquote(known)
-        forms = (known, plain, quote(plain, safe=""), quote(plain), quote_plus(plain))
-        found |= {*forms, repr(plain)[1:-1], json.dumps(plain)[1:-1]}
+        for plain in {known, unquote(known), unquote_plus(known)}:
+            found |= {plain, quote(plain, safe=""), quote(plain), quote_plus(plain)}
+            found |= {repr(plain)[1:-1], json.dumps(plain)[1:-1]}
     return {form for form in found if len(form) >= SHORTEST}

@@ -237,7 +237,7 @@ def _worked(work: Work, cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     started = time.perf_counter()
-    result = {"seed": cfg.seed, **work(cfg, out, log)}
+    result: dict[str, Any] = masking.without({"seed": cfg.seed, **work(cfg, out, log)})
     result["trial_seconds"] = time.perf_counter() - started + sum(each.earlier for each in log.checkpoints)
     config, trial = log.records / "config.yaml", log.records / "trial.json"
     OmegaConf.save(masking.without(OmegaConf.to_container(cfg)), config)

@@ -11,7 +11,10 @@ from collections.abc import Sequence
 
 from hydra.plugins.sweeper import Sweeper
 
+from pipeline import paths
+
 compose_all = Sweeper.validate_batch_is_legal
+KEPT = paths.CACHE / "hydra" / "multirun.yaml"  # what Hydra keeps of a command: its words may hold a credential
 _seeds: set[str] = set()  # of the sweep that runs
 
 
@@ -26,6 +29,7 @@ def seeds() -> int:
 
 
 def _ahead(sweeper: Sweeper, batch: Sequence[Sequence[str]]) -> None:
+    KEPT.unlink(missing_ok=True)
     _seeds.update(word for job in batch for word in job if word.startswith("seed="))
     cells = {tuple(word for word in job if not word.startswith("seed=")): job for job in batch}
     if len(cells) > 1:

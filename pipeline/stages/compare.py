@@ -134,8 +134,9 @@ def main() -> None:
     """Compare as a Hydra app."""
     import hydra
 
-    from pipeline import overrides
+    from pipeline import overrides, sweeper
 
+    sweeper.compose_seeds_once()
     mistakes: list[UserError] = []
 
     def job(cfg: DictConfig) -> None:

@@ -44,7 +44,7 @@ def create_run(
     known["exploration"] = "true" if identity.exploration else "false"
     known |= {f"{item.name}_sha256": item.digest for item in identity.inputs}
     if "source" in identity.params:
-        known["made_by"] = str(identity.params["source"]).split("/")[-2]  # the stage, to group and filter by
+        known["made_by"] = masked(str(identity.params["source"])).split("/")[-2]  # the stage, to group and filter by
     known["mlflow.source.name"] = f"pipeline.stages.{identity.stage}"
     known["mlflow.source.type"] = "LOCAL"
     if "git_commit" in identity.tags:

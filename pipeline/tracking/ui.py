@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from contextlib import suppress
+from typing import IO
 
 from pipeline import paths
 from pipeline.errors import UserError
@@ -52,16 +54,28 @@ def show(port: int | None = None) -> None:
         server.wait()
 
 
-def _start(uri: str, port: int) -> subprocess.Popen[bytes]:
+def _start(uri: str, port: int) -> subprocess.Popen[str]:
     """Start the server; the URI goes by the environment, where other users cannot read it."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     settings = {**os.environ, **LEAN, "MLFLOW_BACKEND_STORE_URI": uri}
+    server = subprocess.Popen(
+        command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    assert server.stdout is not None
+    threading.Thread(target=_keep, args=[server.stdout], daemon=True).start()
+    return server
+
+
+def _keep(words: IO[str]) -> None:
+    """Keep what the server says, which may name the store with its credentials."""
     LOG.parent.mkdir(exist_ok=True)
-    with LOG.open("w") as log:
-        return subprocess.Popen(command, env=settings, stdout=log, stderr=log, start_new_session=True)
+    with words, LOG.open("w", encoding="utf-8") as log:
+        for line in words:
+            log.write(masked(line))
+            log.flush()
 
 
-def _await(server: subprocess.Popen[bytes], port: int) -> None:
+def _await(server: subprocess.Popen[str], port: int) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         try:

@@ -28,6 +28,7 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: P
     points = [("mrpc", model, ratio) for model in (*PLAN.models, "bert-small") for ratio in PLAN.ratios]
     fakes.write(tmp_path, [fakes.evaluation(*point) for point in points])
     monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "CACHE", tmp_path / ".cache")
     monkeypatch.setattr(paths, "REPORT", tmp_path / "report")
     monkeypatch.setattr(compare.plan, "load", lambda: PLAN)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_database, tmp_path / 'mlflow.db')}")

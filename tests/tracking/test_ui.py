@@ -1,5 +1,7 @@
+import io
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,11 +26,15 @@ def test_a_server_is_asked_for_on_this_machine_only_and_hears_the_uri_in_secret(
 ) -> None:
     monkeypatch.setattr(ui, "LOG", tmp_path / "folder" / "log")
     asked = {}
-    monkeypatch.setattr(ui.subprocess, "Popen", lambda command, **given: asked.update(given, command=command))
+    said = SimpleNamespace(stdout=io.StringIO("cannot open postgresql://me:secret@host/db\n"))
+    monkeypatch.setattr(ui.subprocess, "Popen", lambda command, **given: asked.update(given, command=command) or said)
+    ran = lambda target, args, daemon: SimpleNamespace(start=lambda: target(*args))  # noqa: E731
+    monkeypatch.setattr(ui.threading, "Thread", ran)
     ui._start("postgresql://me:secret@host/db", 5001)
     assert asked["command"][3:] == ["server", "--host", "127.0.0.1", "--port", "5001", "--workers", "1"]
     assert asked["env"]["MLFLOW_BACKEND_STORE_URI"] == "postgresql://me:secret@host/db"
     assert asked["env"]["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+    assert ui.LOG.read_text() == "cannot open postgresql://***@host/db\n"
 
 
 def test_a_store_behind_a_server_gets_links_and_no_server(
