@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline import paths
+from pipeline import digests, paths
 from pipeline.errors import Arguments, UserError, ending, near
 from pipeline.models import loading, quantised, surgery
 from pipeline.models.files import WEIGHTS
@@ -41,11 +41,13 @@ def export(cell: str, seed: int | None = None, out: Path | None = None) -> str:
     """Write the ONNX file of one seed of ``cell``, such as ``finetune/mrpc-bert-mini-0.5``, and say what it is.
 
     Returns a line: path, bytes, the largest difference of logits, milliseconds for one example in both runtimes.
-    Raises UserError where a package or the cell is missing, or where the file does not say what the model says.
+    Raises UserError where a package is missing, where the cell is missing or not whole, or where the file does not say
+    what the model says.
     """
     if lacking := [name for name in NEEDS if find_spec(name) is None]:
         raise UserError(f"{', '.join(lacking)}: not installed; run `pip install '.[onnx]'`")
     folder, number = _trial(cell, seed)
+    digests.verify(folder, lambda: "run its cell again")
     if out and (out.is_dir() or not out.name):
         raise UserError(f"--out: got {out}, a folder; name a file, such as {out / 'model.onnx'}")
     out = out or paths.ROOT / "exports" / f"{cell.replace('/', '-')}-seed-{number}.onnx"

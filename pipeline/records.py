@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +39,31 @@ def opened(path: Path, needed: Iterable[str] = ()) -> dict[str, Any]:
     Raises UserError where the file was altered or cut short since it was made, is of another layout, or where one of
     its trials lacks a key of ``needed``.
     """
-    where = _shown(path)
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        raise UserError(f"{where}: cut short or altered since it was made, so that it is no JSON; {AGAIN}") from None
-    if not isinstance(record, dict):
-        raise UserError(f"{where}: altered since it was made, so that it is no record; {AGAIN}")
-    if (schema := record.get("schema")) != SCHEMA:
-        raise UserError(f"{where}: schema: got {schema!r}, but this version reads {SCHEMA}; {AGAIN}")
-    if sealed(record) != record:
-        raise UserError(f"{where}: altered since it was made, for its sha256 is that of other numbers; {AGAIN}")
-    names = list(needed)
+    record, names = _read(path.read_bytes()), list(needed)
+    if isinstance(record, str):
+        raise UserError(f"{_shown(path)}: {record}; {AGAIN}")
     for trial in record["trials"] if names else ():
         if lacking := [name for name in names if trial.get(name) is None]:
             raise UserError(
-                f"{where}: seed {trial['seed']}: no {', '.join(lacking)}, without which there is nothing to compare; "
-                f"{AGAIN}"
+                f"{_shown(path)}: seed {trial['seed']}: no {', '.join(lacking)}, without which there is nothing to "
+                f"compare; {AGAIN}"
             )
+    return record
+
+
+@lru_cache(maxsize=2048)  # what a cell is made of is asked for by all that is made of it
+def _read(content: bytes) -> dict[str, Any] | str:
+    """Return the record that a file holds, or what is wrong with it."""
+    try:
+        record = json.loads(content)
+    except (ValueError, RecursionError):
+        return "cut short or altered since it was made, so that it is no JSON"
+    if not isinstance(record, dict):
+        return "altered since it was made, so that it is no record"
+    if (schema := record.get("schema")) != SCHEMA:
+        return f"schema: got {schema!r}, but this version reads {SCHEMA}"
+    if sealed(record) != record:
+        return "altered since it was made, for its sha256 is that of other numbers"
     return record
 
 

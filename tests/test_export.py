@@ -14,7 +14,7 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 from transformers.models.bert.tokenization_bert import BertTokenizer
 
-from pipeline import export, paths
+from pipeline import digests, export, paths
 from pipeline.errors import UserError
 from pipeline.models import loading, quantised, surgery
 from pipeline.models.factorised import Factorised, FactorisedEmbedding
@@ -70,6 +70,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         folder = paths.trial("compress", "swap-tiny-0.5-svd", seed)
         folder.mkdir(parents=True)
         loading.save(model, BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)}), folder)
+        digests.write(folder)
     return paths.cell("compress", "swap-tiny-0.5-svd")
 
 

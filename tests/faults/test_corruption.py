@@ -121,6 +121,7 @@ def test_what_is_missing_or_new_is_named(folder: Path, harm: Callable[[Path], No
 )
 def test_no_change_of_any_byte_of_any_file_goes_unseen(folder: Path, data: st.DataObject) -> None:
     shutil.rmtree(folder)
+    digests._once.cache_clear()  # two examples may fall into one tick of the file system's clock
     file = laid(folder) / data.draw(st.sampled_from([*sorted(FILES), digests.FILE]))
     content = file.read_bytes()
     at = data.draw(st.integers(0, len(content) - 1))
