@@ -147,7 +147,7 @@ def _number(task: Task, value: Any) -> int | float | None:
         return task.labels.index(value)
     try:
         found = float(value)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError):
         return None
     if task.range is not None:
         return found if task.range[0] <= found <= task.range[1] else None

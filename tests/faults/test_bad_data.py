@@ -261,6 +261,11 @@ def test_what_is_neither_file_nor_archive_of_a_split_is_left_alone(tmp_path: Pat
         "FOLDER: no splits; put train and validation there, as .jsonl, .parquet, .tsv or MSR's .txt"
     )
     assert not list(tmp_path.parent.parent.glob("escaped*"))
+    (tmp_path / "train.jsonl").rmdir()
+    (tmp_path / "dev_ids.tsv").unlink()
+    (tmp_path / "dev_ids.tsv").mkdir()
+    written(tmp_path, ROWS)
+    assert refused(tmp_path, tmp_path) == "task made-up: no split 'validation' in the source; allowed: train"
 
 
 def test_ids_that_cut_nothing_are_refused(tmp_path: Path) -> None:
