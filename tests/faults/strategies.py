@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 EXAMPLES = {  # how many inputs each test generates; test_bad_plans.py holds their sum
     "plans": 500,
     "plan texts": 250,
-    "conf files": 450,
+    "conf files": 300,
     "words": 400,
     "configs": 60,
     "arguments": 200,
