@@ -67,7 +67,8 @@ def _remedy(source: str, stage: str, name: str, how: str = "") -> str:
         return f"run {stage} with this seed {'again' if how else 'first'}"
     cells = {f"{cell.stage}/{cell.name}": cell for cell in plan.load().trained()}
     if source in cells:
-        return f"run `dvc repro {how}{cells[source].address}`; a seed must be one of the plan's"
+        seeds = "" if how else "; a seed must be one of the plan's"
+        return f"run `dvc repro {how}{cells[source].address}`{seeds}"
     return f"the plan has no such cell; {near(source, cells)}"
 
 

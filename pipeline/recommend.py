@@ -28,7 +28,7 @@ def recommend(words: Sequence[str]) -> list[Answer]:
     budget = limits(words) if words else plan.load().budget
     measured = results.trials()
     if not measured:
-        raise UserError("metrics/evaluate: no cell of the plan has results yet; run `dvc repro`")
+        raise UserError(results.holes() or "metrics/evaluate: no cell of the plan has results yet; run `dvc repro`")
     from pipeline.scaling import comparison, recommending
 
     found = comparison.compare(measured, targets=("error",))
@@ -73,6 +73,8 @@ def main() -> None:
     """Recommend by the words of the command line."""
     with ending("recommend: "):
         show(recommend(sys.argv[1:]))
+        if told := results.holes():
+            print(f"not among them: {told}")
 
 
 if __name__ == "__main__":

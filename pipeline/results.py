@@ -21,6 +21,13 @@ def rows() -> list[Row]:
     return table.read(_points(), paths.metrics(EVALUATED, "").parent)
 
 
+def holes() -> str:
+    """Say which cells of the plan were evaluated once and do not count, and why; nothing where there is none."""
+    from pipeline.scaling import table
+
+    return table.holes(rows())
+
+
 def trials() -> list[Trial]:
     """Return the trials of the cells that the plan evaluates and that have run."""
     from pipeline.scaling import trials

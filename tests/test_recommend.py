@@ -1,10 +1,12 @@
 """``python -m pipeline.recommend``: an answer from the numbers that are there, under any limits."""
 
+import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline import paths, recommend, results
+from pipeline import paths, recommend, records, results
 from pipeline.errors import UserError
 from pipeline.plan import Plan
 from pipeline.plan.cells import Benchmark
@@ -37,6 +39,21 @@ def test_the_plans_own_budget_counts_where_no_limits_are_given(capsys: pytest.Ca
     told = capsys.readouterr().out
     assert told.startswith("For mrpc within 20.0 MB, the best of 2 cells: bert-tiny, F1 ")
     assert "runs: finetune/mrpc-bert-tiny-1.0, finetune/mrpc-bert-tiny-0.3" in told
+
+
+def test_a_cell_that_does_not_count_is_told_beside_the_answer(
+    evaluated: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = evaluated / "metrics" / "evaluate" / "mrpc-bert-tiny-1.0.json"
+    content = json.loads(path.read_text())
+    content["tags"]["source_sha256"] = "0" * 64
+    path.write_text(json.dumps(records.sealed(content)))
+    monkeypatch.setattr(sys, "argv", ["recommend"])
+    recommend.main()
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "not among them: cells that were evaluated once and do not count: 1, the first is mrpc-bert-tiny-1.0: "
+        "finetune/mrpc-bert-tiny-1.0 has no results; `dvc repro` fills them"
+    )
 
 
 @pytest.mark.usefixtures("evaluated")

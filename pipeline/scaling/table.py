@@ -195,15 +195,23 @@ def title(rows: list[Row]) -> str:
     )
 
 
+def holes(rows: Sequence[Row]) -> str:
+    """Say which cells were evaluated once and do not count, and why; nothing where there is none."""
+    outdated = [row for row in rows if row.hole not in (None, records.NOT_RUN)]
+    if not outdated:
+        return ""
+    return (
+        f"cells that were evaluated once and do not count: {len(outdated)}, the first is {outdated[0].cell}: "
+        f"{outdated[0].hole}; `dvc repro` fills them"
+    )
+
+
 def overview(rows: Sequence[Row]) -> str:
     """Return in one line how much there is, and what is missing or broken."""
     done = [row for row in rows if row.score is not None]
     parts = [f"{len(done)} of {len(rows)} cells have results"]
-    if outdated := [row for row in rows if row.hole not in (None, records.NOT_RUN)]:
-        parts.append(
-            f"{len(outdated)} of them are holes though they were evaluated once, the first is {outdated[0].cell}: "
-            f"{outdated[0].hole}; `dvc repro` fills them"
-        )
+    if told := holes(rows):
+        parts.append(told)
     if collapsed := sum(row.collapsed or 0 for row in done):
         parts.append(f"{collapsed} of {sum(row.seeds for row in done)} trials collapsed to one answer")
     if unclear := sum(row.above_majority in ("no", "unclear") for row in done):

@@ -77,7 +77,7 @@ def test_a_hole_is_told_with_its_reason(metrics: Path) -> None:
     trained_again(metrics)
     rows = table.read([POINT, SMALL], metrics / "evaluate")
     assert table.overview(rows) == (
-        "0 of 2 cells have results; 2 of them are holes though they were evaluated once, the first is "
+        "0 of 2 cells have results; cells that were evaluated once and do not count: 2, the first is "
         "mrpc-bert-tiny-0.3: of an earlier training of finetune/mrpc-bert-tiny-0.3; `dvc repro` fills them."
     )
     assert table.cells(rows[0])[4] == "outdated"
