@@ -1,10 +1,11 @@
 # Conveniences: each target makes the environment it needs. Nothing here is needed by `dvc repro`, `mlflow ui` or
 # `pytest` in the activated environment.
-.PHONY: help repro plan recommend ui sync lint browser test check
+.PHONY: help repro plan recommend ui sync lint audit browser test chaos check
 PYTHON ?= python3
 BIN := .venv/bin
 # Without byte-compiling 2 GB, of which a tenth is ever imported: Python does that as it goes.
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
+LOCKED := $(PIP) --no-deps --require-hashes --requirement
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help:
@@ -13,7 +14,8 @@ help:
 	@echo "make recommend  which cell to take under other limits: BUDGET=\"latency_p50_ms=2 score=0.8\""
 	@echo "make ui      browse the results in MLflow, on this machine only"
 	@echo "make plan    list the cells of the plan, which are stale, and what they are expected to cost"
-	@echo "make check   format, lint, types, import layers, tests"
+	@echo "make check   format, lint, types, import layers, known holes and licences of what is installed, tests"
+	@echo "make chaos   kill dvc repro KILLS=100 times and compare with a run that nobody disturbed"
 	@echo "make sync    bring the tracking store level with the files"
 
 $(BIN)/.made: pyproject.toml
@@ -21,9 +23,13 @@ $(BIN)/.made: pyproject.toml
 	$(PIP) --editable .
 	@touch $@
 
-$(BIN)/.dev: $(BIN)/.made
-	$(PIP) --editable '.[dev]'
-	@touch $@
+# What the tests run with, each file by its hash. Of torch a place that pip knows may have the build for CPUs alone.
+$(BIN)/.dev: pyproject.toml $(wildcard requirements/*.txt)
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(LOCKED) requirements/torch-cpu.txt 2>/dev/null || $(LOCKED) requirements/torch.txt
+	$(LOCKED) requirements/tests.txt
+	$(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $(BIN)/.made $@
 
 repro: $(BIN)/.made
 	@python -m pipeline.mend
@@ -57,4 +63,14 @@ browser:
 test: $(BIN)/.dev browser
 	pytest
 
-check: lint test
+# Known holes in what is installed, where an index of them answers; and no licence that binds those who serve results.
+audit: $(BIN)/.dev
+	@python -m requirements.audit
+	@pip-licenses --summary --partial-match --fail-on "AGPL;Affero;SSPL;Server Side;Business Source;Commons Clause"
+
+# Kills `dvc repro` again and again in a copy of the project: KILLS=100 SEED=...; half an hour for the shipped plan.
+KILLS ?= 100
+chaos: $(BIN)/.made
+	@python -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+check: lint audit test
