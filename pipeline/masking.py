@@ -22,7 +22,7 @@ SPOKEN = (
 )
 LONG = 16  # letters of a user's name that may be a token in its place
 USERINFO = re.compile(r"(?<=://)\S*@")  # up to the last @: a password that was not encoded may hold / and @
-QUERY = re.compile(rf"(?i)([?&;](?:{SPOKEN}|\w*user|\w*username|\w*key|sig)(?:_id)?=)([^&;\s'\"]+)")
+QUERY = re.compile(rf"(?i)([?&;](?:{SPOKEN}|user|username|key|awsaccesskeyid|sig)(?:_id)?=)([^&;\s'\"]+)")
 ASSIGNED = re.compile(  # in YAML, in JSON, in an override
     rf"(?i)(?<![\w.?&;-])((?:{SPOKEN})(?:_id)?['\"]?[=:] ?)(?!(?:null|none|true|false)\b)"
     r"(?:(['\"])[^\n]*?(?=\2)|[^\s'\",;}\])&]+)"

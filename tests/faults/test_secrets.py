@@ -30,7 +30,7 @@ SCHEMES = st.sampled_from(["http", "https", "postgresql", "postgresql+psycopg2",
 
 
 @given(SCHEMES, CREDENTIAL, CREDENTIAL)
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=150, derandomize=True, deadline=None)
 def test_any_user_and_password_of_a_uri_is_masked(scheme: str, user: str, password: str) -> None:
     for who in (f"{user}:{password}", f"{quote(user, safe='')}:{quote(password, safe='')}", user, f":{password}"):
         assert (
@@ -40,7 +40,7 @@ def test_any_user_and_password_of_a_uri_is_masked(scheme: str, user: str, passwo
 
 
 @given(st.sampled_from(["token", "password", "api_key", "sig", "X-Amz-Signature", "access_token", "user"]), CREDENTIAL)
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=100, derandomize=True, deadline=None)
 def test_any_credential_in_the_query_of_a_uri_is_masked(name: str, credential: str) -> None:
     given = quote_plus(credential)
     assert masked(f"at http://host/db?x=1&{name}={given}&y=2") == f"at http://host/db?x=1&{name}=***&y=2"
@@ -48,7 +48,7 @@ def test_any_credential_in_the_query_of_a_uri_is_masked(name: str, credential: s
 
 
 @given(LONG)
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=100, derandomize=True, deadline=None)
 def test_a_credential_of_the_environment_is_masked_however_it_is_written(credential: str) -> None:
     encoded = quote(credential, safe="")
     for planted in (
@@ -79,6 +79,10 @@ def test_a_credential_of_the_environment_is_masked_however_it_is_written(credent
         ("mirror: https://me:a@host/x\napi_key: abc\n", "mirror: https://***@host/x\napi_key: ***\n"),
         ("pad_token: '[PAD]'\nmax_tokens: 5\ntoken: null\n", "pad_token: '[PAD]'\nmax_tokens: 5\ntoken: null\n"),
         ("inference_operations_per_token: 7e7", "inference_operations_per_token: 7e7"),
+        (
+            "http://host/#/runs?a=b&viewStateShareKey=results-mrpc",
+            "http://host/#/runs?a=b&viewStateShareKey=results-mrpc",
+        ),
     ],
 )
 def test_credentials_are_masked_and_nothing_else_is(text: str, shown: str) -> None:
@@ -220,7 +224,7 @@ def test_a_command_prints_and_keeps_no_credential_whatever_fails(project: Path) 
         subprocess.run(["git", *words], cwd=project, check=True)
     secret = ["mirror='https://me:planted-mirror@host/data'", "hf_token=planted-override"]
     names = f"names=[{','.join(PLANTED)}]"
-    for seeds in ("0", "0,1", "2"):
+    for seeds in ("0", "1,2"):
         done = subprocess.run(
             [sys.executable, "-m", "pipeline.stages.toy", "--multirun", f"seed={seeds}", names, *secret],
             cwd=project, env={**os.environ, **PLANTED, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},

@@ -322,7 +322,7 @@ def test_a_database_cut_at_any_byte_costs_at_most_one_warning_and_no_wait(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(store, "PATIENCE_SECONDS", 20)
     whole = empty_database.read_bytes()
-    for size in (1, 16, 99, 100, 101, 4095, 4096, 4097, len(whole) // 2, len(whole) - 4096, len(whole) - 1):
+    for size in (1, 16, 100, 4097, len(whole) // 2, len(whole) - 1):
         database = project / str(size) / "mlflow.db"
         database.parent.mkdir()
         database.write_bytes(whole[:size])
