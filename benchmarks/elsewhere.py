@@ -43,9 +43,10 @@ def train(task: str, model: str, ratio: float, seed: int, threads: int, precisio
     machine.set_threads(threads)
     machine.precision = lambda at: precision
     data, start = paths.data(task), paths.model(model)
-    recipe = parse(_standard())
+    settings = _settings(task, model, ratio)
+    recipe = parse(settings["recipe"])
     classifier = loading.classifier(start, 2, seed).model
-    read = partial(batches.read, tokenizer=start, max_length=128)
+    read = partial(batches.read, tokenizer=start, max_length=settings["task"]["max_length"])
     selection, report = read(data / "selection.parquet", 1.0), read(data / "report.parquet", 1.0)
     judge = partial(scores.judge, metrics=["accuracy"])
     finetuning.finetune(classifier, read(data / "train.parquet", ratio), selection, recipe, judge, "accuracy", seed)
@@ -54,10 +55,18 @@ def train(task: str, model: str, ratio: float, seed: int, threads: int, precisio
     return {"score": judge(said, report.labels)["accuracy"], "weights": weights.hexdigest()[:12]}
 
 
-def _standard() -> dict[str, Any]:
+def _settings(task: str, model: str, ratio: float) -> dict[str, Any]:
+    """Return the config of the cell, as the stage composes it."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
     from pipeline import paths, plan
 
-    return plan.read(paths.CONF / "recipe" / "standard.yaml", ())
+    plan.register_resolvers()
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+        cfg = compose("finetune", [f"task={task}", f"model={model}", f"ratio={ratio}"])
+    content: Any = OmegaConf.to_container(cfg, resolve=True)
+    return dict(content)
 
 
 def main() -> None:

@@ -143,6 +143,12 @@ def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
         return None
     title = f"{stage} {cfg.cell} seed {cfg.seed}"
     sweep = Sweep.current()
+
+    def begin(needed: bool) -> None:
+        nonlocal begun
+        begun = True
+        group.agree(needed)
+
     try:
         if _divided(stage, cfg):
             return None
@@ -151,8 +157,7 @@ def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
         identity = origins.identify(stage, cfg)
         parent = sweep.parent(identity)
         with quiet.working() if "threads" in cfg else nullcontext():
-            begun = group.agree(True)
-            result = _work(work, cfg, identity, title, parent)
+            result = _work(work, cfg, identity, title, parent, begin)
     except BaseException as error:
         sweep.failed(cfg.cell)
         if not begun:
@@ -191,7 +196,7 @@ def _assist(work: Work, cfg: DictConfig, group: distributed.Group) -> None:
     from pipeline import machine, tracking
 
     if not group.agree(True):
-        return  # the first process has told why it does not begin
+        return  # the first process tells why there is nothing to do
     with (
         quiet.working(),
         tempfile.TemporaryDirectory() as folder,
@@ -207,8 +212,13 @@ def _assist(work: Work, cfg: DictConfig, group: distributed.Group) -> None:
         work(cfg, Path(folder), Log(Path(folder), "", tracking.Trial(None), home, cfg.checkpoint_seconds))
 
 
-def _work(work: Work, cfg: DictConfig, identity: Identity, title: str, parent: str | None) -> dict[str, Any]:
-    """Do the work of a trial in its folders and before the eyes of the tracking store, unless it had ended before."""
+def _work(
+    work: Work, cfg: DictConfig, identity: Identity, title: str, parent: str | None, begin: Callable[[bool], None]
+) -> dict[str, Any]:
+    """Do the work of a trial in its folders and before the eyes of the tracking store, unless it had ended before.
+
+    ``begin`` tells the other processes of the trial whether there is work.
+    """
     from pipeline import machine, tracking
 
     if "threads" in cfg:
@@ -218,7 +228,9 @@ def _work(work: Work, cfg: DictConfig, identity: Identity, title: str, parent: s
         print(f"{title}: another process works on it, which is waited for", flush=True)
 
     with _home(identity, cfg.seed).opened(kept.key(identity.tags["inputs_sha256"], cfg.seed), waits) as home:
-        if home.finished:
+        finished = home.finished
+        begin(not finished)
+        if finished:
             home.restore()
             tracking.tell_kept(identity, cfg.seed, parent, home.records)
             print(f"{title}: was finished before and kept, so it is not run again", flush=True)

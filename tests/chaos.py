@@ -34,6 +34,7 @@ MEASURED = re.compile(r"seconds|per_second|latency|memory|_mib|utilisation|energ
 AIMED = 0.4  # share of the kills that wait for DVC to be alone: it commits what a stage has made
 ORPHANS_SECONDS = 5.0  # within which a trial has to end when the DVC that ran it was killed
 INTERVAL = 2  # seconds between two checkpoints: the starter's trainings are short
+TRAINING = ("pretrain", "finetune", "distill", "compress")  # stages with checkpoints
 VICTIMS = ("dvc", "group", "trial", "everything")
 
 
@@ -356,14 +357,18 @@ def run(kills: int, seed: int, folder: Path, change: Callable[[Path], None] = fr
 def told(lab: Lab) -> str:
     """Return what a run came to."""
     moments, victims = Counter(kill.moment for kill in lab.kills), Counter(kill.victim for kill in lab.kills)
-    lost = [kill.lost for kill in lab.kills]
+    trained, measured = (
+        [kill.lost for kill in lab.kills if kill.lost and (kill.moment in TRAINING) is is_training]
+        for is_training in (True, False)
+    )
     return "\n".join(
         [
             f"{len(lab.kills)} kills survived: weights, data and numbers are those of an undisturbed run, to the byte",
             f"during: {', '.join(f'{name} {count}' for name, count in moments.most_common())}",
             f"killed: {', '.join(f'{name} {count}' for name, count in victims.most_common())}",
-            f"since a trial had begun, imports included, or had last kept its state: {sum(lost):.0f} s together, "
-            f"{max(lost, default=0):.1f} s at most (a checkpoint is due every {INTERVAL} s)",
+            f"lost of trainings, imports included: {sum(trained):.0f} s, {max(trained, default=0):.1f} s at most "
+            f"(a checkpoint is due every {INTERVAL} s)",
+            f"lost of trials that have no checkpoints: {sum(measured):.0f} s",
             f"{len(lab.ended)} trials had ended in cells that were killed; none of them was run again",
         ]
     )

@@ -60,7 +60,7 @@ def toy(cfg, out, log):
     log.artifact(out / "made")
     log.metrics(1, {"loss": 0.5})
     log.say("at work")
-    if cfg.seed == cfg.bad:
+    if cfg.seed == cfg.bad or (cfg.seed == 1 and (paths.ROOT / "bad").exists()):
         raise UserError("bad: got 1; allowed: others; choose another")
     return {"score": group.total(1 + cfg.seed), "steps": 10}
 
@@ -170,6 +170,17 @@ def test_trials_of_several_processes_are_kept_and_told_once_and_so_is_a_mistake(
     )
     assert not list((together / "runs/toy/toy-0").iterdir())
     check_kept(together, "toy-1", [1])
+
+
+def test_a_trial_of_several_processes_that_had_ended_is_not_run_again(together: Path) -> None:
+    (together / "bad").touch()
+    assert run(together, "--multirun", "+sweep=seeds").returncode == 1
+    (together / "bad").unlink()
+    done = run(together, "--multirun", "+sweep=seeds")
+    assert done.returncode == 0, done.stderr
+    assert "toy toy seed 0: was finished before and kept, so it is not run again\n" in done.stdout
+    assert worked(together) == [[0, 0, 2, 1], [0, 1, 2, 1], *[[1, 0, 2, 1]] * 2, *[[1, 1, 2, 1]] * 2]
+    check_kept(together, "toy", [0, 1])
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pipeline import paths
 from pipeline.distributed import ALONE, Group
 
 PATIENCE = 20  # times what the last one took to write is the least time between two: at most 5% of a run goes into them
@@ -99,8 +100,13 @@ class Checkpoint:
 
     @property
     def told(self) -> str:
-        """Say where the last good state lies, empty where there is none."""
-        return f"; the last good checkpoint is that of step {self.step}, {self.file}" if self.step else ""
+        """Say where the last good state lies, empty where none is kept at all."""
+        if self.file is None:
+            return ""
+        if not self.step:
+            return "; no checkpoint yet"
+        shown = self.file.relative_to(paths.ROOT) if self.file.is_relative_to(paths.ROOT) else self.file
+        return f"; the last good checkpoint is that of step {self.step}, {shown}"
 
 
 def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
