@@ -38,5 +38,20 @@ def test_a_cell_that_cannot_be_composed_stops_a_sweep_before_its_first_trial(pro
     command = [sys.executable, "-m", "pipeline.stages.finetune", "--multirun", *words]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "Could not find 'task/starter-swpa'" in done.stderr
-    assert "starter-swap-starter-2x64-0.1" not in done.stderr + done.stdout  # not even begun
+    (said,) = done.stderr.splitlines()
+    assert said.startswith(
+        "error: finetune: task: no task 'starter-swpa' in conf/task/; did you mean 'starter-swap'? (all"
+    )
+    assert done.stdout == ""  # not even begun
+
+
+def test_a_sweep_tells_how_many_seeds_each_of_its_cells_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeper, "_seeds", set())
+    monkeypatch.setattr(sweeper, "compose_all", lambda _, jobs: None)
+    monkeypatch.setattr(Sweeper, "validate_batch_is_legal", Sweeper.validate_batch_is_legal)
+    assert sweeper.seeds() == 1
+    sweeper.compose_seeds_once()
+    (basic,) = (kind for kind in Plugins.instance().discover(Sweeper) if kind.__name__ == "BasicSweeper")
+    for batch in ([["seed=0", "task=a"], ["seed=1", "task=a"]], [["seed=2", "task=a"], ["seed=0", "task=b"]]):
+        basic(max_batch_size=None).validate_batch_is_legal(batch)
+    assert sweeper.seeds() == 3

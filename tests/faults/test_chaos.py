@@ -1,5 +1,6 @@
 """The harness of kills over a plan of a few cells; `make chaos` is the same over the shipped one."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +35,19 @@ def test_a_plan_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path
     first, *_ = chaos.told(lab).splitlines()
     assert first == "4 kills survived: weights, data and numbers are those of an undisturbed run, to the byte"
     assert not lab.processes()
+
+
+def test_two_at_once_corrupt_nothing(tmp_path: Path) -> None:
+    lab = chaos.Lab.copy(tmp_path / "lab", small)
+    logs = [tmp_path / "one.log", tmp_path / "other.log"]
+    try:
+        both = [lab.repro(log) for log in logs]
+        ended = [process.wait() for process in both]
+        assert 0 in ended
+        for status, log in zip(ended, logs, strict=True):
+            assert status == 0 or re.search("Unable to acquire lock|is busy, it is being blocked by", log.read_text())
+        assert lab.repro(tmp_path / "after.log").wait() == 0
+        chaos.check_after_kill(lab)
+        chaos.check_at_end(lab)
+    finally:
+        lab.end()
