@@ -73,13 +73,17 @@ def wait_and_mend(parent: int) -> None:
         if dvc is not None:
             dvc.wait()
     mend()
-    (paths.CACHE / f"watched-{parent}.lock").unlink(missing_ok=True)
 
 
 def mend() -> None:
     """Put ``dvc.lock`` back to its last whole state where it is not whole, and strike dead processes' locks out."""
+    import psutil
+
     if not LOCKS.parent.is_dir():
         return
+    for left in paths.CACHE.glob("watched-*.lock"):
+        if not psutil.pid_exists(int(left.stem.removeprefix("watched-"))):
+            left.unlink(missing_ok=True)
     with _alone():
         if LOCK.exists() and not _whole(LOCK):
             _put_back()

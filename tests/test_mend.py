@@ -115,9 +115,7 @@ def test_a_project_without_dvc_is_left_alone(root: Path) -> None:
 
 def test_what_a_killed_dvc_left_is_mended_at_once(tmp_path: Path) -> None:
     """A script that is called dvc runs a stage, then dies in the middle of writing both files."""
-    for name in ("__init__", "errors", "paths", "resources", "mend"):
-        (tmp_path / "pipeline").mkdir(exist_ok=True)
-        shutil.copy(paths.ROOT / "pipeline" / f"{name}.py", tmp_path / "pipeline")
+    shutil.copytree(paths.ROOT / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / ".dvc/tmp").mkdir(parents=True)
     (tmp_path / "dvc.lock").write_text(LOCK)
     (tmp_path / "dvc").write_text(DVC)
@@ -130,6 +128,7 @@ def test_what_a_killed_dvc_left_is_mended_at_once(tmp_path: Path) -> None:
         time.sleep(0.05)
     assert not (tmp_path / ".dvc/tmp/rwlock").exists()
     assert (tmp_path / "dvc.lock").read_text() == LOCK
+    assert sorted(path.name for path in (tmp_path / ".cache").iterdir()) == ["dvc.lock"]
 
 
 def test_a_stage_that_dvc_does_not_run_leaves_nothing_to_mend_by(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
