@@ -49,7 +49,7 @@ def place() -> Iterator[Path]:
         start, end = source.index("PRELOAD = ("), source.index(")\n", source.index("PRELOAD = ("))
         (package / "warm.py").write_text(source[:start] + 'PRELOAD = ("ready",' + source[end:])
         (package / "__init__.py").touch()
-        for module in ("paths", "errors"):
+        for module in ("paths", "errors", "masking", "resources"):
             shutil.copy(Path(warm.__file__).with_name(f"{module}.py"), package)
         (package / "probe.py").write_text(PROBE)
         (folder / "ready.py").touch()

@@ -122,7 +122,7 @@ def test_a_key_that_no_recipe_has_is_told(configured: Configure, tmp_path: Path)
 def test_a_mistake_in_the_recipe_is_found_before_anything_is_opened(configured: Configure, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         trial(configured, tmp_path / "out", *CELL, "recipe.steps=5")
-    assert (
-        str(error.value)
-        == "recipe: got epochs and steps; give the budget in epochs or in steps and leave the other null"
+    assert str(error.value) == (
+        "conf/recipe/standard.yaml: got epochs and steps; "
+        "give the budget in epochs or in steps and leave the other null"
     )

@@ -81,6 +81,7 @@ def test_what_a_source_has_to_tell_is_a_result_and_no_part_of_what_the_model_is(
             (out / file.name).write_bytes(file.read_bytes())
         return {"kind": "scratch", "id": "made-up", "revision": None, "mlm_loss": 1.5}
 
+    trained.__module__ = "pipeline.models.sources"  # as if it stood there
     monkeypatch.setattr("pipeline.models.sources.directory", trained)
     cfg = configured("model=bert-tiny", "mirror=null")
     cfg.model.source = {"_target_": "pipeline.models.sources.directory", "path": "some/text"}
