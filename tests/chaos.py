@@ -335,23 +335,19 @@ def frequent(root: Path) -> None:
     settings.write_text(text)
 
 
-def run(kills: int, seed: int, folder: Path, change: Callable[[Path], None] = frequent) -> Lab:
-    """Run the plan undisturbed and tormented below ``folder``, and compare; return the tormented laboratory."""
-    steady, tormented = (Lab.copy(folder / name, change) for name in ("steady", "tormented"))
-    try:
-        started = time.monotonic()
-        assert steady.repro(folder / "steady.log").wait() == 0, f"see {folder / 'steady.log'}"
-        seconds, stages = time.monotonic() - started, steady.recorded()
-        print(f"undisturbed: {stages} stages in {seconds:.0f} s", flush=True)
-        steady.end()
-        torment(tormented, kills, seconds, stages, random.Random(seed), folder / "tormented.log")
-        check_at_end(tormented)
-        found = differences(steady, tormented)
-        assert not found, "\n".join(found)
-    finally:
-        steady.end()
-        tormented.end()
-    return tormented
+def undisturbed(lab: Lab, log: Path) -> float:
+    """Run the plan to its end; return the seconds that it took."""
+    started = time.monotonic()
+    assert lab.repro(log).wait() == 0, f"see {log}"
+    lab.end()
+    return time.monotonic() - started
+
+
+def compare(steady: Lab, tormented: Lab) -> None:
+    """See that nothing is left of the kills, and that both laboratories made the same."""
+    check_at_end(tormented)
+    found = differences(steady, tormented)
+    assert not found, "\n".join(found)
 
 
 def told(lab: Lab) -> str:
@@ -384,7 +380,16 @@ def main() -> None:
     seed = random.SystemRandom().randrange(2**32) if given.seed is None else given.seed
     folder = given.folder or Path(tempfile.mkdtemp(prefix="chaos-"))
     print(f"seed {seed}, in {folder}", flush=True)
-    print(told(run(given.kills, seed, folder)))
+    steady, tormented = (Lab.copy(folder / name, frequent) for name in ("steady", "tormented"))
+    try:
+        seconds, stages = undisturbed(steady, folder / "steady.log"), steady.recorded()
+        print(f"undisturbed: {stages} stages in {seconds:.0f} s", flush=True)
+        torment(tormented, given.kills, seconds, stages, random.Random(seed), folder / "tormented.log")
+        compare(steady, tormented)
+    finally:
+        steady.end()
+        tormented.end()
+    print(told(tormented))
     if given.folder is None:
         shutil.rmtree(folder)
 

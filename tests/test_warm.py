@@ -166,7 +166,13 @@ def test_a_signal_that_comes_before_the_child_is_known_reaches_it_too(
 ) -> None:
     """A server that answers late stands for one whose child has begun, and printed, before its client hears of it."""
     address = place / "late"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server, subprocess.Popen(["sleep", "60"]) as child:
+    listens = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_DFL); print(flush=True); time.sleep(60)"
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server,
+        subprocess.Popen([sys.executable, "-c", listens], stdout=subprocess.PIPE) as child,
+    ):
+        assert child.stdout
+        child.stdout.readline()  # where the tests run in the background it would ignore interrupts
         server.bind(str(address))
         server.listen()
         environment = {**os.environ, "LAB_WARM": f"1 {address}"}
