@@ -75,6 +75,7 @@ class Lab:
         """Start `dvc repro` in a process group of its own; where no process was left alive, as `make repro` does."""
         if self.kills and self.kills[-1].victim == "everything":
             subprocess.run([sys.executable, "-m", "pipeline.mend"], cwd=self.root, check=True)
+        known = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}  # of nobody's runs
         temporary = self.root / "tmp"
         temporary.mkdir(exist_ok=True)
         place = {"TMPDIR": str(temporary), MARK: str(self.root), "PATH": f"{Path(sys.executable).parent}:{os.defpath}"}
@@ -82,7 +83,7 @@ class Lab:
             return subprocess.Popen(
                 [sys.executable, "-m", "dvc", "repro"],
                 cwd=self.root,
-                env={**os.environ, **place, "LAB_WARM": "1"},
+                env={**known, **place, "LAB_WARM": "1"},
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
