@@ -7,9 +7,11 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 LOCKED := $(PIP) --no-deps --require-hashes --requirement
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# So that it does: where a shell forbids it, each process would compile anew what it imports, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:
-	@echo "make repro   run the plan in params.yaml and show the results"
+	@echo "make repro   run the plan in params.yaml and show the results; JOBS=2: cells that train, two side by side"
 	@echo "make test    run the tests"
 	@echo "make recommend  which cell to take under other limits: BUDGET=\"latency_p50_ms=2 score=0.8\""
 	@echo "make ui      browse the results in MLflow, on this machine only"
@@ -33,7 +35,7 @@ $(BIN)/.dev: pyproject.toml $(wildcard requirements/*.txt)
 
 repro: $(BIN)/.made
 	@python -m pipeline.mend
-	dvc repro
+	$(if $(JOBS),python -m pipeline.repro $(JOBS),dvc repro)
 	@python -m pipeline.stages.compare show
 
 plan: $(BIN)/.made

@@ -78,6 +78,15 @@ def set_threads(count: int | None) -> None:
     torch.set_num_threads(count or available_threads())
 
 
+def takes_all(threads: int | None) -> bool:
+    """Say whether a trial of so many threads has every core of the machine: none stated, and none given out by others.
+
+    A GPU's trial leaves the cores idle; a process that may not use all of them was given its own.
+    """
+    given_out = "OMP_NUM_THREADS" in os.environ or not 1 < cores() == os.cpu_count()
+    return threads is None and not given_out and device().type == "cpu"
+
+
 def claim_gpus(count: int) -> None:
     """Take ``count`` GPUs for this process and those that it starts, for as long as it lives.
 

@@ -28,6 +28,7 @@ LOCK = paths.ROOT / "dvc.lock"
 COPY = paths.CACHE / "dvc.lock"
 LOCKS = paths.ROOT / ".dvc" / "tmp" / "rwlock"  # which process reads and writes what, in JSON
 PATIENCE_SECONDS = 10.0
+WATCHED = "LAB_WATCHED"  # the process that runs several DVCs, whose end is waited for in place of theirs
 
 
 def stand_by() -> None:
@@ -36,15 +37,18 @@ def stand_by() -> None:
         return
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of prctl(2)
-    if LOCK.exists():
-        paths.write(COPY, LOCK.read_bytes())
-    with _watched(os.getppid()) as lock:
+    with _alone() as alone:  # another DVC may be writing it
+        if alone and LOCK.exists():
+            paths.write(COPY, LOCK.read_bytes())
+    watched = int(os.environ.get(WATCHED, os.getppid()))
+    with _watched(watched) as lock:
         if lock is not None:
             subprocess.Popen(
-                [sys.executable, "-m", "pipeline.mend", str(os.getppid())],
+                [sys.executable, "-m", "pipeline.mend", str(watched)],
                 cwd=paths.ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL if WATCHED in os.environ else None,  # who watches reads it to its end
                 start_new_session=True,
                 pass_fds=[lock],  # held for as long as it lives
             )
@@ -64,14 +68,16 @@ def _watched(process: int) -> Iterator[int | None]:
 
 
 def wait_and_mend(parent: int) -> None:
-    """Wait until the DVC that is ``parent``, or that runs the shell that is, has ended; then mend what it left."""
+    """Wait until the DVC that is ``parent``, or that runs the shell that is, has ended; then mend what it left.
+
+    Where ``parent`` is no DVC but runs several of them, its own end is waited for.
+    """
     import psutil
 
     with suppress(psutil.NoSuchProcess):
         started = psutil.Process(parent)
-        dvc = next((process for process in (started, *started.parents()) if _is_dvc(process.pid)), None)
-        if dvc is not None:
-            dvc.wait()
+        dvc = next((process for process in (started, *started.parents()) if _is_dvc(process.pid)), started)
+        dvc.wait()
     mend()
 
 
@@ -84,15 +90,17 @@ def mend() -> None:
     for left in paths.CACHE.glob("watched-*.lock"):
         if not psutil.pid_exists(int(left.stem.removeprefix("watched-"))):
             left.unlink(missing_ok=True)
-    with _alone():
+    with _alone() as alone:
+        if not alone:
+            return  # a DVC works on them for long, so it could open them
         if LOCK.exists() and not _whole(LOCK):
             _put_back()
         _strike_out()
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Hold DVC's own lock, under which it writes its files; it is held for moments, not while a stage works."""
+def _alone() -> Iterator[bool]:
+    """Hold DVC's own lock, under which it writes its files, for moments alone; yield whether it could be had."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     with LOCKS.with_name("lock").open("a") as file:
         while True:
@@ -101,9 +109,10 @@ def _alone() -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise SystemExit(0) from None  # it is in the hands of a DVC that opened these files
-                time.sleep(0.1)
-        yield
+                    yield False
+                    return
+                time.sleep(0.02)
+        yield True
 
 
 def _whole(file: Path) -> bool:

@@ -1,9 +1,10 @@
 """Who may work on this machine at the same time: trials beside each other, a measurement alone.
 
 Every trial that computes holds a share of one lock, a measurement holds all of it: it waits until the trials at work
-have ended, and those that come later wait for it. The locks are this user's on this machine, whatever the project, and
-the kernel gives them back however a process ends. Of several processes that train together the first of each
-machine holds them.
+have ended, and those that come later wait for it. So does a trial that takes every core: two of them, each with as
+many threads as there are cores, take ten times as long side by side. The locks are this user's on this machine,
+whatever the project, and the kernel gives them back however a process ends. Of several processes that train together
+the first of each machine holds them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import IO
 from pipeline import distributed, paths
 
 _shares: list[IO[str]] = []  # what this process holds of the lock: one while it works, none while it measures
+_whole: list[IO[str]] = []  # what it holds while it works alone
 
 
 @contextmanager
@@ -32,9 +34,23 @@ def working() -> Iterator[None]:
 
 
 @contextmanager
+def alone() -> Iterator[None]:
+    """Work with nothing beside it, because the work takes every core; what it measures is alone as well."""
+    if not distributed.leads_here():
+        yield
+        return
+    with _locked("gate", fcntl.LOCK_EX), _locked("work", fcntl.LOCK_EX) as lock:
+        _whole.append(lock)
+        try:
+            yield
+        finally:
+            _whole.pop()
+
+
+@contextmanager
 def measuring() -> Iterator[None]:
     """Measure with nothing beside it; a share that this process holds is given back meanwhile."""
-    if not distributed.leads_here():
+    if _whole or not distributed.leads_here():
         yield
         return
     shared = bool(_shares)

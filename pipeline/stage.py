@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +156,7 @@ def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
         OmegaConf.resolve(cfg)
         identity = origins.identify(stage, cfg)
         parent = sweep.parent(identity)
-        with quiet.working() if "threads" in cfg else nullcontext():
+        with _beside_others(cfg):
             result = _work(work, cfg, identity, title, parent, begin)
     except BaseException as error:
         sweep.failed(cfg.cell)
@@ -169,6 +169,15 @@ def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
         return None
     sweep.finished(identity, cfg.seed)
     return result
+
+
+def _beside_others(cfg: DictConfig) -> AbstractContextManager[None]:
+    """Return what a trial holds while it works, so that it and others beside it do not fight for the cores."""
+    from pipeline import machine
+
+    if "threads" not in cfg:
+        return nullcontext()
+    return quiet.alone() if machine.takes_all(cfg.threads) else quiet.working()
 
 
 def _divided(stage: str, cfg: DictConfig) -> bool:

@@ -1,8 +1,8 @@
 """One warm parent that forks: the seconds of importing torch and its kin are paid once, not once a cell.
 
-The first stage that runs starts a server beside itself and works cold. Later ones hand the server their arguments,
-folder, environment and standard streams; it forks a child in which the third-party packages lie ready, and the
-project's own code is imported anew, so an edit is never missed. Mercurial's ``chg`` and ``mypy``'s daemon do the same.
+The first stage that runs starts a server and waits for it. Each stage hands the server its arguments, folder,
+environment and standard streams; it forks a child in which the third-party packages lie ready, and the project's own
+code is imported anew, so an edit is never missed. Mercurial's ``chg`` and ``mypy``'s daemon do the same.
 
 A server serves one environment: its name holds a digest of every variable that an import may read, of the interpreter
 and of the installed packages; the variables that differ from command to command go to the fork with the command. It
@@ -34,9 +34,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 IDLE_SECONDS = 60.0
+PATIENCE_SECONDS = 60.0  # for a server to come up; one that dies is not waited for
 # Variables that differ from command to command and are read by no import; the fork gets those of its command.
 CHANGING = re.compile(
-    r"DVC_STAGE|_|SHLVL|OLDPWD|COLUMNS|LINES|LAB_WARM|LAB_SWEEP|LAB_RENDEZVOUS|GLOO_\w+|NCCL_\w+|CUDA_VISIBLE_DEVICES"
+    r"DVC_STAGE|_|SHLVL|OLDPWD|COLUMNS|LINES|LAB_WARM|LAB_SWEEP|LAB_WATCHED|LAB_RENDEZVOUS|GLOO_\w+|NCCL_\w+|CUDA_VISIBLE_DEVICES"
     r"|(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE|NAME)|MASTER_\w+|TORCH(ELASTIC|_NCCL|_DISABLE_SHARE)\w*"
 )
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -60,20 +61,62 @@ def call(main: Callable[[], None]) -> None:
 
     Does not return when the server took the command: the process exits with the child's status.
     """
-    fork, _, served = os.environ.get("LAB_WARM", "").partition(" ")
-    if fork in ("0", str(os.getpid())) or not hasattr(socket, "send_fds") or sys.platform == "darwin":
-        return main()
-    address = Path(served) if served else _address()
-    if len(os.fsencode(address)) > LONGEST_ADDRESS:
+    address = _served()
+    if address is None:
         return main()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
         try:
-            link.connect(str(address))
-        except OSError:
-            _start(address)
-        else:
+            served = _connected(link, address)
+            if not served:
+                _start(address)
+                served = _connected(link, address, PATIENCE_SECONDS)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+        if served:
             _hand_over(link, address)
     return main()
+
+
+def prepare() -> None:
+    """Start the server now, for stages that come soon, and do not wait for it."""
+    address = _served()
+    if address is not None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+            if not _connected(link, address):
+                _start(address)
+
+
+def _served() -> Path | None:
+    """Return the socket by which commands of this process go to a server, or None where they do not."""
+    fork, _, served = os.environ.get("LAB_WARM", "").partition(" ")
+    if fork in ("0", str(os.getpid())) or not hasattr(socket, "send_fds") or sys.platform == "darwin":
+        return None
+    address = Path(served) if served else _address()
+    return None if len(os.fsencode(address)) > LONGEST_ADDRESS else address
+
+
+def _connected(link: socket.socket, address: Path, seconds: float = 0.0) -> bool:
+    """Connect to the server, which may have so many seconds to come up; say whether that went well."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            link.connect(str(address))
+        except OSError:
+            if time.monotonic() >= deadline or (seconds and not _alive(address)):
+                return False
+            time.sleep(0.02)
+        else:
+            return True
+
+
+def _alive(address: Path) -> bool:
+    """Say whether a server holds its lock."""
+    with address.with_suffix(".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _address() -> Path:
@@ -90,7 +133,7 @@ def _address() -> Path:
 
 
 def _start(address: Path) -> None:
-    """Start a server for the next stages and do not wait for it, unless one is on its way already."""
+    """Start a server, unless one is on its way already; it says when it serves by its socket."""
     with address.with_suffix(".lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

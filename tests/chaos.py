@@ -54,11 +54,12 @@ class Lab:
     """A copy of the project in which a plan is run."""
 
     root: Path
+    jobs: int = 0  # cells that run side by side; 0 for a plain `dvc repro`
     kills: list[Kill] = field(default_factory=list)
     ended: dict[str, str] = field(default_factory=dict)  # trials that had ended at a kill, and what they came to
 
     @classmethod
-    def copy(cls, folder: Path, change: Callable[[Path], None]) -> Lab:
+    def copy(cls, folder: Path, change: Callable[[Path], None], jobs: int = 0) -> Lab:
         """Copy what git knows or would know of the project, and ``change`` the copy."""
         known = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
         for name in subprocess.run(known, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0"):
@@ -69,19 +70,23 @@ class Lab:
         for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "plan"]):
             identity = ["-c", "user.name=chaos", "-c", "user.email=chaos@localhost"]
             subprocess.run(["git", *identity, *command], cwd=folder, check=True)
-        return cls(folder)
+        return cls(folder, jobs)
 
     def repro(self, log: Path) -> subprocess.Popen[bytes]:
-        """Start `dvc repro` in a process group of its own; where no process was left alive, as `make repro` does."""
+        """Start `dvc repro`, or what runs several, in a process group of its own.
+
+        Where no process was left alive, DVC's files are mended first, as `make repro` does.
+        """
         if self.kills and self.kills[-1].victim == "everything":
             subprocess.run([sys.executable, "-m", "pipeline.mend"], cwd=self.root, check=True)
         known = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}  # of nobody's runs
         temporary = self.root / "tmp"
         temporary.mkdir(exist_ok=True)
         place = {"TMPDIR": str(temporary), MARK: str(self.root), "PATH": f"{Path(sys.executable).parent}:{os.defpath}"}
+        command = ("pipeline.repro", str(self.jobs)) if self.jobs else ("dvc", "repro")
         with log.open("ab") as file:
             return subprocess.Popen(
-                [sys.executable, "-m", "dvc", "repro"],
+                [sys.executable, "-m", *command],
                 cwd=self.root,
                 env={**known, **place, "LAB_WARM": "1"},
                 stdout=file,

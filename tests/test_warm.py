@@ -89,9 +89,9 @@ def warmed(place: Path) -> None:
         time.sleep(0.1)
 
 
-def test_the_first_command_works_cold_and_later_ones_in_a_fork(place: Path) -> None:
-    assert outcome(place, "x")[0] == '[["x"], "a@b", false]\n'
-    warmed(place)
+def test_the_first_command_waits_for_the_server_and_all_work_in_a_fork(place: Path) -> None:
+    (place / "ready.py").write_text("import time; time.sleep(1)\n")
+    assert outcome(place, "x")[0] == '[["x"], "a@b", true]\n'
     # which stage DVC is at is no part of the environment that a server keeps: each command brings its own
     assert outcome(place, "y", "z", stage="c@d")[0] == '[["y", "z"], "c@d", true]\n'
 
@@ -144,12 +144,16 @@ def test_a_folder_that_others_can_enter_is_refused(place: Path) -> None:
 
 def test_only_one_server_is_started_however_many_commands_come_before_it_is_ready(place: Path) -> None:
     (place / "ready.py").write_text("import time; time.sleep(2)\n")
-    started = set()
-    for _ in range(3):
-        assert '"a@b", false' in outcome(place)[0]
-        started.update(servers(place))
-    (server,) = started
+    for started in [command(place) for _ in range(3)]:
+        with started:
+            assert '"a@b", true' in started.communicate()[0]
+    (server,) = servers(place)
     os.kill(server, 0)  # raises where it has ended
+
+
+def test_a_command_works_by_itself_where_the_server_dies_at_its_start(place: Path) -> None:
+    (place / "ready.py").write_text("raise SystemExit(1)\n")
+    assert outcome(place, "x")[0] == '[["x"], "a@b", false]\n'
 
 
 def test_a_folder_whose_name_is_too_long_for_a_socket_starts_no_server(place: Path) -> None:

@@ -2,6 +2,8 @@
 
 import random
 import re
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,17 @@ from ruamel.yaml import YAML
 from tests import chaos
 from tests.chaos import Lab
 
+MODELS = ["starter-2x64", "starter-2x96"]
 SEED = 180  # of three kills: of a trial, of DVC's process group, and of DVC while it commits
 
 
 def small(root: Path) -> None:
-    """Leave one model, one share of one task and two seeds of the plan, and no comparison."""
+    """Leave two models, one share of one task and two seeds of the plan, and no comparison."""
     chaos.frequent(root)
     yaml = YAML()
 
     def fewer(plan: Any) -> None:
-        plan["tasks"], plan["models"], plan["ratios"], plan["seeds"] = ["starter-swap"], ["starter-2x64"], [0.1], [0, 1]
+        plan["tasks"], plan["models"], plan["ratios"], plan["seeds"] = ["starter-swap"], MODELS, [0.1], [0, 1]
         plan["variants"], plan["distill"], plan["compress"], plan["benchmark"]["models"] = {}, {}, {}, []
 
     def shorter(pipeline: Any) -> None:
@@ -66,3 +69,23 @@ def test_a_plan_that_is_killed_again_and_again_ends_with_the_same_bytes(steady: 
     first, *_ = chaos.told(tormented).splitlines()
     assert first == "3 kills survived: weights, data and numbers are those of an undisturbed run, to the byte"
     assert not tormented.processes()
+
+
+def test_cells_side_by_side_make_the_same_bytes_also_after_an_interrupt(steady: Lab, tmp_path: Path) -> None:
+    lab, log = Lab.copy(tmp_path / "lab", small, jobs=2), tmp_path / "jobs.log"
+    try:
+        running = lab.repro(log)
+        while sum("pipeline.stages.finetune" in " ".join(trial.cmdline()) for trial in lab.trials()) < 2:
+            assert running.poll() is None, log.read_text()
+            time.sleep(0.02)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=30) == 130
+        chaos.check_after_kill(lab)
+        first = log.read_text()
+        assert "3 of 7 cells done, 2 at work" in first.splitlines()[-1]
+        assert "Traceback" not in first
+        chaos.undisturbed(lab, log)
+        chaos.compare(steady, lab)
+    finally:
+        lab.end()
+    assert "[7 of 7 cells done, 0 at work, about 00:00 left]" in log.read_text()

@@ -1,0 +1,112 @@
+"""Cells side by side: what they need comes first, no more of them than were asked for, and a failure ends the run."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from pipeline import listing, plan, repro
+from pipeline.plan import Cell, Plan
+
+
+class Told:
+    """A DVC that notes what runs beside what; a stage in ``failing`` ends with status 1."""
+
+    def __init__(self, failing: str = "") -> None:
+        self.failing, self.running, self.most = failing, 0, 0
+        self.ended: list[str] = []
+        self.alone = 0
+
+    async def __call__(self, words: Iterable[str], say: Callable[[str], None]) -> int:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        *_, last = words
+        await asyncio.sleep(0)
+        self.running -= 1
+        if last == "repro":
+            self.alone += 1
+            assert not self.running
+            for line in ("Running stage 'evaluate@x':", "> python -m pipeline.stages.evaluate", "evaluate x: 1 seed"):
+                say(line)
+            say("Updating lock file 'dvc.lock'")
+        self.ended.append(last)
+        return int(last == self.failing)
+
+
+@pytest.fixture
+def study(monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """Return the shipped plan, all of it stale and none of it measured."""
+    study = plan.load()
+    monkeypatch.setattr(listing, "stale_cells", lambda _: {cell.address for cell in study.cells})
+    monkeypatch.setattr(listing, "expected_seconds", lambda *_: (None, ""))
+    return study
+
+
+def beside(study: Plan) -> list[Cell]:
+    return [cell for cell in study.cells if cell.stage not in ("evaluate", "benchmark")]
+
+
+@pytest.mark.parametrize("jobs", [2, 3, 64])
+def test_cells_run_side_by_side_behind_those_that_they_need(
+    study: Plan, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    dvc = Told()
+    monkeypatch.setattr(repro, "_dvc", dvc)
+    assert asyncio.run(repro.reproduce(study, jobs)) == 0
+    assert sorted(dvc.ended[:-1]) == sorted(cell.address for cell in beside(study))
+    places = {address: place for place, address in enumerate(dvc.ended)}
+    for cell in beside(study):
+        assert all(places[need] < places[cell.address] for need in cell.needs if need in places), cell
+    assert dvc.most == min(jobs, 30 + 1)  # the grid, and the variant
+    assert (dvc.alone, dvc.ended[-1]) == (1, "repro")
+
+
+def test_the_longest_way_to_an_end_is_begun_first() -> None:
+    seconds = {"a": 1.0, "b": 3.0, "c": 5.0, "d": 1.0}
+    needs = {"a": set[str](), "b": {"a"}, "c": set[str](), "d": {"b"}}
+    assert repro._ranks(needs, seconds.__getitem__) == {"a": 5.0, "b": 4.0, "c": 5.0, "d": 1.0}
+
+
+def test_one_job_is_a_plain_dvc_repro(study: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    dvc = Told()
+    monkeypatch.setattr(repro, "_dvc", dvc)
+    assert asyncio.run(repro.reproduce(study, 1)) == 0
+    assert dvc.ended == ["repro"]
+
+
+def test_after_a_failure_nothing_new_begins(
+    study: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dvc = Told(failing="finetune@starter-swap-starter-3x96-1.0")
+    monkeypatch.setattr(repro, "_dvc", dvc)
+    assert asyncio.run(repro.reproduce(study, 2)) == 1
+    assert dvc.alone == 0
+    assert not any(address.startswith(("distill", "compress")) for address in dvc.ended)
+    assert len(dvc.ended) < len(beside(study))
+    total = len(study.cells)
+    assert capsys.readouterr().err.startswith(
+        f"{len(dvc.ended) - 1} of {total} cells done, 0 at work, 1 failed, about "
+    )
+
+
+def test_what_dvc_says_of_itself_is_left_out_and_each_stage_is_counted(
+    study: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(repro, "_dvc", Told())
+    assert asyncio.run(repro.reproduce(study, 1)) == 0
+    assert capsys.readouterr().out == "evaluate x: 1 seed\n"  # x is no cell of the plan
+
+
+@pytest.mark.parametrize("words", [[], ["0"], ["two"], ["-1"], ["2", "3"], ["1025"], ["²"]])
+def test_a_wrong_number_of_jobs_is_one_line(words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.repro", *words], cwd=Path(repro.__file__).parent.parent,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    got = " ".join(words)
+    assert done.stderr.startswith(f"error: JOBS: got '{got}'; give a whole number from 1 to 1024, such as JOBS=")
+    assert done.stderr.count("\n") == 1
