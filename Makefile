@@ -1,6 +1,6 @@
 # Conveniences: each target makes the environment it needs. Nothing here is needed by `dvc repro`, `mlflow ui` or
 # `pytest` in the activated environment.
-.PHONY: help repro plan recommend ui sync lint audit browser test chaos check
+.PHONY: help repro plan split recommend ui sync lint audit browser test chaos check
 PYTHON ?= python3
 BIN := .venv/bin
 # Without byte-compiling 2 GB, of which a tenth is ever imported: Python does that as it goes.
@@ -16,6 +16,7 @@ help:
 	@echo "make recommend  which cell to take under other limits: BUDGET=\"latency_p50_ms=2 score=0.8\""
 	@echo "make ui      browse the results in MLflow, on this machine only"
 	@echo "make plan    list the cells of the plan, which are stale, and what they are expected to cost"
+	@echo "make split   a plan of hundreds of cells as several dvc.yaml: BY=\"task model\", or none for one again"
 	@echo "make check   format, lint, types, import layers, known holes and licences of what is installed, tests"
 	@echo "make chaos   kill dvc repro KILLS=100 times and compare with a run that nobody disturbed"
 	@echo "make sync    bring the tracking store level with the files"
@@ -40,6 +41,9 @@ repro: $(BIN)/.made
 
 plan: $(BIN)/.made
 	@python -m pipeline.listing
+
+split: $(BIN)/.made
+	@python -m pipeline.split $(BY)
 
 recommend: $(BIN)/.made
 	@python -m pipeline.recommend $(BUDGET)

@@ -178,9 +178,9 @@ def _recorded(cell: Path) -> bool:
     """Say whether DVC has the result of a cell for good: then the cell runs again only because somebody asks."""
     try:
         known = (cell / RECORDED).read_text()
-        return known in (paths.ROOT / "dvc.lock").read_text(encoding="utf-8")
     except FileNotFoundError:
         return False
+    return any(known in lock.read_text(encoding="utf-8") for lock in paths.locks() if lock.exists())
 
 
 def _forget(cell: Path) -> None:

@@ -10,7 +10,7 @@ from statistics import median
 
 from pipeline import modules, paths, plan, records
 from pipeline.errors import UserError, ending
-from pipeline.plan import Cell, Plan, space
+from pipeline.plan import Cell, Plan, parts, space
 
 
 def show(study: Plan) -> None:
@@ -30,7 +30,7 @@ def show(study: Plan) -> None:
         state = "stale" if cell.address in stale else "done"
         if cell.address in stale:
             total, unknown = total + (seconds or 0), unknown + (seconds is None)
-        table.add_row(cell.address, state, "?" if seconds is None else f"{seconds:.1f}", origin)
+        table.add_row(cell.address.rpartition(":")[2], state, "?" if seconds is None else f"{seconds:.1f}", origin)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     count = sum(cell.address in stale for cell in study.cells)
     unmeasured = f", and {unknown} of which nothing is known yet" if unknown else ""
@@ -92,4 +92,6 @@ def _seconds(cell: Cell) -> float | None:
 
 if __name__ == "__main__":
     with ending():
-        show(plan.load())
+        study = plan.load()
+        parts.check(study)
+        show(study)

@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import paths
+from pipeline.errors import UserError
 
-LOCK = paths.ROOT / "dvc.lock"
-COPY = paths.CACHE / "dvc.lock"
 LOCKS = paths.ROOT / ".dvc" / "tmp" / "rwlock"  # which process reads and writes what, in JSON
 PATIENCE_SECONDS = 10.0
 WATCHED = "LAB_WATCHED"  # the process that runs several DVCs, whose end is waited for in place of theirs
@@ -37,9 +36,10 @@ def stand_by() -> None:
         return
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of prctl(2)
-    with _alone() as alone:  # another DVC may be writing it
-        if alone and LOCK.exists():
-            paths.write(COPY, LOCK.read_bytes())
+    with suppress(UserError), alone():  # another DVC may be writing them
+        for file in paths.locks():
+            if file.exists() and not _copied(file):
+                paths.write(_copy(file), file.read_bytes())
     watched = int(os.environ.get(WATCHED, os.getppid()))
     with _watched(watched) as lock:
         if lock is not None:
@@ -90,17 +90,35 @@ def mend() -> None:
     for left in paths.CACHE.glob("watched-*.lock"):
         if not psutil.pid_exists(int(left.stem.removeprefix("watched-"))):
             left.unlink(missing_ok=True)
-    with _alone() as alone:
-        if not alone:
-            return  # a DVC works on them for long, so it could open them
-        if LOCK.exists() and not _whole(LOCK):
-            _put_back()
+    with suppress(UserError), alone():  # it is in the hands of a DVC that opened these files
+        for lock in paths.locks():
+            if lock.exists() and not _copied(lock) and not _whole(lock):
+                _put_back(lock)
         _strike_out()
 
 
+def at_work() -> bool:
+    """Say whether DVC runs a stage."""
+    held = json.loads(LOCKS.read_text(encoding="utf-8")) if LOCKS.exists() else {}
+    return any(held.values())
+
+
+def _copy(lock: Path) -> Path:
+    return paths.CACHE / lock.relative_to(paths.ROOT)
+
+
+def _copied(lock: Path) -> bool:
+    """Say whether the copy of a lock file is what stands there: a plan may have many, of which a stage changes one."""
+    copy = _copy(lock)
+    return copy.exists() and copy.read_bytes() == lock.read_bytes()
+
+
 @contextmanager
-def _alone() -> Iterator[bool]:
-    """Hold DVC's own lock, under which it writes its files, for moments alone; yield whether it could be had."""
+def alone() -> Iterator[None]:
+    """Hold DVC's own lock, under which it writes its files; it is held for moments, not while a stage works.
+
+    Raises UserError where a DVC does not let go of it.
+    """
     deadline = time.monotonic() + PATIENCE_SECONDS
     with LOCKS.with_name("lock").open("a") as file:
         while True:
@@ -109,10 +127,9 @@ def _alone() -> Iterator[bool]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    yield False
-                    return
+                    raise UserError("a `dvc` is at work; wait for it, and run the command again") from None
                 time.sleep(0.02)
-        yield True
+        yield
 
 
 def _whole(file: Path) -> bool:
@@ -128,14 +145,18 @@ def _whole(file: Path) -> bool:
     return isinstance(stages, dict) and all(isinstance(stage, dict) and "cmd" in stage for stage in stages.values())
 
 
-def _put_back() -> None:
-    if COPY.exists() and _whole(COPY):
-        paths.write(LOCK, COPY.read_bytes())
+def _put_back(lock: Path) -> None:
+    copy = _copy(lock)
+    if copy.exists() and _whole(copy):
+        paths.write(lock, copy.read_bytes())
         told = "it is as it was before the last cell again"
     else:
-        shutil.move(LOCK, COPY.with_name("dvc.lock.broken"))
-        told = f"nothing whole was there to put in its place, so it lies in {COPY.parent.name}/dvc.lock.broken"
-    print(f"dvc.lock was half-written when DVC was killed: {told}; what ran comes from DVC's cache", file=sys.stderr)
+        broken = copy.with_name("dvc.lock.broken")
+        broken.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(lock, broken)
+        told = f"nothing whole was there to put in its place, so it lies in {broken.relative_to(paths.ROOT)}"
+    which = lock.relative_to(paths.ROOT)
+    print(f"{which} was half-written when DVC was killed: {told}; what ran comes from DVC's cache", file=sys.stderr)
 
 
 def _strike_out() -> None:

@@ -16,10 +16,21 @@ from pipeline.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 PARAMS = ROOT / "params.yaml"
+PIPELINE = "dvc.yaml"
 REPORT = ROOT / "report"
 CACHE = ROOT / ".cache"
 ASIDE = ".old.tmp"  # the end of the name under which a folder waits until another has taken its place
 ALONE = "alone"  # below a student's trial: the same student trained without its teacher
+
+
+def pipelines() -> list[Path]:
+    """Return the project's ``dvc.yaml`` and those of the parts into which a long plan is split."""
+    return [ROOT / PIPELINE, *sorted((ROOT / "parts").rglob(PIPELINE))]
+
+
+def locks() -> list[Path]:
+    """Return the files in which DVC keeps what it has run: one beside each ``dvc.yaml``, once a cell of it has run."""
+    return [file.with_suffix(".lock") for file in pipelines()]
 
 
 def data(task: str) -> Path:

@@ -44,8 +44,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / ".cache/dvc.lock").write_text(FEWER)
     for name, value in {"ROOT": tmp_path, "CACHE": tmp_path / ".cache"}.items():
         monkeypatch.setattr(paths, name, value)
-    monkeypatch.setattr(mend, "LOCK", tmp_path / "dvc.lock")
-    monkeypatch.setattr(mend, "COPY", tmp_path / ".cache/dvc.lock")
     monkeypatch.setattr(mend, "LOCKS", tmp_path / ".dvc/tmp/rwlock")
     return tmp_path
 
@@ -85,6 +83,23 @@ def test_without_a_whole_copy_a_broken_lock_file_is_put_aside(root: Path, capsys
         "dvc.lock was half-written when DVC was killed: nothing whole was there to put in its place, so it lies in "
         ".cache/dvc.lock.broken; what ran comes from DVC's cache\n"
     )
+
+
+def test_the_lock_file_of_a_part_is_mended_as_well(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    part, copy = root / "parts/mrpc/dvc.lock", root / ".cache/parts/mrpc/dvc.lock"
+    for file, text in {part: "{", copy: FEWER, part.with_suffix(".yaml"): "stages: {}"}.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    mend.mend()
+    assert (part.read_text(), (root / "dvc.lock").read_text()) == (FEWER, LOCK)
+    assert capsys.readouterr().err == (
+        "parts/mrpc/dvc.lock was half-written when DVC was killed: it is as it was before the last cell again; "
+        "what ran comes from DVC's cache\n"
+    )
+    part.write_text("{")
+    copy.unlink()
+    mend.mend()
+    assert (root / ".cache/parts/mrpc/dvc.lock.broken").read_text() == "{"
 
 
 def test_locks_of_dead_processes_are_struck_out_and_those_of_a_live_dvc_stay(root: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import paths
 from pipeline.errors import UserError, ending, line
-from pipeline.plan import space
+from pipeline.plan import parts, space
 from pipeline.plan.cells import RECIPE, TRAINED, Benchmark, Cell, Compress, Distill, Plan, Variant
 from pipeline.plan.check import check, files
 from pipeline.plan.reading import AXES, read, shown
@@ -43,7 +43,13 @@ def load(path: Path = paths.PARAMS) -> Plan:
     timed: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in content["benchmark"].items()
     }
-    return Plan(**axes, benchmark=Benchmark(**timed), budget=Budget.parse(content["compare"]["budget"]), **named)
+    return Plan(
+        **axes,
+        benchmark=Benchmark(**timed),
+        budget=Budget.parse(content["compare"]["budget"]),
+        parts=parts.axes(),
+        **named,
+    )
 
 
 def _numbers(entry: dict[str, Any]) -> dict[str, Any]:
@@ -72,6 +78,7 @@ def main() -> None:
     """Check the plan, and that there is room for it, and leave word for DVC that it is sound."""
     with ending():
         study = load()
+        parts.check(study)
         space.check(study)
         CHECKED.parent.mkdir(exist_ok=True)
         paths.metrics("benchmark", "").parent.mkdir(parents=True, exist_ok=True)  # compare reads it, however empty

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from itertools import product
 
+from pipeline import paths
+from pipeline.plan import parts
 from pipeline.scaling.budget import Budget
 
 RECIPE = "standard"  # how the grid is fine-tuned; variants and students name their own
@@ -83,7 +85,7 @@ class Benchmark:
 class Plan:
     """What runs: the axes of the grid, the variants beside it, the students and the compressions; what is timed.
 
-    ``budget`` holds the limits by which a cell is recommended.
+    ``budget`` holds the limits by which a cell is recommended, ``parts`` the axes by which the grid is split.
     """
 
     tasks: tuple[str, ...]
@@ -95,6 +97,7 @@ class Plan:
     distill: dict[str, Distill] = field(default_factory=dict)
     compress: dict[str, Compress] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
+    parts: tuple[str, ...] = ()
 
     @property
     def cells(self) -> list[Cell]:
@@ -110,7 +113,7 @@ class Plan:
             for ratio in self.ratios
         ]
         beside = [(name, "variants", variant) for name, variant in self.variants.items()]
-        found = {f"finetune/{name}": _finetune(name, section, at) for name, section, at in grid + beside}
+        found = {f"finetune/{name}": self._finetune(name, section, at) for name, section, at in grid + beside}
         for source in TopologicalSorter(self.sources()).static_order():
             stage, _, name = source.partition("/")
             if stage == "distill":
@@ -145,17 +148,17 @@ class Plan:
         for model in self.models:
             yield Cell("pretrain", model, f"pretrain@{model}", ("plan",), model=model)
 
+    def _finetune(self, name: str, section: str, at: Variant) -> Cell:
+        part = f"{parts.folder(self.parts, vars(at))}/{paths.PIPELINE}:" if self.parts and not section else ""
+        address = f"{part}{_block('finetune', section)}@{name}"
+        needs = (f"prepare@{at.task}", f"pretrain@{at.model}")
+        return Cell("finetune", name, address, needs, at.task, at.model, at.ratio, at.recipe, section)
+
 
 def _block(stage: str, section: str) -> str:
     """Return the block of dvc.yaml that makes a stage's cells from a section of the plan."""
     suffix = {"variants": "-variant"}.get(section, f"-{section}" if section and section != stage else "")
     return f"{stage}{suffix}"
-
-
-def _finetune(name: str, section: str, at: Variant) -> Cell:
-    address = f"{_block('finetune', section)}@{name}"
-    needs = (f"prepare@{at.task}", f"pretrain@{at.model}")
-    return Cell("finetune", name, address, needs, at.task, at.model, at.ratio, at.recipe, section)
 
 
 def _distill(name: str, entry: Distill, teacher: Cell) -> Cell:
@@ -174,7 +177,8 @@ def _compress(name: str, entry: Compress, source: Cell) -> Cell:
 
 
 def _evaluate(of: Cell) -> Cell:
-    address = f"{_block('evaluate', of.section)}@{of.name}"
+    part = of.address[: of.address.find(":") + 1]
+    address = f"{part}{_block('evaluate', of.section)}@{of.name}"
     return Cell(
         "evaluate", of.name, address, (f"prepare@{of.task}", of.address), of.task, of.model, of.ratio, of.recipe,
         of.section, f"{of.stage}/{of.name}",
