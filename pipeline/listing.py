@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from functools import cache
+from collections.abc import Mapping
 from statistics import median
 
 from pipeline import modules, paths, plan, records
@@ -25,17 +25,18 @@ def show(study: Plan) -> None:
     for column in ("expected s", "from"):
         table.add_column(column, justify="right")
     total, unknown = 0.0, 0
-    for cell in study.cells:
-        seconds, origin = expected_seconds(cell, study)
+    known, cells = known_seconds(study), study.cells
+    for cell in cells:
+        seconds, origin = expected_seconds(cell, study, known)
         state = "stale" if cell.address in stale else "done"
         if cell.address in stale:
             total, unknown = total + (seconds or 0), unknown + (seconds is None)
         table.add_row(cell.address.rpartition(":")[2], state, "?" if seconds is None else f"{seconds:.1f}", origin)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-    count = sum(cell.address in stale for cell in study.cells)
+    count = sum(cell.address in stale for cell in cells)
     unmeasured = f", and {unknown} of which nothing is known yet" if unknown else ""
-    print(f"\n{count} of {len(study.cells)} cells to run, about {total:.0f} s of trials{unmeasured}")
-    print(space.expected(study, [cell for cell in study.cells if cell.address in stale]))
+    print(f"\n{count} of {len(cells)} cells to run, about {total:.0f} s of trials{unmeasured}")
+    print(space.expected(study, [cell for cell in cells if cell.address in stale]))
 
 
 def stale_cells(study: Plan) -> set[str]:
@@ -57,16 +58,15 @@ def stale_cells(study: Plan) -> set[str]:
     return stale
 
 
-def expected_seconds(cell: Cell, study: Plan) -> tuple[float | None, str]:
+def expected_seconds(cell: Cell, study: Plan, known: Mapping[Cell, float]) -> tuple[float | None, str]:
     """Return the seconds that the trials of a cell take and where the number comes from.
 
     An earlier run of the cell itself is taken as it is; else the median over cells of the same stage and model,
-    in proportion to the ratio; else the median of the stage; else nothing.
+    in proportion to the ratio; else the median of the stage; else nothing. ``known`` are seconds of a trial.
     """
-    own = _seconds(cell)
-    if own is not None:
-        return own * len(study.seeds if cell.ratio else [0]), "itself"
-    peers = [(other, seconds) for other in study.cells if other.stage == cell.stage and (seconds := _seconds(other))]
+    if cell in known:
+        return known[cell] * len(study.seeds if cell.ratio else [0]), "itself"
+    peers = [(other, seconds) for other, seconds in known.items() if other.stage == cell.stage]
     alike = [(other, seconds) for other, seconds in peers if other.model == cell.model and cell.ratio]
     if alike:
         scaled = median(seconds * _share(cell) / _share(other) for other, seconds in alike)
@@ -81,13 +81,14 @@ def _share(cell: Cell) -> float:
     return cell.ratio if cell.stage == "finetune" and cell.ratio else 1.0
 
 
-@cache
-def _seconds(cell: Cell) -> float | None:
-    """Return the mean seconds of a trial in the cell's last run, from its metrics file."""
-    path = paths.metrics(cell.stage, cell.name)
-    if not path.exists():
-        return None
-    return float(records.opened(path)["summary"]["trial_seconds"]["mean"])
+def known_seconds(study: Plan) -> dict[Cell, float]:
+    """Return the mean seconds of a trial in the last run of each cell that has one, from its metrics file."""
+    files = {cell: paths.metrics(cell.stage, cell.name) for cell in study.cells}
+    return {
+        cell: float(records.opened(file)["summary"]["trial_seconds"]["mean"])
+        for cell, file in files.items()
+        if file.exists()
+    }
 
 
 if __name__ == "__main__":

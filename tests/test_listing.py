@@ -3,14 +3,13 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline import listing, paths
 from pipeline.errors import UserError
-from pipeline.plan import Benchmark, Plan
+from pipeline.plan import Benchmark, Cell, Plan
 from tests import fakes
 
 NOTHING = Benchmark("mrpc", (), (), (), (), ())
@@ -18,12 +17,10 @@ PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.5, 1.0), (0, 1), NOTHING)
 
 
 @pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(listing.modules, "write", lambda: None)
-    listing._seconds.cache_clear()
-    yield tmp_path
-    listing._seconds.cache_clear()
+    return tmp_path
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, status: int, out: str = "", complaint: str = "") -> None:
@@ -52,15 +49,18 @@ def test_a_dvc_that_cannot_tell_is_a_line(monkeypatch: pytest.MonkeyPatch, compl
     assert str(error.value) == f"dvc status: {told}; see to that, or wait for the `dvc` that is at work, and ask again"
 
 
+def seconds(cell: Cell) -> tuple[float | None, str]:
+    return listing.expected_seconds(cell, PLAN, listing.known_seconds(PLAN))
+
+
 def test_seconds_are_those_of_the_cell_itself_or_of_its_model_in_proportion(root: Path) -> None:
     cells = {cell.address: cell for cell in PLAN.cells}
     half, full = (cells[f"finetune@mrpc-bert-tiny-{ratio}"] for ratio in PLAN.ratios)
-    assert listing.expected_seconds(half, PLAN) == (None, "")
-    listing._seconds.cache_clear()
+    assert seconds(half) == (None, "")
     fakes.write(root, [fakes.finetuning("mrpc", "bert-tiny", 0.5)])
-    assert listing.expected_seconds(half, PLAN) == (8.0, "itself")  # two seeds of four seconds
-    assert listing.expected_seconds(full, PLAN) == (16.0, "same model")
-    assert listing.expected_seconds(cells["finetune@mrpc-bert-mini-1.0"], PLAN) == (8.0, "same stage")
+    assert seconds(half) == (8.0, "itself")  # two seeds of four seconds
+    assert seconds(full) == (16.0, "same model")
+    assert seconds(cells["finetune@mrpc-bert-mini-1.0"]) == (8.0, "same stage")
 
 
 def test_the_list_ends_with_what_there_is_to_run(
