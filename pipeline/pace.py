@@ -36,7 +36,8 @@ class Pace:
     def __init__(self, study: Plan, cells: Iterable[Cell], beside: Collection[str], jobs: int) -> None:
         self.cells = {cell.address: cell for cell in cells}
         self.beside, self.jobs = beside, jobs
-        self._before = {cell.address: listing.expected_seconds(cell, study)[0] for cell in self.cells.values()}
+        known = listing.known_seconds(study)
+        self._before = {name: listing.expected_seconds(cell, study, known)[0] for name, cell in self.cells.items()}
         self._took: dict[Kind, list[float]] = defaultdict(list)
 
     def took(self, address: str, seconds: float) -> None:
@@ -122,4 +123,4 @@ class Board:
 
     def _draw(self, bar: tqdm[NoReturn]) -> None:
         bar.n = len(self.done & self.pace.cells.keys())
-        bar.set_postfix_str(f"{self.counts()}: {', '.join(self.running)}")
+        bar.set_postfix_str(f"{self.counts()}: {', '.join(address.rpartition(':')[2] for address in self.running)}")

@@ -14,7 +14,7 @@ GRID = "finetune@starter-swap-starter-{}-{}"
 def known(monkeypatch: pytest.MonkeyPatch) -> Pace:
     """Return the pace of the shipped plan of which the run before measured the evaluations, 7 s each."""
     study = plan.load()
-    monkeypatch.setattr(listing, "expected_seconds", lambda cell, _: (7.0 if cell.stage == "evaluate" else None, ""))
+    monkeypatch.setattr(listing, "expected_seconds", lambda cell, *_: (7.0 if cell.stage == "evaluate" else None, ""))
     return Pace(study, study.cells, {cell.address for cell in study.cells if cell.stage == "finetune"}, 2)
 
 
