@@ -1,0 +1,73 @@
+"""Where the time of the shipped plan goes, one cell after another and side by side.
+
+``python benchmarks/whole_plan.py --jobs 2`` runs the plan twice in fresh copies of the project, by `dvc repro` and by
+`python -m pipeline.repro 2`, in the environment that runs this script, and prints for each: the seconds of the trials
+of every stage, what is left for everything else, how long the part that trains took, whether both made the same bytes,
+and how long a run takes that finds nothing to do. A quarter of an hour, and nothing else may compute meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from pipeline import machine
+from tests.chaos import Lab, differences
+
+TRAINING = ("prepare", "pretrain", "finetune", "distill", "compress")
+
+
+def measured(folder: Path, jobs: int) -> Lab:
+    """Run the plan in a fresh copy, print what it took, and return the copy."""
+    lab = Lab.copy(folder, lambda _: None, jobs=jobs)
+    started, log = time.time(), folder.with_suffix(".log")
+    if status := lab.repro(log).wait():
+        raise SystemExit(f"{log}: ended with status {status}")
+    whole = time.time() - started
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("metrics/*/*.json"))]
+    spent: Counter[str] = Counter()
+    for record in records:
+        spent[record["stage"]] += sum(trial["trial_seconds"] for trial in record["trials"])
+    ends = [path.stat().st_mtime for stage in TRAINING for path in folder.glob(f"metrics/{stage}/*.json")]
+    first = min(path.stat().st_mtime for path in folder.glob("metrics/evaluate/*.json"))
+    print(f"\n{f'{jobs} jobs' if jobs else 'dvc repro'}: {whole:.0f} s, {len(records)} cells")
+    for stage, seconds in spent.items():
+        print(f"  {stage}: {seconds:.1f} s of trials")
+    print(f"  all trials: {sum(spent.values()):.1f} s; everything else: {1 - sum(spent.values()) / whole:.1%}")
+    print(f"  until the last cell was trained: {max(ends) - started:.1f} s", "" if max(ends) < first else "(interleaved)")
+    lab.end()
+    return lab
+
+
+def nothing(lab: Lab) -> float:
+    """Return the seconds that a `dvc repro` takes which finds nothing to do: the least of five."""
+    found = []
+    for _ in range(5):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], cwd=lab.root, check=True)
+        found.append(time.perf_counter() - started)
+    return min(found)
+
+
+def main() -> None:
+    """Measure both and compare them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=machine.cores())
+    jobs = parser.parse_args().jobs
+    print(machine.describe())
+    with tempfile.TemporaryDirectory(prefix="lab-") as folder:
+        one, other = (measured(Path(folder) / name, count) for name, count in (("serial", 0), ("jobs", jobs)))
+        print("\nthe same bytes" if not (found := differences(one, other)) else "\n".join(found))
+        print(f"nothing to do: {nothing(one):.2f} s")
+
+
+if __name__ == "__main__":
+    main()
