@@ -42,7 +42,8 @@ def measured(folder: Path, jobs: int) -> Lab:
     for stage, seconds in spent.items():
         print(f"  {stage}: {seconds:.1f} s of trials")
     print(f"  all trials: {sum(spent.values()):.1f} s; everything else: {1 - sum(spent.values()) / whole:.1%}")
-    print(f"  until the last cell was trained: {max(ends) - started:.1f} s", "" if max(ends) < first else "(interleaved)")
+    mixed = "" if max(ends) < first else ", evaluations between them"
+    print(f"  until the last cell was trained: {max(ends) - started:.1f} s{mixed}")
     lab.end()
     return lab
 
