@@ -1,13 +1,18 @@
-"""Fine-tuning here against a plain script: same rows, steps, batch, rate and seed, in turns within one run.
+"""Fine-tuning here against plain scripts: same rows, steps, batch, rate and seed, in turns within one run.
 
-Both take turns of a few steps, so that a machine that slows down slows both. It wants the prepared task and the
+The scripts pad each pair to 128 tokens, as those for GLUE do, or to 512, as tutorials do. All take turns of a few
+steps, so that a machine that slows down slows each. It wants the prepared task and the
 checkpoint:
 
     export LAB_MIRROR=../shared
     python -m pipeline.stages.prepare --multirun +sweep=once task=mrpc
     python -m pipeline.stages.pretrain --multirun +sweep=once model=all-MiniLM-L6-v2
-    python benchmarks/finetune_vs_plain.py              # whole runs of 3 epochs, with F1 of both
-    python benchmarks/finetune_vs_plain.py --steps 20   # the speed alone, in a minute or two
+    python benchmarks/finetune_vs_plain.py                            # whole runs of 3 epochs, with F1 of both
+    python benchmarks/finetune_vs_plain.py --steps 20 --length 128 512  # the speed alone, in a few minutes
+    OMP_NUM_THREADS=1 python benchmarks/finetune_vs_plain.py --steps 100 --model models/bert-tiny-splade
+
+Told are the pairs of a second and, of the measured peak of matrix products in the same precision and with as many
+threads, the share that the useful operations come to: those of the whole model for real tokens alone.
 """
 
 from __future__ import annotations
@@ -23,11 +28,11 @@ from transformers.utils import logging
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.plain import LENGTH, Plain  # noqa: E402
+from benchmarks.plain import Plain  # noqa: E402
 from pipeline import machine  # noqa: E402
 from pipeline.data import batches  # noqa: E402
-from pipeline.evaluation import quality, scores  # noqa: E402
-from pipeline.models import loading  # noqa: E402
+from pipeline.evaluation import peak, quality, scores  # noqa: E402
+from pipeline.models import complexity, loading  # noqa: E402
 from pipeline.training import optimizer, vocabulary  # noqa: E402
 from pipeline.training.prediction import logits  # noqa: E402
 from pipeline.training.quick import quick  # noqa: E402
@@ -35,6 +40,8 @@ from pipeline.training.recipe import Recipe  # noqa: E402
 from pipeline.training.run import Run  # noqa: E402
 
 SPLITS = ("train", "selection")
+LENGTHS = (128, 512)
+PEAK_SECONDS = 2.0
 
 
 def arguments() -> argparse.Namespace:
@@ -42,9 +49,10 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "mrpc")
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "all-MiniLM-L6-v2")
+    parser.add_argument("--length", type=int, nargs="+", choices=LENGTHS, default=LENGTHS[:1], help="padded to")
     parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--steps", type=int, help="stop after so many steps and leave the scores out")
-    parser.add_argument("--turn", type=int, default=5, help="steps before the other one's turn")
+    parser.add_argument("--turn", type=int, default=5, help="steps before the next one's turn")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=5e-5)
     parser.add_argument("--seed", type=int, default=0)
@@ -52,38 +60,49 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run both in turns and print pairs a second, their ratio, and the scores of whole runs."""
+    """Run all in turns and print pairs a second, ratios, shares of the peak, and the scores of whole runs."""
     asked = arguments()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     machine.set_threads(None)
-    train, selection = (batches.read(asked.data / f"{split}.parquet", 1.0, asked.model, LENGTH) for split in SPLITS)
+    at = machine.device()
+    train, selection = (batches.read(asked.data / f"{split}.parquet", 1.0, asked.model, 128) for split in SPLITS)
     recipe = Recipe(asked.learning_rate, asked.batch_size, asked.epochs, None, 0.1, 0.01, 1.0, 1)
     whole = recipe.updates(len(train))
     steps = min(asked.steps or whole, whole)
     machine.make_repeatable(asked.seed)
-    at = machine.device()
-    plain = Plain(asked.data, asked.model, whole, asked.batch_size, asked.learning_rate, asked.seed, at)
+    given = (whole, asked.batch_size, asked.learning_rate, asked.seed, at)
+    plain = {length: Plain(asked.data, asked.model, length, *given) for length in asked.length}
     model = loading.classifier(asked.model, 2, asked.seed).model.to(at).train()
+    useful = sum(float(np.mean(operations(train.lengths))) for operations in complexity.training_operations(model))
     left = optimizer.decayed(asked.learning_rate, 0.01, whole, 0.1)
     with vocabulary.narrowed(model, [train, selection], left) as (seen, _), quick(model):
         run = Run(model, seen, recipe, asked.seed)
         for until in [*range(asked.turn, steps, asked.turn), steps]:
-            plain.advance(until - run.done)
+            for each in plain.values():
+                each.advance(until - run.done)
             run.advance(until, lambda _: None)
-            tell(run, plain, end="\r")
-    print(f"\n{machine.describe()}\n{steps} of {whole} steps, batch {asked.batch_size}, seed {asked.seed}")
-    tell(run, plain, end="\n")
+            print(f"{until} of {steps} steps", end="\r", flush=True)
+    print(f"{machine.describe()}\n{steps} of {whole} steps, batch {asked.batch_size}, seed {asked.seed}")
+    tell(run, plain, useful)
     if steps == whole:
-        report = batches.read(asked.data / "report.parquet", 1.0, asked.model, LENGTH)
-        for name, trained in (("plain", plain.model), ("finetune", model)):
-            score(name, trained, report)
+        report = batches.read(asked.data / "report.parquet", 1.0, asked.model, 128)
+        for length, each in plain.items():
+            score(f"plain {length}", each.model, report)
+        score("finetune", model, report)
 
 
-def tell(run: Run, plain: Plain, end: str) -> None:
-    """Print the pairs a second of both so far."""
-    ours, theirs = int(run.rows.sum()) / run.train_seconds, plain.pairs / plain.seconds
-    print(f"plain {theirs:.2f} pairs/s, finetune {ours:.2f} pairs/s, ratio {ours / theirs:.2f}", end=end, flush=True)
+def tell(run: Run, plain: dict[int, Plain], useful: float) -> None:
+    """Print the pairs a second of each, the ratio of ours, and the share of the peak of ``useful`` operations a pair."""
+    ours = int(run.rows.sum()) / run.train_seconds
+    rates = {f"plain {length}": (each.pairs / each.seconds, "fp32") for length, each in plain.items()}
+    for name, (rate, precision) in {**rates, "finetune": (ours, run.precision)}.items():
+        most = peak.peak_operations_per_second(run.device, precision, PEAK_SECONDS).operations_per_second
+        print(
+            f"{name}: {rate:.2f} pairs/s, {100 * useful * rate / most:.0f}% of {most / 1e9:.0f} GFLOP/s in {precision}; "
+            f"finetune is {ours / rate:.2f} times as fast",
+            flush=True,
+        )
 
 
 def score(name: str, model: torch.nn.Module, report: batches.Examples) -> None:

@@ -1,4 +1,4 @@
-"""Fine-tuning as the usual GLUE scripts do it: every pair padded to one length, fp32, transformers' defaults."""
+"""Fine-tuning as the usual GLUE scripts do it: every pair padded to one length (128, or 512), fp32, transformers' defaults."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
-LENGTH = 128
-
 
 class Plain:
-    """A run that can be stopped and gone on with: ``advance`` makes steps, ``seconds`` is what they took."""
+    """A run that pads to ``length`` and can be stopped and gone on with: ``seconds`` is what its steps took."""
 
     def __init__(
-        self, data: Path, model: Path, steps: int, batch_size: int, learning_rate: float, seed: int, at: torch.device
+        self,
+        data: Path,
+        model: Path,
+        length: int,
+        steps: int,
+        batch_size: int,
+        learning_rate: float,
+        seed: int,
+        at: torch.device,
     ) -> None:
         torch.manual_seed(seed)
         self.device = at
@@ -25,7 +31,7 @@ class Plain:
         rows = pq.read_table(data / "train.parquet")
         encoded = tokenizer(
             rows["text_a"].to_pylist(), rows["text_b"].to_pylist(), padding="max_length", truncation=True,
-            max_length=LENGTH, return_tensors="pt",
+            max_length=length, return_tensors="pt",
         )  # fmt: skip
         labels = torch.from_numpy(rows["label"].to_numpy().copy())
         self.rows = [{**{name: encoded[name][i] for name in encoded}, "labels": labels[i]} for i in range(len(labels))]

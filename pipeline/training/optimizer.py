@@ -3,12 +3,47 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
-def adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+class AdamW(torch.optim.AdamW):
+    """AdamW that clips the gradients in the same pass.
+
+    torch's own step goes over the weights in Python several times and clipping over the gradients once more: a tenth of
+    a step for two layers of 96.
+    """
+
+    @torch.no_grad()
+    def clipped_step(self, clip: float) -> None:
+        """Move the weights by their gradients, scaled down to a norm of ``clip`` where theirs is larger; drop them."""
+        weights = [weight for group in self.param_groups for weight in group["params"] if weight.grad is not None]
+        if weights[0].device.type != "cpu" or any(weight not in self.state for weight in weights):
+            nn.utils.clip_grad_norm_(weights, clip)
+            self.step()
+        else:
+            excess = (nn.utils.get_total_norm([weight.grad for weight in weights]) + 1e-6) / clip
+            for group in self.param_groups:
+                self._move(group, excess if excess > 1 else None)
+        self.zero_grad()
+
+    def _move(self, group: dict[str, Any], excess: Tensor | None) -> None:
+        """Move the weights of a group by their gradients, divided by ``excess``."""
+        weights = [weight for weight in group["params"] if weight.grad is not None]
+        states = [self.state[weight] for weight in weights]
+        counts = [state["step"] for state in states]
+        torch._foreach_add_(counts, 1)
+        torch._fused_adamw_(
+            weights, [weight.grad for weight in weights], [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states], [], counts, lr=group["lr"], beta1=group["betas"][0],
+            beta2=group["betas"][1], weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False,
+            maximize=False, grad_scale=excess,
+        )  # fmt: skip
+
+
+def adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> AdamW:
     """Return AdamW (Loshchilov and Hutter 2019) over a model's weights; biases and layer norms do not decay.
 
     Bias correction is part of it; what leaving it out does to BERT is told by Mosbach et al. 2021.
@@ -16,7 +51,7 @@ def adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.
     kept = [weight for weight in model.parameters() if weight.requires_grad and weight.ndim < 2]
     decayed = [weight for weight in model.parameters() if weight.requires_grad and weight.ndim >= 2]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    return AdamW(groups, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 
 def linear(update: int, updates: int, warmup: float) -> float:

@@ -16,7 +16,11 @@ import torch
 from torch import Tensor, nn
 from transformers.masking_utils import AttentionMaskInterface
 from transformers.modeling_utils import AttentionInterface
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
+
+from pipeline.training import encoder
+from pipeline.training.dropout import Dropout, drop
 
 ATTENTION = "quick"
 
@@ -31,6 +35,9 @@ def quick(model: nn.Module, whole: bool = False) -> Iterator[None]:
     with ExitStack() as undo:
         _replace_dropout(model, undo)
         if isinstance(model, BertForSequenceClassification):
+            if not whole and encoder.fits(model):
+                undo.callback(delattr, model.bert, "forward")
+                model.bert.forward = partial(_states, model.bert, encoder.Encoder(model.bert))
             undo.callback(model.set_attn_implementation, model.config._attn_implementation)
             model.set_attn_implementation(ATTENTION)
             if not whole:
@@ -38,28 +45,17 @@ def quick(model: nn.Module, whole: bool = False) -> Iterator[None]:
         yield
 
 
-def drop(states: Tensor, rate: float) -> Tensor:
-    """Return ``states`` with a share ``rate`` of them at zero and the others scaled up to keep the mean.
-
-    A mask takes 16 random bits an element on the CPU, so one number drawn serves four elements and the rate is one of
-    65,536 steps; ``torch.nn.functional.dropout`` draws a number for each.
-    """
-    if not rate:
-        return states
-    if states.device.type != "cpu":
-        return nn.functional.dropout(states, rate)
-    steps = round(rate * 2**16)
-    drawn = torch.empty(-(-states.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    kept = drawn.view(torch.int16)[: states.numel()] >= steps - 2**15
-    return states * kept.view(states.shape).to(states.dtype).mul_(1 / (1 - steps / 2**16))
-
-
-class Dropout(nn.Dropout):
-    """Dropout by ``drop``."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Return ``input``, with elements dropped while training."""
-        return drop(input, self.p) if self.training else input
+def _states(
+    bert: Any,
+    encode: encoder.Encoder,
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+    token_type_ids: Tensor | None = None,
+    **_: Any,
+) -> BaseModelOutputWithPooling:
+    """Return what a classifier reads of a BERT."""
+    first = encode(input_ids, token_type_ids, attention_mask)[:, None]
+    return BaseModelOutputWithPooling(first, bert.pooler(first))
 
 
 def _replace_dropout(model: nn.Module, undo: ExitStack) -> None:

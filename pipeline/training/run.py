@@ -55,6 +55,7 @@ class Run:
     ) -> None:
         self.model, self.recipe, self.group = model, recipe, group or distributed.current()
         self.device = machine.device()
+        machine.keep_memory()
         self.precision = precision or machine.precision(self.device)
         self.train, self.updates = train, recipe.updates(len(train))
         self.batches = _endless(train, recipe.batch_size, np.random.default_rng(seed))
@@ -169,9 +170,7 @@ class Run:
         self.learning_rate = self.recipe.learning_rate * optimizer.linear(self.done, self.updates, self.recipe.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        nn.utils.clip_grad_norm_(self.weights, self.recipe.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.optimizer.clipped_step(self.recipe.clip)
         self.done += 1
 
     def _keep(self, seconds: float) -> float:
