@@ -93,14 +93,14 @@ def main() -> None:
 
 
 def tell(run: Run, plain: dict[int, Plain], useful: float) -> None:
-    """Print the pairs a second of each, the ratio of ours, and the share of the peak of ``useful`` operations a pair."""
+    """Print each one's pairs a second, the ratio, and the share of the peak that ``useful`` operations a pair are."""
     ours = int(run.rows.sum()) / run.train_seconds
     rates = {f"plain {length}": (each.pairs / each.seconds, "fp32") for length, each in plain.items()}
     for name, (rate, precision) in {**rates, "finetune": (ours, run.precision)}.items():
         most = peak.peak_operations_per_second(run.device, precision, PEAK_SECONDS).operations_per_second
         print(
-            f"{name}: {rate:.2f} pairs/s, {100 * useful * rate / most:.0f}% of {most / 1e9:.0f} GFLOP/s in {precision}; "
-            f"finetune is {ours / rate:.2f} times as fast",
+            f"{name}: {rate:.2f} pairs/s, {100 * useful * rate / most:.0f}% of {most / 1e9:.0f} GFLOP/s "
+            f"({precision}); finetune is {ours / rate:.2f} times as fast",
             flush=True,
         )
 

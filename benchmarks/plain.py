@@ -1,4 +1,4 @@
-"""Fine-tuning as the usual GLUE scripts do it: every pair padded to one length (128, or 512), fp32, transformers' defaults."""
+"""Fine-tuning as the usual GLUE scripts do it: all pairs padded to one length, fp32, transformers' defaults."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ that the pooler reads; so few rows are quicker in fp32.
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Any
 
 import torch
@@ -19,10 +18,6 @@ from transformers.activations import GELUActivation
 from pipeline.models.anatomy import PARTS
 from pipeline.training.dropout import mask
 from pipeline.training.packed import Packed
-
-NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
-EVERY = [True, True, True]  # gradients that a layer norm gives back: of its input, weight and bias
-norm_backward = torch.ops.aten.native_layer_norm_backward
 
 
 def fits(model: Any) -> bool:
@@ -50,7 +45,7 @@ class Encoder:
 
         ``real`` tells 1 for a token and 0 for padding. Computes in autocast's precision.
         """
-        packed = Packed(*ids.shape, real)
+        packed = Packed(ids.shape[0], ids.shape[1], real)
         kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
         if self._kind != kind:
             for layer in self.layers:
@@ -61,8 +56,9 @@ class Encoder:
         with torch.autocast("cpu", enabled=False):
             states = self.bert.embeddings(packed.pack(ids)[None], segments, places)[0].to(kind)
             for layer in self.layers:
-                states = Layer.apply(states, packed, layer, *layer.own)
-        return states
+                states = Layer.apply(states, packed, layer, *layer.own)  # type: ignore[no-untyped-call]
+        first: Tensor = states
+        return first
 
 
 class Weights:
@@ -76,8 +72,8 @@ class Weights:
     def __init__(self, layer: Any) -> None:
         self.layer, self.first = layer, False
         linears = [layer.get_submodule(name) for name in PARTS["all"]]
-        self.norms = [layer.get_submodule(name) for name in NORMS]
-        self.own: list[Tensor] = [each for module in (*linears, *self.norms) for each in (module.weight, module.bias)]
+        norms = [layer.attention.output.LayerNorm, layer.output.LayerNorm]
+        self.own: list[Tensor] = [each for module in (*linears, *norms) for each in (module.weight, module.bias)]
         self.brought: list[Tensor] = []
         self._kind: torch.dtype | None = None
         self._from: list[Tensor] = []
@@ -104,91 +100,115 @@ class Weights:
 
 
 class Layer(torch.autograd.Function):
-    """A layer of BERT as transformers defines it, for packed tokens (total, hidden), or for the first ones of them."""
+    """A layer of BERT as transformers defines it, of packed tokens (total, hidden) or of the first of each row."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, packed: Packed, weights: Weights, *own: Tensor) -> Tensor:
-        layer, first, kind = weights.layer, weights.first, states.dtype
-        wq, bq, wkv, bkv, wo, bo, wi, bi, wf, bf = weights.brought
-        attend, training = layer.attention.self, layer.training
-        heads, rates = (
-            attend.num_attention_heads,
-            (attend.dropout, layer.attention.output.dropout, layer.output.dropout),
-        )
-        rows = packed.rows
-        asked = states[packed.first].to(wq.dtype) if first else states
-        q = torch.addmm(bq, asked, wq.t()).mul_(attend.scaling)
-        q = q.to(kind).view(rows * heads, 1, -1) if first else packed.split(q, 1, heads)
-        k, v = packed.split(torch.addmm(bkv, states, wkv.t()), 2, heads).chunk(2)
-        scores = torch.bmm(q, k.transpose(1, 2)).float()
-        if packed.bias is not None:
-            scores.view(rows, heads, -1, packed.longest).add_(packed.bias)
-        shares = scores.softmax(-1).to(kind)
-        m0, m1, m2 = (
-            mask(each, rate.p) if training else None for each, rate in zip((shares, asked, asked), rates, strict=True)
-        )
-        dropped = shares if m0 is None else shares * m0
-        mixed = torch.bmm(dropped, v)
-        mixed = mixed.view(rows, -1).to(wo.dtype) if first else packed.join(mixed, 1, heads)
-        s1 = _added(asked, torch.addmm(bo, mixed, wo.t()), m1)
-        n1, *at1 = _normed(s1, weights.norms[0])
-        inner = torch.addmm(bi, n1, wi.t())
-        active = nn.functional.gelu(inner)
-        s2 = _added(n1, torch.addmm(bf, active, wf.t()), m2)
-        n2, *at2 = _normed(s2, weights.norms[1])
+    def forward(ctx: Any, states: Tensor, packed: Packed, weights: Weights, *_: Tensor) -> Tensor:
+        """Return the layer's states. The weights are given so that autograd knows whose gradients come back."""
+        attended, ctx.attention = _attend(states, packed, weights)
+        made, ctx.feed_forward = _feed_forward(attended, weights)
         ctx.save_for_backward(states)
-        ctx.kept = asked, q, k, v, shares, dropped, mixed, m0, m1, m2, s1, at1, n1, inner, active, s2, at2
         ctx.packed, ctx.weights = packed, weights
-        return n2
+        return made
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, given: Tensor) -> Any:
-        asked, q, k, v, shares, dropped, mixed, m0, m1, m2, s1, at1, n1, inner, active, s2, at2 = ctx.kept
-        del ctx.kept
-        (states,), packed, weights = ctx.saved_tensors, ctx.packed, ctx.weights
-        wq, _, wkv, _, wo, _, wi, _, wf, _ = weights.brought
-        first, attend, kind = weights.first, weights.layer.attention.self, states.dtype
-        heads, rows = attend.num_attention_heads, packed.rows
-        ds2, *norm2 = _norm_back(given, s2, at2, weights.norms[1])
-        dz = ds2 if m2 is None else ds2 * m2
-        da = torch.ops.aten.gelu_backward(dz @ wf, inner)
-        ds1, *norm1 = _norm_back(torch.addmm(ds2, da, wi), s1, at1, weights.norms[0])
-        dy = ds1 if m1 is None else ds1 * m1
-        dm = dy @ wo
-        dm = dm.to(kind).view(rows * heads, 1, -1) if first else packed.split(dm, 1, heads)
-        dshares = torch.bmm(dm, v.transpose(1, 2))
-        dscores = torch._softmax_backward_data(dshares if m0 is None else dshares.mul_(m0), shares, -1, kind)
-        dq = torch.bmm(dscores, k).mul_(attend.scaling)
-        dq = dq.view(rows, -1).to(wq.dtype) if first else packed.join(dq, 1, heads)
-        dkv = k.new_empty(2, *k.shape)
-        torch.bmm(dscores.transpose(1, 2), q, out=dkv[0])
-        torch.bmm(dropped.transpose(1, 2), dm, out=dkv[1])
-        dkv = packed.join(dkv.flatten(0, 1), 2, heads)
-        dasked = torch.addmm(ds1, dq, wq)
-        if first:
-            dstates = dkv @ wkv
-            dstates[packed.first] += dasked.to(kind)
-        else:
-            dstates = torch.addmm(dasked, dkv, wkv)
-        dwkv, dbkv = dkv.t() @ states, dkv.sum(0)
-        pairs = chain(*((out.t() @ into, out.sum(0)) for out, into in ((dy, mixed), (da, n1), (dz, active))))
-        (dwk, dwv), (dbk, dbv) = dwkv.chunk(2), dbkv.chunk(2)
-        return dstates, None, None, dq.t() @ asked, dq.sum(0), dwk, dbk, dwv, dbv, *pairs, *norm1, *norm2
+        """Return the gradients of the states and of each of the weights."""
+        attention, feed_forward = ctx.attention, ctx.feed_forward
+        del ctx.attention, ctx.feed_forward
+        dattended, *fed, norm2 = _feed_forward_back(given, ctx.weights, *feed_forward)
+        dstates, *attended, norm1 = _attend_back(dattended, ctx.saved_tensors[0], ctx.packed, ctx.weights, *attention)
+        return dstates, None, None, *attended, *fed, *norm1, *norm2
 
 
-def _added(states: Tensor, made: Tensor, kept: Tensor | None) -> Tensor:
-    return made.add_(states) if kept is None else torch.addcmul(states, made, kept)
+def _attend(states: Tensor, packed: Packed, weights: Weights) -> tuple[Tensor, tuple[Any, ...]]:
+    """Return the states behind a layer's attention and its norm, and what the way back needs."""
+    layer, first, kind = weights.layer, weights.first, states.dtype
+    wq, bq, wkv, bkv, wo, bo = weights.brought[:6]
+    attend, output = layer.attention.self, layer.attention.output
+    heads, rows = attend.num_attention_heads, packed.rows
+    asked = states[packed.first].to(wq.dtype) if first else states
+    q = torch.addmm(bq, asked, wq.t()).mul_(attend.scaling)
+    q = q.to(kind).view(rows * heads, 1, -1) if first else packed.split(q, 1, heads)
+    k, v = packed.split(torch.addmm(bkv, states, wkv.t()), 2, heads).chunk(2)
+    scores = torch.bmm(q, k.transpose(1, 2)).float()
+    if packed.bias is not None:
+        scores.view(rows, heads, -1, packed.longest).add_(packed.bias)
+    shares = scores.softmax(-1).to(kind)
+    kept = mask(shares, attend.dropout.p) if layer.training else None
+    dropped = shares if kept is None else shares * kept
+    mixed = torch.bmm(dropped, v)
+    mixed = mixed.view(rows, -1).to(wo.dtype) if first else packed.join(mixed, 1, heads)
+    made, *normed = _normed(asked, torch.addmm(bo, mixed, wo.t()), output, layer.training)
+    return made, (asked, q, k, v, shares, kept, dropped, mixed, normed)
 
 
-def _normed(states: Tensor, norm: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Return normalised states, their means and reciprocal deviations."""
-    return torch.native_layer_norm(states, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+def _attend_back(
+    given: Tensor, states: Tensor, packed: Packed, weights: Weights,
+    asked: Tensor, q: Tensor, k: Tensor, v: Tensor, shares: Tensor, kept: Tensor | None, dropped: Tensor,
+    mixed: Tensor, normed: list[Any],
+) -> tuple[Any, ...]:  # fmt: skip
+    """Return the gradients of the states and of the weights, those of the norm at the end."""
+    wq, _, wkv, _, wo = weights.brought[:5]
+    first, attend, kind, rows = weights.first, weights.layer.attention.self, states.dtype, packed.rows
+    heads = attend.num_attention_heads
+    dsum, dmade, norm = _normed_back(given, weights.layer.attention.output, *normed)
+    dmixed = dmade @ wo
+    dmixed = dmixed.to(kind).view(rows * heads, 1, -1) if first else packed.split(dmixed, 1, heads)
+    dshares = torch.bmm(dmixed, v.transpose(1, 2))
+    dscores = torch._softmax_backward_data(dshares if kept is None else dshares.mul_(kept), shares, -1, kind)
+    dq = torch.bmm(dscores, k).mul_(attend.scaling)
+    dq = dq.view(rows, -1).to(wq.dtype) if first else packed.join(dq, 1, heads)
+    split = k.new_empty(2, *k.shape)
+    torch.bmm(dscores.transpose(1, 2), q, out=split[0])
+    torch.bmm(dropped.transpose(1, 2), dmixed, out=split[1])
+    dkv = packed.join(split.flatten(0, 1), 2, heads)
+    dasked = torch.addmm(dsum, dq, wq)
+    if first:
+        dstates = dkv @ wkv
+        dstates[packed.first] += dasked.to(kind)
+    else:
+        dstates = torch.addmm(dasked, dkv, wkv)
+    (dwk, dwv), (dbk, dbv) = (each.chunk(2) for each in (dkv.t() @ states, dkv.sum(0)))
+    return dstates, dq.t() @ asked, dq.sum(0), dwk, dbk, dwv, dbv, dmade.t() @ mixed, dmade.sum(0), norm
 
 
-def _norm_back(given: Tensor, states: Tensor, at: list[Tensor], norm: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of a layer norm's input, weight and bias."""
-    made: tuple[Tensor, Tensor, Tensor] = norm_backward(
-        given, states, norm.normalized_shape, *at, norm.weight, norm.bias, EVERY
+def _feed_forward(states: Tensor, weights: Weights) -> tuple[Tensor, tuple[Any, ...]]:
+    """Return the states behind a layer's feed-forward and its norm, and what the way back needs."""
+    wi, bi, wf, bf = weights.brought[6:]
+    inner = torch.addmm(bi, states, wi.t())
+    active = nn.functional.gelu(inner)
+    made, *normed = _normed(states, torch.addmm(bf, active, wf.t()), weights.layer.output, weights.layer.training)
+    return made, (states, inner, active, normed)
+
+
+def _feed_forward_back(
+    given: Tensor, weights: Weights, states: Tensor, inner: Tensor, active: Tensor, normed: list[Any]
+) -> tuple[Any, ...]:
+    """Return the gradients of the states and of the weights, those of the norm at the end."""
+    wi, _, wf, _ = weights.brought[6:]
+    dsum, dmade, norm = _normed_back(given, weights.layer.output, *normed)
+    dinner = torch.ops.aten.gelu_backward(dmade @ wf, inner)
+    dstates = torch.addmm(dsum, dinner, wi)
+    return dstates, dinner.t() @ states, dinner.sum(0), dmade.t() @ active, dmade.sum(0), norm
+
+
+def _normed(states: Tensor, made: Tensor, output: Any, training: bool) -> tuple[Any, ...]:
+    """Return what was made, dropped in part, added to the states and normalised, and what the way back needs."""
+    kept = mask(made, output.dropout.p) if training else None
+    total = made.add_(states) if kept is None else torch.addcmul(states, made, kept)
+    norm = output.LayerNorm
+    normal, *moments = torch.native_layer_norm(total, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    return normal, total, moments, kept
+
+
+def _normed_back(
+    given: Tensor, output: Any, total: Tensor, moments: list[Tensor], kept: Tensor | None
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Return the gradients of the sum, of what was made, and of the norm's weight and bias."""
+    norm = output.LayerNorm
+    dsum, *own = torch.ops.aten.native_layer_norm_backward(
+        given, total, norm.normalized_shape, *moments, norm.weight, norm.bias, [True] * 3
     )
-    return made
+    return dsum, dsum if kept is None else dsum * kept, (own[0], own[1])

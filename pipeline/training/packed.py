@@ -15,7 +15,8 @@ class Packed:
 
     ``real`` (rows, length), 1 or 0, says which they are, None that all are. The ``total`` packed places begin with the
     ``tokens`` real ones; what is padding reads the first place behind them, of which nothing comes back. ``bias``
-    (rows, 1, 1, longest) is added to scores: minus infinity for padding. ``first`` (rows,) are the first tokens' places.
+    (rows, 1, 1, longest) is added to scores: minus infinity for padding. ``first`` (rows,) are the places of first
+    tokens.
     """
 
     def __init__(self, rows: int, length: int, real: Tensor | None) -> None:

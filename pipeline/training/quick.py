@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers.masking_utils import AttentionMaskInterface
-from transformers.modeling_utils import AttentionInterface
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_utils import AttentionInterface
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
 from pipeline.training import encoder
