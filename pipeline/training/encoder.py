@@ -117,8 +117,11 @@ class Layer(torch.autograd.Function):
         """Return the gradients of the states and of each of the weights."""
         attention, feed_forward = ctx.attention, ctx.feed_forward
         del ctx.attention, ctx.feed_forward
-        dattended, *fed, norm2 = _feed_forward_back(given, ctx.weights, *feed_forward)
-        dstates, *attended, norm1 = _attend_back(dattended, ctx.saved_tensors[0], ctx.packed, ctx.weights, *attention)
+        with torch.autocast("cpu", enabled=False):
+            dattended, *fed, norm2 = _feed_forward_back(given, ctx.weights, *feed_forward)
+            dstates, *attended, norm1 = _attend_back(
+                dattended, ctx.saved_tensors[0], ctx.packed, ctx.weights, *attention
+            )
         return dstates, None, None, *attended, *fed, *norm1, *norm2
 
 

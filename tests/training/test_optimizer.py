@@ -26,6 +26,28 @@ def test_the_first_update_is_that_of_the_paper() -> None:
         torch.testing.assert_close(weight.detach(), kept - 0.01 * weight.grad.sign())
 
 
+@pytest.mark.parametrize("clip", [1e-2, 1e3])
+def test_a_clipped_step_is_clipping_and_then_a_step(
+    bert: Callable[..., BertForSequenceClassification], clip: float
+) -> None:
+    ours, theirs = bert(), bert()
+    quick, plain = (optimizer.adamw(model, 1e-3, 0.1) for model in (ours, theirs))
+    for update in range(4):
+        torch.manual_seed(update)
+        for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        ours.classifier.bias.grad = theirs.classifier.bias.grad = None
+        quick.clipped_step(clip)
+        nn.utils.clip_grad_norm_(theirs.parameters(), clip)
+        plain.step()
+    assert all(weight.grad is None for weight in ours.parameters())
+    assert ours.classifier.bias not in quick.state
+    expected = theirs.state_dict()
+    for name, weight in ours.state_dict().items():
+        torch.testing.assert_close(weight, expected[name], rtol=1e-5, atol=1e-6)
+
+
 def test_what_decays_is_what_transformers_lets_decay(bert: Callable[..., BertForSequenceClassification]) -> None:
     model = bert()
     names = {id(weight): name for name, weight in model.named_parameters()}
