@@ -274,3 +274,24 @@ def test_a_later_trial_of_the_same_process_that_needs_more_gets_more(gpus: Gpus)
     machine.claim_gpus(1)
     machine.claim_gpus(3)
     assert visible() == "0,1,2"
+
+
+@pytest.mark.skipif("glibc" not in os.confstr("CS_GNU_LIBC_VERSION"), reason="mallopt is glibc's")  # type: ignore[operator]
+def test_memory_that_is_freed_stays_with_the_process_where_asked() -> None:
+    program = """
+import resource, torch
+from pipeline import machine
+{}
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(3):
+        del [torch.ones(250_000) for _ in range(64)][:]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+    counts = [
+        int(subprocess.run([sys.executable, "-c", program.format(call)], capture_output=True, check=True).stdout)
+        for call in ("machine.keep_memory()", "pass")
+    ]
+    assert counts[0] < 100 < counts[1]
