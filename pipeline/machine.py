@@ -63,9 +63,14 @@ def available_threads(together: int | None = None) -> int:
 
     ``together`` processes share the cores of the machine; None is as many as were started with this one.
     """
-    asked = os.environ.get("OMP_NUM_THREADS", "")
     together = together or int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return int(asked) if asked.isdigit() and int(asked) else max(1, cores() // together)
+    return asked_threads() or max(1, cores() // together)
+
+
+def asked_threads() -> int:
+    """Return how many threads ``OMP_NUM_THREADS`` asks of a process, 0 where it does not."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() else 0
 
 
 def set_threads(count: int | None) -> None:
@@ -85,8 +90,15 @@ def takes_all(threads: int | None) -> bool:
 
     A GPU's trial leaves the cores idle; a process that may not use all of them was given its own.
     """
-    given_out = "OMP_NUM_THREADS" in os.environ or not 1 < cores() == os.cpu_count()
+    given_out = asked_threads() or not 1 < cores() == os.cpu_count()
     return threads is None and not given_out and device().type == "cpu"
+
+
+def gpus() -> int:
+    """Return how many GPUs this process could choose among."""
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def claim_gpus(count: int) -> None:

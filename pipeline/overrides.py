@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pipeline import distributed, paths, target
+from pipeline import distributed, launchers, paths, target
 from pipeline.compression import recovery
 from pipeline.data import tasks
 from pipeline.errors import UserError, line, near, told
@@ -117,9 +117,10 @@ def taken(stage: str) -> Iterator[Callable[[DictConfig], bool]]:
     except UserError as error:
         raise SystemExit(told(error, f"{stage}: ") if distributed.leads() else 1) from None
     except Exception as error:
-        if not _refusal(error):
+        mistake = UserError(_joined(error)) if _refusal(error) else launchers.lost(error)
+        if mistake is None:
             raise
-        raise SystemExit(told(UserError(_joined(error)), f"{stage}: ") if distributed.leads() else 1) from None
+        raise SystemExit(told(mistake, f"{stage}: ") if distributed.leads() else 1) from None
     finally:
         os.environ.pop(FULL)
         os.environ |= {FULL: before} if before is not None else {}
@@ -151,6 +152,7 @@ def words(stage: str, given: list[str]) -> None:
         if getattr(asked, flag):
             raise UserError(f"--{flag.replace('_', '-')}: not taken: a stage reads its own file of conf/")
     keys = _keys(stage)
+    launchers.check(os.environ.get(launchers.ASKED, launchers.HERE))
     for word in asked.overrides:
         override = _parsed(word)
         _check_word(override)
@@ -189,12 +191,12 @@ def _parsed(word: str) -> Override:
 
 def _check_word(override: Override) -> None:
     key, written = override.key_or_group, override.input_line
-    if re.split(r"[./]", key)[0] == "hydra" and not re.match(r"hydra[./]launcher\b", key):
-        raise UserError(f"{key}: not to be set here: where a stage writes stands in conf/workspace.yaml")
     if override.package is not None:
         raise UserError(f"got {written!r}; a group belongs where it stands: write {key}=... without @")
     if override.is_delete():
         raise UserError(f"got {written!r}; a stage needs all of its keys: give {key} another value")
+    if re.split(r"[./]", key)[0] == "hydra":
+        return _check_launcher(key, override)
     if (paths.CONF / key).is_dir() and "." not in key:
         mistake: Callable[[object], str | None] = lambda value: unknown(value, key)  # noqa: E731
     elif key in VALUES:
@@ -204,6 +206,18 @@ def _check_word(override: Override) -> None:
     for value in _values(override):
         if not (isinstance(value, str) and "${" in value) and (found := mistake(value)):
             raise UserError(f"{key}: {found}")
+
+
+def _check_launcher(key: str, override: Override) -> None:
+    """Check a word that is Hydra's own: the name of a launcher, or one of its settings that lead nowhere else."""
+    values = _values(override)
+    value = values[0] if len(values) == 1 else None
+    if key == "hydra/launcher":
+        launchers.check(value)
+    elif not key.startswith("hydra.launcher."):
+        raise UserError(f"{key}: not to be set here: where a stage writes stands in conf/workspace.yaml")
+    elif mistake := launchers.setting(key.removeprefix("hydra.launcher."), value):
+        raise UserError(f"{key}: {mistake}")
 
 
 def _values(override: Override) -> list[Any]:

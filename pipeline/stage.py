@@ -15,10 +15,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import distributed, kept, masking, mend, origins, paths, quiet, resources, warm
+from pipeline import distributed, kept, launchers, masking, mend, origins, paths, quiet, resources, warm
 from pipeline.errors import UserError, told
 from pipeline.sweep import Sweep
 
@@ -54,19 +55,32 @@ def _app(work: Work) -> None:
     plan.register_resolvers()
     sweeper.compose_seeds_once()
 
-    def job(cfg: DictConfig) -> dict[str, Any] | None:
+    def here(cfg: DictConfig) -> dict[str, Any] | None:
         return _trial(stage, work, cfg) if sound(cfg) else None
 
+    job = launchers.Job(here, lambda cfg: overrides.check(stage, cfg), elsewhere, stage)
     with _interruptible(), overrides.taken(stage) as sound, distributed.joined():
         sweep, complete, ran = Sweep.open() if distributed.leads() and not Sweep.ours() else None, True, False
         try:
-            hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name=stage)(job)()
+            with launchers.heard():
+                hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name=stage)(job)()
             ran = True
         finally:
             if sweep:
                 complete = sweep.close(None if ran else sweeper.seeds())
     if not complete:
         raise SystemExit(1)
+
+
+def elsewhere(stage: str, sent: launchers.Sent) -> launchers.Run:
+    """Return what runs the trials of a stage for a sweep that another process has begun."""
+    work = getattr(import_module(f"pipeline.stages.{stage}"), stage)
+
+    def job(cfg: DictConfig) -> dict[str, Any] | None:
+        with launchers.arrived(sent):
+            return _trial(stage, work, cfg)
+
+    return job
 
 
 @contextmanager
@@ -159,7 +173,7 @@ def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
         with _beside_others(cfg):
             result = _work(work, cfg, identity, title, parent, begin)
     except BaseException as error:
-        sweep.failed(cfg.cell)
+        sweep.failed(cfg.cell, cfg.seed)
         if not begun:
             group.agree(False)
         mistake = error if isinstance(error, UserError) else resources.told(error)

@@ -86,12 +86,13 @@ class Sweep:
             return run
 
     def finished(self, identity: Identity, seed: int) -> None:
-        """Note that a trial of the cell succeeded."""
+        """Note that a trial of the cell succeeded, also one that was stopped and begun again by a cluster."""
         (self.folder / f"{identity.cell}.seed-{seed}").touch()
+        (self.folder / f"{identity.cell}.failed-{seed}").unlink(missing_ok=True)
 
-    def failed(self, cell: str) -> None:
+    def failed(self, cell: str, seed: int) -> None:
         """Note that a trial of the cell failed, or was stopped."""
-        (self.folder / f"{cell}.failed").touch()
+        (self.folder / f"{cell}.failed-{seed}").touch()
 
     def close(self, seeds: int | None = None) -> bool:
         """Write the numbers of every cell of which all trials have ended well; return whether that was all of them.
@@ -101,12 +102,13 @@ class Sweep:
         """
         from pipeline import tracking
 
-        complete = not list(self.folder.glob("*.failed"))
+        complete = not list(self.folder.glob("*.failed-*"))
         for note in sorted(self.folder.glob("*.json")):
             content = json.loads(note.read_text(encoding="utf-8"))
             identity = tracking.Identity.from_dict(content["identity"])
             ended = sorted(int(word.suffix.removeprefix(".seed-")) for word in self.folder.glob(f"{note.stem}.seed-*"))
-            if ended and not note.with_suffix(".failed").exists() and seeds in (None, len(ended)):
+            failed = list(self.folder.glob(f"{note.stem}.failed-*"))
+            if ended and not failed and seeds in (None, len(ended)):
                 _record(identity, ended, content["run"])
             else:
                 complete = False

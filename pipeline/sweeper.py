@@ -17,7 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
-from pipeline import paths
+from pipeline import launchers, paths
 
 compose_all = Sweeper.validate_batch_is_legal
 compose = ConfigLoaderImpl.load_sweep_config
@@ -28,7 +28,10 @@ _composed: dict[tuple[str, ...], tuple[str, DictConfig]] = {}  # the last cell: 
 
 
 def compose_seeds_once() -> None:
-    """Let the sweeps of this process compose each cell once, ahead of all jobs where there are several cells."""
+    """Let the sweeps of this process compose each cell once, ahead of all jobs where there are several cells.
+
+    What trials elsewhere could not begin with is found before any is sent.
+    """
     Sweeper.validate_batch_is_legal = _ahead  # type: ignore[method-assign, assignment]
     ConfigLoaderImpl.load_sweep_config = _once  # type: ignore[method-assign, assignment]
     Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
@@ -43,7 +46,10 @@ def _ahead(sweeper: Sweeper, batch: Sequence[Sequence[str]]) -> None:
     KEPT.unlink(missing_ok=True)
     _seeds.update(word for job in batch for word in job if word.startswith(SEED))
     cells = {_cell(job): job for job in batch}
-    if len(cells) > 1:
+    launcher = getattr(sweeper, "launcher", None)
+    if launchers.sends(launcher):
+        launchers.prepare(sweeper, cells.values(), len(batch))
+    elif len(cells) > 1:
         compose_all(sweeper, list(cells.values()))
 
 

@@ -37,8 +37,9 @@ IDLE_SECONDS = 60.0
 PATIENCE_SECONDS = 60.0  # for a server to come up; one that dies is not waited for
 # Variables that differ from command to command and are read by no import; the fork gets those of its command.
 CHANGING = re.compile(
-    r"DVC_STAGE|_|SHLVL|OLDPWD|COLUMNS|LINES|LAB_WARM|LAB_SWEEP|LAB_WATCHED|LAB_RENDEZVOUS|GLOO_\w+|NCCL_\w+|CUDA_VISIBLE_DEVICES"
-    r"|(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE|NAME)|MASTER_\w+|TORCH(ELASTIC|_NCCL|_DISABLE_SHARE)\w*"
+    r"DVC_STAGE|_|SHLVL|OLDPWD|COLUMNS|LINES|LAB_WARM|LAB_SWEEP|LAB_LAUNCHER|LAB_WATCHED|LAB_RENDEZVOUS|GLOO_\w+"
+    r"|NCCL_\w+|CUDA_VISIBLE_DEVICES|(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE|NAME)|MASTER_\w+"
+    r"|TORCH(ELASTIC|_NCCL|_DISABLE_SHARE)\w*"
 )
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LONGEST_ADDRESS = 107 - len(".4194304")  # bytes that a socket's name may have, with the server's process id behind it
