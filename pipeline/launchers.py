@@ -28,7 +28,6 @@ from pipeline.sweep import FOLDER
 
 if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
-    from hydra.plugins.sweeper import Sweeper
     from omegaconf import DictConfig
 
 ASKED = "LAB_LAUNCHER"  # the variable that names the launcher of the plan's seeds
@@ -126,9 +125,9 @@ def arrived(sent: Sent) -> Iterator[None]:
 def _told(number: int, name: str, folder: Path) -> Iterator[None]:
     """Let what this process and those that it begins write to a standard stream go to a file of the sweep's."""
     stream, kept = getattr(sys, name), os.dup(number)
-    descriptor, path = tempfile.mkstemp(dir=folder, suffix=f".{name}")
+    place = tempfile.NamedTemporaryFile("w", 1, encoding="utf-8", dir=folder, suffix=f".{name}", delete=False)  # noqa: SIM115
     try:
-        with os.fdopen(descriptor, "w", 1, encoding="utf-8") as file:
+        with place as file:
             stream.flush()
             os.dup2(file.fileno(), number)
             setattr(sys, name, masking.Masked(file))
