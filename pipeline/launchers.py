@@ -46,6 +46,13 @@ POLL_SECONDS = 0.2
 Run = Callable[["DictConfig"], "dict[str, Any] | None"]
 
 
+def asked() -> str:
+    """Return the launcher of the plan's seeds; processes that train together heed none, for they are begun already."""
+    if distributed.started():
+        os.environ.pop(ASKED, None)
+    return os.environ.get(ASKED, HERE)
+
+
 def check(name: object) -> None:
     """Raise UserError where there is no launcher of that name, or where what it needs is not installed."""
     if name == HERE:

@@ -152,7 +152,7 @@ def words(stage: str, given: list[str]) -> None:
         if getattr(asked, flag):
             raise UserError(f"--{flag.replace('_', '-')}: not taken: a stage reads its own file of conf/")
     keys = _keys(stage)
-    launchers.check(os.environ.get(launchers.ASKED, launchers.HERE))
+    launchers.check(launchers.asked())
     for word in asked.overrides:
         override = _parsed(word)
         _check_word(override)
