@@ -86,8 +86,10 @@ class Sweep:
             return run
 
     def finished(self, identity: Identity, seed: int) -> None:
-        """Note that a trial of the cell succeeded, also one that was stopped and begun again by a cluster."""
-        (self.folder / f"{identity.cell}.seed-{seed}").touch()
+        """Note that a trial of the cell succeeded, on this machine; it may have been stopped and begun again before."""
+        from pipeline import machine
+
+        paths.write_json(self.folder / f"{identity.cell}.seed-{seed}", machine.describe())
         (self.folder / f"{identity.cell}.failed-{seed}").unlink(missing_ok=True)
 
     def failed(self, cell: str, seed: int) -> None:
@@ -106,14 +108,15 @@ class Sweep:
         for note in sorted(self.folder.glob("*.json")):
             content = json.loads(note.read_text(encoding="utf-8"))
             identity = tracking.Identity.from_dict(content["identity"])
-            ended = sorted(int(word.suffix.removeprefix(".seed-")) for word in self.folder.glob(f"{note.stem}.seed-*"))
+            words = self.folder.glob(f"{note.stem}.seed-*")
+            ended = {int(word.suffix.removeprefix(".seed-")): json.loads(word.read_text("utf-8")) for word in words}
             failed = list(self.folder.glob(f"{note.stem}.failed-*"))
             if ended and not failed and seeds in (None, len(ended)):
-                _record(identity, ended, content["run"])
+                _record(identity, dict(sorted(ended.items())), content["run"])
             else:
                 complete = False
                 tracking.fail_cell(content["run"])
-                print(_unfinished(identity, ended), file=sys.stderr, flush=True)
+                print(_unfinished(identity, sorted(ended)), file=sys.stderr, flush=True)
         shutil.rmtree(self.folder)
         if self._lock:
             self._lock.release()
@@ -132,11 +135,11 @@ def _tidy() -> None:
             left.unlink()
 
 
-def _record(identity: Identity, seeds: list[int], run: str | None) -> None:
-    """Write the numbers of a cell that is complete, and tell them."""
+def _record(identity: Identity, machines: dict[int, dict[str, Any]], run: str | None) -> None:
+    """Write the numbers of a cell that is complete, of which the machine of each seed is known, and tell them."""
     from pipeline import tracking
 
-    record = summarise(identity, seeds)
+    record = summarise(identity, machines)
     target = paths.metrics(identity.stage, identity.cell, exploration=identity.exploration)
     paths.write_json(target, record)
     kept.closed(paths.cell(identity.stage, identity.cell, exploration=identity.exploration), target)
@@ -150,11 +153,12 @@ def _unfinished(identity: Identity, seeds: list[int]) -> str:
     return f"{identity.stage} {identity.cell}: not finished, so it has no numbers{safe}"
 
 
-def summarise(identity: Identity, seeds: list[int]) -> dict[str, Any]:
-    """Return the record of a cell: its trials, and mean and 95% interval of every number over the seeds."""
-    from pipeline import machine
+def summarise(identity: Identity, machines: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """Return the record of a cell: its trials, and mean and 95% interval of every number over the seeds.
 
-    folders = [paths.trial(identity.stage, identity.cell, seed, exploration=identity.exploration) for seed in seeds]
+    ``machines`` describes that on which each seed's trial has run; where they differ, the record tells of all.
+    """
+    folders = [paths.trial(identity.stage, identity.cell, seed, exploration=identity.exploration) for seed in machines]
     trials = [json.loads((folder / "trial.json").read_text(encoding="utf-8")) for folder in folders]
     for trial in trials:
         del trial["artifacts"]  # files of this folder, for the tracking store
@@ -168,9 +172,17 @@ def summarise(identity: Identity, seeds: list[int]) -> dict[str, Any]:
         "summary": records.summary(trials),
         "inputs": {item.name: item.digest for item in identity.inputs},
         "tags": identity.tags,
-        "machine": machine.describe(),
+        "machine": _joined(list(machines.values())),
     }
     return records.sealed(record)
+
+
+def _joined(machines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what all of the machines have, and where they differ what each of them has."""
+    return {
+        key: value if all(each[key] == value for each in machines) else " / ".join({str(m[key]): 0 for m in machines})
+        for key, value in machines[0].items()
+    }
 
 
 def told(record: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline import launchers, machine
+from pipeline import launchers, machine, sweep
 from pipeline.errors import UserError
 from tests.conftest import ROOT
 
@@ -202,3 +202,9 @@ def test_trials_side_by_side_are_no_more_than_the_gpus(monkeypatch: pytest.Monke
     launcher: Any = type("JoblibLauncher", (SimpleNamespace,), {})(joblib={"n_jobs": 16})
     launchers._share(launcher, OmegaConf.create({"threads": None, "processes": 1}), 20)
     assert launcher.joblib["n_jobs"] == 4
+
+
+def test_a_record_tells_of_every_machine_on_which_its_trials_ran() -> None:
+    one = {"processor": "A", "cores": 8, "torch": "2"}
+    assert sweep._joined([one, dict(one)]) == one
+    assert sweep._joined([one, one | {"cores": 64}, one]) == one | {"cores": "8 / 64"}

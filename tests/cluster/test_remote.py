@@ -1,4 +1,4 @@
-"""Data and models through a DVC remote: pushed to an S3-compatible store, pulled elsewhere, and nothing trained again."""
+"""Data and models through a DVC remote: pushed to an S3-compatible store, pulled elsewhere, nothing trained again."""
 
 from __future__ import annotations
 

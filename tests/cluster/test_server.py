@@ -1,4 +1,4 @@
-"""A tracking server on PostgreSQL whose files lie in an S3-compatible store: several write, and nothing is told twice."""
+"""A tracking server on PostgreSQL whose files lie in an S3-compatible store: several write, nothing is told twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole cell on two nodes by torchrun: two hosts that see each other by a cable alone, where the kernel grants them."""
+"""A whole cell on two nodes by torchrun: two hosts with a cable between them, where the kernel grants such."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline import digests, origins, paths, sweep
+from pipeline import digests, machine, origins, paths, sweep
 from pipeline.evaluation import growth
 from pipeline.scaling import files
 from pipeline.scaling.comparison import Comparison
@@ -104,7 +104,7 @@ def _record(name: str, cfg: Any, curve: set[str]) -> dict[str, Any]:
     OmegaConf.save(cfg, folder / "config.yaml")
     for out in filter(None, (folder, product)):
         digests.write(out)
-    record = sweep.summarise(origins.identify(name, cfg), [cfg.seed])
+    record = sweep.summarise(origins.identify(name, cfg), {cfg.seed: machine.describe()})
     paths.write_json(paths.metrics(name, cfg.cell, exploration=True), record)
     curve |= {key for _, values in log.curve for key in values}
     return record
