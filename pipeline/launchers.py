@@ -107,6 +107,7 @@ class Job:
         self, run: Run, check: Callable[[DictConfig], None], far: Callable[[str, Sent], Run], stage: str
     ) -> None:
         self.run, self.check, self.far, self.stage = run, check, far, stage
+        self.__module__ = f"pipeline.stages.{stage}"  # by which Hydra names jobs, and so does Slurm
 
     def __call__(self, cfg: DictConfig) -> dict[str, Any] | None:
         """Run the trial of one config here."""
