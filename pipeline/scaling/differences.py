@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from scipy import stats
@@ -47,6 +47,22 @@ class Difference:
         )  # fmt: skip
 
 
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Every pair of a task's cells in order, kept as ``columns`` (pairs,): a thousand cells have half a million."""
+
+    columns: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.columns["one"])
+
+    def __getitem__(self, index: int) -> Difference:
+        return Difference(**{name: column.item(index) for name, column in self.columns.items()})
+
+    def __iter__(self) -> Iterator[Difference]:
+        return (self[index] for index in range(len(self)))
+
+
 @dataclass(frozen=True)
 class Differences:
     """Every pair of a task's cells, and what the verdicts rest on.
@@ -57,7 +73,7 @@ class Differences:
     task: str
     names: tuple[str, ...]
     scores: tuple[float, ...]
-    pairs: tuple[Difference, ...]
+    pairs: Pairs
     noise: float | None
 
     def between(self, one: str, other: str) -> Difference:
@@ -105,11 +121,12 @@ def compare(draws: Draws) -> Differences:
     half = stats.t.isf(LEVEL / 2, degrees) * error
     low, high = _corrected(difference, error, degrees, apart)
     verdicts = np.where(apart, np.where(difference > 0, BETTER, WORSE), SAME)
-    columns = (difference, error, degrees, difference - half, difference + half, p, low, high, corrected, verdicts)
-    pairs = tuple(
-        Difference(draws.names[i], draws.names[j], *numbers)
-        for i, j, *numbers in zip(one, other, *(column.tolist() for column in columns), strict=True)
-    )
+    names = np.array(draws.names, dtype=object)
+    columns = (
+        names[one], names[other], difference, error, degrees, difference - half, difference + half, p, low, high,
+        corrected, verdicts,
+    )  # fmt: skip
+    pairs = Pairs(dict(zip((field.name for field in fields(Difference)), columns, strict=True)))
     return Differences(draws.task, draws.names, tuple(draws.scores.tolist()), pairs, noise)
 
 

@@ -32,7 +32,7 @@ def write(measured: Sequence[Trial], found: Comparison, out: Path) -> list[str]:
 def _tables(found: Comparison) -> dict[str, pd.DataFrame]:
     import pandas as pd
 
-    pairs = [{"task": task.task, **vars(pair)} for task in found.tasks for pair in task.differences.pairs]
+    pairs = [pd.DataFrame({"task": task.task, **task.differences.pairs.columns}) for task in found.tasks]
     places = [
         {"task": front.task, "quantity": front.cost, "on_front": on, **vars(place)}
         for task in found.tasks
@@ -47,7 +47,8 @@ def _tables(found: Comparison) -> dict[str, pd.DataFrame]:
         for analysis in found.variances
         for source in analysis.rows
     ]
-    rows = {"laws": laws, "differences": pairs, "fronts": places, "equal-quality": equals, "variance": sources}
+    differences = pd.concat(pairs) if pairs else pd.DataFrame()
+    rows = {"laws": laws, "differences": differences, "fronts": places, "equal-quality": equals, "variance": sources}
     return {name: pd.DataFrame(table) for name, table in rows.items()}
 
 

@@ -41,8 +41,7 @@ def of_tasks(found: Sequence[Differences]) -> list[Figure]:
     lines = [
         [one.task, *_told(pair).values()]
         for one, best in shown
-        for pair in one.pairs
-        if pair.one in best and pair.other in best
+        for pair in (one.between(*both) for both in combinations(sorted(best, key=one.names.index), 2))
     ]
     title = "Which cells differ"
     numbers = Sheet(f"{title}: the numbers", ("task", *TOLD.values()), lines)
@@ -52,7 +51,7 @@ def of_tasks(found: Sequence[Differences]) -> list[Figure]:
 
 def _seen(found: Differences) -> str:
     """Say what a panel shows for those who cannot see it."""
-    apart = sum(pair.verdict != SAME for pair in found.pairs)
+    apart = int((found.pairs.columns["verdict"] != SAME).sum())
     named, more = found.best_set()[:NAMED], len(found.best_set()) - NAMED
     others = f" and {more} more" if more > 0 else ""
     return (
