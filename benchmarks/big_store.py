@@ -70,7 +70,7 @@ def memory(process: psutil.Process) -> float:
 def ask(port: int, path: str, **content: Any) -> dict[str, Any]:
     """Return what the server answers to the page."""
     address = f"http://{ui.HOST}:{port}/ajax-api/2.0/mlflow/{path}"
-    request = urllib.request.Request(address, json.dumps(content).encode(), {"Content-Type": "application/json"})  # noqa: S310
+    request = urllib.request.Request(address, json.dumps(content).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=600) as answer:  # noqa: S310
         found: dict[str, Any] = json.load(answer)
         return found

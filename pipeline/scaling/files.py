@@ -48,7 +48,13 @@ def _tables(found: Comparison) -> dict[str, pd.DataFrame]:
         for source in analysis.rows
     ]
     differences = pd.concat(pairs) if pairs else pd.DataFrame()
-    rows = {"laws": laws, "differences": differences, "fronts": places, "equal-quality": equals, "variance": sources}
+    rows: dict[str, Any] = {
+        "laws": laws,
+        "differences": differences,
+        "fronts": places,
+        "equal-quality": equals,
+        "variance": sources,
+    }
     return {name: pd.DataFrame(table) for name, table in rows.items()}
 
 
