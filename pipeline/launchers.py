@@ -175,8 +175,14 @@ def _share(launcher: Any, cfg: DictConfig, trials: int) -> None:
     elif type(launcher).__name__ == "LocalLauncher":
         at_once = trials
     else:
-        return
+        return _keep_to_loopback(launcher)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, machine.cores() // (at_once * together))))
+
+
+def _keep_to_loopback(launcher: Any) -> None:
+    """Let a Ray of this sweep's own listen to this machine alone, as it does by itself where it knows no clusters."""
+    if type(launcher).__name__ == "RayLauncher" and launcher.ray_cfg.init.address == "local":
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # read when Ray is first imported
 
 
 @contextmanager

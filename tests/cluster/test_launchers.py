@@ -57,10 +57,37 @@ def test_trials_as_jobs_of_submitit_do_as_well(untold: Path, tmp_path: Path) -> 
 
 @pytest.mark.skipif(not RAY.exists(), reason="no Ray here: make ray, then run the tests again")
 def test_trials_as_tasks_of_ray_do_as_well(untold: Path, tmp_path: Path) -> None:
-    (untold / "broken-1").touch()
+    """While they are at work nothing of Ray's listens beyond this machine."""
+    for name in ("broken-1", "slow"):
+        (untold / name).touch()
     path = f"{RAY}:{os.environ.get('PYTHONPATH', '')}"
-    check_failure(untold, run(untold, *FINETUNE, "hydra/launcher=ray-here", **ENVIRONMENT, PYTHONPATH=path))
+    command = [sys.executable, *FINETUNE, "hydra/launcher=ray-here", "hydra.launcher.ray.remote.num_cpus=1"]
+    sweep = begin(untold, command, PYTHONPATH=path)
+    wait_for(untold, sweep, 1)
+    family = [process.pid for process in psutil.Process(sweep.pid).children(recursive=True)]
+    listening = [each for each in psutil.net_connections("tcp") if each.status == "LISTEN" and each.pid in family]
+    assert {each.laddr.ip for each in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert listening
+    (untold / "slow").unlink()
+    out, err = sweep.communicate(timeout=300)
+    check_failure(untold, subprocess.CompletedProcess(command, sweep.returncode, out, err))
     assert weights(untold) == weights_of_this_process(tmp_path, 0, 2)
+
+
+def begin(root: Path, command: list[str], **variables: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command, cwd=root, env=os.environ | ENVIRONMENT | variables, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def wait_for(root: Path, sweep: subprocess.Popen[str], trials: int) -> list[int]:
+    """Return the processes of so many trials once they are at work."""
+    deadline = time.monotonic() + 120
+    while len(began := list(root.glob("began-*"))) < trials:
+        assert time.monotonic() < deadline, sweep.kill()
+        time.sleep(0.05)
+    return [int(path.read_text()) for path in began]
 
 
 def check_failure(root: Path, done: subprocess.CompletedProcess[str]) -> None:
@@ -103,15 +130,8 @@ def test_a_trial_that_is_lost_with_its_process_is_told_in_a_line(untold: Path) -
 
 def test_ctrl_c_takes_the_trials_elsewhere_along(untold: Path) -> None:
     (untold / "slow").touch()
-    sweep = subprocess.Popen(
-        [sys.executable, *FINETUNE, *CORES], cwd=untold, env=os.environ | ENVIRONMENT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while len(list(untold.glob("began-*"))) < 2:
-        assert time.monotonic() < deadline, sweep.kill()
-        time.sleep(0.05)
-    workers = [int(path.read_text()) for path in untold.glob("began-*")]
+    sweep = begin(untold, [sys.executable, *FINETUNE, *CORES])
+    workers = wait_for(untold, sweep, 2)
     sweep.send_signal(signal.SIGINT)
     _, said = sweep.communicate(timeout=60)
     assert sweep.returncode == 130

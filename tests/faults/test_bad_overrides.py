@@ -166,6 +166,23 @@ SEED = "give a whole number from 0 to 4294967295"
             "cell=../../x",
             "cell: got '../../x'; a cell is named in letters, digits, '.', '-', '_' and '+', 200 at most",
         ),
+        (
+            "hydra.launcher._target_=os.system",
+            "hydra.launcher._target_: not to be set here, but in conf/hydra/launcher/; allowed: account, "
+            "array_parallelism, constraint, cpus_per_task, gpus_per_node, mem_gb, n_jobs, partition, qos, "
+            "ray.remote.num_cpus, ray.remote.num_gpus, timeout_min",
+        ),
+        (
+            "hydra.launcher={_target_: os.system}",
+            "hydra.launcher: not to be set here: where a stage writes stands in conf/workspace.yaml",
+        ),
+        ("hydra.launcher.n_jobs=0", "hydra.launcher.n_jobs: got 0; give a whole number from 1, or -1 for all cores"),
+        ("hydra.launcher.partition='a b'", "hydra.launcher.partition: got 'a b'; give a plain name"),
+        (
+            "hydra/launcher=ziggurat",
+            "no launcher 'ziggurat' in conf/hydra/launcher/; allowed: basic, cores, ray-cluster, ray-here, slurm, "
+            "slurm-here",
+        ),
         ("task=mprc", f"task: no task 'mprc' in conf/task/; did you mean 'mrpc'? (allowed: {', '.join(MRPC)})"),
         ("task=../../etc/passwd", f"task: no task '../../etc/passwd' in conf/task/; allowed: {', '.join(MRPC)}"),
         (
