@@ -66,10 +66,10 @@ def test_trials_as_tasks_of_ray_do_as_well(untold: Path, tmp_path: Path) -> None
     wait_for(untold, sweep, 1)
     family = [process.pid for process in psutil.Process(sweep.pid).children(recursive=True)]
     listening = [each for each in psutil.net_connections("tcp") if each.status == "LISTEN" and each.pid in family]
-    assert {each.laddr.ip for each in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
-    assert listening
     (untold / "slow").unlink()
     out, err = sweep.communicate(timeout=300)
+    assert {each.laddr.ip for each in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert listening
     check_failure(untold, subprocess.CompletedProcess(command, sweep.returncode, out, err))
     assert weights(untold) == weights_of_this_process(tmp_path, 0, 2)
 
