@@ -1,6 +1,6 @@
 # Conveniences: each target makes the environment it needs. Nothing here is needed by `dvc repro`, `mlflow ui` or
 # `pytest` in the activated environment.
-.PHONY: help repro plan split recommend ui sync lint audit browser test chaos check
+.PHONY: help repro plan split recommend ui sync lint audit browser ray postgres test chaos check
 PYTHON ?= python3
 BIN := .venv/bin
 # Without byte-compiling 2 GB, of which a tenth is ever imported: Python does that as it goes.
@@ -66,7 +66,17 @@ browser:
 	  { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y chromium chromium-driver >/dev/null; } || \
 	  echo "no browser here: install chromium and chromedriver for all of the tests"
 
-test: $(BIN)/.dev browser
+# Ray with a cloudpickle of its own, and PostgreSQL, for the tests of clusters: likewise.
+ray: $(BIN)/.dev requirements/ray.txt
+	@test -d .venv/ray || $(LOCKED) requirements/ray.txt --target .venv/ray || \
+	  { rm -rf .venv/ray; echo "no Ray here: its test is skipped"; }
+
+postgres:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || which initdb >/dev/null || \
+	  { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y --no-install-recommends postgresql >/dev/null; } || \
+	  echo "no PostgreSQL here: install postgresql for all of the tests"
+
+test: $(BIN)/.dev browser ray postgres
 	pytest
 
 # Known holes in what is installed, where an index of them answers; and no licence that binds those who serve results.
