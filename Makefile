@@ -36,6 +36,7 @@ $(BIN)/.dev: pyproject.toml $(wildcard requirements/*.txt)
 
 repro: $(BIN)/.made
 	@python -m pipeline.mend
+	@test ! -d parts || python -m pipeline.split
 	$(if $(JOBS),python -m pipeline.repro $(JOBS),dvc repro)
 	@python -m pipeline.stages.compare show
 
