@@ -15,7 +15,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from graphlib import TopologicalSorter
 from heapq import heappop, heappush
@@ -27,6 +27,7 @@ from pipeline.plan import Cell, Plan
 
 ALONE = ("evaluate", "benchmark")  # stages that measure
 MOST = 1024
+LONGEST_LINE = 2**22  # bytes of what a stage says
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 RUNNING = re.compile(r"Running stage '(?P<address>.+)':")
 CHATTER = re.compile(
@@ -37,7 +38,9 @@ CHATTER = re.compile(
 
 
 async def reproduce(study: Plan, jobs: int) -> int:
-    """Run what is stale of a plan, at most ``jobs`` cells at a time, and return the status for the shell."""
+    """Check the plan, run what is stale of it, ``jobs`` cells at a time, and return the status for the shell."""
+    if status := await _dvc(["repro", "--quiet", "--single-item", "plan", "modules"], print):
+        return status
     stale = listing.stale_cells(study)
     cells = {cell.address: cell for cell in study.cells if cell.address in stale}
     beside = {address: cell for address, cell in cells.items() if jobs > 1 and cell.stage not in ALONE}
@@ -105,13 +108,14 @@ async def _alone(board: Board) -> int:
     return status
 
 
-async def _dvc(words: Iterable[str], say: Callable[[str], None]) -> int:
+async def _dvc(words: Sequence[str], say: Callable[[str], None]) -> int:
     """Run a `dvc` command, tell each line that it or its stage says, and return its status; stop it when cancelled."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "dvc", *words,
         cwd=paths.ROOT, stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         env=os.environ | {mend.WATCHED: str(os.getpid())}, process_group=0, preexec_fn=_end_with_parent,
+        limit=LONGEST_LINE,
     )  # fmt: skip
     assert process.stdout
     try:
@@ -160,8 +164,6 @@ def main(words: list[str]) -> int:
         )
     study = plan.load()
     warm.prepare()
-    if status := asyncio.run(_dvc(["repro", "--quiet", "--single-item", "plan", "modules"], print)):
-        return status
     return asyncio.run(_until_told(study, int(words[0])))
 
 

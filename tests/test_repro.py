@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,9 @@ class Told:
         self.ended: list[str] = []
         self.alone = 0
 
-    async def __call__(self, words: Iterable[str], say: Callable[[str], None]) -> int:
+    async def __call__(self, words: Sequence[str], say: Callable[[str], None]) -> int:
+        if words[-1] == "modules":
+            return int(self.failing == "plan")
         self.running += 1
         self.most = max(self.most, self.running)
         *_, last = words
@@ -75,6 +77,13 @@ def test_one_job_is_a_plain_dvc_repro(study: Plan, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(repro, "_dvc", dvc)
     assert asyncio.run(repro.reproduce(study, 1)) == 0
     assert dvc.ended == ["repro"]
+
+
+def test_a_plan_with_a_mistake_begins_nothing(study: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    dvc = Told(failing="plan")
+    monkeypatch.setattr(repro, "_dvc", dvc)
+    assert asyncio.run(repro.reproduce(study, 2)) == 1
+    assert dvc.ended == []
 
 
 def test_after_a_failure_nothing_new_begins(
