@@ -36,6 +36,8 @@ def stand_by() -> None:
         return
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of prctl(2)
+    if not LOCKS.parent.is_dir():
+        return
     with suppress(UserError), alone():  # another DVC may be writing them
         for file in paths.locks():
             if file.exists() and not _copied(file):

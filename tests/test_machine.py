@@ -1,5 +1,6 @@
 """What the machine is and how a run is made repeatable on it."""
 
+import mmap
 import os
 import random
 import select
@@ -19,6 +20,14 @@ from pipeline import machine
 from pipeline.errors import UserError
 
 CPU = torch.device("cpu")
+
+
+def held(mebibytes: int = 64) -> mmap.mmap:
+    """Return memory of its own, each page touched: what was freed before may be what an array is given."""
+    block = mmap.mmap(-1, mebibytes * machine.MIB)
+    for place in range(0, len(block), mmap.PAGESIZE):
+        block[place] = 1
+    return block
 
 
 @pytest.mark.parametrize(
@@ -82,7 +91,7 @@ def test_every_generator_is_seeded() -> None:
 def test_the_peak_is_that_since_the_last_reset() -> None:
     machine.reset_peak_memory()
     before = machine.peak_memory_mib(CPU)
-    block = np.ones(64 * 2**20 // 8)
+    block = held()
     assert machine.peak_memory_mib(CPU) - before > 50
     del block
     after = machine.peak_memory_mib(CPU)
@@ -107,7 +116,7 @@ def test_threads_are_those_asked_for_or_a_share_of_the_cores(
 
 def test_resident_memory_follows_what_is_held() -> None:
     before = machine.resident_memory_mib()
-    block = np.ones(64 * 2**20 // 8)
+    block = held()
     assert 60 < machine.resident_memory_mib() - before < 80
     del block
     assert machine.resident_memory_mib() - before < 16
@@ -117,7 +126,7 @@ def test_the_peak_of_resident_memory_outlives_what_was_held() -> None:
     machine.reset_peak_memory()
     before = machine.resident_memory_mib()
     assert machine.peak_resident_memory_mib() == pytest.approx(before, abs=8)
-    block = np.ones(64 * 2**20 // 8)
+    block = held()
     del block
     assert 60 < machine.peak_resident_memory_mib() - before < 80
 
