@@ -14,6 +14,7 @@ the client that asked for it. Its process id stands in the ``.lock`` beside its 
 from __future__ import annotations
 
 import fcntl
+import gc
 import hashlib
 import importlib
 import json
@@ -46,8 +47,12 @@ LONGEST_ADDRESS = 107 - len(".4194304")  # bytes that a socket's name may have, 
 PRELOAD = (
     "torchao.quantization",
     "evaluate",
-    "hydra",
+    "hydra.main",
+    "hydra._internal.core_plugins.basic_launcher",
+    "hydra._internal.core_plugins.basic_sweeper",
     "pyarrow.parquet",
+    "ruamel.yaml",
+    "sqlalchemy.dialects.sqlite",
     "scipy.special",
     "mlflow.tracking",
     "mlflow.store.tracking.sqlalchemy_store",
@@ -290,6 +295,8 @@ def main() -> None:
     sys.modules.pop("torchao", None)  # the package bars it; here there is time for it
     for module in PRELOAD:
         importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # a collection in a fork would walk, and so copy, all that was imported here
     signal.signal(signal.SIGINT, signal.default_int_handler)
     Server(address).serve()
 
