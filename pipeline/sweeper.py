@@ -69,6 +69,7 @@ def _once(loader: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: 
     before, known = _composed[cell]
     config = copy.deepcopy(known)  # Hydra writes into what it runs
     config.seed = OverridesParser.create().parse_override(seed).value()
-    config.hydra.overrides.task = [seed if word == before else word for word in known.hydra.overrides.task]
+    own = {seed, *known.hydra.overrides.task}
+    config.hydra.overrides.task = [word for word in sweep_overrides if word in own]
     config.hydra.job.override_dirname = known.hydra.job.override_dirname.replace(before, seed)
     return config

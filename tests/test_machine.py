@@ -304,3 +304,20 @@ print(faults())
         for call in ("machine.keep_memory()", "pass")
     ]
     assert counts[0] < 100 < counts[1]
+
+
+@pytest.mark.parametrize(
+    ("threads", "asked", "may_use", "there", "whole"),
+    [(None, "", 4, 4, True), (1, "", 4, 4, False), (4, "", 4, 4, False), (None, "4", 4, 4, False),
+     (None, "", 2, 4, False), (None, "", 1, 1, False)],
+)  # fmt: skip
+def test_a_trial_takes_every_core_where_nobody_has_given_them_out(
+    monkeypatch: pytest.MonkeyPatch, threads: int | None, asked: str, may_use: int, there: int, whole: bool
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr(machine, "cores", lambda: may_use)
+    monkeypatch.setattr(os, "cpu_count", lambda: there)
+    monkeypatch.setattr(machine, "device", lambda: CPU)
+    assert machine.takes_all(threads) is whole
+    monkeypatch.setattr(machine, "device", lambda: torch.device("cuda"))
+    assert not machine.takes_all(threads)

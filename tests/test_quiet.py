@@ -16,8 +16,10 @@ LIMIT = 30.0  # seconds after which something that should happen did not
 
 # Opens one block in another as it is told, says `got` inside, and `ended` or `raised` when a block is behind it.
 ACTOR = """
-import sys
+import signal, sys
 from pipeline import quiet
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background it is ignored
 
 class Raised(Exception):
     pass
@@ -253,3 +255,18 @@ def test_of_several_processes_of_a_trial_the_first_alone_holds_the_lock(start: S
     second.tell("end")
     assert second.says() == "ended"
     second.enter("working")
+
+
+def test_work_that_takes_every_core_has_nothing_beside_it(start: Start) -> None:
+    whole, other = start(), start()
+    whole.enter("alone")
+    other.ask("working")
+    assert other.waits()
+    whole.tell("end")
+    assert (whole.says(), other.says()) == ("ended", "got")
+
+
+def test_what_such_work_measures_waits_for_nothing(start: Start) -> None:
+    whole = start()
+    whole.enter("alone")
+    whole.enter("measuring")

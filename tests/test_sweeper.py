@@ -5,10 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 
-from pipeline import sweeper
+from pipeline import paths, plan, sweeper
 
 
 @pytest.mark.parametrize(
@@ -55,3 +59,19 @@ def test_a_sweep_tells_how_many_seeds_each_of_its_cells_has(monkeypatch: pytest.
     for batch in ([["seed=0", "task=a"], ["seed=1", "task=a"]], [["seed=2", "task=a"], ["seed=0", "task=b"]]):
         basic(max_batch_size=None).validate_batch_is_legal(batch)
     assert sweeper.seeds() == 3
+
+
+def test_a_job_has_the_configuration_that_hydra_composes_whatever_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan.register_resolvers()
+    monkeypatch.setattr(sweeper, "_composed", {})
+    words = ["task=starter-swap", "model=starter-2x64", "ratio=0.1"]
+    other = ["task=starter-nest", "recipe=patient", "model=starter-2x64", "ratio=0.3"]
+    jobs = [["seed=0", *words], ["seed=1", *words], [*words, "seed=2"], ["seed=1", *other], [*other, "seed=10"], words]
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("finetune", ["hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
+        for job in jobs:
+            mine, theirs = (made(loader, master, job) for made in (sweeper._once, sweeper.compose))
+            assert OmegaConf.to_container(mine) == OmegaConf.to_container(theirs)
+            assert mine.cell == theirs.cell
+            mine.ratio = 0.5  # what a job does to its own reaches no other
