@@ -77,7 +77,7 @@ class Board:
                 total=len(pace.cells),
                 dynamic_ncols=True,
                 leave=False,
-                bar_format="{percentage:3.0f}%|{bar:12}|{postfix}",
+                bar_format="{percentage:3.0f}%|{bar:12}| {desc}",
             )
 
     def __enter__(self) -> Board:
@@ -123,4 +123,5 @@ class Board:
 
     def _draw(self, bar: tqdm[NoReturn]) -> None:
         bar.n = len(self.done & self.pace.cells.keys())
-        bar.set_postfix_str(f"{self.counts()}: {', '.join(address.rpartition(':')[2] for address in self.running)}")
+        names = ", ".join(address.rpartition(":")[2] for address in self.running)
+        bar.set_description_str(f"{self.counts()}: {names}" if names else self.counts())
