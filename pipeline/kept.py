@@ -19,8 +19,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from pipeline import digests, paths
 from pipeline.errors import UserError
 
@@ -58,6 +56,8 @@ class Home:
         Another process that works on the same trial, such as one that outlived its parent, is waited for, after
         ``waits`` was called.
         """
+        from filelock import FileLock, Timeout
+
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{self.folder}.lock")
         try:

@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -216,6 +215,8 @@ def resident_memory_mib() -> float:
 
 def describe() -> dict[str, Any]:
     """Return what a result's numbers depend on: processor, cores, threads, memory, versions, device, precision."""
+    from importlib.metadata import version
+
     import torch
 
     at = device()

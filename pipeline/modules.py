@@ -1,13 +1,14 @@
 """Which modules of this project each stage runs, so that an edit makes exactly the cells stale that would run it.
 
-``python -m pipeline.modules`` writes ``.cache/modules/<stage>.txt``, a digest and a path a line. A cell of dvc.yaml
-depends on that one file: naming every module in every cell would be forgotten one day, and DVC writes the whole of
-dvc.lock anew after each cell.
+``python -m pipeline.modules`` writes ``.cache/modules/<stage>.txt``, a digest and a path a line, and last of all what
+``conf/<stage>.yaml`` states, comments aside. A cell of dvc.yaml depends on that one file: naming every module in every
+cell would be forgotten one day, and DVC writes the whole of dvc.lock anew after each cell.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 
 from pipeline import paths
@@ -48,12 +49,20 @@ def named(stage: str) -> set[str]:
 
 
 def write() -> None:
-    """Write the list of each stage, with the SHA-256 of each module's file."""
+    """Write the list of each stage: the SHA-256 of each module's file, and of what its conf file states."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for stage, names in run_by().items():
-        files = [_file(name) for name in names]
-        lines = [f"{hashlib.sha256((paths.ROOT / file).read_bytes()).hexdigest()}  {file}\n" for file in files]
+        files = {file: (paths.ROOT / file).read_bytes() for file in map(_file, names)}
+        files[f"conf/{stage}.yaml"] = _stated(stage)
+        lines = [f"{hashlib.sha256(content).hexdigest()}  {file}\n" for file, content in files.items()]
         (FOLDER / f"{stage}.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def _stated(stage: str) -> bytes:
+    """Return what a stage's conf file states in one form, whatever its comments and the order of its keys."""
+    from ruamel.yaml import YAML
+
+    return json.dumps(YAML(typ="safe").load(paths.CONF / f"{stage}.yaml"), sort_keys=True).encode()
 
 
 def _file(name: str) -> str:

@@ -14,6 +14,7 @@ the client that asked for it. Its process id stands in the ``.lock`` beside its 
 from __future__ import annotations
 
 import fcntl
+import functools
 import gc
 import hashlib
 import importlib
@@ -288,6 +289,20 @@ def _become(request: dict[str, Any], streams: list[int]) -> NoReturn:
     os._exit(code or 0)
 
 
+def _look_up() -> None:
+    """Do here what packages do once a process: a tenth of a second each, which every fork would spend anew.
+
+    transformers compiles the expressions by which it renames old checkpoints' weights; MLflow reads 67 migrations for
+    the name of the latest, twice to open a database.
+    """
+    from mlflow.store.db import utils
+    from transformers import conversion_mapping
+
+    conversion_mapping.get_checkpoint_conversion_mapping("bert")
+    utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)
+    utils._get_latest_schema_revision()
+
+
 def main() -> None:
     """Import what every stage needs, then serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -295,6 +310,7 @@ def main() -> None:
     sys.modules.pop("torchao", None)  # the package bars it; here there is time for it
     for module in PRELOAD:
         importlib.import_module(module)
+    _look_up()
     gc.collect()
     gc.freeze()  # a collection in a fork would walk, and so copy, all that was imported here
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -41,6 +41,18 @@ def test_an_edit_shows_in_the_lists_of_the_stages_that_run_the_module(
     assert {stage for stage in before if before[stage] != after[stage]} == stages
 
 
+def test_what_a_conf_file_states_shows_in_the_list_of_its_stage_and_a_comment_does_not(tmp_path: Path) -> None:
+    copied(tmp_path)
+    before = lists(tmp_path)
+    assert all(text.endswith(f"  conf/{stage}.yaml\n") for stage, text in before.items())
+    file = tmp_path / "conf/evaluate.yaml"
+    file.write_text(f"# edited\n{file.read_text()}")
+    assert lists(tmp_path) == before
+    file.write_text(file.read_text().replace("threads: null", "threads: 2"))
+    after = lists(tmp_path)
+    assert {stage for stage in before if before[stage] != after[stage]} == {"evaluate"}
+
+
 def test_a_method_of_somebodys_own_is_found_by_the_file_that_names_it(tmp_path: Path) -> None:
     copied(tmp_path)
     (tmp_path / "pipeline/mine.py").write_text("def half(model):\n    return model\n")

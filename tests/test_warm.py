@@ -47,7 +47,8 @@ def place() -> Iterator[Path]:
         package.mkdir()
         source = Path(warm.__file__).read_text(encoding="utf-8")
         start, end = source.index("PRELOAD = ("), source.index(")\n", source.index("PRELOAD = ("))
-        (package / "warm.py").write_text(source[:start] + 'PRELOAD = ("ready",' + source[end:])
+        changed = source[:start] + 'PRELOAD = ("ready",' + source[end:]
+        (package / "warm.py").write_text(changed.replace("    _look_up()\n", ""))
         (package / "__init__.py").touch()
         for module in ("paths", "errors", "masking", "resources"):
             shutil.copy(Path(warm.__file__).with_name(f"{module}.py"), package)

@@ -46,6 +46,7 @@ def prepare(task: Task, splits: Mapping[str, pa.Table], source: Mapping[str, Any
     content = {
         "schema": SCHEMA,
         "task": task.name,
+        **_asked(task),
         "source": dict(source),
         "splits": {name: {**summary.describe(task, table), "sha256": digests[name]} for name, table in tables.items()},
         "source_train": summary.describe(task, train),
@@ -59,6 +60,12 @@ def prepare(task: Task, splits: Mapping[str, pa.Table], source: Mapping[str, Any
     }
     paths.write_json(out / "summary.json", content)
     return content
+
+
+def _asked(task: Task) -> dict[str, Any]:
+    """Return what is asked of the rows later: what is trained on them is stale once it is another."""
+    labels = None if task.labels is None else list(task.labels)
+    return {"labels": labels, "metrics": list(task.metrics), "score": task.score, "max_length": task.max_length}
 
 
 def _checked(task: Task, name: str, splits: Mapping[str, pa.Table]) -> tuple[pa.Table, dict[str, Finding]]:

@@ -93,6 +93,20 @@ def test_the_summary_counts_what_was_written(task: Task, tmp_path: Path) -> None
     assert preparing.remarks(task, content) == []
 
 
+@pytest.mark.parametrize(
+    "asked", [{"max_length": 17}, {"score": "accuracy"}, {"metrics": ("accuracy",)}, {"labels": ("never", "always")}]
+)
+def test_what_is_asked_of_the_rows_later_shows_in_the_summary(
+    task: Task, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    before, _ = prepared(task, source(), tmp_path / "one")
+    after, _ = prepared(replace(task, **asked), source(), tmp_path / "two")
+    assert {name: after[name] for name in asked} == {
+        name: list(v) if isinstance(v, tuple) else v for name, v in asked.items()
+    }
+    assert all(before[name] != after[name] for name in asked)
+
+
 def test_what_is_odd_is_remarked_and_counted(task: Task, tmp_path: Path) -> None:
     splits = source()
     odd = pa.table({
