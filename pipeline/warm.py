@@ -209,14 +209,22 @@ class Server:
         beside.rename(address)
         self.made = address.stat().st_ino
         self.selector.register(self.listener, selectors.EVENT_READ)
+        self.ended, told = socket.socketpair()
+        for end in (self.ended, told):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # a child has ended: wake up
+        signal.set_wakeup_fd(told.detach())
+        self.selector.register(self.ended, selectors.EVENT_READ)
 
     def serve(self) -> None:
         """Serve until nobody has asked for ``IDLE_SECONDS``."""
         last = time.monotonic()
         while self.clients or time.monotonic() - last < IDLE_SECONDS:
-            for key, _ in self.selector.select(timeout=0.05 if self.clients else 1.0):
+            for key, _ in self.selector.select(timeout=1.0):
                 if key.fileobj is self.listener:
                     self._accept()
+                elif key.fileobj is self.ended:
+                    self.ended.recv(4096)
                 else:
                     with suppress(ProcessLookupError):
                         os.killpg(key.data, signal.SIGKILL)  # its client is gone
@@ -265,6 +273,8 @@ class Server:
 def _become(request: dict[str, Any], streams: list[int]) -> NoReturn:
     """Turn the forked child into the command that was asked for."""
     os.setpgid(0, 0)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
