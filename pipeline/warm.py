@@ -2,7 +2,8 @@
 
 The first stage that runs starts a server and waits for it. Each stage hands the server its arguments, folder,
 environment and standard streams; it forks a child in which the third-party packages lie ready, and the project's own
-code is imported anew, so an edit is never missed. Mercurial's ``chg`` and ``mypy``'s daemon do the same.
+code as well for as long as none of its files changes: after an edit it is imported anew. Mercurial's ``chg`` and
+``mypy``'s daemon do the same.
 
 A server serves one environment: its name holds a digest of every variable that an import may read, of the interpreter
 and of the installed packages; the variables that differ from command to command go to the fork with the command. It
@@ -60,6 +61,15 @@ PRELOAD = (
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
     "transformers.models.bert.modeling_bert",
+)
+OWN = (  # with what they import
+    "pipeline.evaluation.cost",
+    "pipeline.evaluation.quality",
+    "pipeline.overrides",
+    "pipeline.stage",
+    "pipeline.sweeper",
+    "pipeline.tracking",
+    "pipeline.training.finetuning",
 )
 
 
@@ -198,9 +208,11 @@ def _hand_over(link: socket.socket, address: Path) -> None:
 class Server:
     """Accepts commands, forks a child for each, reports its status, and ends when idle."""
 
-    def __init__(self, address: Path) -> None:
+    def __init__(self, address: Path, began: int) -> None:
         self.selector = selectors.DefaultSelector()
         self.clients: dict[int, socket.socket] = {}  # child's process id -> who asked
+        # What was edited while it was imported is known in neither state, so that it counts as changed.
+        self.files = {file: stamp for file, stamp in _files().items() if stamp[0] < began}
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.address = address
         beside = address.with_name(f"{address.name}.{os.getpid()}")
@@ -246,6 +258,8 @@ class Server:
         child = os.fork()
         if child == 0:
             self.listener.close()
+            if _files() != self.files:
+                _forget()
             _become(request, streams)
         for stream in streams:
             os.close(stream)
@@ -268,6 +282,27 @@ class Server:
                 self.selector.unregister(link)
             link.close()
             del self.clients[child]
+
+
+def _own() -> list[str]:
+    """Return the names of the project's modules that are imported."""
+    return [name for name in sys.modules if name.partition(".")[0] == "pipeline"]
+
+
+def _files() -> dict[str, tuple[int, int]]:
+    """Return the time and the size of the file of each module of the project that is imported."""
+    stamps = {}
+    for name in _own():
+        with suppress(OSError):  # it is gone, which is a change as well
+            file = str(sys.modules[name].__file__)
+            stamps[file] = (os.stat(file).st_mtime_ns, os.stat(file).st_size)
+    return stamps
+
+
+def _forget() -> None:
+    """Let the modules of the project be imported anew."""
+    for name in _own():
+        del sys.modules[name]
 
 
 def _become(request: dict[str, Any], streams: list[int]) -> NoReturn:
@@ -315,16 +350,20 @@ def _look_up() -> None:
 
 def main() -> None:
     """Import what every stage needs, then serve."""
+    began = time.time_ns()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     address = Path(sys.argv[1])
     sys.modules.pop("torchao", None)  # the package bars it; here there is time for it
     for module in PRELOAD:
         importlib.import_module(module)
+    for module in OWN:
+        with suppress(Exception):  # which the fork that wants it will tell
+            importlib.import_module(module)
     _look_up()
     gc.collect()
     gc.freeze()  # a collection in a fork would walk, and so copy, all that was imported here
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    Server(address).serve()
+    Server(address, began).serve()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,10 @@ def main():
     if "mark" in sys.argv:
         from pipeline import errors
         print(errors.MARK)
+    if "value" in sys.argv:
+        print("pipeline.helper" in sys.modules)
+        from pipeline import helper
+        print(helper.VALUE)
     if "twice" in sys.argv:
         subprocess.run([sys.executable, "-m", "pipeline.probe"])
     for _ in range(600 if "sleep" in sys.argv else 0):
@@ -48,11 +52,14 @@ def place() -> Iterator[Path]:
         source = Path(warm.__file__).read_text(encoding="utf-8")
         start, end = source.index("PRELOAD = ("), source.index(")\n", source.index("PRELOAD = ("))
         changed = source[:start] + 'PRELOAD = ("ready",' + source[end:]
+        start, end = changed.index("OWN = ("), changed.index(")\n\n", changed.index("OWN = ("))
+        changed = changed[:start] + 'OWN = ("pipeline.helper",' + changed[end:]
         (package / "warm.py").write_text(changed.replace("    _look_up()\n", ""))
         (package / "__init__.py").touch()
         for module in ("paths", "errors", "masking", "resources"):
             shutil.copy(Path(warm.__file__).with_name(f"{module}.py"), package)
         (package / "probe.py").write_text(PROBE)
+        (package / "helper.py").write_text("VALUE = 1\n")
         (folder / "ready.py").touch()
         yield folder
         for server in servers(folder):
@@ -133,6 +140,22 @@ def test_an_edit_of_what_the_server_uses_itself_is_not_missed(place: Path) -> No
     file = place / "pipeline" / "errors.py"
     file.write_text(file.read_text() + "MARK = 'edited'\n")
     assert outcome(place, "mark")[0] == '[["mark"], "a@b", true]\nedited\n'
+
+
+def test_what_lies_ready_of_the_project_is_imported_anew_once_it_was_edited(place: Path) -> None:
+    head = '[["value"], "a@b", true]\n'
+    os.utime(place / "pipeline/helper.py", (1, 1))
+    assert outcome(place, "value")[0] == f"{head}True\n1\n"
+    (place / "pipeline/helper.py").write_text("VALUE = 22\n")
+    assert outcome(place, "value")[0] == f"{head}False\n22\n"
+    assert outcome(place, "value")[0] == f"{head}False\n22\n"
+    assert len(servers(place)) == 1
+
+
+def test_what_is_edited_while_a_server_comes_up_is_not_taken_from_it(place: Path) -> None:
+    late = time.time() + 60  # as an edit after the server's begin and before its import
+    os.utime(place / "pipeline/helper.py", (late, late))
+    assert outcome(place, "value")[0] == '[["value"], "a@b", true]\nFalse\n1\n'
 
 
 def test_a_folder_that_others_can_enter_is_refused(place: Path) -> None:
