@@ -164,7 +164,10 @@ def main(words: list[str]) -> int:
         )
     study = plan.load()
     warm.prepare()
-    return asyncio.run(_until_told(study, int(words[0])))
+    try:
+        return asyncio.run(_until_told(study, int(words[0])))
+    except ExceptionGroup as several:  # of a task group, in which the first is what happened
+        raise several.exceptions[0] from None
 
 
 if __name__ == "__main__":

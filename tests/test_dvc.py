@@ -200,6 +200,7 @@ def test_every_conf_file_that_a_command_reads_makes_its_cell_stale() -> None:
     numbers.
     """
     content = YAML(typ="safe").load(paths.ROOT / "dvc.yaml")
+    assert content["params"] == [f"conf/{stage}.yaml" for stage in modules.STAGES]
     for name, block in content["stages"].items():
         stage = block.get("do", block)
         if "pipeline.stages." not in stage["cmd"]:

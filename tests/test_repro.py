@@ -1,6 +1,8 @@
 """Cells side by side: what they need comes first, no more of them than were asked for, and a failure ends the run."""
 
 import asyncio
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -8,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import listing, plan, repro
+from pipeline import listing, plan, repro, warm
+from pipeline.errors import ending
 from pipeline.plan import Cell, Plan
 
 
@@ -107,6 +110,26 @@ def test_what_dvc_says_of_itself_is_left_out_and_each_stage_is_counted(
     monkeypatch.setattr(repro, "_dvc", Told())
     assert asyncio.run(repro.reproduce(study, 1)) == 0
     assert capsys.readouterr().out == "evaluate x: 1 seed\n"  # x is no cell of the plan
+
+
+def test_a_machine_that_starts_no_process_is_told_in_a_line(
+    study: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def none_left(words: Sequence[str], _: Callable[[str], None]) -> int:
+        if words[-1] == "modules":
+            return 0
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(repro, "_dvc", none_left)
+    monkeypatch.setattr(warm, "prepare", lambda: None)
+    with pytest.raises(SystemExit) as ended, ending():
+        repro.main(["2"])
+    assert ended.value.code == (
+        "error: not enough memory ([Errno 12] Cannot allocate memory); end other programs, or ask for smaller batches "
+        "or fewer processes at once, and run the same command again: what is finished is kept"
+    )
+    total = len(study.cells)
+    assert capsys.readouterr().err.startswith(f"0 of {total} cells done, 2 at work, about ")
 
 
 @pytest.mark.parametrize("words", [[], ["0"], ["two"], ["-1"], ["2", "3"], ["1025"], ["²"]])
