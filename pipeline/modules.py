@@ -59,10 +59,13 @@ def write() -> None:
 
 
 def _stated(stage: str) -> bytes:
-    """Return what a stage's conf file states in one form, whatever its comments and the order of its keys."""
-    from ruamel.yaml import YAML
+    """Return what a stage's conf file states in one form, whatever its comments and the order of its keys.
 
-    return json.dumps(YAML(typ="safe").load(paths.CONF / f"{stage}.yaml"), sort_keys=True).encode()
+    Raises UserError where it cannot be read.
+    """
+    from pipeline.plan import read
+
+    return json.dumps(read(paths.CONF / f"{stage}.yaml", ("defaults", "cell")), sort_keys=True, default=str).encode()
 
 
 def _file(name: str) -> str:

@@ -221,22 +221,22 @@ class Server:
         beside.rename(address)
         self.made = address.stat().st_ino
         self.selector.register(self.listener, selectors.EVENT_READ)
-        self.ended, told = socket.socketpair()
-        for end in (self.ended, told):
-            end.setblocking(False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # a child has ended: wake up
-        signal.set_wakeup_fd(told.detach())
-        self.selector.register(self.ended, selectors.EVENT_READ)
 
     def serve(self) -> None:
         """Serve until nobody has asked for ``IDLE_SECONDS``."""
+        ended, told = socket.socketpair()
+        for end in (ended, told):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # a child has ended: wake up
+        signal.set_wakeup_fd(told.detach())
+        self.selector.register(ended, selectors.EVENT_READ)
         last = time.monotonic()
         while self.clients or time.monotonic() - last < IDLE_SECONDS:
             for key, _ in self.selector.select(timeout=1.0):
                 if key.fileobj is self.listener:
                     self._accept()
-                elif key.fileobj is self.ended:
-                    self.ended.recv(4096)
+                elif key.fileobj is ended:
+                    ended.recv(4096)
                 else:
                     with suppress(ProcessLookupError):
                         os.killpg(key.data, signal.SIGKILL)  # its client is gone
@@ -340,11 +340,9 @@ def _look_up() -> None:
     transformers compiles the expressions by which it renames old checkpoints' weights; MLflow reads 67 migrations for
     the name of the latest, twice to open a database.
     """
-    from mlflow.store.db import utils
-    from transformers import conversion_mapping
-
-    conversion_mapping.get_checkpoint_conversion_mapping("bert")
-    utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)
+    importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("bert")
+    utils = importlib.import_module("mlflow.store.db.utils")
+    utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)  # type: ignore[attr-defined]
     utils._get_latest_schema_revision()
 
 

@@ -53,6 +53,18 @@ def test_what_a_conf_file_states_shows_in_the_list_of_its_stage_and_a_comment_do
     assert {stage for stage in before if before[stage] != after[stage]} == {"evaluate"}
 
 
+def test_a_conf_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    copied(tmp_path)
+    (tmp_path / "conf/evaluate.yaml").write_text("defaults: [workspace\ncell: x\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.modules"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: conf/evaluate.yaml: line 2: not YAML that can be read: did not find expected ',' or ']'\n"
+    )
+
+
 def test_a_method_of_somebodys_own_is_found_by_the_file_that_names_it(tmp_path: Path) -> None:
     copied(tmp_path)
     (tmp_path / "pipeline/mine.py").write_text("def half(model):\n    return model\n")

@@ -269,7 +269,7 @@ def test_the_ui_listens_on_this_machine_alone_and_names_no_credential_to_its_nei
 
 def test_the_warm_server_listens_on_a_socket_of_its_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm, "IDLE_SECONDS", 0.0)
-    server = warm.Server(tmp_path / "socket")
+    server = warm.Server(tmp_path / "socket", began=0)
     assert server.listener.family == warm.socket.AF_UNIX
     assert listening(psutil.Process()) == set()
     server.listener.close()
