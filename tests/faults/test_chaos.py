@@ -78,11 +78,12 @@ def test_cells_side_by_side_make_the_same_bytes_also_after_an_interrupt(steady: 
         while sum("pipeline.stages.finetune" in " ".join(trial.cmdline()) for trial in lab.trials()) < 2:
             assert running.poll() is None, log.read_text()
             time.sleep(0.02)
+        time.sleep(0.5)  # of a Ctrl-C while Python starts, before a line of this project runs, it makes a traceback
         running.send_signal(signal.SIGINT)
         assert running.wait(timeout=30) == 130
         chaos.check_after_kill(lab)
         first = log.read_text()
-        stopped = re.match(r".*?(\d) of 7 cells done, 2 at work", first.splitlines()[-1])
+        stopped = re.match(r".*?(\d) of 7 cells done, [12] at work", first.splitlines()[-1])
         assert stopped, first
         assert "Traceback" not in first
         chaos.undisturbed(lab, log)
