@@ -1,3 +1,4 @@
+import importlib
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import warm
+from pipeline import paths, warm
 
 PROBE = '''"""A command that tells where it ran."""
 import json, os, subprocess, sys, time
@@ -216,3 +217,20 @@ def test_a_signal_that_comes_before_the_child_is_known_reaches_it_too(
             link.sendall(f"{status}\n".encode())
             assert asking.wait(timeout=30) == status
             link.close()
+
+
+def test_what_packages_look_up_once_a_process_is_looked_up_ahead() -> None:
+    program = (
+        "from pipeline import warm; warm._look_up()\n"
+        "from mlflow.store.db import utils; from transformers import conversion_mapping\n"
+        "utils._get_latest_schema_revision()\n"
+        "print(utils._get_latest_schema_revision.cache_info())\n"
+        "print(conversion_mapping._checkpoint_conversion_mapping_cache is not None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=paths.ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "CacheInfo(hits=1, misses=1, maxsize=None, currsize=1)\nTrue\n"
+
+
+@pytest.mark.parametrize("name", warm.OWN)
+def test_what_is_imported_ahead_of_the_project_is_there(name: str) -> None:
+    importlib.import_module(name)
