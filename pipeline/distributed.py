@@ -6,19 +6,16 @@ file and talk over the loopback interface, so that no port is open to others; to
 
 from __future__ import annotations
 
-import ctypes
-import logging
 import os
 import signal
-import socket
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from pipeline import parent
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -142,9 +139,9 @@ def joined() -> Iterator[None]:
 
 def end_with_launcher() -> None:
     """Let the kernel end this process when the one that launched it ends, however that does (Linux alone)."""
-    if RENDEZVOUS in os.environ and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of prctl(2)
-        if os.getppid() == 1:  # it has ended already
+    if RENDEZVOUS in os.environ:
+        parent.end_with_it()
+        if sys.platform == "linux" and os.getppid() == 1:  # it has ended already
             raise SystemExit(1)
 
 
@@ -153,6 +150,9 @@ def launch(processes: int, module: str, arguments: Sequence[str]) -> None:
 
     Raises UserError where one of them fails; the others are ended then.
     """
+    import logging
+    import tempfile
+
     from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -189,4 +189,6 @@ def _ended(status: int) -> str:
 
 
 def _loopback() -> str:
+    import socket
+
     return next(name for _, name in socket.if_nameindex() if name.startswith("lo"))

@@ -7,7 +7,6 @@ it says goes to a file in the sweep's folder, and from there to whoever began th
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import shutil
@@ -22,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline import distributed, machine, masking
+from pipeline import distributed, machine, masking, parent
 from pipeline.errors import UserError, line, near
 from pipeline.sweep import FOLDER
 
@@ -123,8 +122,7 @@ def arrived(sent: Sent) -> Iterator[None]:
     os.environ[FOLDER] = sent.folder
     if (socket.gethostname(), os.getppid()) == (sent.host, sent.process):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of prctl(2)
+        parent.end_with_it()
     with _told(1, "stdout", Path(sent.folder)), _told(2, "stderr", Path(sent.folder)):
         yield
 

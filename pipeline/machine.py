@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,8 +216,6 @@ def resident_memory_mib() -> float:
 
 def describe() -> dict[str, Any]:
     """Return what a result's numbers depend on: processor, cores, threads, memory, versions, device, precision."""
-    from importlib.metadata import version
-
     import torch
 
     at = device()
@@ -228,9 +227,16 @@ def describe() -> dict[str, Any]:
         "device": torch.cuda.get_device_name(at) if at.type == "cuda" else "cpu",
         "precision": precision(at),
         "python": platform.python_version(),
-        "torch": version("torch"),
-        "transformers": version("transformers"),
+        **_versions(),
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Return the versions of what computes."""
+    from importlib.metadata import version
+
+    return {package: version(package) for package in ("torch", "transformers")}
 
 
 def cores() -> int:

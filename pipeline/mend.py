@@ -8,12 +8,10 @@ mends by ``python -m pipeline.mend``. A cell that is missing in the copy comes b
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -22,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline import paths
+from pipeline import parent, paths
 from pipeline.errors import UserError
 
 LOCKS = paths.ROOT / ".dvc" / "tmp" / "rwlock"  # which process reads and writes what, in JSON
@@ -34,8 +32,7 @@ def stand_by() -> None:
     """Where DVC runs this process: end with it, and let its files be mended should it be killed."""
     if "DVC_STAGE" not in os.environ:
         return
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of prctl(2)
+    parent.end_with_it()
     if not LOCKS.parent.is_dir():
         return
     with suppress(UserError), alone():  # another DVC may be writing them

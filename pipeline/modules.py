@@ -17,8 +17,8 @@ from pipeline.errors import ending
 STAGES = ("prepare", "pretrain", "finetune", "distill", "compress", "evaluate", "benchmark", "compare")
 # The frame of every stage makes no number: an edit there makes nothing stale.
 FRAME = {
-    "digests", "errors", "kept", "launchers", "masking", "mend", "modules", "origins", "overrides", "paths", "plan",
-    "progress", "quiet", "resources", "stage", "sweep", "sweeper", "target", "tracking", "warm",
+    "digests", "errors", "kept", "launchers", "masking", "mend", "modules", "origins", "overrides", "parent", "paths",
+    "plan", "progress", "quiet", "resources", "stage", "sweep", "sweeper", "target", "tracking", "trial", "warm",
 }  # fmt: skip
 GROUPS = {"prepare": "task", "pretrain": "model", "compress": "compression"}  # of conf/, whose files name functions
 NAMED = re.compile(r"_target_: *(pipeline[\w.]*)\.\w+")

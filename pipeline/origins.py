@@ -29,11 +29,13 @@ def inherit(cfg: DictConfig) -> DictConfig:
     ``origin`` is what stands at the start of a chain of compressions. Raises UserError where the source has not been
     made yet, or is no ``<stage>/<cell>``.
     """
-    from omegaconf import OmegaConf
-
     if "source" not in cfg:
         return cfg
-    known: Any = OmegaConf.load(made(cfg.source, cfg.seed) / "config.yaml")
+    from omegaconf import OmegaConf
+
+    from pipeline import plan
+
+    known = plan.read(made(cfg.source, cfg.seed) / "config.yaml")
     taken: dict[Any, Any] = {key: known[key] for key in INHERITED if key in known and key not in cfg}
     merged = OmegaConf.merge({"origin": cfg.source, **taken}, cfg)
     return cast("DictConfig", merged)

@@ -100,7 +100,7 @@ class Sweep:
         """Write the numbers of every cell of which all trials have ended well; return whether that was all of them.
 
         A cell that lacks one has no numbers: their mean would be another one. Of a sweep that was cut short only a cell
-        with as many trials as the sweep has ``seeds`` is known to lack none.
+        with as many trials as the sweep has ``seeds`` is known to lack none. ``end`` is to follow.
         """
         from pipeline import tracking
 
@@ -117,12 +117,18 @@ class Sweep:
                 complete = False
                 tracking.fail_cell(content["run"])
                 print(_unfinished(identity, sorted(ended)), file=sys.stderr, flush=True)
+        return complete
+
+    def end(self) -> None:
+        """Wait until the tracking store has heard all of the sweep, and forget it."""
+        from pipeline import tracking
+
+        tracking.settle()
         shutil.rmtree(self.folder)
         if self._lock:
             self._lock.release()
             Path(self._lock.lock_file).unlink(missing_ok=True)
         os.environ.pop(FOLDER, None)
-        return complete
 
 
 def _tidy() -> None:

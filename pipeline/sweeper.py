@@ -2,8 +2,9 @@
 
 Of a cell of three seeds Hydra composes eight configurations, each an eighth of a second: one to see whether a file of
 conf/ states ``hydra.mode`` (none does), one for the sweep, one of each job to see early whether they can be, and each
-job again. A seed decides nothing about what composes, so two are enough: the sweep's and the cell's. Hydra has no
-setting for it, and takes sweepers from its own namespace alone, so three of its methods are replaced.
+job again. A seed decides nothing about what composes, so one is enough where nothing but seeds varies, and one more a
+cell where the sweep has several. Hydra has no setting for it, and takes sweepers from its own namespace alone, so three
+of its methods are replaced.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.sweeper import Sweeper
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pipeline import launchers, paths
 
@@ -24,7 +25,7 @@ compose = ConfigLoaderImpl.load_sweep_config
 SEED = "seed="
 KEPT = paths.CACHE / "hydra" / "multirun.yaml"  # what Hydra keeps of a command: its words may hold a credential
 _seeds: set[str] = set()  # of the sweep that runs
-_composed: dict[tuple[str, ...], tuple[str, DictConfig]] = {}  # the last cell: the seed it was composed with
+_composed: dict[tuple[str, ...], DictConfig] = {}  # the last cell, without a seed
 
 
 def compose_seeds_once() -> None:
@@ -40,6 +41,21 @@ def compose_seeds_once() -> None:
 def seeds() -> int:
     """Return how many seeds each cell has of the sweep that this process has run, 1 where it ran none."""
     return max(1, len(_seeds))
+
+
+def rehearse(stage: str) -> None:
+    """Compose a cell of a stage and forget it: what Hydra and OmegaConf keep of that lies ready for the next ones."""
+    from hydra import compose as composed
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from pipeline import plan
+
+    plan.register_resolvers()
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+        composed(stage, overrides=["+sweep=seeds", "source=finetune/any"]).cell  # noqa: B018
+    GlobalHydra.instance().clear()
+    plan.load()
 
 
 def _ahead(sweeper: Sweeper, batch: Sequence[Sequence[str]]) -> None:
@@ -58,18 +74,25 @@ def _cell(job: Sequence[str]) -> tuple[str, ...]:
 
 
 def _once(loader: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-    """Return the configuration of a job: of a cell composed before, that one with this job's seed."""
-    seed = next((word for word in sweep_overrides if word.startswith(SEED)), None)
-    if seed is None:
-        return compose(loader, master_config, sweep_overrides)
+    """Return the configuration of a job: that of its cell, with this job's seed."""
     cell = _cell(sweep_overrides)
+    if len(cell) == len(sweep_overrides):
+        return compose(loader, master_config, sweep_overrides)
     if cell not in _composed:
         _composed.clear()
-        _composed[cell] = seed, compose(loader, master_config, sweep_overrides)
-    before, known = _composed[cell]
-    config = copy.deepcopy(known)  # Hydra writes into what it runs
-    config.seed = OverridesParser.create().parse_override(seed).value()
-    own = {seed, *known.hydra.overrides.task}
-    config.hydra.overrides.task = [word for word in sweep_overrides if word in own]
-    config.hydra.job.override_dirname = known.hydra.job.override_dirname.replace(before, seed)
+        _composed[cell] = _known(loader, master_config, cell)
+    config = copy.deepcopy(_composed[cell])  # Hydra writes into what it runs
+    words = OverridesParser.create().parse_overrides(sweep_overrides)
+    config.seed = next(word.value() for word in words if word.key_or_group == "seed")
+    own = [word for word in words if not word.is_hydra_override()]
+    config.hydra.overrides.task = [word.input_line for word in own]
+    config.hydra.job.override_dirname = get_overrides_dirname(own, **config.hydra.job.config.override_dirname)
     return config
+
+
+def _known(loader: ConfigLoaderImpl, master_config: DictConfig, cell: tuple[str, ...]) -> DictConfig:
+    """Return the configuration of a cell: the sweep's own where nothing but the seed varies."""
+    hydra = master_config.hydra
+    if cell == tuple(hydra.overrides.task) and not OmegaConf.missing_keys(hydra.runtime.choices):
+        return master_config
+    return compose(loader, master_config, list(cell))

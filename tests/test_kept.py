@@ -156,3 +156,18 @@ def test_the_key_changes_with_what_went_in_and_with_the_seed() -> None:
     keys = [kept.key("a", 0), kept.key("a", 1), kept.key("b", 0)]
     assert len(set(keys)) == 3
     assert kept.key("a", 0) == keys[0]
+
+
+def test_the_key_changes_with_the_projects_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    module = tmp_path / "pipeline/stages/finetune.py"
+    module.parent.mkdir(parents=True)
+    keys = []
+    for text in ("a = 1", "a = 2", "a = 10"):
+        module.write_text(text)
+        kept._code.cache_clear()
+        keys.append(kept.key("a", 0))
+        kept._code.cache_clear()
+        assert kept.key("a", 0) == keys[-1]
+    kept._code.cache_clear()
+    assert len(set(keys)) == 3

@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline import digests, origins, paths, plan, records, stage
+from pipeline import digests, origins, paths, plan, records, trial
 from pipeline.errors import UserError
 
 TOY = '''"""toy: a stage that the tests add."""
@@ -126,6 +126,40 @@ def test_a_failed_trial_leaves_what_stood_there(toy: Path) -> None:
     assert not list((toy / ".cache").glob("sweep-*"))
 
 
+LEAVING = TOY.replace(
+    """    stage.run(toy)
+""",
+    """    from pipeline import paths, warm
+
+    def leave():
+        record = paths.metrics("toy", "toy").exists()
+        print("left with its record", record, "in a sweep", bool(list(paths.CACHE.glob("sweep-*"))), flush=True)
+        return True
+
+    warm.leave = leave
+    stage.run(toy)
+""",
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ([], ["left with its record True in a sweep True"]),
+        (["bad=1"], []),
+        (["broken=1"], []),
+        (["cell='x ${seed}'"], []),
+    ],
+    ids=["all is well", "a mistake", "a bug", "refused"],
+)
+def test_a_cell_lets_go_of_its_command_once_its_files_are_whole(toy: Path, words: list[str], left: list[str]) -> None:
+    (toy / "pipeline/stages/toy.py").write_text(LEAVING)
+    done = run(toy, "--multirun", "+sweep=seeds", *words)
+    assert [line for line in done.stdout.splitlines() if line.startswith("left")] == left
+    assert done.returncode == (0 if left else 1)
+    assert not list((toy / ".cache").glob("sweep-*"))
+
+
 def worked(root: Path) -> list[list[int]]:
     """Return seed, rank, number of processes and threads of everybody who worked, sorted."""
     return sorted([int(word) for word in line.split()] for line in (root / "worked").read_text().splitlines())
@@ -189,7 +223,7 @@ def test_a_trial_of_several_processes_that_had_ended_is_not_run_again(together: 
 def test_a_number_of_processes_that_is_none_is_refused(processes: str, got: str) -> None:
     cfg = OmegaConf.create(f"{{threads: 1, processes: {processes}}}")
     with pytest.raises(UserError) as caught:
-        stage._divided("toy", cfg)
+        trial._divided("toy", cfg)
     assert str(caught.value) == f"processes: got {got}; give a whole number from 1"
 
 

@@ -8,6 +8,7 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
+from hydra.errors import ConfigCompositionException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -61,17 +62,34 @@ def test_a_sweep_tells_how_many_seeds_each_of_its_cells_has(monkeypatch: pytest.
     assert sweeper.seeds() == 3
 
 
-def test_a_job_has_the_configuration_that_hydra_composes_whatever_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
+WORDS = ["task=starter-swap", "model=starter-2x64", "ratio=0.1"]
+
+
+@pytest.mark.parametrize("sweep", [[], WORDS, ["+sweep=seeds", *WORDS]], ids=["axes", "one cell", "the plan's seeds"])
+def test_a_job_has_the_configuration_that_hydra_composes_whatever_came_before(
+    monkeypatch: pytest.MonkeyPatch, sweep: list[str]
+) -> None:
     plan.register_resolvers()
     monkeypatch.setattr(sweeper, "_composed", {})
-    words = ["task=starter-swap", "model=starter-2x64", "ratio=0.1"]
-    other = ["task=starter-nest", "recipe=patient", "model=starter-2x64", "ratio=0.3"]
+    words, other = sweep or WORDS, ["task=starter-nest", "recipe=patient", "model=starter-2x64", "ratio=0.3"]
     jobs = [["seed=0", *words], ["seed=1", *words], [*words, "seed=2"], ["seed=1", *other], [*other, "seed=10"], words]
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        master = loader.load_configuration("finetune", ["hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
+        master = loader.load_configuration("finetune", ["hydra.mode=MULTIRUN", *sweep], RunMode.MULTIRUN)
         for job in jobs:
             mine, theirs = (made(loader, master, job) for made in (sweeper._once, sweeper.compose))
             assert OmegaConf.to_container(mine) == OmegaConf.to_container(theirs)
             assert mine.cell == theirs.cell
             mine.ratio = 0.5  # what a job does to its own reaches no other
+
+
+def test_a_sweep_that_lacks_a_word_stops_as_hydra_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeper, "_composed", {})
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("finetune", ["hydra.mode=MULTIRUN", "ratio=0.1"], RunMode.MULTIRUN)
+        with pytest.raises(ConfigCompositionException) as theirs:
+            sweeper.compose(loader, master, ["seed=0", "ratio=0.1"])
+        with pytest.raises(ConfigCompositionException) as mine:
+            sweeper._once(loader, master, ["seed=0", "ratio=0.1"])
+    assert str(mine.value) == str(theirs.value)

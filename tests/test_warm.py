@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pipeline import paths, warm
+from pipeline.warm import server
 
 PROBE = '''"""A command that tells where it ran."""
 import json, os, subprocess, sys, time
@@ -29,6 +30,12 @@ def main():
         print("pipeline.helper" in sys.modules)
         from pipeline import helper
         print(helper.VALUE)
+    if "leave" in sys.argv:
+        print(warm.leave(), flush=True)
+        os.close(1)
+        os.close(2)
+        time.sleep(1)
+        open("late", "w").close()
     if "twice" in sys.argv:
         subprocess.run([sys.executable, "-m", "pipeline.probe"])
     for _ in range(600 if "sleep" in sys.argv else 0):
@@ -50,22 +57,23 @@ def place() -> Iterator[Path]:
         folder = Path(made)
         package = folder / "pipeline"
         package.mkdir()
-        source = Path(warm.__file__).read_text(encoding="utf-8")
+        shutil.copytree(Path(warm.__file__).parent, package / "warm")
+        source = Path(server.__file__).read_text(encoding="utf-8")
         start, end = source.index("PRELOAD = ("), source.index(")\n", source.index("PRELOAD = ("))
         changed = source[:start] + 'PRELOAD = ("ready",' + source[end:]
         start, end = changed.index("OWN = ("), changed.index(")\n\n", changed.index("OWN = ("))
         changed = changed[:start] + 'OWN = ("pipeline.helper",' + changed[end:]
-        (package / "warm.py").write_text(changed.replace("    _look_up()\n", ""))
+        (package / "warm/server.py").write_text(changed.replace("    _rehearse()\n", ""))
         (package / "__init__.py").touch()
-        for module in ("paths", "errors", "masking", "resources"):
-            shutil.copy(Path(warm.__file__).with_name(f"{module}.py"), package)
+        for module in ("paths", "parent", "errors", "masking", "resources"):
+            shutil.copy(paths.ROOT / "pipeline" / f"{module}.py", package)
         (package / "probe.py").write_text(PROBE)
         (package / "helper.py").write_text("VALUE = 1\n")
         (folder / "ready.py").touch()
         yield folder
-        for server in servers(folder):
+        for process in servers(folder):
             with suppress(ProcessLookupError):
-                os.kill(server, signal.SIGKILL)
+                os.kill(process, signal.SIGKILL)
 
 
 def servers(place: Path) -> list[int]:
@@ -129,6 +137,24 @@ def test_work_ends_with_the_client_that_asked_for_it(place: Path) -> None:
         sleeping.kill()
         assert sleeping.stdout.read() == ""  # the pipe closes once the fork, its last writer, is gone
     assert '"a@b", true' in outcome(place)[0]
+
+
+def test_a_fork_lets_go_of_its_command_and_works_on(place: Path) -> None:
+    warmed(place)
+    began = time.monotonic()
+    assert outcome(place, "leave") == ('[["leave"], "a@b", true]\nTrue\n', "", 0)
+    assert not (place / "late").exists() or time.monotonic() - began > 1
+    while not (place / "late").exists():
+        assert time.monotonic() - began < 30
+        time.sleep(0.05)
+    assert '"a@b", true' in outcome(place)[0]
+
+
+def test_a_process_that_is_no_fork_has_nobody_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    for told in (None, "0", "1", f"{os.getppid()} 5 /socket"):
+        monkeypatch.delenv("LAB_WARM", raising=False) if told is None else monkeypatch.setenv("LAB_WARM", told)
+        assert not warm.is_fork()
+        assert not warm.leave()
 
 
 def test_a_command_that_the_work_runs_is_forked_too(place: Path) -> None:
@@ -204,7 +230,7 @@ def test_a_signal_that_comes_before_the_child_is_known_reaches_it_too(
         child.stdout.readline()  # where the tests run in the background it would ignore interrupts
         server.bind(str(address))
         server.listen()
-        environment = {**os.environ, "LAB_WARM": f"1 {address}"}
+        environment = {**os.environ, "LAB_WARM": f"1 0 {address}"}
         words = [sys.executable, "-m", "pipeline.probe"]
         with subprocess.Popen(words, cwd=place, env=environment) as asking:
             link, _ = server.accept()
@@ -219,18 +245,37 @@ def test_a_signal_that_comes_before_the_child_is_known_reaches_it_too(
             link.close()
 
 
-def test_what_packages_look_up_once_a_process_is_looked_up_ahead() -> None:
-    program = (
-        "from pipeline import warm; warm._look_up()\n"
-        "from mlflow.store.db import utils; from transformers import conversion_mapping\n"
-        "utils._get_latest_schema_revision()\n"
-        "print(utils._get_latest_schema_revision.cache_info())\n"
-        "print(conversion_mapping._checkpoint_conversion_mapping_cache is not None)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=paths.ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "CacheInfo(hits=1, misses=1, maxsize=None, currsize=1)\nTrue\n"
+REHEARSED = """
+import os, sys, tempfile, threading
+from hydra.core.global_hydra import GlobalHydra
+from mlflow.store.db import utils
+from pipeline.warm import server
+from transformers import conversion_mapping
+
+begun = set(os.listdir(tempfile.gettempdir()))
+server._rehearse()
+print(utils._get_latest_schema_revision.cache_info().currsize)
+print(conversion_mapping._checkpoint_conversion_mapping_cache is not None)
+print(len(threading.enumerate()), GlobalHydra.instance().is_initialized())
+print(set(os.listdir(tempfile.gettempdir())) - begun)
+kept = set()
+for name in server._own():
+    for value in vars(sys.modules[name]).values():
+        if hasattr(value, "cache_clear") and value.cache_info().currsize:
+            kept.add(f"{value.__module__}.{value.__name__}")
+print(sorted(kept))
+opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+print([file for file in opened if "mlflow" in file])
+"""
 
 
-@pytest.mark.parametrize("name", warm.OWN)
+def test_a_rehearsal_leaves_what_packages_look_up_once_and_nothing_that_an_edit_makes_untrue(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    words = [sys.executable, "-c", REHEARSED]
+    done = subprocess.run(words, cwd=paths.ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["1", "True", "1 False", "set()", "['pipeline.plan.reading._parsed']", "[]"]
+
+
+@pytest.mark.parametrize("name", server.OWN)
 def test_what_is_imported_ahead_of_the_project_is_there(name: str) -> None:
     importlib.import_module(name)

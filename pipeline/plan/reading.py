@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -25,26 +26,29 @@ def read(path: Path, keys: Iterable[str] = AXES) -> dict[str, Any]:
 
     Raises UserError naming the file and the line; ``keys`` are some that it is expected to hold.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    text = _text(path)
-    try:
-        _bounded(text, shown(path))
-        content = YAML(typ="safe").load(text)
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}: " if mark else ""
-        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(f"{shown(path)}: {where}not YAML that can be read: {reason}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{shown(path)}: not YAML that can be read: a value is not what its tag says: {error}"
-        ) from None
+    content = copy.deepcopy(_parsed(_text(path), shown(path)))
     if not isinstance(content, dict):
         got = "nothing" if content is None else type(content).__name__
         raise UserError(f"{shown(path)}: got {got}; write keys and their values: {', '.join(keys)}")
     return content
+
+
+@cache  # a cell asks for the same few files again and again, the warm parent's children for those that it has read
+def _parsed(text: str, name: str) -> Any:
+    """Return what a text holds; ``name`` is the file's in messages."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        _bounded(text, name)
+        return YAML(typ="safe").load(text)
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UserError(f"{name}: {where}not YAML that can be read: {reason}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{name}: not YAML that can be read: a value is not what its tag says: {error}") from None
 
 
 def _text(path: Path) -> str:

@@ -6,7 +6,6 @@ precision=bf16 batch=32`` writes ``metrics/benchmark/bert-mini-2-1-bf16-32.json`
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,13 @@ from pipeline import paths, stage
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from pipeline.trial import Log
 
-def benchmark(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
+
+def benchmark(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     """Return what was timed; nothing runs beside it on this machine that belongs to the laboratory."""
+    from dataclasses import replace
+
     import torch
     from omegaconf import OmegaConf
 

@@ -10,22 +10,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import origins, paths, stage, target
+from pipeline import paths, stage
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from pipeline.compression.recovery import Recovery
     from pipeline.data.batches import Examples
+    from pipeline.trial import Log
 
 
-def compress(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
+def compress(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     """Write the compressed classifier into ``out`` and return what was changed and what the training after it took."""
     import time
 
     from omegaconf import OmegaConf
 
-    from pipeline import machine
+    from pipeline import machine, origins, target
     from pipeline.compression import recovery
     from pipeline.compression.calibration import Calibration
     from pipeline.data import batches, tasks
@@ -49,10 +50,11 @@ def compress(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
     return result
 
 
-def _recover(cfg: DictConfig, model: Any, after: Recovery, train: Examples, log: stage.Log) -> dict[str, Any]:
+def _recover(cfg: DictConfig, model: Any, after: Recovery, train: Examples, log: Log) -> dict[str, Any]:
     """Train the compressed model on in its place; return what it took and came to."""
     from omegaconf import OmegaConf
 
+    from pipeline import origins
     from pipeline.data import batches, tasks
     from pipeline.evaluation import scores
     from pipeline.training import finetuning, matching, teacher

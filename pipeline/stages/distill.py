@@ -11,16 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import origins, paths, stage
+from pipeline import paths, stage
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from pipeline.trial import Log
 
-def distill(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
+
+def distill(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     """Write the student and the tokenizer into ``out`` and return the run's length, cost and scores."""
     from omegaconf import OmegaConf
 
+    from pipeline import origins
     from pipeline.data import batches, tasks
     from pipeline.evaluation import scores
     from pipeline.models import loading, students

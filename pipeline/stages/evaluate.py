@@ -9,24 +9,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import origins, paths, stage
+from pipeline import paths, stage
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from pipeline.data.batches import Examples
+    from pipeline.trial import Log
 
 CARRIED = ("train_examples", "changed", "train_seconds", "train_operations")  # from the trial that made the classifier
 
 
-def evaluate(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
+def evaluate(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     """Write what the model says of each reported example into ``out`` and return its quality and its costs."""
     import json
 
     import torch
     from omegaconf import OmegaConf
 
-    from pipeline import machine, quiet
+    from pipeline import machine, origins, quiet
     from pipeline.data import batches, tasks
     from pipeline.evaluation import cost, predictions, quality, scores
     from pipeline.models import loading

@@ -10,18 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import distributed, paths, stage
+from pipeline import paths, stage
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from pipeline.data.batches import Examples
+    from pipeline.trial import Log
 
 
-def finetune(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
+def finetune(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     """Write the fine-tuned weights and the tokenizer into ``out`` and return the run's length, cost and scores."""
     from omegaconf import OmegaConf
 
+    from pipeline import distributed
     from pipeline.data import batches, tasks
     from pipeline.evaluation import scores
     from pipeline.models import loading

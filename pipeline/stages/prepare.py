@@ -8,16 +8,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import stage, target
+from pipeline import stage
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from pipeline.trial import Log
 
-def prepare(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
+
+def prepare(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     """Write the files of ``cfg.task`` into ``out`` and return their counts and the majority baseline."""
     from omegaconf import OmegaConf
 
+    from pipeline import target
     from pipeline.data import preparing, sources, tasks
 
     conf: Any = OmegaConf.to_container(cfg.task)

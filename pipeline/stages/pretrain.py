@@ -8,18 +8,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths, stage, target
+from pipeline import paths, stage
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from pipeline.trial import Log
+
 IDENTITY = ("kind", "id", "revision")
 
 
-def pretrain(cfg: DictConfig, out: Path, log: stage.Log) -> dict[str, Any]:
+def pretrain(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     """Fill ``out`` with the checkpoint of ``cfg.model`` and ``source.json``; return what it is and what it cost."""
     from omegaconf import OmegaConf
 
+    from pipeline import target
     from pipeline.models import sources
 
     conf: Any = OmegaConf.to_container(cfg.model)

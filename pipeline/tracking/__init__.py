@@ -14,12 +14,14 @@ from pipeline.tracking.live import (
     open_cell,
     open_trial,
     refresh_views,
+    settle,
     tell_cell,
     tell_kept,
 )
+from pipeline.tracking.rehearsal import rehearse
 from pipeline.tracking.work import close_here
 
 __all__ = [
     "Identity", "Input", "Trial", "address", "close_cell", "close_here", "fail_cell", "open_cell", "open_trial",
-    "refresh_views", "tell_cell", "tell_kept",
+    "refresh_views", "rehearse", "settle", "tell_cell", "tell_kept",
 ]  # fmt: skip

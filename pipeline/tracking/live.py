@@ -62,7 +62,10 @@ def tell_kept(identity: Identity, seed: int, parent: str | None, folder: Path) -
 
 
 def close_cell(run: str | None, record: dict[str, Any], artifacts: Iterable[Path] = ()) -> None:
-    """Give the parent run its means and intervals; it takes the place of the cell's earlier runs."""
+    """Give the parent run its means and intervals; it takes the place of the cell's earlier runs.
+
+    ``settle`` waits until the store has heard that.
+    """
     if run is not None:
         _end(Path(run), lambda client, parent: _complete(client, parent, Path(run).parent, record, artifacts))
 
@@ -77,6 +80,12 @@ def tell_cell(record: dict[str, Any], artifacts: Iterable[Path]) -> None:
     """Tell a whole cell that has no trials."""
     with work.begun() as folder:
         close_cell(open_cell(Identity.from_record(record), folder), record, artifacts)
+        settle()
+
+
+def settle() -> None:
+    """Wait until the store has heard all that this process has told it, but not for ever."""
+    store.current().settle()
 
 
 def refresh_views() -> None:
@@ -103,14 +112,13 @@ def _complete(client: MlflowClient, run: str, folder: Path, record: dict[str, An
 
 
 def _end(note: Path, action: Callable[[MlflowClient, str], None]) -> None:
-    """Do the last that is done with a cell's run, and wait until the store has heard all of it."""
+    """Let the last be done that is done with a cell's run."""
 
     def end(client: MlflowClient) -> None:
         if note.exists():  # else no process could create it
             action(client, note.read_text(encoding="utf-8"))
 
     store.current().tell(end)
-    store.current().settle()
 
 
 def _leave(folder: Path) -> None:

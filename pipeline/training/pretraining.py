@@ -34,7 +34,7 @@ WARM_UP = 200  # steps, of a long run
 
 
 class Log(Protocol):
-    """What a run tells while it works; `pipeline.stage.Log` is one."""
+    """What a run tells while it works; `pipeline.trial.Log` is one."""
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Add a point to the named curves."""

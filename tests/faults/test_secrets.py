@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
-from pipeline import masking, paths, warm
+from pipeline import masking, paths
 from pipeline.errors import UserError, told
 from pipeline.masking import bare, masked, without
-from pipeline.tracking import Identity, Input, close_cell, open_trial, runs, store, ui
+from pipeline.tracking import Identity, Input, open_trial, runs, store, ui
 from pipeline.tracking.sync import sync
+from pipeline.warm import server as warm
 from tests import fakes
-from tests.tracking.told import die, open_cell, run_of
+from tests.tracking.told import close_cell, die, open_cell, run_of
 
 PRINTED = st.characters(categories=("L", "N", "P", "S"))
 CREDENTIAL = st.text(PRINTED, min_size=1, max_size=30)

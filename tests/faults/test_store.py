@@ -20,11 +20,11 @@ from mlflow.tracking import MlflowClient
 
 from pipeline import paths
 from pipeline.errors import UserError
-from pipeline.tracking import Identity, away, close_cell, fail_cell, open_trial, runs, store, tell_kept
+from pipeline.tracking import Identity, away, open_trial, runs, store, tell_kept
 from pipeline.tracking.sync import Counts, sync
 from tests import fakes
 from tests.faults.shelf import SIDES, Client, Shelf
-from tests.tracking.told import die, open_cell
+from tests.tracking.told import close_cell, die, fail_cell, open_cell
 
 RECORD = fakes.finetuning("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
 CELL = (RECORD["stage"], RECORD["cell"])

@@ -13,9 +13,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from pipeline import paths
-from pipeline.tracking import Identity, close_cell, open_trial, store, ui, views
+from pipeline.tracking import Identity, open_trial, store, ui, views
 from tests import browser, fakes
-from tests.tracking.told import open_cell
+from tests.tracking.told import close_cell, open_cell
 
 NARROW = {"source": "compress/narrow", "compression": "width", "distillation": "logits", "cell": "narrow"}
 # What MLflow's own pages call errors: who is logged in is asked where nobody can be, and a size changed while drawn.

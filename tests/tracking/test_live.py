@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipeline.tracking import Identity, Input, close_cell, fail_cell, open_trial, runs, store, system
+from pipeline.tracking import Identity, Input, open_trial, runs, store, system
 from tests import fakes
-from tests.tracking.told import open_cell, run_of, trial_of
+from tests.tracking.told import close_cell, fail_cell, open_cell, run_of, trial_of
 
 RECORD = fakes.evaluation("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
 IDENTITY = Identity.from_record(RECORD)

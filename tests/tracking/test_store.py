@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.tracking import Identity, close_cell, open_trial, store
-from tests.tracking.told import open_cell
+from pipeline.tracking import Identity, open_trial, store
+from tests.tracking.told import close_cell, open_cell
 
 ONCE = """
 import multiprocessing

@@ -3,10 +3,10 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
-from pipeline.tracking import Identity, close_cell, open_trial, runs
+from pipeline.tracking import Identity, open_trial, runs
 from pipeline.tracking.sync import Counts, sync
 from tests import fakes
-from tests.tracking.told import open_cell, opened
+from tests.tracking.told import close_cell, open_cell, opened
 
 POINTS = [("mrpc", "bert-tiny", 0.3), ("mrpc", "bert-mini", 1.0)]
 RECORDS = [make(*point, seeds=(0, 1)) for point in POINTS for make in (fakes.finetuning, fakes.evaluation)]

@@ -2,9 +2,9 @@ import json
 
 from mlflow.tracking import MlflowClient
 
-from pipeline.tracking import Identity, close_cell, open_trial, refresh_views, runs, store, views
+from pipeline.tracking import Identity, open_trial, refresh_views, runs, store, views
 from tests import fakes
-from tests.tracking.told import open_cell, opened
+from tests.tracking.told import close_cell, open_cell, opened
 
 
 def test_every_task_with_results_has_a_view_of_them_and_of_its_learning_curves(client: MlflowClient) -> None:

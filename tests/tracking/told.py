@@ -1,7 +1,9 @@
 """What a test asks of the store about what was told to it by the thread that no trial waits for."""
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -19,6 +21,18 @@ def open_cell(identity: Identity) -> str:
     _locks[-1].acquire()
     close_here(folder)
     return live.open_cell(identity, folder)
+
+
+def close_cell(run: str | None, record: dict[str, Any], artifacts: Iterable[Path] = ()) -> None:
+    """Close a cell, and wait until the store has heard it."""
+    live.close_cell(run, record, artifacts)
+    live.settle()
+
+
+def fail_cell(run: str | None) -> None:
+    """End a cell without a result, and wait until the store has heard it."""
+    live.fail_cell(run)
+    live.settle()
 
 
 def opened(identity: Identity) -> str:

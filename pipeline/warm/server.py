@@ -1,0 +1,231 @@
+"""The warm parent: imports what every stage needs, then forks a child for each command that it is handed.
+
+``python -m pipeline.warm.server <socket>`` is started by the first client (``pipeline/warm/__init__.py``).
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import importlib
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pipeline import parent, paths, warm
+
+IDLE_SECONDS = 60.0
+PRELOAD = (
+    "torchao.quantization",
+    "evaluate",
+    "hydra.main",
+    "hydra._internal.core_plugins.basic_launcher",
+    "hydra._internal.core_plugins.basic_sweeper",
+    "pyarrow.parquet",
+    "ruamel.yaml",
+    "sqlalchemy.dialects.sqlite",
+    "scipy.special",
+    "mlflow.tracking",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.bert.modeling_bert",
+)
+OWN = (  # with what they import
+    "pipeline.evaluation.cost",
+    "pipeline.evaluation.quality",
+    "pipeline.overrides",
+    "pipeline.sweeper",
+    "pipeline.tracking",
+    "pipeline.training.finetuning",
+    "pipeline.trial",
+)
+
+
+class Server:
+    """Accepts commands, forks a child for each, reports its status, and ends when idle."""
+
+    def __init__(self, address: Path, began: int) -> None:
+        self.selector = selectors.DefaultSelector()
+        self.clients: dict[int, socket.socket] = {}  # child's process id -> who asked
+        # What was edited while it was imported is known in neither state, so that it counts as changed.
+        self.files = {file: stamp for file, stamp in _files().items() if stamp[0] < began}
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.address = address
+        beside = address.with_name(f"{address.name}.{os.getpid()}")
+        self.listener.bind(str(beside))
+        self.listener.listen()
+        beside.rename(address)
+        self.made = address.stat().st_ino
+        self.selector.register(self.listener, selectors.EVENT_READ)
+
+    def serve(self) -> None:
+        """Serve until nobody has asked for ``IDLE_SECONDS``."""
+        ended, told = socket.socketpair()
+        for end in (ended, told):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # a child has ended: wake up
+        signal.set_wakeup_fd(told.detach())
+        self.selector.register(ended, selectors.EVENT_READ)
+        last = time.monotonic()
+        while self.clients or time.monotonic() - last < IDLE_SECONDS:
+            for key, _ in self.selector.select(timeout=1.0):
+                if key.fileobj is self.listener:
+                    self._accept()
+                elif key.fileobj is ended:
+                    ended.recv(4096)
+                else:
+                    if not _goodbye(key.fileobj):
+                        with suppress(ProcessLookupError):
+                            os.killpg(key.data, signal.SIGKILL)
+                    self.selector.unregister(key.fileobj)
+                last = time.monotonic()
+            self._reap()
+        with suppress(FileNotFoundError):
+            if self.address.stat().st_ino == self.made:  # another server may have taken the name since
+                self.address.unlink()
+
+    def _accept(self) -> None:
+        link, _ = self.listener.accept()
+        message, streams, _, _ = socket.recv_fds(link, 1 << 20, 3)
+        try:
+            request = json.loads(message)
+        except ValueError:
+            link.close()
+            return
+        child = os.fork()
+        if child == 0:
+            self.listener.close()
+            os.setpgid(0, 0)
+            with suppress(OSError):  # the client has left already: the server will hear of it
+                link.sendall(f"{os.getpid()}\n".encode())
+            if _files() != self.files:
+                _forget()
+            _become(request, streams, link)
+        for stream in streams:
+            os.close(stream)
+        with suppress(OSError):  # the child has done it, or has ended, already
+            os.setpgid(child, child)
+        self.clients[child] = link
+        self.selector.register(link, selectors.EVENT_READ, data=child)
+
+    def _reap(self) -> None:
+        for child, link in list(self.clients.items()):
+            done, status = os.waitpid(child, os.WNOHANG)
+            if not done:
+                continue
+            code = os.waitstatus_to_exitcode(status)
+            with suppress(OSError):  # the client left first: nobody to tell
+                link.sendall(f"{code if code >= 0 else 128 - code}\n".encode())
+            if link in self.selector.get_map():
+                self.selector.unregister(link)
+            link.close()
+            del self.clients[child]
+
+
+def _goodbye(link: Any) -> bool:
+    """Say whether a client whose link can be read has its answer, or is gone."""
+    with suppress(OSError):
+        return bool(link.recv(1) == warm.GOODBYE)
+    return False
+
+
+def _own() -> list[str]:
+    """Return the names of the project's modules that are imported."""
+    return [name for name in sys.modules if name.partition(".")[0] == "pipeline"]
+
+
+def _files() -> dict[str, tuple[int, int]]:
+    """Return the time and the size of the file of each module of the project that is imported."""
+    stamps = {}
+    for name in _own():
+        with suppress(OSError):  # it is gone, which is a change as well
+            file = str(sys.modules[name].__file__)
+            stamps[file] = (os.stat(file).st_mtime_ns, os.stat(file).st_size)
+    return stamps
+
+
+def _forget() -> None:
+    """Let the modules of the project be imported anew."""
+    for name in _own():
+        del sys.modules[name]
+
+
+def _become(request: dict[str, Any], streams: list[int], link: socket.socket) -> NoReturn:
+    """Turn the forked child into the command that was asked for."""
+    parent.end_with_it()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
+    os.environ |= {**request["environ"], "LAB_WARM": f"{os.getpid()} {link.fileno()} {request['address']}"}
+    sys.argv = request["argv"]
+    code: Any = 0
+    try:
+        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+    except SystemExit as stop:
+        code = stop.code
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
+
+
+def _rehearse() -> None:
+    """Do here what packages do at first use: tenths of a second, which every fork would spend anew.
+
+    transformers compiles the expressions by which it renames old checkpoints' weights, MLflow reads 67 migrations for
+    the name of the latest, twice to open a database, Hydra and SQLAlchemy fill caches of their own.
+    """
+    importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("bert")
+    utils = importlib.import_module("mlflow.store.db.utils")
+    utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)  # type: ignore[attr-defined]
+    with suppress(Exception):  # which the fork that wants it will tell
+        importlib.import_module("pipeline.tracking").rehearse()
+        importlib.import_module("pipeline.sweeper").rehearse("evaluate")
+    for name in _own():  # what files say may be another thing by the next command
+        for value in vars(sys.modules[name]).values():
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()
+    plan = importlib.import_module("pipeline.plan")
+    for file in (paths.PARAMS, *paths.CONF.rglob("*.yaml")):
+        with suppress(Exception):  # the same
+            plan.read(file)  # what is kept of that goes by the file's text
+
+
+def main() -> None:
+    """Import what every stage needs, then serve."""
+    began = time.time_ns()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    address = Path(sys.argv[1])
+    sys.modules.pop("torchao", None)  # the package bars it; here there is time for it
+    for module in PRELOAD:
+        importlib.import_module(module)
+    for module in OWN:
+        with suppress(Exception):  # which the fork that wants it will tell
+            importlib.import_module(module)
+    _rehearse()
+    gc.collect()
+    gc.freeze()  # a collection in a fork would walk, and so copy, all that was imported here
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    Server(address, began).serve()
+
+
+if __name__ == "__main__":
+    main()
