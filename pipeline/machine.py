@@ -227,13 +227,13 @@ def describe() -> dict[str, Any]:
         "device": torch.cuda.get_device_name(at) if at.type == "cuda" else "cpu",
         "precision": precision(at),
         "python": platform.python_version(),
-        **_versions(),
+        **versions(),
     }
 
 
 @cache
-def _versions() -> dict[str, str]:
-    """Return the versions of what computes."""
+def versions() -> dict[str, str]:
+    """Return the versions of what computes, by which a machine is described."""
     from importlib.metadata import version
 
     return {package: version(package) for package in ("torch", "transformers")}

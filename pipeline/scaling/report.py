@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from altair.utils import schemapi
+
 from pipeline.scaling import compute, costs, growth, ledger, page, speed, table
 from pipeline.scaling.costs import Cost
 from pipeline.scaling.differences import Differences
@@ -89,6 +91,11 @@ def write(material: Material, out: Path, size: str, dpi: int) -> list[Path]:
 
 def drawn(material: Material, size: str) -> list[Figure]:
     """Return the figures that the material allows, in the order of the page."""
+    with schemapi.debug_mode(False):  # else each part of each is checked against the schema of all of Vega-Lite
+        return _drawn(material, size)
+
+
+def _drawn(material: Material, size: str) -> list[Figure]:
     return [
         *fronts.of_tasks(material.fronts, material.rows),
         *scores.of_all(material.rows, size),

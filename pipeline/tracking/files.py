@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,23 +33,6 @@ def rows(file: Path) -> list[dict[str, Any]]:
     """Return the lines of a file, without a last one that a killed process has not ended."""
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-
-
-def link(shown: Iterable[Path], folder: Path) -> list[Path]:
-    """Let files that are about to move lie in ``folder`` as well, and return where.
-
-    Raises OSError where there is no room.
-    """
-    kept = []
-    for path in shown:
-        beside = folder / path.relative_to(path.parent.parent if path.parent.name == runs.FIGURES else path.parent)
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(path, beside)
-        except OSError:  # another disk, or one that knows no links
-            shutil.copy2(path, beside)
-        kept.append(beside)
-    return kept
 
 
 def in_ms(seconds: float) -> int:

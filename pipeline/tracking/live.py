@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.tracking import away, files, runs, store, views, work
+from pipeline.tracking import away, files, runs, shown, store, views, work
 from pipeline.tracking.identity import Identity
 from pipeline.tracking.system import System
 
@@ -168,10 +168,10 @@ class Trial:
         if self._shown is None or store.current().is_away:
             return
         try:
-            shown = files.link(artifacts, self._shown)
+            kept = shown.link(artifacts, self._shown)
         except OSError as error:
             return store.current().give_up(f"no room to show {error.filename}: {error.strerror}")
-        self._tell(lambda client, run: runs.finish_trial(client, run, summary, shown, files.in_ms(now)))
+        self._tell(lambda client, run: runs.finish_trial(client, run, summary, kept, files.in_ms(now)))
         _leave(self._shown.parent.parent)
 
     def fail(self, reason: str) -> None:

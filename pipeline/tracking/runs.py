@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import records
 from pipeline.masking import masked
-from pipeline.tracking import store, work
+from pipeline.tracking import shown, store, work
 from pipeline.tracking.identity import Identity, Input
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
-FIGURES = "figures"  # the folder whose files lie in one of their own in the store as well
 BATCH = 1000  # the most metrics that one call of MLflow's takes
 
 
@@ -49,8 +48,8 @@ def create_run(
     known["mlflow.source.type"] = "LOCAL"
     if "git_commit" in identity.tags:
         known["mlflow.source.git.commit"] = identity.tags["git_commit"]
-    shown = {key: masked(str(value)) for key, value in known.items()}
-    run: str = client.create_run(experiment, start_time=start, tags=shown, run_name=name).info.run_id
+    told = {key: masked(str(value)) for key, value in known.items()}
+    run: str = client.create_run(experiment, start_time=start, tags=told, run_name=name).info.run_id
     params = identity.params | ({"seed": tags["seed"]} if "seed" in tags else {})
     client.log_batch(run, params=[Param(key, masked(str(value))) for key, value in params.items()])
     client.log_inputs(run, datasets=[_dataset(item) for item in identity.inputs])
@@ -71,7 +70,7 @@ def finish_trial(
     """Add the words among a trial's results and its files, and end its run."""
     words = {name: value for name, value in summary.items() if isinstance(value, str)}
     send(client, run, tags={name: value for name, value in words.items() if name not in records.BY_EXAMPLE})
-    _attach(client, run, artifacts)
+    shown.attach(client, run, artifacts)
     client.set_terminated(run, "FINISHED", end)
 
 
@@ -87,7 +86,7 @@ def complete(
     whole = all(trial.info.status != "RUNNING" for trial in trials)
     if not whole or told != sorted(str(trial["seed"]) for trial in record["trials"]):
         raise RuntimeError(f"it has not heard every trial of {record['stage']} {record['cell']}")
-    _attach(client, run, artifacts)
+    shown.attach(client, run, artifacts)
     send(client, run, as_metrics(0, means(record), time.time()), shared(record["trials"]))
     client.set_terminated(run, "FINISHED", end)
     client.set_tag(run, "record_sha256", digest(record))
@@ -149,9 +148,9 @@ def send(client: MlflowClient, run: str, points: Sequence[Metric] = (), tags: di
     """Log points and tags in as few calls as MLflow allows."""
     from mlflow.entities import RunTag
 
-    shown = [RunTag(key, masked(value)) for key, value in (tags or {}).items()]
-    for first in range(0, max(len(points), len(shown[:1])), BATCH):
-        client.log_batch(run, metrics=points[first : first + BATCH], tags=shown if first == 0 else [])
+    told = [RunTag(key, masked(value)) for key, value in (tags or {}).items()]
+    for first in range(0, max(len(points), len(told[:1])), BATCH):
+        client.log_batch(run, metrics=points[first : first + BATCH], tags=told if first == 0 else [])
 
 
 def as_metrics(step: int, values: dict[str, float], when: float) -> list[Metric]:
@@ -203,11 +202,6 @@ def _short(value: float) -> float:
 def digest(record: dict[str, Any]) -> str:
     """Return the SHA-256 of a record, however its file is laid out."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-def _attach(client: MlflowClient, run: str, artifacts: Iterable[Path]) -> None:
-    for path in artifacts:
-        client.log_artifact(run, str(path), FIGURES if path.parent.name == FIGURES else None)
 
 
 def fail(client: MlflowClient, run: str, reason: str, end: int | None = None) -> None:

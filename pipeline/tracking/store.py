@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -88,6 +88,7 @@ def _add_experiment(client: MlflowClient, name: str, artifacts: str | None) -> N
             raise
 
 
+@lru_cache(maxsize=8)
 def experiment(client: MlflowClient, *, exploration: bool = False) -> str:
     """Return the id of the plan's experiment, or of the one for explorations."""
     found = client.get_experiment_by_name(EXPLORATION if exploration else PLAN)

@@ -203,6 +203,7 @@ def _rehearse() -> None:
         for value in vars(sys.modules[name]).values():
             if hasattr(value, "cache_clear"):
                 value.cache_clear()
+    importlib.import_module("pipeline.machine").versions()  # another installation is another server's
     plan = importlib.import_module("pipeline.plan")
     for file in (paths.PARAMS, *paths.CONF.rglob("*.yaml")):
         with suppress(Exception):  # the same

@@ -88,8 +88,10 @@ class Client:
     def log_inputs(self, run: str, datasets: list[Any]) -> None:
         self._active(run).inputs += [(item.dataset.name, item.dataset.digest) for item in datasets]
 
-    def log_artifact(self, run: str, path: str, folder: str | None) -> None:
-        self._active(run).artifacts.append((folder, Path(path).name, Path(path).read_bytes()))
+    def log_artifacts(self, run: str, folder: str) -> None:
+        found = [path for path in sorted(Path(folder).rglob("*")) if path.is_file()]
+        known = [(str(path.relative_to(folder)), path.read_bytes()) for path in found]
+        self._active(run).artifacts += known
 
     def set_tag(self, run: str, key: str, value: str) -> None:
         self._active(run).data.tags[key] = value
