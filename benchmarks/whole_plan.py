@@ -4,6 +4,7 @@
 `python -m pipeline.repro 2`, in the environment that runs this script, and prints for each: the seconds of the trials
 of every stage, what is left for everything else, how long the part that trains took, whether both made the same bytes,
 and how long a run takes that finds nothing to do. A quarter of an hour, and nothing else may compute meanwhile.
+With ``--split task model`` the second one is `dvc repro` of the same plan after `make split BY="task model"`.
 """
 
 from __future__ import annotations
@@ -25,9 +26,14 @@ from tests.chaos import Lab, differences
 TRAINING = ("prepare", "pretrain", "finetune", "distill", "compress")
 
 
-def measured(folder: Path, jobs: int) -> Lab:
-    """Run the plan in a fresh copy, print what it took, and return the copy."""
-    lab = Lab.copy(folder, lambda _: None, jobs=jobs)
+def measured(folder: Path, jobs: int, split: list[str]) -> Lab:
+    """Run the plan in a fresh copy, split by some axes, print what it took, and return the copy."""
+
+    def change(copy: Path) -> None:
+        if split:
+            subprocess.run([sys.executable, "-m", "pipeline.split", *split], cwd=copy, check=True)
+
+    lab = Lab.copy(folder, change, jobs=jobs)
     started, log = time.time(), folder.with_suffix(".log")
     if status := lab.repro(log).wait():
         raise SystemExit(f"{log}: ended with status {status}")
@@ -38,7 +44,8 @@ def measured(folder: Path, jobs: int) -> Lab:
         spent[record["stage"]] += sum(trial["trial_seconds"] for trial in record["trials"])
     ends = [path.stat().st_mtime for stage in TRAINING for path in folder.glob(f"metrics/{stage}/*.json")]
     first = min(path.stat().st_mtime for path in folder.glob("metrics/evaluate/*.json"))
-    print(f"\n{f'{jobs} jobs' if jobs else 'dvc repro'}: {whole:.0f} s, {len(records)} cells")
+    how = f"{jobs} jobs" if jobs else f"dvc repro, split by {' '.join(split)}" if split else "dvc repro"
+    print(f"\n{how}: {whole:.0f} s, {len(records)} cells")
     for stage, seconds in spent.items():
         print(f"  {stage}: {seconds:.1f} s of trials")
     print(f"  all trials: {sum(spent.values()):.1f} s; everything else: {1 - sum(spent.values()) / whole:.1%}")
@@ -62,11 +69,13 @@ def main() -> None:
     """Measure both and compare them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=machine.cores())
-    jobs = parser.parse_args().jobs
+    parser.add_argument("--split", nargs="+", default=[])
+    given = parser.parse_args()
+    other = (0, given.split) if given.split else (given.jobs, [])
     print(machine.describe())
     with tempfile.TemporaryDirectory(prefix="lab-") as folder:
-        one, other = (measured(Path(folder) / name, count) for name, count in (("serial", 0), ("jobs", jobs)))
-        print("\nthe same bytes" if not (found := differences(one, other)) else "\n".join(found))
+        one, two = measured(Path(folder) / "one", 0, []), measured(Path(folder) / "other", *other)
+        print("\nthe same bytes" if not (found := differences(one, two)) else "\n".join(found))
         print(f"nothing to do: {nothing(one):.2f} s")
 
 
