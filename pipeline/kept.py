@@ -162,10 +162,11 @@ def key(inputs: str, seed: int) -> str:
 
 @cache
 def _code() -> str:
-    """Return a digest of all modules, by size and time: DVC knows which of them matter, a trial that died need not."""
-    stamps = [(str(file), file.stat()) for file in sorted((paths.ROOT / "pipeline").rglob("*.py"))]
-    known = [(name, stamp.st_size, stamp.st_mtime_ns) for name, stamp in stamps]
-    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+    """Return a digest of all modules: DVC knows which of them matter, a trial that died need not."""
+    found = hashlib.sha256()
+    for file in sorted((paths.ROOT / "pipeline").rglob("*.py")):
+        found.update(file.read_bytes())
+    return found.hexdigest()
 
 
 def _place(folder: Path) -> Path:
