@@ -4,7 +4,7 @@
 `python -m pipeline.repro 2`, in the environment that runs this script, and prints for each: the seconds of the trials
 of every stage, what is left for everything else, how long the part that trains took, whether both made the same bytes,
 and how long a run takes that finds nothing to do. A quarter of an hour, and nothing else may compute meanwhile.
-With ``--split task model`` the second one is `dvc repro` of the same plan after `make split BY="task model"`.
+With ``--split task model`` a third one is `dvc repro` of the same plan after `make split BY="task model"`.
 """
 
 from __future__ import annotations
@@ -71,11 +71,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=machine.cores())
     parser.add_argument("--split", nargs="+", default=[])
     given = parser.parse_args()
-    other = (0, given.split) if given.split else (given.jobs, [])
     print(machine.describe())
     with tempfile.TemporaryDirectory(prefix="lab-") as folder:
-        one, two = measured(Path(folder) / "one", 0, []), measured(Path(folder) / "other", *other)
-        print("\nthe same bytes" if not (found := differences(one, two)) else "\n".join(found))
+        one = measured(Path(folder) / "one", 0, [])
+        for jobs, split in [(given.jobs, []), *([(0, given.split)] if given.split else [])]:
+            other = measured(Path(folder) / ("split" if split else "jobs"), jobs, split)
+            print("\nthe same bytes" if not (found := differences(one, other)) else "\n".join(found))
         print(f"nothing to do: {nothing(one):.2f} s")
 
 

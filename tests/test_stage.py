@@ -1,7 +1,9 @@
 """The frame, seen through a stage of three lines that is added to a copy of the project."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +126,22 @@ def test_a_failed_trial_leaves_what_stood_there(toy: Path) -> None:
     assert (toy / "runs/toy/toy/seed-1/made").exists()
     assert not list((toy / "runs/toy/toy").glob(".*"))
     assert not list((toy / ".cache").glob("sweep-*"))
+
+
+def test_a_ctrl_c_among_the_imports_of_a_stage_that_dvc_runs_makes_no_traceback(toy: Path) -> None:
+    file = toy / "pipeline/stages/toy.py"
+    file.write_text(
+        TOY.replace("from pipeline import stage", "import os, signal\nos.kill(os.getpid(), signal.SIGINT)", 1)
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.stages.toy"],
+        cwd=toy,
+        env={**os.environ, "DVC_STAGE": "toy"},
+        capture_output=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in the background
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 
 LEAVING = TOY.replace(

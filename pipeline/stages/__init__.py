@@ -1,1 +1,8 @@
 """One module a stage: read inputs, call the work, write outputs."""
+
+import os
+import signal
+
+if "DVC_STAGE" in os.environ and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until the stage answers it: nothing has begun, so a Ctrl-C among the imports is worth no traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

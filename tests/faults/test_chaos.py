@@ -4,9 +4,11 @@ import random
 import re
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from ruamel.yaml import YAML
 
@@ -71,14 +73,23 @@ def test_a_plan_that_is_killed_again_and_again_ends_with_the_same_bytes(steady: 
     assert not tormented.processes()
 
 
+def ages(lab: Lab, module: str) -> list[float]:
+    """Return for how many seconds each process of a module has been there."""
+    found = []
+    for process in lab.trials():
+        with suppress(psutil.NoSuchProcess):
+            found += [time.time() - process.create_time()] if module in process.cmdline() else []
+    return found
+
+
 def test_cells_side_by_side_make_the_same_bytes_also_after_an_interrupt(steady: Lab, tmp_path: Path) -> None:
     lab, log = Lab.copy(tmp_path / "lab", small, jobs=2), tmp_path / "jobs.log"
     try:
         running = lab.repro(log)
-        while sum("pipeline.stages.finetune" in " ".join(trial.cmdline()) for trial in lab.trials()) < 2:
+        # Of a Ctrl-C while Python starts, before a line of this project runs, it makes a traceback.
+        while len(begun := ages(lab, "pipeline.stages.finetune")) < 2 or min(begun) < 0.4:
             assert running.poll() is None, log.read_text()
             time.sleep(0.02)
-        time.sleep(0.5)  # of a Ctrl-C while Python starts, before a line of this project runs, it makes a traceback
         running.send_signal(signal.SIGINT)
         assert running.wait(timeout=30) == 130
         chaos.check_after_kill(lab)
