@@ -43,8 +43,8 @@ def seeds() -> int:
     return max(1, len(_seeds))
 
 
-def rehearse(stage: str) -> None:
-    """Compose a cell of a stage and forget it: what Hydra and OmegaConf keep of that lies ready for the next ones."""
+def rehearse() -> None:
+    """Compose a cell and forget it: what Hydra and OmegaConf keep of that lies ready for the next ones."""
     from hydra import compose as composed
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -53,7 +53,7 @@ def rehearse(stage: str) -> None:
 
     plan.register_resolvers()
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
-        composed(stage, overrides=["+sweep=seeds", "source=finetune/any"]).cell  # noqa: B018
+        OmegaConf.resolve(composed("evaluate", overrides=["+sweep=seeds", "source=finetune/any"]))
     GlobalHydra.instance().clear()
     plan.load()
 

@@ -198,15 +198,15 @@ def _rehearse() -> None:
     utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)  # type: ignore[attr-defined]
     with suppress(Exception):  # which the fork that wants it will tell
         importlib.import_module("pipeline.tracking").rehearse()
-        importlib.import_module("pipeline.sweeper").rehearse("evaluate")
+        importlib.import_module("pipeline.sweeper").rehearse()
     for name in _own():  # what files say may be another thing by the next command
         for value in vars(sys.modules[name]).values():
             if hasattr(value, "cache_clear"):
                 value.cache_clear()
-    importlib.import_module("pipeline.machine").versions()  # another installation is another server's
-    plan = importlib.import_module("pipeline.plan")
-    for file in (paths.PARAMS, *paths.CONF.rglob("*.yaml")):
-        with suppress(Exception):  # the same
+    with suppress(Exception):  # the same
+        importlib.import_module("pipeline.machine").versions()  # another installation is another server's
+        plan = importlib.import_module("pipeline.plan")
+        for file in (paths.PARAMS, *sorted(paths.CONF.rglob("*.yaml"))):
             plan.read(file)  # what is kept of that goes by the file's text
 
 
