@@ -119,6 +119,7 @@ def alone() -> Iterator[None]:
     Raises UserError where a DVC does not let go of it.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
+    LOCKS.parent.mkdir(parents=True, exist_ok=True)  # in a fresh clone no DVC has made it yet
     with LOCKS.with_name("lock").open("a") as file:
         while True:
             try:

@@ -151,3 +151,10 @@ def test_a_stage_that_dvc_does_not_run_leaves_nothing_to_mend_by(root: Path, mon
     mend.stand_by()
     assert (root / ".cache/dvc.lock").read_text() == FEWER
     assert sorted(path.name for path in (root / ".cache").iterdir()) == ["dvc.lock"]
+
+
+def test_dvcs_lock_can_be_held_where_no_dvc_has_run_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mend, "LOCKS", tmp_path / ".dvc/tmp/rwlock")
+    with mend.alone():
+        assert (tmp_path / ".dvc/tmp/lock").exists()
+    assert not mend.at_work()
