@@ -53,7 +53,7 @@ def stale_cells(study: Plan) -> set[str]:
         raise UserError(f"dvc status: {reason}; see to that, or wait for the `dvc` that is at work, and ask again")
     stale = set(json.loads(found.stdout or "{}"))
     for cell in study.cells:  # in story order, so that what a cell needs has been looked at
-        if stale.intersection(cell.needs) - {"plan"}:
+        if stale.intersection(cell.needs):
             stale.add(cell.address)
     return stale
 

@@ -2,7 +2,8 @@
 
 ``python -m pipeline.modules`` writes ``.cache/modules/<stage>.txt``, a digest and a path a line, and last of all what
 ``conf/<stage>.yaml`` states, comments aside. A cell of dvc.yaml depends on that one file: naming every module in every
-cell would be forgotten one day, and DVC writes the whole of dvc.lock anew after each cell.
+cell would be forgotten one day, and DVC writes the whole of dvc.lock anew after each cell. Those that the grid trains
+depend on ``.cache/modules/grid/<model>.txt``, where the plan's seeds and what the recipe and the model state follow.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 
 from pipeline import paths
 from pipeline.errors import ending
@@ -49,23 +51,38 @@ def named(stage: str) -> set[str]:
 
 
 def write() -> None:
-    """Write the list of each stage: the SHA-256 of each module's file, and of what its conf file states."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    """Write the list of each stage, by the SHA-256 of each module's file and of what its conf file states.
+
+    Raises UserError where a file of conf/, or the plan, cannot be read.
+    """
+    from pipeline.plan import RECIPE, read
+
+    shutil.rmtree(FOLDER / "grid", ignore_errors=True)  # of models that the plan names no more
+    (FOLDER / "grid").mkdir(parents=True)
     for stage, names in run_by().items():
         files = {file: (paths.ROOT / file).read_bytes() for file in map(_file, names)}
-        files[f"conf/{stage}.yaml"] = _stated(stage)
-        lines = [f"{hashlib.sha256(content).hexdigest()}  {file}\n" for file, content in files.items()]
-        (FOLDER / f"{stage}.txt").write_text("".join(lines), encoding="utf-8")
+        _write(stage, {**files, **_stated(f"{stage}.yaml")})
+        if stage == "finetune":
+            plan = read(paths.PARAMS)
+            shared = {**files, **_stated("finetune.yaml", f"recipe/{RECIPE}.yaml"), "seeds": _as_text(plan["seeds"])}
+            for model in plan["models"]:
+                _write(f"grid/{model}", {**shared, **_stated(f"model/{model}.yaml")})
 
 
-def _stated(stage: str) -> bytes:
-    """Return what a stage's conf file states in one form, whatever its comments and the order of its keys.
+def _write(name: str, known: dict[str, bytes]) -> None:
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {file}\n" for file, content in known.items()]
+    (FOLDER / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
 
-    Raises UserError where it cannot be read.
-    """
+
+def _stated(*names: str) -> dict[str, bytes]:
+    """Return what files of conf/ state, whatever their comments and the order of their keys."""
     from pipeline.plan import read
 
-    return json.dumps(read(paths.CONF / f"{stage}.yaml", ("defaults", "cell")), sort_keys=True, default=str).encode()
+    return {f"conf/{name}": _as_text(read(paths.CONF / name, ("name",))) for name in names}
+
+
+def _as_text(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, default=str).encode()
 
 
 def _file(name: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import modules, paths
+from pipeline import modules, paths, plan
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,41 @@ def test_what_a_conf_file_states_shows_in_the_list_of_its_stage_and_a_comment_do
     assert {stage for stage in before if before[stage] != after[stage]} == {"evaluate"}
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "models"),
+    [
+        ("conf/model/starter-3x96.yaml", "learning_rate: ", "learning_rate: 2", {"starter-3x96"}),
+        ("conf/model/bert-base.yaml", "learning_rate: ", "learning_rate: 2", set()),
+        ("conf/recipe/standard.yaml", "epochs: 3", "epochs: 4", set(plan.load().models)),
+        ("conf/recipe/standard.yaml", "epochs: 3", "epochs:  3  # three", set()),
+        ("conf/recipe/equal-steps.yaml", "steps: ", "steps: 9", set()),
+        ("conf/finetune.yaml", "processes: 1", "processes: 2", set(plan.load().models)),
+        ("params.yaml", "seeds: [0, 1, 2]", "seeds: [0, 1, 3]", set(plan.load().models)),
+        ("params.yaml", "ratios: [0.1", "ratios: [0.2", set()),
+        ("pipeline/training/quick.py", "import", "import sys\nimport", set(plan.load().models)),
+    ],
+)
+def test_what_the_cells_of_the_grid_follow_shows_in_the_lists_of_exactly_their_models(
+    tmp_path: Path, file: str, old: str, new: str, models: set[str]
+) -> None:
+    copied(tmp_path)
+    before = of_the_grid(tmp_path)
+    assert set(before) == set(plan.load().models)
+    text = (tmp_path / file).read_text()
+    assert old in text
+    (tmp_path / file).write_text(text.replace(old, new, 1))
+    after = of_the_grid(tmp_path)
+    assert {model for model in before if before[model] != after[model]} == models
+
+
+def test_a_model_that_the_plan_names_no_more_has_no_list(tmp_path: Path) -> None:
+    copied(tmp_path)
+    assert "starter-2x96" in of_the_grid(tmp_path)
+    params = (tmp_path / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(params.replace("starter-2x96, ", ""))
+    assert "starter-2x96" not in of_the_grid(tmp_path)
+
+
 def test_a_conf_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     copied(tmp_path)
     (tmp_path / "conf/evaluate.yaml").write_text("defaults: [workspace\ncell: x\n")
@@ -78,11 +113,17 @@ def test_a_method_of_somebodys_own_is_found_by_the_file_that_names_it(tmp_path: 
 def copied(root: Path) -> None:
     for folder in ("pipeline", "conf"):
         shutil.copytree(paths.ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(paths.ROOT / "params.yaml", root)
 
 
 def lists(root: Path) -> dict[str, str]:
     subprocess.run([sys.executable, "-m", "pipeline.modules"], cwd=root, check=True)
-    return {path.stem: path.read_text() for path in sorted((root / ".cache" / "modules").iterdir())}
+    return {path.stem: path.read_text() for path in sorted((root / ".cache/modules").glob("*.txt"))}
+
+
+def of_the_grid(root: Path) -> dict[str, str]:
+    lists(root)
+    return {path.stem: path.read_text() for path in sorted((root / ".cache/modules/grid").iterdir())}
 
 
 def test_importing_the_modules_of_a_stage_imports_no_others() -> None:

@@ -142,11 +142,11 @@ class Plan:
 
     def _prepare(self) -> Iterator[Cell]:
         for task in self.tasks:
-            yield Cell("prepare", task, f"prepare@{task}", ("plan",), task=task)
+            yield Cell("prepare", task, f"prepare@{task}", (), task=task)
 
     def _pretrain(self) -> Iterator[Cell]:
         for model in self.models:
-            yield Cell("pretrain", model, f"pretrain@{model}", ("plan",), model=model)
+            yield Cell("pretrain", model, f"pretrain@{model}", (), model=model)
 
     def _finetune(self, name: str, section: str, at: Variant) -> Cell:
         part = f"{parts.folder(self.parts, vars(at))}/{paths.PIPELINE}:" if self.parts and not section else ""
