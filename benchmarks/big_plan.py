@@ -50,8 +50,8 @@ AGAIN = 4
 
 def laboratory(root: Path, cells: int) -> None:
     """Lay out a copy of the project with about so many cells, none of which has run."""
-    for name in ("conf", "pipeline", "starter"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("conf", "pipeline", "stages", "starter"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "dvc.lock"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", "params.yaml"):
         shutil.copy(ROOT / name, root / name)
     ratios = [round(0.1 + 0.08 * step, 2) for step in range(max(1, round(cells / 100)))]
@@ -115,8 +115,12 @@ def a_cell(root: Path, axes: list[str], ratios: list[float]) -> float:
     """Return the seconds of processor time that a cell of a first run takes, but for its own work."""
     found = []
     for task, model in POINTS:
-        file = "/".join(["parts", *({"task": task, "model": model}[axis] for axis in axes), "dvc.yaml"]) if axes else ""
-        cells = [f"{file}:finetune@{task}-{model}-{ratio}".lstrip(":") for ratio in ratios[: 1 + AGAIN]]
+        file = (
+            "/".join(["parts", *({"task": task, "model": model}[axis] for axis in axes), "dvc.yaml"])
+            if axes
+            else "stages/finetune/dvc.yaml"
+        )
+        cells = [f"{file}:finetune@{task}-{model}-{ratio}" for ratio in ratios[: 1 + AGAIN]]
         one, all_of_them = (run(root, "dvc", "repro", "-q", "-f", "-s", *asked) for asked in (cells[:1], cells))
         found.append((all_of_them - one) / (len(cells) - 1))
     return sum(found) / len(found)

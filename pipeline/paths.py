@@ -17,15 +17,26 @@ ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 PARAMS = ROOT / "params.yaml"
 PIPELINE = "dvc.yaml"
+APART = ("finetune", "evaluate")  # stages with most cells: DVC rewrites all that it knows of a file's after each
 REPORT = ROOT / "report"
 CACHE = ROOT / ".cache"
 ASIDE = ".old.tmp"  # the end of the name under which a folder waits until another has taken its place
 ALONE = "alone"  # below a student's trial: the same student trained without its teacher
 
 
+def pipeline(stage: str) -> str:
+    """Return the ``dvc.yaml`` that makes a stage's cells, from the project's folder."""
+    return f"stages/{stage}/{PIPELINE}" if stage in APART else PIPELINE
+
+
+def written() -> list[Path]:
+    """Return each ``dvc.yaml`` that people write."""
+    return [ROOT / name for name in (PIPELINE, *map(pipeline, APART))]
+
+
 def pipelines() -> list[Path]:
-    """Return the project's ``dvc.yaml`` and those of the parts into which a long plan is split."""
-    return [ROOT / PIPELINE, *sorted((ROOT / "parts").rglob(PIPELINE))]
+    """Return each ``dvc.yaml``: those that people write, and those of the parts into which a long plan is split."""
+    return [*written(), *sorted((ROOT / "parts").rglob(PIPELINE))]
 
 
 def locks() -> list[Path]:

@@ -1,17 +1,17 @@
 """``python -m pipeline.split task model``: splits the grid of a long plan by these axes; ``none`` joins it again.
 
-Without a word it is split as it was, for a ``params.yaml`` or a block of ``dvc.yaml`` that has changed since.
+Without a word it is split as it was, for a ``params.yaml`` or a block of the grid that has changed since.
 What has run stays so: DVC's records of it go with their cells from one ``dvc.lock`` to the other.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
 from pipeline import mend, paths, plan
@@ -35,8 +35,8 @@ def split(words: Sequence[str]) -> str:
         if mend.at_work():
             raise UserError("a `dvc` is at work; wait for it, and run the command again")
         _lay(study)
-    count = len(paths.pipelines()) - 1
-    return f"{count} parts, each with its dvc.yaml and dvc.lock below parts/" if count else "one dvc.yaml for all cells"
+    count = len(paths.pipelines()) - len(paths.written())
+    return f"{count} parts, each with its dvc.yaml and dvc.lock below parts/" if count else "one grid, without parts"
 
 
 def _lay(study: Plan) -> None:
@@ -44,14 +44,15 @@ def _lay(study: Plan) -> None:
 
     Whatever stands in two lock files after a kill in the middle stands there with the same words.
     """
-    root = paths.ROOT / paths.PIPELINE
-    text = parts.cut(root.read_text(encoding="utf-8"), study.parts)
-    files = {paths.ROOT / name: content for name, content in parts.made(text, study).items()} | {root: text}
+    written = {file: parts.cut(file.read_text(encoding="utf-8"), study.parts) for file in paths.written()}
+    made = parts.made("\n".join(written.values()), study)
+    files = {paths.ROOT / name: content for name, content in made.items()} | written
     before, earlier = _recorded(), paths.pipelines()
     recorded: dict[Any, dict[str, Any]] = {file: {} for file in files}
-    owners = _owners(text, study)
+    owners = {name: file for file, _, name in (cell.address.rpartition(":") for cell in study.cells) if file}
     for name, entry in {key: entry for lock in before.values() for key, entry in lock.items()}.items():
-        recorded[paths.ROOT / owners.get(name, paths.PIPELINE)][name] = entry
+        stage = re.split("[@-]", name)[0]
+        recorded[paths.ROOT / owners.get(name, paths.pipeline(stage))][name] = entry
     for file, content in files.items():
         if recorded[file] != before.get(file, {}):
             paths.write(file.with_suffix(".lock"), _as_dvc_writes({"schema": "2.0", "stages": recorded[file]}))
@@ -82,18 +83,6 @@ def _as_dvc_writes(content: dict[str, Any]) -> bytes:
     yaml.default_flow_style = False
     yaml.dump(content, stream)
     return stream.getvalue()
-
-
-def _owners(text: str, study: Plan) -> dict[str, str]:
-    """Return the ``dvc.yaml`` of each cell of the grid, by DVC's name of the cell."""
-    if not study.parts:
-        return {}
-    found: dict[str, str] = {}
-    for values in product(*(getattr(study, axis) for axis in parts.AXES.values())):
-        file = f"{parts.folder(study.parts, dict(zip(parts.AXES, values, strict=True)))}/{paths.PIPELINE}"
-        name = "-".join(map(str, values))
-        found |= {f"{block}@{name}": file for block in parts.blocks(text)}
-    return found
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
+from pipeline import paths
+
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "CHAOS_LAB"  # a variable by which every process of a laboratory is known
 MEASURED = re.compile(r"seconds|per_second|latency|memory|_mib|utilisation|energy|joule|watt|throughput|bandwidth")
@@ -63,7 +65,8 @@ class Lab:
         """Copy what git knows or would know of the project, and ``change`` the copy."""
         known = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
         for name in subprocess.run(known, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0"):
-            if name and (ROOT / name).is_file() and not name.startswith(("metrics/", "report/", "dvc.lock")):
+            made = name.startswith(("metrics/", "report/")) or name.endswith("dvc.lock")
+            if name and (ROOT / name).is_file() and not made:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
         change(folder)
@@ -116,8 +119,13 @@ class Lab:
 
     def recorded(self) -> int:
         """Return how many stages DVC has recorded."""
-        lock = self.root / "dvc.lock"
-        return lock.read_text(encoding="utf-8", errors="replace").count("\n    cmd:") if lock.exists() else 0
+        texts = (lock.read_text(encoding="utf-8", errors="replace") for lock in self.locks())
+        return sum(text.count("\n    cmd:") for text in texts)
+
+    def locks(self) -> list[Path]:
+        """Return the files in which DVC keeps what it has run."""
+        places = (self.root / lock.relative_to(ROOT) for lock in paths.locks())
+        return [lock for lock in places if lock.exists()]
 
 
 def _arguments(process: psutil.Process) -> str:
@@ -193,7 +201,8 @@ def _again(lab: Lab, ended: subprocess.Popen[bytes], log: Path) -> None:
     assert ended.returncode == 0, f"a run failed, see {log}"
     for made in ("runs", "data", "models", "metrics", "report", ".dvc/cache", ".cache/trials"):
         shutil.rmtree(lab.root / made, ignore_errors=True)
-    (lab.root / "dvc.lock").unlink()
+    for lock in lab.locks():
+        lock.unlink()
     lab.ended.clear()
 
 

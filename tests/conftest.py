@@ -39,8 +39,8 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(tmp_path: Path, empty_database: Path) -> Path:
     """Return a copy of the project's code and plan in a folder of its own."""
     copy = tmp_path / "project"
-    ignored = shutil.ignore_patterns("__pycache__")
-    for folder in ("conf", "pipeline", "starter"):
+    ignored = shutil.ignore_patterns("__pycache__", "dvc.lock")
+    for folder in ("conf", "pipeline", "stages", "starter"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
     for file in ("params.yaml", "dvc.yaml", ".dvcignore"):
         shutil.copy(ROOT / file, copy / file)

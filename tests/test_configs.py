@@ -36,10 +36,11 @@ def test_every_variant_is_named_as_its_file(group: str) -> None:
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
 def test_every_cell_of_every_plan_composes(path: Path) -> None:
-    blocks = YAML(typ="safe").load(paths.ROOT / "dvc.yaml")["stages"]
+    files = [YAML(typ="safe").load(file) for file in paths.written()]
+    blocks = {name: block for file in files for name, block in file["stages"].items()}
     study = plan.load(path)
     for cell in study.cells:
-        block = blocks[cell.address.partition("@")[0]]
+        block = blocks[cell.address.rpartition(":")[2].partition("@")[0]]
         words = " ".join(block.get("do", block)["cmd"].split()).partition("--multirun ")[2]
         cfg = composed(cell.stage, *filled(words, cell, study).split())
         assert (cfg.exploration, cfg.cell) == (False, cell.name)

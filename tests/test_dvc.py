@@ -25,11 +25,12 @@ def repro(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project whose every stage was run, with a command that only makes the outputs it declares."""
     root = tmp_path_factory.mktemp("dvc") / "project"
     root.mkdir()
-    for folder in ("conf", "pipeline"):
-        shutil.copytree(paths.ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("conf", "pipeline", "stages"):
+        shutil.copytree(paths.ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "dvc.lock"))
     for file in ("params.yaml", "dvc.yaml", ".dvcignore"):
         shutil.copy(paths.ROOT / file, root / file)
-    edit(root / "dvc.yaml", quick)
+    for path in written(root):
+        edit(path, quick)
     edit(root / "params.yaml", small)
     (root / "make.py").write_text(
         "import pathlib, sys\n"
@@ -44,6 +45,17 @@ def repro(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dvc(root, "init", "--no-scm", "--quiet")
     dvc(root, "repro", "--quiet")
     return root
+
+
+def written(root: Path) -> list[Path]:
+    """Return each ``dvc.yaml`` that people write, in a copy of the project."""
+    return [root / path.relative_to(paths.ROOT) for path in paths.written()]
+
+
+def blocks() -> dict[str, Any]:
+    """Return every block that people write, by its name."""
+    files = [YAML(typ="safe").load(path) for path in paths.written()]
+    return {name: block for file in files for name, block in file["stages"].items()}
 
 
 def small(content: dict[str, Any]) -> None:
@@ -148,9 +160,10 @@ def split(root: Path, *words: str) -> str:
 
 
 def test_a_plan_that_is_split_and_joined_runs_nothing_and_a_word_more_only_what_it_names(repro: Path) -> None:
-    whole = (repro / "dvc.yaml").read_text()
+    whole = {path: path.read_text() for path in written(repro)}
     assert split(repro, "model", "task") == "4 parts, each with its dvc.yaml and dvc.lock below parts/\n"
-    assert not re.findall("  (finetune|evaluate)@starter", (repro / "dvc.lock").read_text())
+    locks = "".join(path.with_suffix(".lock").read_text() for path in written(repro))
+    assert not re.findall("  (finetune|evaluate)@starter", locks)
     test_a_second_repro_runs_nothing(repro)
     before = plan.load(repro / "params.yaml")
     assert ran_after(repro, lambda content: content["ratios"].append(0.25)) == expected(repro, before)
@@ -159,8 +172,8 @@ def test_a_plan_that_is_split_and_joined_runs_nothing_and_a_word_more_only_what_
     names = dvc(repro, "stage", "list", "--all", "--name-only").split()
     study = dataclasses.replace(plan.load(repro / "params.yaml"), parts=("task",))
     assert sorted(names) == sorted(["plan", "modules", "compare", *(cell.address for cell in study.cells)])
-    assert split(repro, "none") == "one dvc.yaml for all cells\n"
-    assert ((repro / "dvc.yaml").read_text(), (repro / "parts").exists()) == (whole, False)
+    assert split(repro, "none") == "one grid, without parts\n"
+    assert ({path: path.read_text() for path in whole}, (repro / "parts").exists()) == (whole, False)
     test_a_second_repro_runs_nothing(repro)
 
 
@@ -180,7 +193,7 @@ def test_a_model_that_is_fine_tuned_otherwise_is_not_pre_trained_again(repro: Pa
 
 def test_dvc_and_the_plan_name_the_same_cells() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", "stage", "list", "--name-only"],
+        [sys.executable, "-m", "dvc", "stage", "list", "--all", "--name-only"],
         cwd=paths.ROOT,
         capture_output=True,
         text=True,
@@ -197,12 +210,12 @@ def test_every_conf_file_that_a_command_reads_makes_its_cell_stale() -> None:
     conf/<stage>.yaml stands in the list of modules, on which all cells of the stage depend (tests/test_modules.py).
     conf/workspace.yaml and conf/sweep/ are left out on purpose. They say where a result goes (folders, exploration or
     not) and which seeds a sweep names, not what a trial computes; the seeds stand in the params of every cell that
-    trains (the grid's in its lists), and in what the others are made of. Declared, an edit of them would train the whole plan anew for the same
-    numbers.
+    trains (the grid's in its lists), and in what the others are made of. Declared, an edit of them would train the
+    whole plan anew for the same numbers.
     """
-    content = YAML(typ="safe").load(paths.ROOT / "dvc.yaml")
-    assert content["params"] == [f"conf/{stage}.yaml" for stage in modules.STAGES]
-    for name, block in content["stages"].items():
+    shared = [f"conf/{stage}.yaml" for stage in modules.STAGES]
+    assert YAML(typ="safe").load(paths.ROOT / "dvc.yaml")["params"] == [*shared, f"conf/recipe/{plan.RECIPE}.yaml"]
+    for name, block in blocks().items():
         stage = block.get("do", block)
         if "pipeline.stages." not in stage["cmd"]:
             continue
@@ -226,10 +239,9 @@ def test_the_recipe_of_the_grid_is_the_same_word_everywhere() -> None:
 
 
 def test_every_cell_depends_on_the_modules_of_its_stage() -> None:
-    content = YAML(typ="safe").load(paths.ROOT / "dvc.yaml")
-    assert content["stages"]["modules"]["outs"] == [{".cache/modules": {"cache": False}}]
+    assert blocks()["modules"]["outs"] == [{".cache/modules": {"cache": False}}]
     assert modules.FOLDER == paths.ROOT / ".cache/modules"
-    for name, block in content["stages"].items():
+    for name, block in blocks().items():
         if name not in ("plan", "modules"):
             wanted = GRID if name == "finetune" else f".cache/modules/{name.split('-')[0]}.txt"
             assert wanted in block.get("do", block)["deps"], name

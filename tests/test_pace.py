@@ -7,7 +7,7 @@ import pytest
 from pipeline import listing, pace, plan
 from pipeline.pace import Board, Pace
 
-GRID = "finetune@starter-swap-starter-{}-{}"
+GRID = "stages/finetune/dvc.yaml:finetune@starter-swap-starter-{}-{}"
 
 
 @pytest.fixture
@@ -28,14 +28,22 @@ def test_a_cell_takes_as_long_as_the_likest_that_has_ended(known: Pace) -> None:
     assert known.expected(GRID.format("3x96", 1.0)) == 10.0  # and of its share of the rows
     assert known.expected(GRID.format("3x96", 0.1)) == 2.0
     known.took(GRID.format("3x96", 1.0), 30.0)
-    assert known.expected("finetune@starter-nest-starter-3x96-1.0") == 30.0  # and of its model
-    assert known.expected("evaluate@starter-swap-starter-3x96-1.0") == 7.0
+    assert known.expected("stages/finetune/dvc.yaml:finetune@starter-nest-starter-3x96-1.0") == 30.0  # and of its model
+    assert known.expected("stages/evaluate/dvc.yaml:evaluate@starter-swap-starter-3x96-1.0") == 7.0
 
 
 def test_what_runs_side_by_side_takes_its_part_of_the_time(known: Pace) -> None:
     known.took(GRID.format("2x64", 1.0), 10.0)
     assert known.left([GRID.format("3x96", 1.0), GRID.format("2x96", 1.0)]) == 10.0
-    assert known.left(["evaluate@starter-swap-starter-3x96-1.0", "evaluate@starter-nest-starter-3x96-1.0"]) == 14.0
+    assert (
+        known.left(
+            [
+                "stages/evaluate/dvc.yaml:evaluate@starter-swap-starter-3x96-1.0",
+                "stages/evaluate/dvc.yaml:evaluate@starter-nest-starter-3x96-1.0",
+            ]
+        )
+        == 14.0
+    )
 
 
 def test_without_a_terminal_each_end_is_a_line(known: Pace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,7 +92,7 @@ def test_a_plan_with_a_mistake_begins_nothing(study: Plan, monkeypatch: pytest.M
 def test_after_a_failure_nothing_new_begins(
     study: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dvc = Told(failing="finetune@starter-swap-starter-3x96-1.0")
+    dvc = Told(failing="stages/finetune/dvc.yaml:finetune@starter-swap-starter-3x96-1.0")
     monkeypatch.setattr(repro, "_dvc", dvc)
     assert asyncio.run(repro.reproduce(study, 2)) == 1
     assert dvc.alone == 0

@@ -124,7 +124,7 @@ class Plan:
 
     def evaluated(self) -> list[Cell]:
         """Return the evaluation of each cell that holds a classifier, in the same order."""
-        return [_evaluate(cell) for cell in self.trained()]
+        return [self._evaluate(cell) for cell in self.trained()]
 
     def benchmarked(self) -> list[Cell]:
         """Return the points of the benchmark."""
@@ -149,16 +149,21 @@ class Plan:
             yield Cell("pretrain", model, f"pretrain@{model}", (), model=model)
 
     def _finetune(self, name: str, section: str, at: Variant) -> Cell:
-        part = f"{parts.folder(self.parts, vars(at))}/{paths.PIPELINE}:" if self.parts and not section else ""
-        address = f"{part}{_block('finetune', section)}@{name}"
+        address = self._address("finetune", name, section, at)
         needs = (f"prepare@{at.task}", f"pretrain@{at.model}")
         return Cell("finetune", name, address, needs, at.task, at.model, at.ratio, at.recipe, section)
 
+    def _evaluate(self, of: Cell) -> Cell:
+        address, needs = self._address("evaluate", of.name, of.section, of), (f"prepare@{of.task}", of.address)
+        made_by = f"{of.stage}/{of.name}"
+        return Cell("evaluate", of.name, address, needs, of.task, of.model, of.ratio, of.recipe, of.section, made_by)
 
-def _block(stage: str, section: str) -> str:
-    """Return the block of dvc.yaml that makes a stage's cells from a section of the plan."""
-    suffix = {"variants": "-variant"}.get(section, f"-{section}" if section and section != stage else "")
-    return f"{stage}{suffix}"
+    def _address(self, stage: str, name: str, section: str, at: Variant | Cell) -> str:
+        """Return DVC's name of a cell: its file, the block that makes it from a section of the plan, and its own."""
+        split = self.parts and not section
+        file = f"{parts.folder(self.parts, vars(at))}/{paths.PIPELINE}" if split else paths.pipeline(stage)
+        suffix = {"variants": "-variant"}.get(section, f"-{section}" if section and section != stage else "")
+        return f"{file}:{stage}{suffix}@{name}"
 
 
 def _distill(name: str, entry: Distill, teacher: Cell) -> Cell:
@@ -173,13 +178,4 @@ def _compress(name: str, entry: Compress, source: Cell) -> Cell:
     return Cell(
         "compress", name, f"compress@{name}", (source.address,), source.task, source.model, source.ratio, source.recipe,
         "compress", entry.source, entry.compression,
-    )  # fmt: skip
-
-
-def _evaluate(of: Cell) -> Cell:
-    part = of.address[: of.address.find(":") + 1]
-    address = f"{part}{_block('evaluate', of.section)}@{of.name}"
-    return Cell(
-        "evaluate", of.name, address, (f"prepare@{of.task}", of.address), of.task, of.model, of.ratio, of.recipe,
-        of.section, f"{of.stage}/{of.name}",
     )  # fmt: skip

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-from .conftest import KEYS, edit, holding, small
+from .conftest import KEYS, edit, holding, small, written
 
 MAKE = """import pathlib, sys
 for name in sys.argv[1:]:
@@ -53,7 +53,8 @@ def test_a_clone_elsewhere_pulls_what_was_pushed_and_runs_no_cell(
 ) -> None:
     pytest.importorskip("dvc_s3", reason="no S3 for DVC: pip install -e '.[dev]'")
     edit(project / "params.yaml", small)
-    edit(project / "dvc.yaml", quick)
+    for path in written(project):
+        edit(path, quick)
     (project / "make.py").write_text(MAKE)
     shutil.copy(ROOT / ".gitignore", project)
     called(project, "git", "init", "-q")
@@ -76,7 +77,8 @@ def test_a_clone_elsewhere_pulls_what_was_pushed_and_runs_no_cell(
     assert all((clone / cell / "made").read_text() == cell for cell in cells)
     dvc(clone, "repro", "-q")
     assert not (clone / "ran.txt").exists()  # only the check of the plan and the list of modules have run
-    assert (clone / "dvc.lock").read_text() == (project / "dvc.lock").read_text()
+    for lock in (path.with_suffix(".lock").relative_to(project) for path in written(project)):
+        assert (clone / lock).read_text() == (project / lock).read_text()
     for secret in KEYS.values():
         assert not holding(project, secret)
         assert not holding(clone, secret)

@@ -73,7 +73,10 @@ def commands(study: plan.Plan) -> Iterator[str]:
     """Yield every word of the plan that DVC puts into a command, as it renders it."""
     for cell in study.cells:
         yield from (cell.name, *(str(each) for each in (cell.task, cell.model, cell.ratio, cell.recipe)))
-        yield from (str(each).replace("@", "-") for each in (cell.address, *cell.needs, cell.source, cell.method))
+        yield from (
+            str(each).replace("@", "-").replace(":", "-")
+            for each in (cell.address, *cell.needs, cell.source, cell.method)
+        )
     yield from map(str, (study.benchmark.task, *study.seeds))
 
 
@@ -84,14 +87,21 @@ def dvc(tmp_path_factory: pytest.TempPathFactory) -> Repo:
     return Repo.init(str(root), no_scm=True)
 
 
-BLOCKS = parse_yaml((paths.ROOT / "dvc.yaml").read_text(encoding="utf-8"), "dvc.yaml")
+BLOCKS = {
+    str(file.relative_to(paths.ROOT)): parse_yaml(file.read_text(encoding="utf-8"), str(file))
+    for file in paths.written()
+}
 
 
 def resolved(dvc: Repo, text: str) -> dict[str, Any]:
-    """Return the stages that DVC makes of dvc.yaml with a text in place of params.yaml, by their addresses."""
+    """Return the stages that DVC makes of its files with a text in place of params.yaml, by their addresses."""
     Path(dvc.root_dir, "params.yaml").write_bytes(text.encode())
-    resolver = DataResolver(dvc, dvc.root_dir, BLOCKS)
-    return {key: value for name in resolver.get_keys() for key, value in resolver.resolve_one(name).items()}
+    found = {}
+    for file, content in BLOCKS.items():
+        resolver = DataResolver(dvc, str(Path(dvc.root_dir, file).parent), content)
+        made = {key: value for name in resolver.get_keys() for key, value in resolver.resolve_one(name).items()}
+        found |= {f"{file}:{name}" if file != "dvc.yaml" else name: stage for name, stage in made.items()}
+    return found
 
 
 def same_as_dvc(dvc: Repo, text: str, study: plan.Plan) -> None:

@@ -20,7 +20,7 @@ SEED = 180  # of three kills: of a trial, of DVC's process group, and of DVC whi
 
 
 def small(root: Path) -> None:
-    """Leave two models, one share of one task and two seeds of the plan, and no comparison."""
+    """Leave two models, one share of one task and two seeds of the plan, and a comparison that does nothing."""
     chaos.frequent(root)
     yaml = YAML()
 
@@ -29,7 +29,8 @@ def small(root: Path) -> None:
         plan["variants"], plan["distill"], plan["compress"], plan["benchmark"]["models"] = {}, {}, {}, []
 
     def shorter(pipeline: Any) -> None:
-        del pipeline["stages"]["compare"], pipeline["plots"]
+        pipeline["stages"]["compare"] = {"cmd": "true", "deps": ["metrics/evaluate"]}
+        del pipeline["plots"]
 
     for name, change in {"params.yaml": fewer, "dvc.yaml": shorter}.items():
         content = yaml.load(root / name)

@@ -11,21 +11,25 @@ from pipeline.errors import UserError
 from pipeline.plan import parts
 from pipeline.split import split
 
-WHOLE = (paths.ROOT / "dvc.yaml").read_text(encoding="utf-8")
+WHOLE = parts.written()
 STUDY = plan.load()
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of which nothing has run."""
-    (tmp_path / "dvc.yaml").write_text(WHOLE)
+    for file in paths.written():
+        place = tmp_path / file.relative_to(paths.ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(file.read_text())
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     return tmp_path
 
 
 def lay(root: Path, study: plan.Plan) -> None:
-    text = parts.cut((root / "dvc.yaml").read_text(), study.parts)
-    for name, content in {**parts.made(text, study), "dvc.yaml": text}.items():
+    for file in paths.written():
+        file.write_text(parts.cut(file.read_text(), study.parts))
+    for name, content in parts.made(parts.written(), study).items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)
 
@@ -48,11 +52,12 @@ def test_a_part_holds_the_blocks_of_the_grid_for_its_point_and_runs_them_where_t
     assert list(made) == [f"parts/{task}/{ratio}/dvc.yaml" for task in study.tasks for ratio in study.ratios]
     own = YAML(typ="safe").load(made["parts/starter-nest/0.3/dvc.yaml"])
     assert own["vars"] == ["../../../params.yaml"]
-    blocks = YAML(typ="safe").load(WHOLE)["stages"]
+    files = [YAML(typ="safe").load(file) for file in paths.written()]
+    blocks = {name: block for file in files for name, block in file["stages"].items()}
     for name, block in own["stages"].items():
         assert block.pop("wdir") == "../../.."
         assert block.pop("matrix") == {"task": ["starter-nest"], "model": "${models}", "ratio": [0.3]}
-        assert block == {key: value for key, value in blocks[name].items() if key != "matrix"}
+        assert block == {key: value for key, value in blocks[name].items() if key not in ("matrix", "wdir")}
     assert list(own["stages"]) == ["finetune", "evaluate"]
 
 
@@ -64,7 +69,8 @@ def test_a_cell_bears_the_address_of_its_part(root: Path) -> None:
     trained = "parts/starter-2x64/dvc.yaml:finetune@starter-swap-starter-2x64-0.1"
     asked = cells["parts/starter-2x64/dvc.yaml:evaluate@starter-swap-starter-2x64-0.1"]
     assert asked.needs == ("prepare@starter-swap", trained)
-    assert {"finetune-variant@equal-steps", "evaluate-compress@narrow", "compare"} - cells.keys() == {"compare"}
+    beside = {"finetune/dvc.yaml:finetune-variant@equal-steps", "evaluate/dvc.yaml:evaluate-compress@narrow"}
+    assert {f"stages/{address}" for address in beside} < cells.keys()
 
 
 def test_parts_that_params_or_dvc_no_longer_make_are_told(root: Path) -> None:
@@ -72,16 +78,17 @@ def test_parts_that_params_or_dvc_no_longer_make_are_told(root: Path) -> None:
     lay(root, study)
     parts.check(study)
     more = dataclasses.replace(study, tasks=(*study.tasks, "mrpc"))
-    edited = (root / "dvc.yaml").read_text().replace("source=finetune/${item.task}", "source=else/${item.task}")
+    asking = root / "stages/evaluate/dvc.yaml"
+    edited = asking.read_text().replace("source=finetune/${item.task}", "source=else/${item.task}")
     for asked, text, file, count in [
         (more, None, "mrpc", 1), (dataclasses.replace(study, tasks=study.tasks[:1]), None, "starter-nest", 1),
         (study, edited, "starter-nest", 2),
     ]:  # fmt: skip
-        (root / "dvc.yaml").write_text(text or (root / "dvc.yaml").read_text())
+        asking.write_text(text or asking.read_text())
         with pytest.raises(UserError) as error:
             parts.check(asked)
         assert str(error.value) == (
-            f"parts/{file}/dvc.yaml: not what params.yaml and dvc.yaml make of it, {count} such in all; run "
+            f"parts/{file}/dvc.yaml: not what params.yaml and stages/ make of it, {count} such in all; run "
             "`make split` (python -m pipeline.split), then the same command again"
         )
 
