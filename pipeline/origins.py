@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -146,7 +147,8 @@ def _source(origin: Path) -> str:
     return f"{known['kind']}: {known['id']}{revision}"
 
 
+@cache
 def commit() -> str:
-    """Return the commit of the working tree, or ``none`` outside git."""
+    """Return the commit of the working tree when this process asked first, or ``none`` outside git."""
     found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=paths.ROOT, capture_output=True, text=True, check=False)
     return found.stdout.strip() or "none"

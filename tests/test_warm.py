@@ -63,7 +63,7 @@ def place() -> Iterator[Path]:
         changed = source[:start] + 'PRELOAD = ("ready",' + source[end:]
         start, end = changed.index("OWN = ("), changed.index(")\n\n", changed.index("OWN = ("))
         changed = changed[:start] + 'OWN = ("pipeline.helper",' + changed[end:]
-        (package / "warm/server.py").write_text(changed.replace("    _rehearse()\n", ""))
+        (package / "warm/server.py").write_text(changed.replace("        _rehearse()\n", ""))
         (package / "__init__.py").touch()
         for module in ("paths", "parent", "errors", "masking", "resources"):
             shutil.copy(paths.ROOT / "pipeline" / f"{module}.py", package)
@@ -278,7 +278,7 @@ def test_a_rehearsal_leaves_what_packages_look_up_once_and_nothing_that_an_edit_
         "True",
         "1 False",
         "set()",
-        "['pipeline.machine.versions', 'pipeline.plan.reading._parsed']",
+        "['pipeline.machine.versions', 'pipeline.plan.reading._parsed', 'pipeline.target._functions']",
         "[]",
     ]
 

@@ -74,8 +74,9 @@ def render(
     remarks: Sequence[str],
     links: Sequence[Link],
     files: Sequence[str],
+    library: str,
 ) -> str:
-    """Return the page; ``files`` name the files of numbers beside it."""
+    """Return the page; ``files`` name the files of numbers beside it, ``library`` is the script that draws."""
     places = [("answer", "The answer")] if answers else []
     places += [("figures", "Figures")] if stills else []
     places += [(part.name, part.title) for part in tables]
@@ -92,7 +93,7 @@ def render(
         light=asdict(theme.LIGHT),
         dark=asdict(theme.DARK),
         themes={"light": theme.config(theme.LIGHT), "dark": theme.config(theme.DARK)},
-        library=_library() if stills else "",
+        library=Markup(library),
     )  # fmt: skip
 
 
@@ -104,8 +105,9 @@ def _environment() -> Environment:
     return made
 
 
-def _library() -> Markup:
+def library() -> str:
     """Return Vega, Vega-Lite and vega-embed as one script that a page can hold: trusted, it comes with vl-convert."""
     import vl_convert
 
-    return Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script"))
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return script.replace("</script", "<\\/script")

@@ -11,11 +11,12 @@ from altair.utils import schemapi
 from pipeline.scaling import compute, costs, growth, ledger, page, speed, table
 from pipeline.scaling.costs import Cost
 from pipeline.scaling.differences import Differences
-from pipeline.scaling.figures import differences, figure, fronts, laws, scores, shape, variance
+from pipeline.scaling.figures import differences, fronts, laws, scores, shape, variance
 from pipeline.scaling.figures.figure import Figure
 from pipeline.scaling.fronts import Front
 from pipeline.scaling.laws import Finding
 from pipeline.scaling.page import Answer, Link, Part
+from pipeline.scaling.studio import Studio
 from pipeline.scaling.table import Row, Sheet
 from pipeline.scaling.variance import Variance
 
@@ -62,24 +63,24 @@ class Material:
     files: Sequence[str] = field(default=())
 
 
-def write(material: Material, out: Path, size: str, dpi: int) -> list[Path]:
+def write(material: Material, out: Path, size: str, dpi: int, studio: Studio) -> list[Path]:
     """Write ``index.html``, ``summary.md``, ``cells.csv`` and ``figures/`` into ``out``; return the files.
 
     Where the plan has a benchmark, its numbers are ``costs.csv`` and ``growth.csv``. ``size`` names the field of a row
-    that the figures call size; ``dpi`` is of the PNGs.
+    that the figures call size; ``dpi`` is of the PNGs, which ``studio`` draws.
     """
     (out / "figures").mkdir()
     figures = drawn(material, size)
-    saved = [figure.save(one, out / "figures", dpi) for one in figures]
+    saved = studio.saved(figures, out / "figures", dpi)
     numbers = {"cells.csv": table.as_csv(material.rows)}
     if material.measured:
         numbers |= {"costs.csv": costs.as_csv(material.measured), "growth.csv": costs.growth_as_csv(material.measured)}
     stills = [page.Still(one, svg.read_text(encoding="utf-8")) for one, (svg, _) in zip(figures, saved, strict=True)]
     overview, said = table.overview(material.rows), remarks(material.rows, material.measured)
-    files = [*numbers, *material.files]
+    files, library = [*numbers, *material.files], studio.library.result() if stills else ""
     texts = {
         "index.html": page.render(
-            TITLE, overview, material.answers, stills, tables(material), said, material.links, files
+            TITLE, overview, material.answers, stills, tables(material), said, material.links, files, library
         ),
         "summary.md": _summary(material, figures),
         **numbers,

@@ -36,18 +36,18 @@ def compare(cfg: DictConfig) -> None:
     Raises UserError where the configuration names no size that a row has.
     """
     from pipeline import tracking
-    from pipeline.scaling import comparison, files, recommending, report
+    from pipeline.scaling import comparison, files, recommending, report, studio
 
     if cfg.size not in SIZES:
         raise UserError(f"conf/compare.yaml: size: got {cfg.size!r}; {near(cfg.size, SIZES)}")
     rows, measured, trials, exploration = results.rows(), results.benchmarks(), results.trials(), bool(cfg.exploration)
-    found = comparison.compare(trials)
-    answers = [recommending.recommend(task, plan.load().budget) for task in found.tasks]
     folder = paths.cell("compare", CELL, exploration=True) / "report" if exploration else paths.REPORT
-    with paths.replacing(folder) as out:
+    with studio.opened() as drawing, paths.replacing(folder) as out:
+        found = comparison.compare(trials)
+        answers = [recommending.recommend(task, plan.load().budget) for task in found.tasks]
         numbers = files.write(trials, found, out)
         material = _material(rows, measured, found, answers, numbers)
-        written = [path.relative_to(out) for path in report.write(material, out, cfg.size, cfg.dpi)]
+        written = [path.relative_to(out) for path in report.write(material, out, cfg.size, cfg.dpi, drawing)]
         told = "\n\n".join("\n".join(answer.sentences) for answer in answers)
         (out / ANSWER).write_text(told + "\n" if told else "", encoding="utf-8")
     made = [folder / path for path in [*written, *map(Path, numbers), Path(ANSWER)]]

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from pipeline import parent, paths, warm
 
 IDLE_SECONDS = 60.0
+AWAITED_SECONDS = 0.1  # in which a client that waits for the server finds that it is there
 PRELOAD = (
     "torchao.quantization",
     "evaluate",
@@ -48,6 +49,11 @@ OWN = (  # with what they import
     "pipeline.training.finetuning",
     "pipeline.trial",
 )
+STILL_TRUE = (  # of what is cached: it goes by a file's text, or by the installation, as a server does
+    ("pipeline.machine", "versions"),
+    ("pipeline.plan.reading", "_parsed"),
+    ("pipeline.target", "_functions"),
+)
 
 
 class Server:
@@ -56,8 +62,8 @@ class Server:
     def __init__(self, address: Path, began: int) -> None:
         self.selector = selectors.DefaultSelector()
         self.clients: dict[int, socket.socket] = {}  # child's process id -> who asked
-        # What was edited while it was imported is known in neither state, so that it counts as changed.
-        self.files = {file: stamp for file, stamp in _files().items() if stamp[0] < began}
+        self.began = began
+        self.files = self._imported()
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.address = address
         beside = address.with_name(f"{address.name}.{os.getpid()}")
@@ -69,29 +75,44 @@ class Server:
 
     def serve(self) -> None:
         """Serve until nobody has asked for ``IDLE_SECONDS``."""
-        ended, told = socket.socketpair()
-        for end in (ended, told):
+        self.ended, told = socket.socketpair()
+        for end in (self.ended, told):
             end.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # a child has ended: wake up
         signal.set_wakeup_fd(told.detach())
-        self.selector.register(ended, selectors.EVENT_READ)
+        self.selector.register(self.ended, selectors.EVENT_READ)
+        self._turn(AWAITED_SECONDS)  # who waits for it already does not wait for the rehearsal
+        _rehearse()
+        gc.collect()
+        gc.freeze()  # a collection in a fork would walk, and so copy, all that was imported here
+        self.files = self._imported()
         last = time.monotonic()
         while self.clients or time.monotonic() - last < IDLE_SECONDS:
-            for key, _ in self.selector.select(timeout=1.0):
-                if key.fileobj is self.listener:
-                    self._accept()
-                elif key.fileobj is ended:
-                    ended.recv(4096)
-                else:
-                    if not _goodbye(key.fileobj):
-                        with suppress(ProcessLookupError):
-                            os.killpg(key.data, signal.SIGKILL)
-                    self.selector.unregister(key.fileobj)
+            if self._turn(1.0):
                 last = time.monotonic()
-            self._reap()
         with suppress(FileNotFoundError):
             if self.address.stat().st_ino == self.made:  # another server may have taken the name since
                 self.address.unlink()
+
+    def _imported(self) -> dict[str, tuple[int, int]]:
+        """Return the files of the project's own modules; what was edited since they were imported is in no state."""
+        return {file: stamp for file, stamp in _files().items() if stamp[0] < self.began}
+
+    def _turn(self, seconds: float) -> bool:
+        """Wait so long for something to happen, see to it, and say whether anything did."""
+        happened = self.selector.select(timeout=seconds)
+        for key, _ in happened:
+            if key.fileobj is self.listener:
+                self._accept()
+            elif key.fileobj is self.ended:
+                self.ended.recv(4096)
+            else:
+                if not _goodbye(key.fileobj):
+                    with suppress(ProcessLookupError):
+                        os.killpg(key.data, signal.SIGKILL)
+                self.selector.unregister(key.fileobj)
+        self._reap()
+        return bool(happened)
 
     def _accept(self) -> None:
         link, _ = self.listener.accept()
@@ -199,15 +220,14 @@ def _rehearse() -> None:
     with suppress(Exception):  # which the fork that wants it will tell
         importlib.import_module("pipeline.tracking").rehearse()
         importlib.import_module("pipeline.sweeper").rehearse()
-    for name in _own():  # what files say may be another thing by the next command
-        for value in vars(sys.modules[name]).values():
-            if hasattr(value, "cache_clear"):
-                value.cache_clear()
-    with suppress(Exception):  # the same
-        importlib.import_module("pipeline.machine").versions()  # another installation is another server's
+        importlib.import_module("pipeline.machine").versions()
         plan = importlib.import_module("pipeline.plan")
         for file in (paths.PARAMS, *sorted(paths.CONF.rglob("*.yaml"))):
-            plan.read(file)  # what is kept of that goes by the file's text
+            plan.read(file)
+    for name in _own():  # what files say may be another thing by the next command
+        for value in vars(sys.modules[name]).values():
+            if hasattr(value, "cache_clear") and (value.__module__, value.__name__) not in STILL_TRUE:
+                value.cache_clear()
 
 
 def main() -> None:
@@ -221,9 +241,6 @@ def main() -> None:
     for module in OWN:
         with suppress(Exception):  # which the fork that wants it will tell
             importlib.import_module(module)
-    _rehearse()
-    gc.collect()
-    gc.freeze()  # a collection in a fork would walk, and so copy, all that was imported here
     signal.signal(signal.SIGINT, signal.default_int_handler)
     Server(address, began).serve()
 

@@ -1,15 +1,23 @@
 """The rows of a plan of two tasks, five models and three ratios, and of a benchmark, whose last cells have not run."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline import records as kept
-from pipeline.scaling import costs, table
+from pipeline.scaling import costs, studio, table
+from pipeline.scaling.studio import Studio
 from tests import fakes
 from tests.scaling import made
+
+
+@pytest.fixture(scope="session")
+def drawing() -> Iterator[Studio]:
+    with studio.opened() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

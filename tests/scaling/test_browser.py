@@ -14,6 +14,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from pipeline.scaling import report
 from pipeline.scaling.costs import Cost
+from pipeline.scaling.studio import Studio
 from pipeline.scaling.table import Row
 from tests import browser
 from tests.scaling import findings
@@ -30,10 +31,10 @@ return [...rows].map((row) => row.cells[arguments[1]].textContent);
 
 
 @pytest.fixture(scope="module")
-def page(counted: list[Row], measured: list[Cost], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page(counted: list[Row], measured: list[Cost], tmp_path_factory: pytest.TempPathFactory, drawing: Studio) -> Path:
     folder = tmp_path_factory.mktemp("report")
     named = [replace(counted[0], cell=HOSTILE), *counted[1:]]
-    report.write(findings.material(findings.made_cheaper(named), measured), folder, "parameters", 40)
+    report.write(findings.material(findings.made_cheaper(named), measured), folder, "parameters", 40, drawing)
     return folder / "index.html"
 
 

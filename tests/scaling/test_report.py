@@ -12,6 +12,7 @@ from rich.console import Console
 from pipeline.scaling import ledger, report, speed, table, terminal
 from pipeline.scaling.costs import Cost
 from pipeline.scaling.page import Part
+from pipeline.scaling.studio import Studio
 from pipeline.scaling.table import Row, Sheet
 from tests.scaling import findings
 from tests.scaling.test_figures import contrast
@@ -50,9 +51,9 @@ def material(counted: list[Row], measured: list[Cost]) -> report.Material:
 
 
 @pytest.fixture(scope="module")
-def written(material: report.Material, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(material: report.Material, tmp_path_factory: pytest.TempPathFactory, drawing: Studio) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    report.write(material, folder, SIZE, 40)
+    report.write(material, folder, SIZE, 40, drawing)
     return folder
 
 
@@ -127,9 +128,9 @@ def test_words_are_readable_in_both_schemes(page: Page, scheme: int) -> None:
 
 
 def test_every_file_that_is_named_exists_and_is_the_same_each_time(
-    material: report.Material, written: Path, tmp_path: Path
+    material: report.Material, written: Path, tmp_path: Path, drawing: Studio
 ) -> None:
-    again = [path.relative_to(tmp_path) for path in report.write(material, tmp_path, SIZE, 40)]
+    again = [path.relative_to(tmp_path) for path in report.write(material, tmp_path, SIZE, 40, drawing)]
     figures = [f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "png")]
     assert [str(name) for name in again] == [
         "index.html",
@@ -173,18 +174,22 @@ def test_tables_sort_but_for_ledgers_whose_order_has_a_meaning(page: Page, mater
     assert classes.count(None) == len(ledger.sheets(material.rows)) + len(material.answers)
 
 
-def test_further_tables_stand_between_the_cells_and_what_was_made_cheaper(rows: list[Row], tmp_path: Path) -> None:
+def test_further_tables_stand_between_the_cells_and_what_was_made_cheaper(
+    rows: list[Row], tmp_path: Path, drawing: Studio
+) -> None:
     part = Part("laws", "The laws", [Sheet("Exponents", ("task", "α"), [["mrpc", "0.5"]])], "A note.")
-    report.write(report.Material(findings.made_cheaper(rows), parts=[part]), tmp_path, SIZE, 40)
+    report.write(report.Material(findings.made_cheaper(rows), parts=[part]), tmp_path, SIZE, 40, drawing)
     titles = ["Every cell", "The laws", "Made cheaper"]
     page = Page((tmp_path / "index.html").read_text())
     assert [text for _, _, text in page.all("h2") if text in titles] == titles
     assert "## The laws\n\nA note.\n\n### Exponents\n\n| task | α |" in (tmp_path / "summary.md").read_text()
 
 
-def test_records_of_before_anything_was_counted_still_make_a_report(rows: list[Row], tmp_path: Path) -> None:
+def test_records_of_before_anything_was_counted_still_make_a_report(
+    rows: list[Row], tmp_path: Path, drawing: Studio
+) -> None:
     before = report.Material([replace(row, train_operations=None, train_seconds=None) for row in rows])
-    files = [str(path.relative_to(tmp_path)) for path in report.write(before, tmp_path, SIZE, 40)]
+    files = [str(path.relative_to(tmp_path)) for path in report.write(before, tmp_path, SIZE, 40, drawing)]
     assert "cells.csv" in files
     assert not {"costs.csv", "growth.csv", "figures/score-against-compute.png", "figures/cost-against-shape.png"} & {
         *files
@@ -195,15 +200,17 @@ def test_records_of_before_anything_was_counted_still_make_a_report(rows: list[R
     assert "Exponents" not in summary
 
 
-def test_a_plan_that_has_not_run_has_a_page_without_figures(rows: list[Row], tmp_path: Path) -> None:
-    report.write(report.Material(rows[-1:]), tmp_path, SIZE, 40)
+def test_a_plan_that_has_not_run_has_a_page_without_figures(rows: list[Row], tmp_path: Path, drawing: Studio) -> None:
+    report.write(report.Material(rows[-1:]), tmp_path, SIZE, 40, drawing)
     page = Page((tmp_path / "index.html").read_text())
     assert [text for _, _, text in page.all("h2")] == ["Every cell", "How this was measured"]
     assert "not run" in [text for _, _, text in page.all("td")]
 
 
-def test_a_benchmark_that_has_not_run_is_shown_as_a_hole(rows: list[Row], measured: list[Cost], tmp_path: Path) -> None:
-    files = report.write(report.Material(rows, measured[-1:]), tmp_path, SIZE, 40)
+def test_a_benchmark_that_has_not_run_is_shown_as_a_hole(
+    rows: list[Row], measured: list[Cost], tmp_path: Path, drawing: Studio
+) -> None:
+    files = report.write(report.Material(rows, measured[-1:]), tmp_path, SIZE, 40, drawing)
     assert "cost-against-shape.png" not in [path.name for path in files]
     assert (
         "### training\n\n| model | pairs/s |\n| --- | ---: |\n| bert-mini-2-1-bf16-32 | not run |\n"
@@ -211,10 +218,10 @@ def test_a_benchmark_that_has_not_run_is_shown_as_a_hole(rows: list[Row], measur
     )
 
 
-def test_names_are_text_and_neither_markup_nor_script(rows: list[Row], tmp_path: Path) -> None:
+def test_names_are_text_and_neither_markup_nor_script(rows: list[Row], tmp_path: Path, drawing: Studio) -> None:
     hostile = replace(rows[0], model=HOSTILE, cell=HOSTILE, section="variants")
     shown = [replace(rows[0], model=HOSTILE, cell=HOSTILE), *rows[1:6], hostile]
-    report.write(report.Material(shown), tmp_path, SIZE, 40)
+    report.write(report.Material(shown), tmp_path, SIZE, 40, drawing)
     page = Page((tmp_path / "index.html").read_text())
     assert [known for tag, known, _ in page.found if tag == "b"] == []
     figures = len(page.all("figure"))

@@ -88,6 +88,11 @@ def _selects(layer: dict[str, Any], param: dict[str, Any]) -> bool:
     return param["select"]["fields"][0] in fields
 
 
+def begin() -> None:
+    """Let vl-convert bring in Vega, which takes half a second, before there is a figure."""
+    vl_convert.vegalite_to_svg({"mark": "point"})
+
+
 def save(figure: Figure, folder: Path, dpi: int) -> tuple[Path, Path]:
     """Write the figure as SVG and, with so many dots an inch, as PNG, on white; return the two paths."""
     svg, png = folder / f"{figure.name}.svg", folder / f"{figure.name}.png"

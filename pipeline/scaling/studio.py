@@ -1,0 +1,48 @@
+"""Processes that draw while this one reckons: vl-convert draws one thing at a time in each, and begins slowly."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from pipeline import machine, parent
+from pipeline.scaling import page
+from pipeline.scaling.figures import figure
+from pipeline.scaling.figures.figure import Figure
+
+MOST = 4  # processes, of some 250 MiB each; a report has a dozen figures
+
+
+@dataclass(frozen=True)
+class Studio:
+    """What draws figures, and the script that they need in a page, which is on its way."""
+
+    processes: Executor
+    library: Future[str]
+
+    def saved(self, figures: Sequence[Figure], folder: Path, dpi: int) -> list[tuple[Path, Path]]:
+        """Write each figure as SVG and PNG, side by side; return their paths, in order."""
+        begun = [self.processes.submit(figure.save, one, folder, dpi) for one in figures]
+        return [each.result() for each in begun]
+
+
+@contextmanager
+def opened() -> Iterator[Studio]:
+    """Yield a studio that begins to work at once, in processes that are no forks: what draws does not survive one."""
+    count = min(machine.cores(), MOST)
+    with ProcessPoolExecutor(count, get_context("spawn"), initializer=_begin) as processes:
+        library = processes.submit(page.library)
+        for _ in range(count - 1):
+            processes.submit(figure.begin)
+        yield Studio(processes, library)
+
+
+def _begin() -> None:
+    """End with the process that asks, which is also the one that hears of a Ctrl-C."""
+    parent.end_with_it()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
