@@ -16,7 +16,7 @@ help:
 	@echo "make recommend  which cell to take under other limits: BUDGET=\"latency_p50_ms=2 score=0.8\""
 	@echo "make ui      browse the results in MLflow, on this machine only"
 	@echo "make plan    list the cells of the plan, which are stale, and what they are expected to cost"
-	@echo "make split   a plan of hundreds of cells as several dvc.yaml: BY=\"task model\", or none for one again"
+	@echo "make split   a plan of hundreds of cells as many dvc.yaml: BY=\"task model\", or none for one grid again"
 	@echo "make check   format, lint, types, import layers, known holes and licences of what is installed, tests"
 	@echo "make chaos   kill dvc repro KILLS=100 times and compare with a run that nobody disturbed"
 	@echo "make sync    bring the tracking store level with the files"

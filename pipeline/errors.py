@@ -1,12 +1,12 @@
-"""What a user reads when the input is wrong: where, what was got, what is allowed, what to do."""
+"""What a user reads when the input is wrong: where, what was got, what is allowed, what to do.
+
+Every command begins with this, however short it is: what only a message needs is imported where it is made.
+"""
 
 import argparse
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import NoReturn
-
-from pipeline.masking import masked
 
 LISTED = 50  # names that a message lists at most
 LONGEST = 4000  # characters of a line: what was got may be a whole file
@@ -21,6 +21,8 @@ def near(name: object, allowed: Iterable[object]) -> str:
 
     Returns text to put behind a message, such as ``did you mean 'mrpc'? (allowed: cola, mrpc)``.
     """
+    from difflib import get_close_matches
+
     names = sorted(str(item) for item in allowed)
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     listing = f"allowed: {', '.join(names[:LISTED])}{more}" if names else "nothing is allowed here"
@@ -36,6 +38,8 @@ def line(text: object) -> str:
 
 def told(error: UserError, where: str = "") -> str:
     """Return what is printed of an error: ``error:`` and ``where`` before each of its lines."""
+    from pipeline.masking import masked
+
     return "\n".join(line(masked(f"error: {where}{each}")) for each in str(error).split("\n"))
 
 

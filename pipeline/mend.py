@@ -12,7 +12,6 @@ import fcntl
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -42,6 +41,8 @@ def stand_by() -> None:
     watched = int(os.environ.get(WATCHED, os.getppid()))
     with _watched(watched) as lock:
         if lock is not None:
+            import subprocess
+
             subprocess.Popen(
                 [sys.executable, "-m", "pipeline.mend", str(watched)],
                 cwd=paths.ROOT,

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pipeline import paths, warm
@@ -23,6 +24,8 @@ from pipeline import warm
 
 def main():
     print(json.dumps([sys.argv[1:], os.environ.get("DVC_STAGE"), "ready" in sys.modules]), flush=True)
+    if "process" in sys.argv:
+        print(os.getpid())
     if "mark" in sys.argv:
         from pipeline import errors
         print(errors.MARK)
@@ -78,7 +81,13 @@ def place() -> Iterator[Path]:
 
 def servers(place: Path) -> list[int]:
     """Return the process ids of the servers that were started in this folder."""
-    return [int(lock.read_text()) for lock in place.glob("scaling-lab-*/*.lock")]
+    locks = [lock for lock in place.glob("scaling-lab-*/*.lock") if lock.stem not in ("gate", "work")]
+    return [int(lock.read_text()) for lock in locks]
+
+
+def forked(place: Path) -> list[int]:
+    """Return the process ids of the children of the servers that were started in this folder."""
+    return [child.pid for process in servers(place) for child in psutil.Process(process).children()]
 
 
 def command(place: Path, *words: str, stage: str = "a@b", temporary: Path | None = None) -> subprocess.Popen[str]:
@@ -111,6 +120,26 @@ def test_the_first_command_waits_for_the_server_and_all_work_in_a_fork(place: Pa
     assert outcome(place, "x")[0] == '[["x"], "a@b", true]\n'
     # which stage DVC is at is no part of the environment that a server keeps: each command brings its own
     assert outcome(place, "y", "z", stage="c@d")[0] == '[["y", "z"], "c@d", true]\n'
+
+
+def test_a_command_finds_a_child_that_was_forked_ahead_unless_somebody_has_killed_it(place: Path) -> None:
+    warmed(place)
+    (place / "pipeline/sweeper.py").write_text("def rehearse(): pass\n")
+    for killed in (False, True, False):
+        deadline = time.monotonic() + 30
+        while not (ahead := forked(place)):
+            assert time.monotonic() < deadline, "no child was forked ahead"
+            time.sleep(0.1)
+        time.sleep(1)  # until it has composed
+        if killed:
+            os.kill(ahead[0], signal.SIGKILL)
+        said, complaint, status = outcome(place, "process")
+        assert (complaint, status) == ("", 0)
+        assert (int(said.splitlines()[1]) == ahead[0]) is not killed
+        assert said.splitlines()[0] == '[["process"], "a@b", true]'
+        while set(ahead) & set(forked(place)):
+            assert time.monotonic() < deadline, "a child that has ended was not waited for"
+            time.sleep(0.1)
 
 
 def test_status_and_last_words_come_back(place: Path) -> None:

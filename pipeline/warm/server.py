@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import runpy
+import select
 import selectors
 import signal
 import socket
@@ -23,6 +24,8 @@ from typing import Any, NoReturn
 from pipeline import parent, paths, warm
 
 IDLE_SECONDS = 60.0
+SPARE_SECONDS = 0.5  # after a command: it has begun its work then, most of which takes one core
+READY = b"."
 AWAITED_SECONDS = 0.1  # in which a client that waits for the server finds that it is there
 PRELOAD = (
     "torchao.quantization",
@@ -64,6 +67,7 @@ class Server:
         self.clients: dict[int, socket.socket] = {}  # child's process id -> who asked
         self.began = began
         self.files = self._imported()
+        self.spare: tuple[int, socket.socket] | None = None  # a child that waits for a command, and the line to it
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.address = address
         beside = address.with_name(f"{address.name}.{os.getpid()}")
@@ -88,8 +92,10 @@ class Server:
         self.files = self._imported()
         last = time.monotonic()
         while self.clients or time.monotonic() - last < IDLE_SECONDS:
-            if self._turn(1.0):
+            if self._turn(SPARE_SECONDS):
                 last = time.monotonic()
+            elif self.spare is None:
+                self._lay_by()
         with suppress(FileNotFoundError):
             if self.address.stat().st_ino == self.made:  # another server may have taken the name since
                 self.address.unlink()
@@ -122,21 +128,63 @@ class Server:
         except ValueError:
             link.close()
             return
-        child = os.fork()
+        child = self._waiting(message, [link.fileno(), *streams]) or os.fork()
         if child == 0:
-            self.listener.close()
-            os.setpgid(0, 0)
-            with suppress(OSError):  # the client has left already: the server will hear of it
-                link.sendall(f"{os.getpid()}\n".encode())
-            if _files() != self.files:
-                _forget()
-            _become(request, streams, link)
+            self._begin()
+            self._work(request, streams, link)
         for stream in streams:
             os.close(stream)
         with suppress(OSError):  # the child has done it, or has ended, already
             os.setpgid(child, child)
         self.clients[child] = link
         self.selector.register(link, selectors.EVENT_READ, data=child)
+
+    def _lay_by(self) -> None:
+        """Fork a child that composes once and waits for a command: what it touched is in memory of its own by then."""
+        line, other = socket.socketpair()
+        child = os.fork()
+        if child:
+            other.close()
+            self.spare = child, line
+            return
+        line.close()
+        self._begin()
+        with importlib.import_module("pipeline.quiet").working():  # beside no measurement
+            _compose()
+        other.send(READY)
+        message, received, _, _ = socket.recv_fds(other, 1 << 20, 4)
+        link, *streams = received
+        self._work(json.loads(message), streams, socket.socket(fileno=link))
+
+    def _waiting(self, message: bytes, files: list[int]) -> int:
+        """Hand a command to the child that waits for one; return its process id, 0 where none is ready."""
+        if self.spare is None or not select.select([self.spare[1]], [], [], 0)[0]:
+            return 0
+        (child, line), self.spare = self.spare, None
+        with line:
+            try:
+                line.recv(len(READY))
+                socket.send_fds(line, [message], files)
+            except OSError:  # somebody has killed it
+                os.waitpid(child, 0)
+                return 0
+        return child
+
+    def _begin(self) -> None:
+        """Make a process of its own of a child."""
+        parent.end_with_it()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self.listener.close()
+        os.setpgid(0, 0)
+
+    def _work(self, request: dict[str, Any], streams: list[int], link: socket.socket) -> NoReturn:
+        """Be the command that was asked for."""
+        with suppress(OSError):  # the client has left already: the server will hear of it
+            link.sendall(f"{os.getpid()}\n".encode())
+        if _files() != self.files:
+            _forget()
+        _become(request, streams, link)
 
     def _reap(self) -> None:
         for child, link in list(self.clients.items()):
@@ -182,9 +230,6 @@ def _forget() -> None:
 
 def _become(request: dict[str, Any], streams: list[int], link: socket.socket) -> NoReturn:
     """Turn the forked child into the command that was asked for."""
-    parent.end_with_it()
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
@@ -219,12 +264,18 @@ def _rehearse() -> None:
     utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)  # type: ignore[attr-defined]
     with suppress(Exception):  # which the fork that wants it will tell
         importlib.import_module("pipeline.tracking").rehearse()
-        importlib.import_module("pipeline.sweeper").rehearse()
         importlib.import_module("pipeline.machine").versions()
         plan = importlib.import_module("pipeline.plan")
         for file in (paths.PARAMS, *sorted(paths.CONF.rglob("*.yaml"))):
             plan.read(file)
-    for name in _own():  # what files say may be another thing by the next command
+    _compose()
+
+
+def _compose() -> None:
+    """Compose a cell, and forget what could be another thing by the next command."""
+    with suppress(Exception):  # which the command that wants it will tell
+        importlib.import_module("pipeline.sweeper").rehearse()
+    for name in _own():
         for value in vars(sys.modules[name]).values():
             if hasattr(value, "cache_clear") and (value.__module__, value.__name__) not in STILL_TRUE:
                 value.cache_clear()
