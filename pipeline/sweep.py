@@ -138,7 +138,7 @@ def _tidy() -> None:
     for left in paths.CACHE.glob("sweep-*.lock"):
         with suppress(Timeout), FileLock(left, blocking=False):
             shutil.rmtree(left.with_suffix(""), ignore_errors=True)
-            left.unlink()
+            left.unlink(missing_ok=True)  # a sweep that has just ended does the same
 
 
 def _record(identity: Identity, machines: dict[int, dict[str, Any]], run: str | None) -> None:
