@@ -26,8 +26,8 @@ def open_cell(identity: Identity, folder: Path) -> str:
 
     The note lies in ``folder``, that of the cell's sweep, which all of its processes see.
     """
-    note = folder / f"{identity.cell}.run"
-    store.current().tell(lambda client: _parent(client, identity, note))
+    note, start = folder / f"{identity.cell}.run", files.in_ms(time.time())
+    store.current().tell(lambda client: _parent(client, identity, note, start))
     return str(note)
 
 
@@ -41,7 +41,7 @@ def open_trial(identity: Identity, seed: int, parent: str | None, resources: Pat
     note, start = Path(parent), files.in_ms(time.time())
     run = store.current().tell(
         lambda client: runs.create_trial(
-            client, identity, note.parent, seed, _parent(client, identity, note), start=start
+            client, identity, note.parent, seed, _parent(client, identity, note, start), start=start
         )
     )
     return Trial(run, note.parent / "shown" / f"{identity.cell}-{seed}", resources)
@@ -55,7 +55,7 @@ def tell_kept(identity: Identity, seed: int, parent: str | None, folder: Path) -
     content, end = json.loads(trial.read_text(encoding="utf-8")) | {"seed": seed}, trial.stat().st_mtime
     store.current().tell(
         lambda client: files.tell_trial(
-            client, identity, note.parent, content, _parent(client, identity, note), folder, end
+            client, identity, note.parent, content, _parent(client, identity, note, files.in_ms(end)), folder, end
         )
     )
     _leave(note.parent)
@@ -93,13 +93,13 @@ def refresh_views() -> None:
     store.current().ask(views.publish)
 
 
-def _parent(client: MlflowClient, identity: Identity, note: Path) -> str:
-    """Return the run of a cell, created by whichever process needs it first."""
+def _parent(client: MlflowClient, identity: Identity, note: Path, start: int) -> str:
+    """Return the run of a cell, created by whichever process needs it first; ``start`` is in milliseconds."""
     from filelock import FileLock
 
     with FileLock(f"{note}.lock"):
         if not note.exists():
-            run = runs.create_run(client, identity, note.parent, name=identity.cell)
+            run = runs.create_run(client, identity, note.parent, name=identity.cell, start=start)
             note.write_text(run, encoding="utf-8")
             runs.end_dead(client, identity)
         return note.read_text(encoding="utf-8")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from importlib import import_module
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pipeline import paths
 from pipeline.errors import UserError
@@ -30,6 +31,7 @@ PATIENCE = {
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # it may ask for hours
 }
 ADVICE = "; start it, or set MLFLOW_TRACKING_URI to one that answers"
+HEARS_SECONDS = 5.0  # after the first of what is new it hears all of it: telling takes turns with a trial's own Python
 PATIENCE_SECONDS = 30.0  # at the end of a cell, for a store that has not heard everything yet
 
 Result = TypeVar("Result")
@@ -117,22 +119,31 @@ def _reason(error: Exception) -> str:
     return text if isinstance(error, database.Unfit) else f"{type(error).__name__}: {text[:200]}"
 
 
+class Told(NamedTuple):
+    """What is to be done with the store's client, and who hears what comes of it."""
+
+    action: Action[Any]
+    answer: Future[Any]
+    at_once: bool
+
+
 class Store:
     """A store that may be away, slow or hang: one thread talks to it, in the order in which it is told.
 
-    Once it fails it is told nothing more, which one warning says.
+    It hears what is new every few seconds, and at once where somebody waits for that, so that a short trial is not
+    disturbed by it. Once it fails it is told nothing more, which one warning says.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.is_away = away.lately(uri)
         self._client: MlflowClient | None = None
-        self._actions: SimpleQueue[tuple[Action[Any], Future[Any]]] = SimpleQueue()
+        self._actions: SimpleQueue[Told] = SimpleQueue()
         self._starting = threading.Lock()
         self._talker: threading.Thread | None = None
         self._giving_up = threading.Lock()
 
-    def tell(self, action: Action[Result]) -> Future[Result | None]:
+    def tell(self, action: Action[Result], *, at_once: bool = False) -> Future[Result | None]:
         """Let ``action`` be done with the store's client and go on; what comes is its result, or None where it fails.
 
         The thread is the daemon's kind: a store that hangs holds no process back.
@@ -146,13 +157,13 @@ class Store:
                 _load(self.uri)  # not there: two threads that import at the same time can lock each other out
                 self._talker = threading.Thread(target=self._talk, name="store", daemon=True)
                 self._talker.start()
-        self._actions.put((action, answer))
+        self._actions.put(Told(action, answer, at_once))
         return answer
 
     def ask(self, action: Action[Result]) -> Result | None:
         """Return what ``action`` makes of the store's client, or None where the store is away or does not answer."""
         try:
-            return self.tell(action).result(PATIENCE_SECONDS)
+            return self.tell(action, at_once=True).result(PATIENCE_SECONDS)
         except TimeoutError:
             self.give_up(f"no answer in {PATIENCE_SECONDS:.0f} s")
             return None
@@ -175,8 +186,19 @@ class Store:
 
     def _talk(self) -> None:
         while True:
-            action, answer = self._actions.get()
-            answer.set_result(self._attempt(action))
+            for told in self._gathered():
+                told.answer.set_result(self._attempt(told.action))
+
+    def _gathered(self) -> list[Told]:
+        """Wait for something to tell, and on until its time has come."""
+        gathered = [self._actions.get()]
+        due = time.monotonic() + HEARS_SECONDS
+        while not gathered[-1].at_once:
+            try:
+                gathered.append(self._actions.get(timeout=max(0.0, due - time.monotonic())))
+            except Empty:
+                break
+        return gathered
 
     def _attempt(self, action: Action[Result]) -> Result | None:
         if self.is_away:

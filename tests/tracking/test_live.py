@@ -39,6 +39,26 @@ def test_a_cell_is_a_run_with_a_child_for_each_seed(client: MlflowClient) -> Non
     assert {child.info.status for child in children} == {"FINISHED"}
 
 
+def test_a_store_hears_of_a_short_trial_when_somebody_waits_and_of_a_long_one_meanwhile(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent, began = open_cell(IDENTITY), time.time()
+    live = open_trial(IDENTITY, 0, parent)
+    assert live.run is not None
+    time.sleep(0.3)
+    assert not live.run.done()
+    store.current().settle()
+    assert live.run.done()
+    started = [client.get_run(run).info.start_time / 1000 for run in (run_of(parent), trial_of(live))]
+    assert started == pytest.approx([began, began], abs=0.2)  # not when the store heard of it
+    monkeypatch.setattr(store, "HEARS_SECONDS", 0.1)
+    other = open_trial(IDENTITY, 1, parent)
+    assert other.run is not None
+    assert other.run.result(timeout=30)
+    for each in (live, other):
+        each.fail("the test is over")
+
+
 def test_the_parent_bears_mean_and_interval(client: MlflowClient) -> None:
     metrics = client.get_run(log()).data.metrics
     spread = RECORD["summary"]["score"]
