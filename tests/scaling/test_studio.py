@@ -17,6 +17,7 @@ from pipeline.scaling.table import Row
 from tests.scaling import findings
 
 ASKING = """
+import time
 from pipeline.scaling import studio
 with studio.opened() as drawing:
     drawing.library.result()
