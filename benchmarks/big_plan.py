@@ -1,7 +1,7 @@
-"""What a plan of 1,000 cells costs, in one ``dvc.yaml`` and split into parts: what a user types, in turns.
+"""What a plan of 1,000 cells costs, not split and split into parts: what a user types, in turns.
 
 ``python benchmarks/big_plan.py --cells 1000`` lays out a copy of the project whose cells run a command that makes their
-outputs at once, and fills DVC's records of them. It takes some 15 minutes; processor time is told, which other work on
+outputs at once, and fills DVC's records of them. It takes six minutes; processor time is told, which other work on
 the machine disturbs little.
 """
 
@@ -153,7 +153,7 @@ def one_more(root: Path) -> float:
 
 def show(splits: Iterable[list[str]], found: list[dict[str, float]]) -> None:
     """Print a table: a row for what is typed, a column for a split, and the ratio of the last to the first."""
-    print(" | ".join(["", *(" x ".join(axes) or "one file" for axes in splits), "last / first"]))
+    print(" | ".join(["", *(" x ".join(axes) or "not split" for axes in splits), "last / first"]))
     for name in found[-1]:
         row = [each.get(name) for each in found]
         ratio = f"{row[-1] / row[0]:.3f}" if row[0] else ""

@@ -1,8 +1,8 @@
 """Fine-tuning here against plain scripts: same rows, steps, batch, rate and seed, in turns within one run.
 
-The scripts pad each pair to 128 tokens, as those for GLUE do, or to 512, as tutorials do. All take turns of a few
-steps, so that a machine that slows down slows each. It wants the prepared task and the
-checkpoint:
+The scripts pad each pair to 128 tokens, as those for GLUE do, or to 512, as tutorials do; batches of all are of 32
+pairs, as the README of transformers' ``run_glue.py`` has it, or of ``--batch-size``. All take turns of a few steps, so
+that a machine that slows down slows each. It wants the prepared task and the checkpoint:
 
     export LAB_MIRROR=../shared
     python -m pipeline.stages.prepare --multirun +sweep=once task=mrpc
@@ -53,7 +53,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--steps", type=int, help="stop after so many steps and leave the scores out")
     parser.add_argument("--turn", type=int, default=5, help="steps before the next one's turn")
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=5e-5)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()

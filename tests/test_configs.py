@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
-from ruamel.yaml import YAML
 
 from pipeline import paths, plan, sweep, target
 from pipeline.compression import checks, recovery
 from pipeline.training import distillation
+from tests.pipelines import blocks
 
 PLANS = [paths.PARAMS, *sorted((paths.CONF / "plan").glob("*.yaml"))]
 
@@ -36,11 +36,9 @@ def test_every_variant_is_named_as_its_file(group: str) -> None:
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
 def test_every_cell_of_every_plan_composes(path: Path) -> None:
-    files = [YAML(typ="safe").load(file) for file in paths.written()]
-    blocks = {name: block for file in files for name, block in file["stages"].items()}
-    study = plan.load(path)
+    known, study = blocks(), plan.load(path)
     for cell in study.cells:
-        block = blocks[cell.address.rpartition(":")[2].partition("@")[0]]
+        block = known[cell.address.rpartition(":")[2].partition("@")[0]]
         words = " ".join(block.get("do", block)["cmd"].split()).partition("--multirun ")[2]
         cfg = composed(cell.stage, *filled(words, cell, study).split())
         assert (cfg.exploration, cfg.cell) == (False, cell.name)

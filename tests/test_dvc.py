@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from pipeline import modules, paths, plan
 from pipeline.plan.entries import SECTIONS
+from tests.pipelines import blocks, written
 
 GRID = ".cache/modules/grid/${item.model}.txt"
 WORDS = {"tasks": "starter-replace", "models": "bert-tiny", "ratios": 0.5}
@@ -45,17 +46,6 @@ def repro(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dvc(root, "init", "--no-scm", "--quiet")
     dvc(root, "repro", "--quiet")
     return root
-
-
-def written(root: Path) -> list[Path]:
-    """Return each ``dvc.yaml`` that people write, in a copy of the project."""
-    return [root / path.relative_to(paths.ROOT) for path in paths.written()]
-
-
-def blocks() -> dict[str, Any]:
-    """Return every block that people write, by its name."""
-    files = [YAML(typ="safe").load(path) for path in paths.written()]
-    return {name: block for file in files for name, block in file["stages"].items()}
 
 
 def small(content: dict[str, Any]) -> None:

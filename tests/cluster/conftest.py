@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline import digests, paths
+from pipeline import digests
 
 SEEDS = ("--multirun", "+sweep=seeds", "task=starter-swap", "model=starter-2x64", "ratio=1.0")
 CELL = "starter-swap-starter-2x64-1.0"
@@ -75,11 +75,6 @@ def untold(laboratory: Path) -> Path:
     note = {"store": f"sqlite:///{laboratory}/mlflow.db", "asked": time.time()}
     (laboratory / ".cache/store-away.json").write_text(json.dumps(note))
     return laboratory
-
-
-def written(root: Path) -> list[Path]:
-    """Return each ``dvc.yaml`` that people write, in a copy of the project."""
-    return [root / path.relative_to(paths.ROOT) for path in paths.written()]
 
 
 def small(plan: dict[str, Any]) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+from tests.pipelines import written
 
-from .conftest import KEYS, edit, holding, small, written
+from .conftest import KEYS, edit, holding, small
 
 MAKE = """import pathlib, sys
 for name in sys.argv[1:]:

@@ -10,6 +10,7 @@ from pipeline import paths, plan
 from pipeline.errors import UserError
 from pipeline.plan import parts
 from pipeline.split import split
+from tests.pipelines import blocks
 
 WHOLE = parts.written()
 STUDY = plan.load()
@@ -52,12 +53,11 @@ def test_a_part_holds_the_blocks_of_the_grid_for_its_point_and_runs_them_where_t
     assert list(made) == [f"parts/{task}/{ratio}/dvc.yaml" for task in study.tasks for ratio in study.ratios]
     own = YAML(typ="safe").load(made["parts/starter-nest/0.3/dvc.yaml"])
     assert own["vars"] == ["../../../params.yaml"]
-    files = [YAML(typ="safe").load(file) for file in paths.written()]
-    blocks = {name: block for file in files for name, block in file["stages"].items()}
+    whole = blocks()
     for name, block in own["stages"].items():
         assert block.pop("wdir") == "../../.."
         assert block.pop("matrix") == {"task": ["starter-nest"], "model": "${models}", "ratio": [0.3]}
-        assert block == {key: value for key, value in blocks[name].items() if key not in ("matrix", "wdir")}
+        assert block == {key: value for key, value in whole[name].items() if key not in ("matrix", "wdir")}
     assert list(own["stages"]) == ["finetune", "evaluate"]
 
 
