@@ -24,6 +24,7 @@ from pipeline.errors import UserError
 
 LOCKS = paths.ROOT / ".dvc" / "tmp" / "rwlock"  # which process reads and writes what, in JSON
 PATIENCE_SECONDS = 10.0
+ENDED_SECONDS = 0.2  # between two looks whether a DVC has ended
 WATCHED = "LAB_WATCHED"  # the process that runs several DVCs, whose end is waited for in place of theirs
 
 
@@ -77,18 +78,18 @@ def wait_and_mend(parent: int) -> None:
     with suppress(psutil.NoSuchProcess):
         started = psutil.Process(parent)
         dvc = next((process for process in (started, *started.parents()) if _is_dvc(process.pid)), started)
-        dvc.wait()
+        while not _ended(dvc.pid):
+            with suppress(psutil.TimeoutExpired):
+                dvc.wait(ENDED_SECONDS)
     mend()
 
 
 def mend() -> None:
     """Put ``dvc.lock`` back to its last whole state where it is not whole, and strike dead processes' locks out."""
-    import psutil
-
     if not LOCKS.parent.is_dir():
         return
     for left in paths.CACHE.glob("watched-*.lock"):
-        if not psutil.pid_exists(int(left.stem.removeprefix("watched-"))):
+        if _ended(int(left.stem.removeprefix("watched-"))):
             left.unlink(missing_ok=True)
     with suppress(UserError), alone():  # it is in the hands of a DVC that opened these files
         for lock in paths.locks():
@@ -178,6 +179,19 @@ def _strike_out() -> None:
     }
     if kept != content:
         paths.write(LOCKS, json.dumps(kept).encode())
+
+
+def _ended(process: int) -> bool:
+    """Say whether a process has ended, though who began it has not asked how: it may still read what that one said.
+
+    To wait for that as well would be to wait for each other: what waits here holds the standard error open.
+    """
+    import psutil
+
+    try:
+        return bool(psutil.Process(process).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _is_dvc(process: int) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -144,6 +145,21 @@ def test_what_a_killed_dvc_left_is_mended_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / ".dvc/tmp/rwlock").exists()
     assert (tmp_path / "dvc.lock").read_text() == LOCK
     assert sorted(path.name for path in (tmp_path / ".cache").iterdir()) == ["dvc.lock"]
+
+
+def test_who_reads_what_dvc_says_before_asking_how_it_ended_does_not_wait_for_ever(tmp_path: Path) -> None:
+    shutil.copytree(paths.ROOT / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    (tmp_path / "dvc").write_text(DVC.partition("open(")[0])
+    with subprocess.Popen(
+        [sys.executable, "dvc", "repro"], cwd=tmp_path, stderr=subprocess.PIPE,
+        env={**os.environ, "DVC_STAGE": "prepare@mrpc"},
+    ) as begun:  # fmt: skip
+        assert begun.stderr is not None
+        assert select.select([begun.stderr], [], [], 60)[0], "somebody holds it open"
+        assert begun.stderr.read() == b""
+    assert begun.returncode == 0
+    assert list((tmp_path / ".cache").iterdir()) == []
 
 
 def test_a_stage_that_dvc_does_not_run_leaves_nothing_to_mend_by(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
