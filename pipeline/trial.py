@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import distributed, kept, launchers, masking, origins, paths, quiet, resources, warm
+from pipeline import distributed, emitter, kept, launchers, masking, origins, paths, quiet, resources, warm
 from pipeline.errors import UserError, told
 from pipeline.sweep import Sweep
 
@@ -276,7 +276,7 @@ def _worked(work: Work, cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     result: dict[str, Any] = masking.without({"seed": cfg.seed, **work(cfg, out, log)})
     result["trial_seconds"] = time.perf_counter() - started + sum(each.earlier for each in log.checkpoints)
     config, trial = log.records / "config.yaml", log.records / "trial.json"
-    OmegaConf.save(masking.without(OmegaConf.to_container(cfg)), config)
+    config.write_text(emitter.emitted(masking.without(OmegaConf.to_container(cfg))), encoding="utf-8")
     shown = [str((log.home.out / path.relative_to(out)).relative_to(paths.ROOT)) for path in log.artifacts]
     paths.write_json(trial, {**result, "artifacts": shown})
     log.live.finish(result, [*log.artifacts, config, trial])

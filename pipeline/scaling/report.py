@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,12 +71,13 @@ def write(material: Material, out: Path, size: str, dpi: int, studio: Studio) ->
     that the figures call size; ``dpi`` is of the PNGs, which ``studio`` draws.
     """
     (out / "figures").mkdir()
-    figures = drawn(material, size)
-    saved = studio.saved(figures, out / "figures", dpi)
+    with _unchecked():
+        saved = studio.saved(_drawn(material, size), out / "figures", dpi)
+    figures = [one for one, *_ in saved]
     numbers = {"cells.csv": table.as_csv(material.rows)}
     if material.measured:
         numbers |= {"costs.csv": costs.as_csv(material.measured), "growth.csv": costs.growth_as_csv(material.measured)}
-    stills = [page.Still(one, svg.read_text(encoding="utf-8")) for one, (svg, _) in zip(figures, saved, strict=True)]
+    stills = [page.Still(one, svg.read_text(encoding="utf-8")) for one, svg, _ in saved]
     overview, said = table.overview(material.rows), remarks(material.rows, material.measured)
     files, library = [*numbers, *material.files], studio.library.result() if stills else ""
     texts = {
@@ -87,24 +89,28 @@ def write(material: Material, out: Path, size: str, dpi: int, studio: Studio) ->
     }
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
-    return [*(out / name for name in texts), *(path for paths in saved for path in paths)]
+    return [*(out / name for name in texts), *(path for _, *paths in saved for path in paths)]
 
 
 def drawn(material: Material, size: str) -> list[Figure]:
     """Return the figures that the material allows, in the order of the page."""
-    with schemapi.debug_mode(False):  # else each part of each is checked against the schema of all of Vega-Lite
-        return _drawn(material, size)
+    with _unchecked():
+        return list(_drawn(material, size))
 
 
-def _drawn(material: Material, size: str) -> list[Figure]:
-    return [
-        *fronts.of_tasks(material.fronts, material.rows),
-        *scores.of_all(material.rows, size),
-        *laws.of_findings(material.findings, size),
-        *differences.of_tasks(material.differences),
-        *variance.shares(material.variance),
-        *shape.cost_against_shape(material.measured),
-    ]
+def _drawn(material: Material, size: str) -> Iterator[Figure]:
+    yield from fronts.of_tasks(material.fronts, material.rows)
+    yield from scores.of_all(material.rows, size)
+    yield from laws.of_findings(material.findings, size)
+    yield from differences.of_tasks(material.differences)
+    yield from variance.shares(material.variance)
+    yield from shape.cost_against_shape(material.measured)
+
+
+def _unchecked() -> AbstractContextManager[None]:
+    """Return in what altair does not check each part of each figure against the schema of all of Vega-Lite."""
+    unchecked: AbstractContextManager[None] = schemapi.debug_mode(False)
+    return unchecked
 
 
 def tables(material: Material) -> list[Part]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ class Studio:
     processes: Executor
     library: Future[str]
 
-    def saved(self, figures: Sequence[Figure], folder: Path, dpi: int) -> list[tuple[Path, Path]]:
-        """Write each figure as SVG and PNG, side by side; return their paths, in order."""
-        begun = [self.processes.submit(figure.save, one, folder, dpi) for one in figures]
-        return [each.result() for each in begun]
+    def saved(self, figures: Iterable[Figure], folder: Path, dpi: int) -> list[tuple[Figure, Path, Path]]:
+        """Write figures as SVG and PNG, side by side, each as soon as it is specified; return them, in order."""
+        begun = [(one, self.processes.submit(figure.save, one, folder, dpi)) for one in figures]
+        return [(one, *each.result()) for one, each in begun]
 
 
 @contextmanager

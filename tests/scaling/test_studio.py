@@ -34,10 +34,10 @@ def test_figures_come_in_order_and_are_those_that_this_process_would_draw(
     for folder in (here, there):
         folder.mkdir()
     saved = drawing.saved(figures, there, 40)
-    assert [path.name for pair in saved for path in pair] == [
-        f"{one.name}.{e}" for one in figures for e in ("svg", "png")
+    assert [(one.name, svg.name, png.name) for one, svg, png in saved] == [
+        (one.name, f"{one.name}.svg", f"{one.name}.png") for one in figures
     ]
-    for one, pair in zip(figures, saved, strict=True):
+    for one, *pair in saved:
         assert [path.read_bytes() for path in pair] == [path.read_bytes() for path in figure.save(one, here, 40)]
     assert drawing.library.result() == page.library()
 
