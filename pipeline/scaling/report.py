@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,8 +70,7 @@ def write(material: Material, out: Path, size: str, dpi: int, studio: Studio) ->
     that the figures call size; ``dpi`` is of the PNGs, which ``studio`` draws.
     """
     (out / "figures").mkdir()
-    with _unchecked():
-        saved = studio.saved(_drawn(material, size), out / "figures", dpi)
+    saved = studio.saved(drawn(material, size), out / "figures", dpi)
     figures = [one for one, *_ in saved]
     numbers = {"cells.csv": table.as_csv(material.rows)}
     if material.measured:
@@ -92,25 +90,15 @@ def write(material: Material, out: Path, size: str, dpi: int, studio: Studio) ->
     return [*(out / name for name in texts), *(path for _, *paths in saved for path in paths)]
 
 
-def drawn(material: Material, size: str) -> list[Figure]:
-    """Return the figures that the material allows, in the order of the page."""
-    with _unchecked():
-        return list(_drawn(material, size))
-
-
-def _drawn(material: Material, size: str) -> Iterator[Figure]:
-    yield from fronts.of_tasks(material.fronts, material.rows)
-    yield from scores.of_all(material.rows, size)
-    yield from laws.of_findings(material.findings, size)
-    yield from differences.of_tasks(material.differences)
-    yield from variance.shares(material.variance)
-    yield from shape.cost_against_shape(material.measured)
-
-
-def _unchecked() -> AbstractContextManager[None]:
-    """Return in what altair does not check each part of each figure against the schema of all of Vega-Lite."""
-    unchecked: AbstractContextManager[None] = schemapi.debug_mode(False)
-    return unchecked
+def drawn(material: Material, size: str) -> Iterator[Figure]:
+    """Yield the figures that the material allows, in the order of the page."""
+    with schemapi.debug_mode(False):  # else each part of each is checked against the schema of all of Vega-Lite
+        yield from fronts.of_tasks(material.fronts, material.rows)
+        yield from scores.of_all(material.rows, size)
+        yield from laws.of_findings(material.findings, size)
+        yield from differences.of_tasks(material.differences)
+        yield from variance.shares(material.variance)
+        yield from shape.cost_against_shape(material.measured)
 
 
 def tables(material: Material) -> list[Part]:

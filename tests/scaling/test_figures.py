@@ -39,7 +39,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture(scope="module")
 def every(counted: list[Row], measured: list[Cost]) -> list[Figure]:
-    return report.drawn(findings.material(findings.made_cheaper(counted), measured), SIZE)
+    return [*report.drawn(findings.material(findings.made_cheaper(counted), measured), SIZE)]
 
 
 def marks(drawn: Figure, place: int, kind: str) -> list[dict[str, Any]]:
@@ -122,7 +122,7 @@ def test_figures_are_the_same_bytes_each_time(counted: list[Row], measured: list
     for name in ("one", "two"):
         folder = tmp_path / name
         folder.mkdir()
-        some = report.drawn(material, SIZE)
+        some = [*report.drawn(material, SIZE)]
         assert [one.name for one in some[1::3]] == ["score-against-size", "laws-of-size", "laws-of-size-and-data", LAST]
         written.append([path.read_bytes() for drawn in some[1::3] for path in figure.save(drawn, folder, 40)])
     assert written[0] == written[1]
@@ -194,7 +194,7 @@ def test_a_variant_is_left_to_the_table(rows: list[Row]) -> None:
 
 
 def test_a_plan_without_results_has_no_figures() -> None:
-    assert report.drawn(report.Material([]), SIZE) == []
+    assert [*report.drawn(report.Material([]), SIZE)] == []
 
 
 @pytest.mark.parametrize("make", MAKERS)

@@ -29,7 +29,7 @@ with studio.opened() as drawing:
 def test_figures_come_in_order_and_are_those_that_this_process_would_draw(
     counted: list[Row], measured: list[Cost], tmp_path: Path, drawing: Studio
 ) -> None:
-    figures = report.drawn(findings.material(counted[:15], measured[:1]), "parameters_non_embedding")[:4]
+    figures = [*report.drawn(findings.material(counted[:15], measured[:1]), "parameters_non_embedding")][:4]
     here, there = tmp_path / "here", tmp_path / "there"
     for folder in (here, there):
         folder.mkdir()
