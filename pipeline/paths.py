@@ -17,21 +17,30 @@ ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 PARAMS = ROOT / "params.yaml"
 PIPELINE = "dvc.yaml"
-APART = ("finetune", "evaluate")  # stages with most cells: DVC rewrites all that it knows of a file's after each
+APART = {  # blocks with most cells, and where below stages/: DVC rewrites all that it knows of a file's after each
+    "finetune": "finetune",
+    "finetune-variant": "beside",
+    "distill": "beside",
+    "compress": "beside",
+    "evaluate": "evaluate",
+    "evaluate-variant": "evaluate-beside",
+    "evaluate-distill": "evaluate-beside",
+    "evaluate-compress": "evaluate-beside",
+}
 REPORT = ROOT / "report"
 CACHE = ROOT / ".cache"
 ASIDE = ".old.tmp"  # the end of the name under which a folder waits until another has taken its place
 ALONE = "alone"  # below a student's trial: the same student trained without its teacher
 
 
-def pipeline(stage: str) -> str:
-    """Return the ``dvc.yaml`` that makes a stage's cells, from the project's folder."""
-    return f"stages/{stage}/{PIPELINE}" if stage in APART else PIPELINE
+def pipeline(block: str) -> str:
+    """Return the ``dvc.yaml`` that holds a block, from the project's folder."""
+    return f"stages/{APART[block]}/{PIPELINE}" if block in APART else PIPELINE
 
 
 def written() -> list[Path]:
     """Return each ``dvc.yaml`` that people write."""
-    return [ROOT / name for name in (PIPELINE, *map(pipeline, APART))]
+    return [ROOT / name for name in dict.fromkeys((PIPELINE, *map(pipeline, APART)))]
 
 
 def pipelines() -> list[Path]:

@@ -7,7 +7,6 @@ What has run stays so: DVC's records of it go with their cells from one ``dvc.lo
 from __future__ import annotations
 
 import io
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -51,8 +50,8 @@ def _lay(study: Plan) -> None:
     recorded: dict[Any, dict[str, Any]] = {file: {} for file in files}
     owners = {name: file for file, _, name in (cell.address.rpartition(":") for cell in study.cells) if file}
     for name, entry in {key: entry for lock in before.values() for key, entry in lock.items()}.items():
-        stage = re.split("[@-]", name)[0]
-        recorded[paths.ROOT / owners.get(name, paths.pipeline(stage))][name] = entry
+        block = name.partition("@")[0]
+        recorded[paths.ROOT / owners.get(name, paths.pipeline(block))][name] = entry
     for file, content in files.items():
         if recorded[file] != before.get(file, {}):
             paths.write(file.with_suffix(".lock"), _as_dvc_writes({"schema": "2.0", "stages": recorded[file]}))

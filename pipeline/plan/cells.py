@@ -160,22 +160,27 @@ class Plan:
 
     def _address(self, stage: str, name: str, section: str, at: Variant | Cell) -> str:
         """Return DVC's name of a cell: its file, the block that makes it from a section of the plan, and its own."""
-        split = self.parts and not section
-        file = f"{parts.folder(self.parts, vars(at))}/{paths.PIPELINE}" if split else paths.pipeline(stage)
-        suffix = {"variants": "-variant"}.get(section, f"-{section}" if section and section != stage else "")
-        return f"{file}:{stage}{suffix}@{name}"
+        block = stage + {"variants": "-variant"}.get(section, f"-{section}" if section else "")
+        if self.parts and not section:
+            return f"{parts.folder(self.parts, vars(at))}/{paths.PIPELINE}:{block}@{name}"
+        return _made_by(block, name)
+
+
+def _made_by(block: str, name: str) -> str:
+    """Return DVC's name of a cell of a block that has a file apart."""
+    return f"{paths.pipeline(block)}:{block}@{name}"
 
 
 def _distill(name: str, entry: Distill, teacher: Cell) -> Cell:
     needs = (f"prepare@{entry.task}", f"pretrain@{entry.student}", teacher.address)
     return Cell(
-        "distill", name, f"distill@{name}", needs, entry.task, entry.student, entry.ratio, entry.recipe, "distill",
-        entry.teacher, entry.distillation,
+        "distill", name, _made_by("distill", name), needs, entry.task, entry.student, entry.ratio, entry.recipe,
+        "distill", entry.teacher, entry.distillation,
     )  # fmt: skip
 
 
 def _compress(name: str, entry: Compress, source: Cell) -> Cell:
     return Cell(
-        "compress", name, f"compress@{name}", (source.address,), source.task, source.model, source.ratio, source.recipe,
-        "compress", entry.source, entry.compression,
+        "compress", name, _made_by("compress", name), (source.address,), source.task, source.model, source.ratio,
+        source.recipe, "compress", entry.source, entry.compression,
     )  # fmt: skip

@@ -69,7 +69,7 @@ def test_a_cell_bears_the_address_of_its_part(root: Path) -> None:
     trained = "parts/starter-2x64/dvc.yaml:finetune@starter-swap-starter-2x64-0.1"
     asked = cells["parts/starter-2x64/dvc.yaml:evaluate@starter-swap-starter-2x64-0.1"]
     assert asked.needs == ("prepare@starter-swap", trained)
-    beside = {"finetune/dvc.yaml:finetune-variant@equal-steps", "evaluate/dvc.yaml:evaluate-compress@narrow"}
+    beside = {"beside/dvc.yaml:finetune-variant@equal-steps", "evaluate-beside/dvc.yaml:evaluate-compress@narrow"}
     assert {f"stages/{address}" for address in beside} < cells.keys()
 
 
