@@ -45,6 +45,25 @@ def prepare(uri: str) -> str | None:
     return (file.parent / "mlruns").as_uri() if file else None
 
 
+def sketch(uri: str) -> None:
+    """Make a database to be thrown away: today's tables alone, not what 67 migrations lead to.
+
+    That takes a tenth of a second, the migrations take one.
+    """
+    from sqlalchemy import text
+    from sqlalchemy.schema import CreateTable
+
+    utils = _tools()
+    engine = utils.create_sqlalchemy_engine(uri)
+    with engine.begin() as connection:
+        for table in utils.Base.metadata.sorted_tables:
+            connection.execute(CreateTable(table, include_foreign_key_constraints=()))
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
+        head = {"head": utils._get_latest_schema_revision()}
+        connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), head)
+    engine.dispose()
+
+
 def share(uri: str) -> None:
     """Let readers and writers of a file no longer wait for each other."""
     if file := _file(uri):

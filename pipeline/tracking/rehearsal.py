@@ -15,7 +15,10 @@ def rehearse() -> None:
         folder = Path(made)
         shown = folder / "shown.json"
         shown.touch()
-        client = store.connect(f"{database.SQLITE}{folder / 'mlflow.db'}")
+        uri = f"{database.SQLITE}{folder / 'mlflow.db'}"
+        store.load(uri)
+        database.sketch(uri)
+        client = store.connect(uri)
         identity = Identity("evaluate", "rehearsal", tags={"inputs_sha256": "0"}, inputs=[Input("data", "0", "none")])
         cell = runs.create_run(client, identity, folder, name=identity.cell)
         runs.end_dead(client, identity)

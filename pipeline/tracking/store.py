@@ -49,7 +49,7 @@ def connect(uri: str) -> MlflowClient:
     Raises database.Unfit where its content or the URI is not what it should be, and whatever MLflow, the driver or
     the network raises.
     """
-    _load(uri)
+    load(uri)
     from mlflow.tracking import MlflowClient
 
     _understood(uri)
@@ -62,7 +62,7 @@ def connect(uri: str) -> MlflowClient:
     return client
 
 
-def _load(uri: str) -> None:
+def load(uri: str) -> None:
     """Import what talks to a store and let it be silent: what it has to say is raised as well."""
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
@@ -154,7 +154,7 @@ class Store:
             return answer
         with self._starting:
             if self._talker is None:
-                _load(self.uri)  # not there: two threads that import at the same time can lock each other out
+                load(self.uri)  # not there: two threads that import at the same time can lock each other out
                 self._talker = threading.Thread(target=self._talk, name="store", daemon=True)
                 self._talker.start()
         self._actions.put(Told(action, answer, at_once))
