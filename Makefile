@@ -3,11 +3,11 @@
 .PHONY: help repro plan split recommend ui sync lint audit browser ray postgres test chaos check
 PYTHON ?= python3
 BIN := .venv/bin
-# Without byte-compiling 2 GB, of which a tenth is ever imported: Python does that as it goes.
+# Without byte-compiling 2 GB, of which a tenth is ever imported: that tenth is compiled once all is installed.
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 LOCKED := $(PIP) --no-deps --require-hashes --requirement
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# So that it does: where a shell forbids it, each process would compile anew what it imports, for seconds.
+# Which Python does as it imports: where a shell forbids it, each process would compile anew what it imports, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
 help:
@@ -24,6 +24,7 @@ help:
 $(BIN)/.made: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(PIP) --editable .
+	@{ dvc root; python -c "from pipeline.warm import server; server.ready()"; } >/dev/null 2>&1 || true
 	@touch $@
 
 # What the tests run with, each file by its hash. Of torch a place that pip knows may have the build for CPUs alone.

@@ -222,6 +222,18 @@ def test_a_folder_that_others_can_enter_is_refused(place: Path) -> None:
     assert outcome(place)[1:] == (message, 1)
 
 
+def test_a_command_and_the_stages_that_dvc_runs_have_one_server(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm.paths, "of_machine", lambda: place)
+    for name in ("DVC_ROOT", "DVC_STAGE"):
+        monkeypatch.delenv(name, raising=False)
+    ahead = warm._address()  # as `make repro JOBS=2` starts it
+    monkeypatch.setenv("DVC_ROOT", str(place))
+    monkeypatch.setenv("DVC_STAGE", "finetune@a")
+    assert warm._address() == ahead
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert warm._address() != ahead
+
+
 def test_only_one_server_is_started_however_many_commands_come_before_it_is_ready(place: Path) -> None:
     (place / "ready.py").write_text("import time; time.sleep(2)\n")
     for started in [command(place) for _ in range(3)]:

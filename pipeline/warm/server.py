@@ -281,18 +281,23 @@ def _compose() -> None:
                 value.cache_clear()
 
 
-def main() -> None:
-    """Import what every stage needs, then serve."""
-    began = time.time_ns()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.disable()  # until all is imported: collections of what imports make, and keep, take a quarter of their time
-    address = Path(sys.argv[1])
+def ready() -> None:
+    """Import what every stage needs."""
     sys.modules.pop("torchao", None)  # the package bars it; here there is time for it
     for module in PRELOAD:
         importlib.import_module(module)
     for module in OWN:
         with suppress(Exception):  # which the fork that wants it will tell
             importlib.import_module(module)
+
+
+def main() -> None:
+    """Import what every stage needs, then serve."""
+    began = time.time_ns()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()  # until all is imported: collections of what imports make, and keep, take a quarter of their time
+    address = Path(sys.argv[1])
+    ready()
     gc.freeze()  # a collection in a fork would walk, and so copy, all that was imported here
     gc.enable()
     signal.signal(signal.SIGINT, signal.default_int_handler)
