@@ -1,5 +1,6 @@
 import importlib
 import os
+import runpy
 import shutil
 import signal
 import socket
@@ -232,6 +233,20 @@ def test_a_command_and_the_stages_that_dvc_runs_have_one_server(place: Path, mon
     assert warm._address() == ahead
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert warm._address() != ahead
+
+
+@pytest.mark.parametrize(("stage", "started"), [("plan", [True]), (None, [])])
+def test_the_check_of_the_plan_starts_a_server_for_what_dvc_runs_next(
+    monkeypatch: pytest.MonkeyPatch, stage: str | None, started: list[bool]
+) -> None:
+    begun: list[bool] = []
+    monkeypatch.setattr("pipeline.plan.main", lambda: None)
+    monkeypatch.setattr(warm, "prepare", lambda: begun.append(True))
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    if stage:
+        monkeypatch.setenv("DVC_STAGE", stage)
+    runpy.run_module("pipeline.plan", run_name="__main__")
+    assert begun == started
 
 
 def test_only_one_server_is_started_however_many_commands_come_before_it_is_ready(place: Path) -> None:

@@ -163,10 +163,10 @@ class Plan:
         block = stage + {"variants": "-variant"}.get(section, f"-{section}" if section else "")
         if self.parts and not section:
             return f"{parts.folder(self.parts, vars(at))}/{paths.PIPELINE}:{block}@{name}"
-        return _made_by(block, name)
+        return _apart(block, name)
 
 
-def _made_by(block: str, name: str) -> str:
+def _apart(block: str, name: str) -> str:
     """Return DVC's name of a cell of a block that has a file apart."""
     return f"{paths.pipeline(block)}:{block}@{name}"
 
@@ -174,13 +174,13 @@ def _made_by(block: str, name: str) -> str:
 def _distill(name: str, entry: Distill, teacher: Cell) -> Cell:
     needs = (f"prepare@{entry.task}", f"pretrain@{entry.student}", teacher.address)
     return Cell(
-        "distill", name, _made_by("distill", name), needs, entry.task, entry.student, entry.ratio, entry.recipe,
+        "distill", name, _apart("distill", name), needs, entry.task, entry.student, entry.ratio, entry.recipe,
         "distill", entry.teacher, entry.distillation,
     )  # fmt: skip
 
 
 def _compress(name: str, entry: Compress, source: Cell) -> Cell:
     return Cell(
-        "compress", name, _made_by("compress", name), (source.address,), source.task, source.model, source.ratio,
+        "compress", name, _apart("compress", name), (source.address,), source.task, source.model, source.ratio,
         source.recipe, "compress", entry.source, entry.compression,
     )  # fmt: skip

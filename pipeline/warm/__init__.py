@@ -1,9 +1,9 @@
 """One warm parent that forks: the seconds of importing torch and its kin are paid once, not once a cell.
 
-The first stage that runs starts a server (``pipeline/warm/server.py``) and waits for it. Each stage hands the server
-its arguments, folder, environment and standard streams; it forks a child in which the third-party packages lie ready,
-and the project's own code as well for as long as none of its files changes: after an edit it is imported anew. While
-a command works the server forks a child ahead for the next one.
+The check of the plan starts a server (``pipeline/warm/server.py``), or the first stage that finds none. Each stage
+hands the server its arguments, folder, environment and standard streams; it forks a child in which the third-party
+packages lie ready, and the project's own code as well for as long as none of its files changes: after an edit it is
+imported anew. While a command works the server forks a child ahead for the next one.
 Mercurial's ``chg`` and ``mypy``'s daemon do the same.
 
 A server serves one environment: its name holds a digest of every variable that an import may read, of the interpreter

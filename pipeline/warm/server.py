@@ -1,6 +1,6 @@
 """The warm parent: imports what every stage needs, then forks a child for each command that it is handed.
 
-``python -m pipeline.warm.server <socket>`` is started by the first client (``pipeline/warm/__init__.py``).
+``python -m pipeline.warm.server <socket>`` is started by who wants it first (``pipeline/warm/__init__.py``).
 """
 
 from __future__ import annotations
