@@ -69,14 +69,14 @@ def expected_seconds(cell: Cell, study: Plan, known: Mapping[Cell, float]) -> tu
     peers = [(other, seconds) for other, seconds in known.items() if other.stage == cell.stage]
     alike = [(other, seconds) for other, seconds in peers if other.model == cell.model and cell.ratio]
     if alike:
-        scaled = median(seconds * _share(cell) / _share(other) for other, seconds in alike)
+        scaled = median(seconds * share(cell) / share(other) for other, seconds in alike)
         return scaled * len(study.seeds), "same model"
     if peers:
         return median(seconds for _, seconds in peers) * len(study.seeds if cell.ratio else [0]), "same stage"
     return None, ""
 
 
-def _share(cell: Cell) -> float:
+def share(cell: Cell) -> float:
     """Return what the seconds of a cell grow with: the ratio where it trains, nothing where it only evaluates."""
     return cell.ratio if cell.stage == "finetune" and cell.ratio else 1.0
 

@@ -25,6 +25,7 @@ from pipeline.errors import UserError
 LOCKS = paths.ROOT / ".dvc" / "tmp" / "rwlock"  # which process reads and writes what, in JSON
 PATIENCE_SECONDS = 10.0
 ENDED_SECONDS = 0.2  # between two looks whether a DVC has ended
+FORKED = "pipeline.repro.imported"  # in the command line of a fork that is a DVC
 WATCHED = "LAB_WATCHED"  # the process that runs several DVCs, whose end is waited for in place of theirs
 
 
@@ -198,9 +199,10 @@ def _is_dvc(process: int) -> bool:
     import psutil
 
     try:
-        return "dvc" in (Path(word).name for word in psutil.Process(process).cmdline()[:4])
+        words = psutil.Process(process).cmdline()[:4]
     except psutil.Error:
         return False
+    return any(Path(word).name == "dvc" or FORKED in word for word in words)
 
 
 if __name__ == "__main__":

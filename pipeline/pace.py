@@ -16,19 +16,21 @@ from tqdm import tqdm
 from pipeline import listing
 from pipeline.plan import Cell, Plan
 
-GUESS_SECONDS = 5.0  # of a cell of which nothing is known
-
-
+GUESS_SECONDS = 5.0  # of a cell of all rows of which nothing is known
 Kind = tuple[object, ...]
+
+
+def _alike(cell: Cell) -> Kind:
+    return cell.stage, cell.model, cell.ratio
 
 
 def _kinds(cell: Cell) -> list[Kind]:
     """Return what cells that take as long have in common, from the likest to any at all."""
-    return [(cell.stage, cell.model, cell.ratio), (cell.stage, cell.ratio), (cell.stage,), ()]
+    return [_alike(cell), (cell.stage, cell.ratio), (cell.stage,), ()]
 
 
 class Pace:
-    """What cells take: from those of this run where a stage has some, else from the run before, else a guess.
+    """What cells take: by those of this run that are alike, else by the run before, else by others, else a guess.
 
     ``beside`` are the addresses of the cells that run side by side, ``jobs`` at a time.
     """
@@ -39,23 +41,27 @@ class Pace:
         known = listing.known_seconds(study)
         self._before = {name: listing.expected_seconds(cell, study, known)[0] for name, cell in self.cells.items()}
         self._took: dict[Kind, list[float]] = defaultdict(list)
+        self._slower: dict[str, list[float]] = defaultdict(list)  # of each stage, than the run before
 
     def took(self, address: str, seconds: float) -> None:
         """Learn what a cell took."""
         if cell := self.cells.get(address):
             for kind in _kinds(cell):
                 self._took[kind].append(seconds)
+            if before := self._before[address]:
+                self._slower[cell.stage].append(seconds / before)
 
     def expected(self, address: str) -> float:
         """Return the seconds that a cell is expected to take."""
         cell = self.cells[address]
-        *alike, anything = _kinds(cell)
-        for kind in alike:
+        if known := self._took[_alike(cell)]:
+            return median(known)
+        if (before := self._before[address]) is not None:
+            return before * median(self._slower[cell.stage] or [1.0])
+        for kind in _kinds(cell):
             if known := self._took[kind]:
                 return median(known)
-        if (before := self._before[address]) is not None:
-            return before
-        return median(self._took[anything] or [GUESS_SECONDS])
+        return GUESS_SECONDS * listing.share(cell)
 
     def left(self, waiting: Iterable[str]) -> float:
         """Return the seconds that cells are expected to take together."""

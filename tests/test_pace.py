@@ -8,6 +8,7 @@ from pipeline import listing, pace, plan
 from pipeline.pace import Board, Pace
 
 GRID = "stages/finetune/dvc.yaml:finetune@starter-swap-starter-{}-{}"
+EVALUATION = "stages/evaluate/dvc.yaml:evaluate@starter-swap-starter-{}-{}"
 
 
 @pytest.fixture
@@ -29,7 +30,19 @@ def test_a_cell_takes_as_long_as_the_likest_that_has_ended(known: Pace) -> None:
     assert known.expected(GRID.format("3x96", 0.1)) == 2.0
     known.took(GRID.format("3x96", 1.0), 30.0)
     assert known.expected("stages/finetune/dvc.yaml:finetune@starter-nest-starter-3x96-1.0") == 30.0  # and of its model
-    assert known.expected("stages/evaluate/dvc.yaml:evaluate@starter-swap-starter-3x96-1.0") == 7.0
+    assert known.expected(EVALUATION.format("3x96", 1.0)) == 7.0
+
+
+def test_where_nothing_is_known_fewer_rows_are_guessed_to_take_less(known: Pace) -> None:
+    assert known.expected(GRID.format("2x64", 0.1)) == pytest.approx(0.1 * pace.GUESS_SECONDS)
+
+
+def test_the_run_before_is_scaled_by_what_this_one_has_shown_of_the_stage(known: Pace) -> None:
+    known.took(EVALUATION.format("2x64", 1.0), 14.0)
+    assert known.expected(EVALUATION.format("3x96", 1.0)) == 14.0
+    known.took(EVALUATION.format("2x64", 0.1), 28.0)
+    assert known.expected(EVALUATION.format("3x96", 1.0)) == 21.0  # three times as long in the middle
+    assert known.expected(EVALUATION.format("2x64", 1.0)) == 14.0  # itself
 
 
 def test_what_runs_side_by_side_takes_its_part_of_the_time(known: Pace) -> None:

@@ -6,13 +6,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pytest
 
-from pipeline import listing, plan, repro, warm
+from pipeline import listing, paths, plan, repro, warm
 from pipeline.errors import ending
+from pipeline.pace import Pace
 from pipeline.plan import Cell, Plan
+from pipeline.repro import __main__ as command
+from pipeline.repro import dvcs
 
 
 class Told:
@@ -59,7 +61,7 @@ def test_cells_run_side_by_side_behind_those_that_they_need(
     study: Plan, monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
     dvc = Told()
-    monkeypatch.setattr(repro, "_dvc", dvc)
+    monkeypatch.setattr(dvcs, "run", dvc)
     assert asyncio.run(repro.reproduce(study, jobs)) == 0
     assert sorted(dvc.ended[:-1]) == sorted(cell.address for cell in beside(study))
     places = {address: place for place, address in enumerate(dvc.ended)}
@@ -75,16 +77,37 @@ def test_the_longest_way_to_an_end_is_begun_first() -> None:
     assert repro._ranks(needs, seconds.__getitem__) == {"a": 5.0, "b": 4.0, "c": 5.0, "d": 1.0}
 
 
+@pytest.mark.parametrize("largest", [20.0, 0.5])
+def test_of_a_plan_of_which_nothing_was_known_the_long_cells_come_first_as_soon_as_they_are(
+    study: Plan, monkeypatch: pytest.MonkeyPatch, largest: float
+) -> None:
+    cells = {cell.address: cell for cell in study.cells}
+    took = Pace.took
+
+    def takes(pace: Pace, address: str, _: float) -> None:
+        if cell := cells.get(address):
+            took(pace, address, (cell.ratio or 1) * (largest if cell.model == "starter-4x128" else 5))
+
+    dvc = Told()
+    monkeypatch.setattr(dvcs, "run", dvc)
+    monkeypatch.setattr(Pace, "took", takes)
+    assert asyncio.run(repro.reproduce(study, 2)) == 0
+    grid = [cell for address in dvc.ended if (cell := cells.get(address)) and cell.stage == "finetune" and cell.task]
+    assert {cell.ratio for cell in grid[-6:]} == {0.1}
+    place, other = (place for place, cell in enumerate(grid) if (cell.model, cell.ratio) == ("starter-4x128", 1.0))
+    assert (other - place <= 2) == (largest == 20.0)
+
+
 def test_one_job_is_a_plain_dvc_repro(study: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     dvc = Told()
-    monkeypatch.setattr(repro, "_dvc", dvc)
+    monkeypatch.setattr(dvcs, "run", dvc)
     assert asyncio.run(repro.reproduce(study, 1)) == 0
     assert dvc.ended == ["repro"]
 
 
 def test_a_plan_with_a_mistake_begins_nothing(study: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     dvc = Told(failing="plan")
-    monkeypatch.setattr(repro, "_dvc", dvc)
+    monkeypatch.setattr(dvcs, "run", dvc)
     assert asyncio.run(repro.reproduce(study, 2)) == 1
     assert dvc.ended == []
 
@@ -93,7 +116,7 @@ def test_after_a_failure_nothing_new_begins(
     study: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dvc = Told(failing="stages/finetune/dvc.yaml:finetune@starter-swap-starter-3x96-1.0")
-    monkeypatch.setattr(repro, "_dvc", dvc)
+    monkeypatch.setattr(dvcs, "run", dvc)
     assert asyncio.run(repro.reproduce(study, 2)) == 1
     assert dvc.alone == 0
     assert not any(address.startswith(("distill", "compress")) for address in dvc.ended)
@@ -107,7 +130,7 @@ def test_after_a_failure_nothing_new_begins(
 def test_what_dvc_says_of_itself_is_left_out_and_each_stage_is_counted(
     study: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(repro, "_dvc", Told())
+    monkeypatch.setattr(dvcs, "run", Told())
     assert asyncio.run(repro.reproduce(study, 1)) == 0
     assert capsys.readouterr().out == "evaluate x: 1 seed\n"  # x is no cell of the plan
 
@@ -120,10 +143,10 @@ def test_a_machine_that_starts_no_process_is_told_in_a_line(
             return 0
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
-    monkeypatch.setattr(repro, "_dvc", none_left)
+    monkeypatch.setattr(dvcs, "run", none_left)
     monkeypatch.setattr(warm, "prepare", lambda: None)
     with pytest.raises(SystemExit) as ended, ending():
-        repro.main(["2"])
+        command.main(["2"])
     assert ended.value.code == (
         "error: not enough memory ([Errno 12] Cannot allocate memory); end other programs, or ask for smaller batches "
         "or fewer processes at once, and run the same command again: what is finished is kept"
@@ -135,7 +158,7 @@ def test_a_machine_that_starts_no_process_is_told_in_a_line(
 @pytest.mark.parametrize("words", [[], ["0"], ["two"], ["-1"], ["2", "3"], ["1025"], ["²"]])
 def test_a_wrong_number_of_jobs_is_one_line(words: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.repro", *words], cwd=Path(repro.__file__).parent.parent,
+        [sys.executable, "-m", "pipeline.repro", *words], cwd=paths.ROOT,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, "")

@@ -230,6 +230,7 @@ def test_a_command_and_the_stages_that_dvc_runs_have_one_server(place: Path, mon
     ahead = warm._address()  # as `make repro JOBS=2` starts it
     monkeypatch.setenv("DVC_ROOT", str(place))
     monkeypatch.setenv("DVC_STAGE", "finetune@a")
+    monkeypatch.setenv("PWD", str(place))  # which a shell sets anew, where a program had begun it elsewhere
     assert warm._address() == ahead
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert warm._address() != ahead

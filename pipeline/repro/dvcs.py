@@ -1,0 +1,91 @@
+"""`dvc` in forks of one process that has imported it: its imports are paid once, not once for each of many cells.
+
+That process is the fork server of Python's standard library, with ``pipeline/repro/imported.py`` in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from pipeline import mend, parent, paths
+
+IMPORTED = mend.FORKED
+LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")  # bytes that a socket's name may have
+LONGEST_LINE = 2**22  # bytes of what a stage says
+FORKS = multiprocessing.get_context("forkserver")
+
+
+async def run(words: Sequence[str], say: Callable[[str], None]) -> int:
+    """Run a `dvc` command, tell each line that it or its stage says, and return its status; stop it when cancelled.
+
+    Raises OSError where the machine starts no process any more.
+    """
+    _prepare()
+    told, tells = FORKS.Pipe(duplex=False)
+    fork = FORKS.Process(target=_become, args=(words, tells, paths.ROOT, os.getpid()))
+    try:
+        fork.start()
+    except EOFError:  # the fork server has ended
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+    tells.close()
+    lines = asyncio.StreamReader(limit=LONGEST_LINE)
+    pipe = os.fdopen(os.dup(told.fileno()), "rb")
+    told.close()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), pipe)
+    begun = asyncio.ensure_future(lines.readline())
+    try:
+        await asyncio.shield(begun)
+        await _each(lines, say)
+    except BaseException as error:
+        await begun
+        with suppress(ProcessLookupError):
+            os.killpg(fork.pid or 0, signal.SIGINT)  # as a terminal does: a stage says what is safe, and ends
+        await _each(lines, say if isinstance(error, asyncio.CancelledError) else lambda _: None)
+        raise
+    finally:
+        fork.join()
+    status = fork.exitcode or 0
+    if status < 0:
+        mend.mend()
+        say(f"dvc {' '.join(words)}: was killed by signal {-status}")
+    return status if status >= 0 else 128 - status
+
+
+def _prepare() -> None:
+    """Tell the fork server what to import, and where its socket may be: it needs a short name, unlike some TMPDIR."""
+    FORKS.set_forkserver_preload([IMPORTED])
+    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
+        tempfile.tempdir = "/tmp"  # noqa: S108 - in which it makes a folder of its own
+
+
+async def _each(lines: asyncio.StreamReader, say: Callable[[str], None]) -> None:
+    async for line in lines:
+        say(line.decode(errors="replace").rstrip())
+
+
+def _become(words: Sequence[str], tells: Connection, folder: Path, watched: int) -> None:
+    """Be `dvc` in a process group of its own, which the first line tells; ends with the fork server."""
+    from dvc.cli import main
+
+    parent.end_with_it()
+    os.setpgid(0, 0)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    os.dup2(tells.fileno(), 1)
+    os.dup2(tells.fileno(), 2)
+    tells.close()
+    print(flush=True)
+    os.chdir(folder)
+    os.environ[mend.WATCHED] = str(watched)
+    sys.argv = ["dvc", *words]
+    sys.exit(main(list(words)))

@@ -1,0 +1,17 @@
+"""What the process is that forks DVC: all that `dvc repro` imports, and an end with the process that asked for it.
+
+Imported by the fork server of the standard library alone (``pipeline/repro/dvcs.py``).
+"""
+
+import signal
+
+import dvc.cli.parser  # noqa: F401
+from dvc.repo import Repo
+
+from pipeline import parent, paths
+
+parent.end_with_it()
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)  # which a terminal or a shell sends to all: the forks have to end well first
+with Repo(str(paths.ROOT)) as repo:
+    repo.index.stages  # noqa: B018 - much is imported where it is first used

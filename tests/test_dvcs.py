@@ -1,0 +1,129 @@
+"""`dvc` in forks: what it says and how it ends is known, it stops well, and it ends with who asked for it."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline import paths
+from pipeline.repro import dvcs
+
+Stage = Callable[[str], None]
+PROGRAM = """
+import asyncio, pathlib, sys
+from pipeline import paths
+from pipeline.repro import dvcs
+paths.ROOT = pathlib.Path(sys.argv[1])
+sys.exit(asyncio.run(dvcs.run(["repro", "--quiet", "a"], lambda line: print(line, flush=True))))
+"""
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """Return what makes a project of one stage, ``a``, that runs a command."""
+
+    def make(command: str) -> None:
+        subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], cwd=tmp_path, check=True)
+        (tmp_path / "a.sh").write_text(command)
+        (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: sh a.sh}}\n")
+        monkeypatch.setattr(paths, "ROOT", tmp_path)
+
+    return make
+
+
+def test_what_a_stage_says_is_told_and_its_status_returned(stage: Stage, tmp_path: Path) -> None:
+    stage("echo one; echo two >&2; test -e more || exit 3; test -t 0 || echo $LAB_WATCHED")
+    said: list[str] = []
+    words = ["repro", "--quiet", "--single-item", "a"]
+    assert asyncio.run(dvcs.run(words, said.append)) == 255
+    assert said == ["one", "two"]
+    (tmp_path / "more").touch()
+    said.clear()
+    assert asyncio.run(dvcs.run(words, said.append)) == 0
+    assert said == ["one", "two", str(psutil.Process().pid)]
+    assert "cmd: sh a.sh" in (tmp_path / "dvc.lock").read_text()
+
+
+def test_a_dvc_that_is_killed_is_told(stage: Stage) -> None:
+    stage("echo $PPID; while kill -0 $PPID; do sleep 0.05; done 2>/dev/null")
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line.isdigit():
+            parent = psutil.Process(int(line))  # DVC, or a shell in which it runs the stage
+            next(each for each in (parent, *parent.parents()) if dvcs.IMPORTED in " ".join(each.cmdline())).kill()
+
+    assert asyncio.run(dvcs.run(["repro", "--quiet", "a"], say)) == 137
+    assert said[1:] == ["dvc repro --quiet a: was killed by signal 9"]
+
+
+def test_a_stage_that_is_stopped_says_its_last_words(stage: Stage) -> None:
+    stage("trap 'echo safe; exit 3' INT; echo begun; while true; do sleep 0.05; done")
+    said: list[str] = []
+
+    async def stopped() -> None:
+        work = asyncio.create_task(
+            dvcs.run(["repro", "--quiet", "a"], lambda line: (said.append(line), begun.set())[0])
+        )
+        begun = asyncio.Event()
+        await begun.wait()
+        work.cancel()
+        await work
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(stopped())
+    assert said[:2] == ["begun", "safe"]
+
+
+def test_nothing_goes_on_where_nobody_hears_it(stage: Stage) -> None:
+    stage("echo begun; while true; do sleep 0.05; echo more; done")
+
+    def say(_: str) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        asyncio.run(dvcs.run(["repro", "--quiet", "a"], say))
+
+
+def test_a_fork_and_its_parent_end_with_who_asked_for_it(stage: Stage, tmp_path: Path) -> None:
+    stage("echo begun; sleep 60")
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, tmp_path], stdout=subprocess.PIPE, text=True) as asked:
+        assert asked.stdout
+        assert asked.stdout.readline() == "begun\n"
+        family = psutil.Process(asked.pid).children(recursive=True)
+        dvc = [process for process in family if dvcs.IMPORTED in " ".join(process.cmdline())]
+        assert len(dvc) == 2
+        asked.kill()
+        assert not psutil.wait_procs(dvc, timeout=5)[1]
+        for process in family:
+            if process.is_running():
+                process.kill()
+
+
+def test_a_long_name_of_the_folder_of_temporary_files_is_in_nobody_s_way(stage: Stage, tmp_path: Path) -> None:
+    stage("echo $TMPDIR")
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    said = subprocess.run(
+        [sys.executable, "-c", PROGRAM, tmp_path],
+        capture_output=True, text=True, check=True, env={**os.environ, "TMPDIR": str(long)},
+    )  # fmt: skip
+    assert said.stdout == f"{long}\n"
+
+
+def test_a_fork_imports_nothing_of_weight(stage: Stage, tmp_path: Path) -> None:
+    stage("true")
+    program = (
+        "import sys, pipeline.repro.imported\nfrom dvc.cli import main\nbefore = set(sys.modules)\n"
+        f"import os; os.chdir({str(tmp_path)!r})\n"
+        "main(['--wait-for-lock', 'repro', '--quiet', '--single-item', 'a'])\n"
+        "print(*set(sys.modules) - before)"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert len(said.split()) < 40, said
