@@ -3,10 +3,8 @@
 Every command begins with this, however short it is: what only a message needs is imported where it is made.
 """
 
-import argparse
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 LISTED = 50  # names that a message lists at most
 LONGEST = 4000  # characters of a line: what was got may be a whole file
@@ -41,14 +39,6 @@ def told(error: UserError, where: str = "") -> str:
     from pipeline.masking import masked
 
     return "\n".join(line(masked(f"error: {where}{each}")) for each in str(error).split("\n"))
-
-
-class Arguments(argparse.ArgumentParser):
-    """The standard library's parser of a command line, whose errors are one line like every other."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise UserError in place of a usage of several lines."""
-        raise UserError(f"{line(message)}; {self.prog} --help tells more")
 
 
 @contextmanager

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import digests, paths
-from pipeline.errors import Arguments, UserError, ending, near
+from pipeline.arguments import Arguments
+from pipeline.errors import UserError, ending, near
 from pipeline.models import loading, quantised, surgery
 from pipeline.models.files import WEIGHTS
 

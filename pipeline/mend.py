@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -154,6 +153,8 @@ def _put_back(lock: Path) -> None:
         paths.write(lock, copy.read_bytes())
         told = "it is as it was before the last cell again"
     else:
+        import shutil
+
         broken = copy.with_name("dvc.lock.broken")
         broken.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(lock, broken)

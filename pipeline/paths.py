@@ -3,9 +3,7 @@
 import glob
 import json
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -101,12 +99,22 @@ def of_machine() -> Path:
 
     Raises UserError where somebody else could.
     """
-    folder = Path(tempfile.gettempdir()) / f"scaling-lab-{os.getuid()}"
+    folder = Path(_temporary()) / f"scaling-lab-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077 or not stat.S_ISDIR(found.st_mode):
         raise UserError(f"{folder} is open to other users; remove it")
     return folder
+
+
+def _temporary() -> str:
+    """Return what ``tempfile.gettempdir`` does, mostly without it: to import it takes every short command long."""
+    for folder in (*(os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP")), "/tmp"):  # noqa: S108
+        if os.access(folder, os.W_OK | os.X_OK):
+            return os.path.abspath(folder)
+    import tempfile
+
+    return tempfile.gettempdir()
 
 
 @contextmanager
@@ -124,7 +132,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with suppress(FileNotFoundError):
             path.rename(aside)
         beside.rename(path)
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside)
     finally:
         _beside(path)
 
@@ -162,8 +170,14 @@ def _beside(path: Path) -> Path:
             if left.name.endswith(ASIDE) and not path.exists():
                 left.rename(path)  # what stood there, of a process that came no further
             else:
-                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+                _remove(left) if left.is_dir() else left.unlink(missing_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _remove(folder: Path) -> None:
+    import shutil  # which every short command would pay for
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _alive(process: int) -> bool:

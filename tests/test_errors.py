@@ -1,6 +1,7 @@
 import pytest
 
-from pipeline.errors import LISTED, LONGEST, Arguments, UserError, ending, line, near
+from pipeline.arguments import Arguments
+from pipeline.errors import LISTED, LONGEST, UserError, ending, line, near
 
 
 def test_the_nearest_name_comes_first() -> None:

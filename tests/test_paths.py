@@ -1,4 +1,5 @@
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,15 @@ def test_what_is_no_json_leaves_the_old_file_whole(tmp_path: Path) -> None:
         write_json(target, {"score": float("nan")})
     assert json.loads(target.read_text()) == {"score": 0.5}
     assert [path.name for path in tmp_path.iterdir()] == ["numbers.json"]
+
+
+@pytest.mark.parametrize("named", [{}, {"TMPDIR": "/nowhere"}, {"TMP": "."}, {"TMPDIR": "", "TEMP": "/nowhere"}])
+def test_the_folder_of_temporary_files_is_that_of_the_standard_library(
+    monkeypatch: pytest.MonkeyPatch, named: dict[str, str]
+) -> None:
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(name, raising=False)
+    for name, folder in named.items():
+        monkeypatch.setenv(name, folder)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert paths._temporary() == tempfile.gettempdir()

@@ -4,7 +4,8 @@ import argparse
 import sys
 
 from pipeline import masking, plan
-from pipeline.errors import Arguments, ending
+from pipeline.arguments import Arguments
+from pipeline.errors import ending
 
 COMPARISON = ("compare", "plan")
 

@@ -186,6 +186,7 @@ def test_a_bug_is_not_taken_for_the_machine(error: BaseException) -> None:
 
 
 def test_no_folder_for_temporary_files_is_a_line_that_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere/at/all"])
     with pytest.raises(SystemExit) as end, ending():
