@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import paths
 from pipeline.paths import replacing, write_json
 
 
@@ -34,7 +35,7 @@ def test_what_is_no_json_leaves_the_old_file_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["numbers.json"]
 
 
-@pytest.mark.parametrize("named", [{}, {"TMPDIR": "/nowhere"}, {"TMP": "."}, {"TMPDIR": "", "TEMP": "/nowhere"}])
+@pytest.mark.parametrize("named", [{}, {"TMPDIR": "/nowhere"}, {"TMP": "/var/tmp"}, {"TMPDIR": "", "TEMP": "/nowhere"}])
 def test_the_folder_of_temporary_files_is_that_of_the_standard_library(
     monkeypatch: pytest.MonkeyPatch, named: dict[str, str]
 ) -> None:
