@@ -117,6 +117,19 @@ def test_a_long_name_of_the_folder_of_temporary_files_is_in_nobody_s_way(stage: 
     assert said.stdout == f"{long}\n"
 
 
+def test_files_that_dvc_cannot_read_are_told_by_dvc(stage: Stage, tmp_path: Path) -> None:
+    stage("true")
+    (tmp_path / "dvc.yaml").write_text("stages: [")
+    program = (
+        "import pathlib, sys\nfrom pipeline import paths\npaths.ROOT = pathlib.Path(sys.argv[1])\n"
+        "import pipeline.repro.imported"
+    )
+    subprocess.run([sys.executable, "-c", program, tmp_path], check=True)
+    said: list[str] = []
+    assert asyncio.run(dvcs.run(["repro"], said.append)) == 255
+    assert any("dvc.yaml' is invalid" in line for line in said), said
+
+
 def test_a_fork_imports_nothing_of_weight(stage: Stage, tmp_path: Path) -> None:
     stage("true")
     program = (

@@ -37,6 +37,7 @@ async def run(words: Sequence[str], say: Callable[[str], None]) -> int:
         fork.start()
     except EOFError:  # the fork server has ended
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+    assert fork.pid
     tells.close()
     lines = asyncio.StreamReader(limit=LONGEST_LINE)
     pipe = os.fdopen(os.dup(told.fileno()), "rb")
@@ -49,7 +50,7 @@ async def run(words: Sequence[str], say: Callable[[str], None]) -> int:
     except BaseException as error:
         await begun
         with suppress(ProcessLookupError):
-            os.killpg(fork.pid or 0, signal.SIGINT)  # as a terminal does: a stage says what is safe, and ends
+            os.killpg(fork.pid, signal.SIGINT)  # as a terminal does: a stage says what is safe, and ends
         await _each(lines, say if isinstance(error, asyncio.CancelledError) else lambda _: None)
         raise
     finally:

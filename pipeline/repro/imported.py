@@ -4,6 +4,7 @@ Imported by the fork server of the standard library alone (``pipeline/repro/dvcs
 """
 
 import signal
+from contextlib import suppress
 
 import dvc.cli.parser  # noqa: F401
 from dvc.repo import Repo
@@ -13,5 +14,5 @@ from pipeline import parent, paths
 parent.end_with_it()
 for number in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)  # which a terminal or a shell sends to all: the forks have to end well first
-with Repo(str(paths.ROOT)) as repo:
+with suppress(Exception), Repo(str(paths.ROOT)) as repo:  # a fork will tell
     repo.index.stages  # noqa: B018 - much is imported where it is first used
