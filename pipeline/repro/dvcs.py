@@ -66,7 +66,7 @@ def _prepare() -> None:
     """Tell the fork server what to import, and where its socket may be: it needs a short name, unlike some TMPDIR."""
     FORKS.set_forkserver_preload([IMPORTED])
     if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
-        tempfile.tempdir = "/tmp"  # noqa: S108 - in which it makes a folder of its own
+        tempfile.tempdir = os.path.join(os.sep, "tmp")  # in which it makes a folder of its own
 
 
 async def _each(lines: asyncio.StreamReader, say: Callable[[str], None]) -> None:
@@ -80,6 +80,7 @@ def _become(words: Sequence[str], tells: Connection, folder: Path, watched: int)
 
     parent.end_with_it()
     os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background commands are begun without it
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     os.dup2(tells.fileno(), 1)
