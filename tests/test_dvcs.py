@@ -5,12 +5,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from pipeline import paths
+from pipeline import mend, paths
 from pipeline.repro import dvcs
 
 Stage = Callable[[str], None]
@@ -57,7 +58,7 @@ def test_a_dvc_that_is_killed_is_told(stage: Stage) -> None:
         said.append(line)
         if line.isdigit():
             parent = psutil.Process(int(line))  # DVC, or a shell in which it runs the stage
-            next(each for each in (parent, *parent.parents()) if dvcs.IMPORTED in " ".join(each.cmdline())).kill()
+            next(each for each in (parent, *parent.parents()) if mend.FORKED in " ".join(each.cmdline())).kill()
 
     assert asyncio.run(dvcs.run(["repro", "--quiet", "a"], say)) == 137
     assert said[1:] == ["dvc repro --quiet a: was killed by signal 9"]
@@ -81,6 +82,34 @@ def test_a_stage_that_is_stopped_says_its_last_words(stage: Stage) -> None:
     assert said[:2] == ["begun", "safe"]
 
 
+def test_it_is_stopped_as_well_where_a_script_began_all_of_it_in_the_background(stage: Stage, tmp_path: Path) -> None:
+    stage("trap 'echo safe; exit 3' INT; echo begun; while true; do sleep 0.05; done")
+    program = """
+import asyncio, pathlib, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell begins it
+from pipeline import paths
+from pipeline.repro import dvcs
+paths.ROOT = pathlib.Path(sys.argv[1])
+async def stopped():
+    def say(line):
+        print(line, flush=True)
+        work.cancel()
+    work = asyncio.create_task(dvcs.run(["repro", "--quiet", "a"], say))
+    await asyncio.wait([work])
+asyncio.run(stopped())
+"""
+    try:
+        said = subprocess.run(
+            [sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True, timeout=60
+        )
+    finally:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.cmdline() == ["sh", "a.sh"] and Path(process.cwd()) == tmp_path:
+                    process.kill()
+    assert said.stdout.splitlines()[:2] == ["begun", "safe"]
+
+
 def test_nothing_goes_on_where_nobody_hears_it(stage: Stage) -> None:
     stage("echo begun; while true; do sleep 0.05; echo more; done")
 
@@ -97,8 +126,9 @@ def test_a_fork_and_its_parent_end_with_who_asked_for_it(stage: Stage, tmp_path:
         assert asked.stdout
         assert asked.stdout.readline() == "begun\n"
         family = psutil.Process(asked.pid).children(recursive=True)
-        dvc = [process for process in family if dvcs.IMPORTED in " ".join(process.cmdline())]
+        dvc = [process for process in family if mend.FORKED in " ".join(process.cmdline())]
         assert len(dvc) == 2
+        assert all(mend._is_dvc(process.pid) for process in dvc)  # or the locks that it holds were struck out
         asked.kill()
         assert not psutil.wait_procs(dvc, timeout=5)[1]
         for process in family:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from pipeline import mend, parent, paths
 
-IMPORTED = mend.FORKED
 LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")  # bytes that a socket's name may have
 LONGEST_LINE = 2**22  # bytes of what a stage says
 FORKS = multiprocessing.get_context("forkserver")
@@ -64,7 +63,7 @@ async def run(words: Sequence[str], say: Callable[[str], None]) -> int:
 
 def _prepare() -> None:
     """Tell the fork server what to import, and where its socket may be: it needs a short name, unlike some TMPDIR."""
-    FORKS.set_forkserver_preload([IMPORTED])
+    FORKS.set_forkserver_preload([mend.FORKED])
     if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
         tempfile.tempdir = os.path.join(os.sep, "tmp")  # in which it makes a folder of its own
 
