@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ APART = {  # blocks with most cells, and where below stages/: DVC rewrites all t
 REPORT = ROOT / "report"
 CACHE = ROOT / ".cache"
 ASIDE = ".old.tmp"  # the end of the name under which a folder waits until another has taken its place
+SHORT = os.path.join(os.sep, "tmp")  # where temporary files lie whose names have to be short
 ALONE = "alone"  # below a student's trial: the same student trained without its teacher
 
 
@@ -94,12 +96,16 @@ def metrics(stage: str, name: str, *, exploration: bool = False) -> Path:
     return ROOT / "metrics" / stage / f"{name}.json"
 
 
-def of_machine() -> Path:
+def of_machine(longest: int = sys.maxsize) -> Path:
     """Return the folder that this user's projects on this machine share: sockets and locks, which only they can enter.
 
-    Raises UserError where somebody else could.
+    It is one among the temporary files; below /tmp, where there it would have a name of more than ``longest`` bytes.
+    Raises UserError where somebody else could enter it.
     """
-    folder = Path(_temporary()) / f"scaling-lab-{os.getuid()}"
+    name = f"scaling-lab-{os.getuid()}"
+    folder = Path(_temporary(), name)
+    if len(os.fsencode(folder)) > longest and os.access(SHORT, os.W_OK | os.X_OK):
+        folder = Path(SHORT, name)
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077 or not stat.S_ISDIR(found.st_mode):
@@ -110,7 +116,7 @@ def of_machine() -> Path:
 def _temporary() -> str:
     """Return what ``tempfile.gettempdir`` does, mostly without it: to import it takes every short command long."""
     named = (os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP"))
-    for folder in (*named, os.path.join(os.sep, "tmp")):
+    for folder in (*named, SHORT):
         if os.access(folder, os.W_OK | os.X_OK):
             return os.path.abspath(folder)
     import tempfile

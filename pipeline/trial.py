@@ -53,10 +53,15 @@ def app(work: Work) -> None:
     def here(cfg: DictConfig) -> dict[str, Any] | None:
         nonlocal refused
         refused = refused or not sound(cfg)
-        return None if refused else _trial(stage, work, cfg)
+        try:
+            return None if refused else _trial(stage, work, cfg)
+        except Exception as error:  # torch clears a Ctrl-C while it imports NumPy, and then cannot import it
+            if interrupted.is_set():
+                raise KeyboardInterrupt from error
+            raise
 
     job = launchers.Job(here, lambda cfg: overrides.check(stage, cfg), elsewhere, stage)
-    with _interruptible(), overrides.taken(stage) as sound, distributed.joined():
+    with _interruptible() as interrupted, overrides.taken(stage) as sound, distributed.joined():
         sweep, complete, ran = Sweep.open() if distributed.leads() and not Sweep.ours() else None, True, False
         try:
             with launchers.heard():
@@ -85,11 +90,16 @@ def elsewhere(stage: str, sent: launchers.Sent) -> launchers.Run:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Say at the first Ctrl-C what is safe, and end soon, whatever the work or the tracking store is busy with."""
+def _interruptible() -> Iterator[threading.Event]:
+    """Say at the first Ctrl-C what is safe, and end soon, whatever the work or the tracking store is busy with.
 
-    def interrupted(*_: object) -> None:
+    Yields what tells that it came.
+    """
+    interrupted = threading.Event()
+
+    def stop(*_: object) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        interrupted.set()
         if distributed.leads():
             print(STOPPING, file=sys.stderr, flush=True)
         last = threading.Timer(END_SECONDS, os._exit, [INTERRUPTED])
@@ -97,9 +107,9 @@ def _interruptible() -> Iterator[None]:
         last.start()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, interrupted)
+    before = signal.signal(signal.SIGINT, stop)
     try:
-        yield
+        yield interrupted
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
     finally:

@@ -45,3 +45,17 @@ def test_the_folder_of_temporary_files_is_that_of_the_standard_library(
         monkeypatch.setenv(name, folder)
     monkeypatch.setattr(tempfile, "tempdir", None)
     assert paths._temporary() == tempfile.gettempdir()
+
+
+def test_a_folder_of_the_machine_is_a_short_one_where_its_name_has_to_be_short(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "short").mkdir()
+    monkeypatch.setattr(paths, "SHORT", str(tmp_path / "short"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    usual = paths.of_machine()
+    assert usual.parent == tmp_path
+    assert paths.of_machine(len(str(usual))) == usual
+    assert paths.of_machine(len(str(usual)) - 1) == tmp_path / "short" / usual.name
+    monkeypatch.setattr(paths, "SHORT", "/nowhere")
+    assert paths.of_machine(len(str(usual)) - 1) == usual

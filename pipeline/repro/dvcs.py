@@ -65,7 +65,7 @@ def _prepare() -> None:
     """Tell the fork server what to import, and where its socket may be: it needs a short name, unlike some TMPDIR."""
     FORKS.set_forkserver_preload([mend.FORKED])
     if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
-        tempfile.tempdir = os.path.join(os.sep, "tmp")  # in which it makes a folder of its own
+        tempfile.tempdir = paths.SHORT  # in which it makes a folder of its own
 
 
 async def _each(lines: asyncio.StreamReader, say: Callable[[str], None]) -> None:

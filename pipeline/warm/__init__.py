@@ -10,8 +10,7 @@ A server serves one environment: its name holds a digest of every variable that 
 and of the installed packages; the variables that differ from command to command go to the fork with the command. It
 listens on a socket that only its user can open, ends after a minute without work, and takes a child down with the
 client that asked for it, unless the child has let it go (``leave``). Its process id stands in the ``.lock`` beside its
-socket. ``LAB_WARM=0`` switches all of it off; where the folder of temporary files has too long a name for a socket, it
-is off.
+socket. ``LAB_WARM=0`` switches all of it off.
 """
 
 from __future__ import annotations
@@ -42,6 +41,7 @@ CHANGING = re.compile(
 )
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LONGEST_ADDRESS = 107 - len(".4194304")  # bytes that a socket's name may have, with the server's process id behind it
+NAME = 16  # characters of a server's
 SERVER = "pipeline.warm.server"
 GOODBYE = b"."  # of a client that has its answer: one that goes without it was killed
 
@@ -139,12 +139,12 @@ def _address() -> Path:
     from pipeline.errors import ending
 
     with ending():
-        folder = paths.of_machine()
+        folder = paths.of_machine(LONGEST_ADDRESS - len(os.sep) - NAME)
     kept = sorted((name, value) for name, value in os.environ.items() if not CHANGING.fullmatch(name))
     packages = os.stat(sysconfig.get_path("purelib")).st_mtime_ns
     own = [file.stat().st_mtime_ns for file in sorted(Path(__file__).parent.glob("*.py"))]
     identity = json.dumps([kept, sys.executable, sys.version, packages, os.getcwd(), own])
-    return folder / hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return folder / hashlib.sha256(identity.encode()).hexdigest()[:NAME]
 
 
 def _start(address: Path) -> None:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline import launchers, machine, sweep
+from pipeline import launchers, machine, paths, sweep
 from pipeline.errors import UserError
 from tests.conftest import ROOT
 
@@ -111,10 +111,12 @@ def weights(root: Path) -> list[bytes]:
 def weights_of_this_process(folder: Path, *seeds: int) -> list[bytes]:
     module: dict[str, Any] = {"__name__": "light"}
     exec(LIGHT, module)
-    for seed in seeds:
-        log = SimpleNamespace(say=lambda text: None, metrics=lambda step, values: None)
-        module["finetune"](SimpleNamespace(seed=seed), folder, log)
-        (folder / "model.safetensors").rename(folder / f"{seed}.safetensors")
+    log = SimpleNamespace(say=lambda text: None, metrics=lambda step, values: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "ROOT", folder)
+        for seed in seeds:
+            module["finetune"](SimpleNamespace(seed=seed), folder, log)
+            (folder / "model.safetensors").rename(folder / f"{seed}.safetensors")
     return [(folder / f"{seed}.safetensors").read_bytes() for seed in seeds]
 
 

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
-TOY = '''"""toy: a stage of 40 steps that the tests add; the file "slow" lets it hang, "deaf" lets it not listen."""
+TOY = '''"""toy: a stage of 40 steps that the tests add; the file "slow" lets it hang.
+
+At a Ctrl-C it then ends "well", is "deaf" to it, or has "lost" it and fails by what it broke.
+"""
 import time
 import torch
 from pipeline import paths, stage
@@ -32,9 +35,11 @@ def toy(cfg, out, log):
                 try:
                     time.sleep(60)
                 except KeyboardInterrupt:
-                    if not (paths.ROOT / "deaf").exists():
+                    if (paths.ROOT / "deaf").exists():
+                        time.sleep(60)
+                    if not (paths.ROOT / "lost").exists():
                         raise
-                    time.sleep(60)
+                raise ImportError("cannot load module more than once per process")
             if step % 10 == 9:
                 kept.save(step + 1, {"total": total}, {})
     if cfg.seed == cfg.nan:
@@ -118,11 +123,10 @@ def test_after_a_kill_what_had_ended_is_not_run_again_and_the_rest_goes_on_from_
     assert not hidden
 
 
-@pytest.mark.parametrize("deaf", [False, True])
-def test_ctrl_c_ends_at_once_and_says_what_is_safe_and_how_to_go_on(toy: Path, deaf: bool) -> None:
+@pytest.mark.parametrize("way", ["well", "deaf", "lost"])
+def test_ctrl_c_ends_at_once_and_says_what_is_safe_and_how_to_go_on(toy: Path, way: str) -> None:
     """A trial that does not listen is ended all the same; it has no time to tell of its cell."""
-    if deaf:
-        (toy / "deaf").touch()
+    (toy / way).touch()
     process = started(toy)
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
@@ -130,7 +134,7 @@ def test_ctrl_c_ends_at_once_and_says_what_is_safe_and_how_to_go_on(toy: Path, d
     assert time.monotonic() - asked < 10  # 2 s are promised; a busy machine is given more
     assert process.returncode == 130
     assert said == ""
-    assert errors == (STOPPING if deaf else STOPPING + UNFINISHED)
+    assert errors == (STOPPING if way == "deaf" else STOPPING + UNFINISHED)
     assert not (toy / "metrics/toy/toy.json").exists()
     record = whole(toy)
     assert len(record["trials"]) == 3
