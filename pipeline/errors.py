@@ -3,11 +3,13 @@
 Every command begins with this, however short it is: what only a message needs is imported where it is made.
 """
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 LISTED = 50  # names that a message lists at most
 LONGEST = 4000  # characters of a line: what was got may be a whole file
+INTERRUPTED = 130  # the status of a process that Ctrl-C has ended, as shells count
 
 
 class UserError(Exception):
@@ -43,7 +45,7 @@ def told(error: UserError, where: str = "") -> str:
 
 @contextmanager
 def ending(where: str = "") -> Iterator[None]:
-    """End the process in lines where the block raises a UserError, or where the machine has run short of something.
+    """End the process in lines where the block raises a UserError, the machine has run short or Ctrl-C ends it.
 
     ``where`` stands in each line, behind ``error:``.
     """
@@ -56,3 +58,6 @@ def ending(where: str = "") -> Iterator[None]:
         if mistake is None:
             raise
         raise SystemExit(told(mistake, where)) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None

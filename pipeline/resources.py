@@ -16,6 +16,7 @@ AGAIN = "run the same command again: what is finished is kept"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 FILES = (errno.EMFILE, errno.ENFILE)
+PROCESSES = (errno.EAGAIN,)  # of a fork
 NUMBER = re.compile(r"(?:os error|code:|\[errno) (\d+)", re.IGNORECASE)  # in the texts of Rust and of Arrow
 SQLITE = {"database or disk is full": errno.ENOSPC, "attempt to write a readonly database": errno.EROFS}
 MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "can't start new thread")
@@ -35,6 +36,8 @@ def told(error: BaseException) -> UserError | None:
         )
     if number in FILES:
         return UserError(f"{_where(error)}too many open files; allow more (`ulimit -n 65536`) and {AGAIN}")
+    if number in PROCESSES:
+        return UserError(f"too many processes; end others, or allow more (`ulimit -u`), and {AGAIN}")
     if _short_of_memory(error, number, text):
         return UserError(
             f"not enough memory ({text or 'none left'}); end other programs, or ask for smaller batches or fewer "

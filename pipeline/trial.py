@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import distributed, emitter, kept, launchers, masking, origins, paths, quiet, resources, warm
-from pipeline.errors import UserError, told
+from pipeline.errors import INTERRUPTED, UserError, told
 from pipeline.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 Work = Callable[["DictConfig", Path, "Log"], dict[str, Any]]
 
-INTERRUPTED = 130  # the status of a process that Ctrl-C has ended, as shells count
 END_SECONDS = 1.5  # from Ctrl-C to the end at the latest
 STOPPING = "stopping: finished trials and the last checkpoint of this one are kept; the same command goes on from there"
 

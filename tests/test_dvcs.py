@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,15 +13,18 @@ import psutil
 import pytest
 
 from pipeline import mend, paths
+from pipeline.errors import UserError
 from pipeline.repro import dvcs
 
 Stage = Callable[[str], None]
 PROGRAM = """
 import asyncio, pathlib, sys
 from pipeline import paths
+from pipeline.errors import ending
 from pipeline.repro import dvcs
 paths.ROOT = pathlib.Path(sys.argv[1])
-sys.exit(asyncio.run(dvcs.run(["repro", "--quiet", "a"], lambda line: print(line, flush=True))))
+with ending():
+    sys.exit(asyncio.run(dvcs.run(["repro", "--quiet", "a"], lambda line: print(line, flush=True))))
 """
 
 
@@ -112,6 +116,33 @@ asyncio.run(stopped())
                 if process.cmdline() == ["sh", "a.sh"] and Path(process.cwd()) == tmp_path:
                     process.kill()
     assert said.stdout.splitlines()[:2] == ["begun", "safe"]
+
+
+def test_ctrl_c_while_dvc_is_imported_is_no_traceback(stage: Stage, tmp_path: Path) -> None:
+    stage("echo begun")
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as asked:  # fmt: skip
+        family = psutil.Process(asked.pid)
+        while not any(mend.FORKED in " ".join(process.cmdline()) for process in family.children()):
+            assert asked.poll() is None
+        os.killpg(asked.pid, signal.SIGINT)  # as a terminal does
+        assert asked.communicate(timeout=60) == ("", "interrupted\n")
+        assert asked.returncode == 130
+
+
+def test_where_no_process_can_be_started_the_reasons_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(_: object) -> None:
+        raise EOFError
+
+    monkeypatch.setattr(dvcs.FORKS.Process, "start", ended)
+    with pytest.raises(UserError) as error:
+        asyncio.run(dvcs.run(["repro"], print))
+    assert str(error.value) == (
+        "dvc: the process that starts it has ended: somebody killed it, or the machine allows no more processes "
+        "(`ulimit -u`); see to that and run the same command again: what is finished is kept"
+    )
 
 
 def test_nothing_goes_on_where_nobody_hears_it(stage: Stage) -> None:

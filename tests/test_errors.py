@@ -21,6 +21,13 @@ def test_a_bug_is_no_mistake_of_the_user() -> None:
         1 / 0  # noqa: B018
 
 
+def test_ctrl_c_ends_a_command_in_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end, ending("compare: "):
+        raise KeyboardInterrupt
+    assert end.value.code == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
 def test_many_names_are_counted_rather_than_listed() -> None:
     told = near("none", range(1000, 1000 + LISTED + 7))
     assert told == f"allowed: {', '.join(map(str, range(1000, 1000 + LISTED)))} and 7 more"

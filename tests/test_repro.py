@@ -127,6 +127,20 @@ def test_after_a_failure_nothing_new_begins(
     )
 
 
+def test_what_dvc_cannot_do_is_told_and_nothing_begins(
+    study: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def locked(words: Sequence[str], say: Callable[[str], None]) -> int:
+        assert "--quiet" not in words  # by which DVC would hide its errors
+        say("Stage 'plan' didn't change, skipping")
+        say("ERROR: Unable to acquire lock")
+        return 255
+
+    monkeypatch.setattr(dvcs, "run", locked)
+    assert asyncio.run(repro.reproduce(study, 2)) == 255
+    assert capsys.readouterr() == ("ERROR: Unable to acquire lock\n", "")
+
+
 def test_what_dvc_says_of_itself_is_left_out_and_each_stage_is_counted(
     study: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,15 +25,15 @@ RUNNING = re.compile(r"Running stage '(?P<address>.+)':")
 CHATTER = re.compile(
     r"(Running stage|Stage) '.*|> .*|(Updat|Generat)ing lock file '.*|Data and pipelines are up to date\.|"
     r"Use `dvc push`.*|To track the changes with git, run:|\s*git add .*|"
-    r"To enable auto staging, run:|\s*dvc config core\.autostage true|"
+    r"To enable auto staging, run:|\s*dvc config core\.autostage true|ERROR: interrupted by the user|"
 )
 
 
 async def reproduce(study: Plan, jobs: int) -> int:
     """Check the plan, run what is stale of it, ``jobs`` cells at a time, and return the status for the shell."""
-    if status := await dvcs.run(["repro", "--quiet", "--single-item", "plan", "modules"], print):
+    if status := await dvcs.run(["repro", "--single-item", "plan", "modules"], _without_chatter(print)):
         return status
-    stale = listing.stale_cells(study)
+    stale = await asyncio.to_thread(listing.stale_cells, study)  # or no signal was heard meanwhile
     cells = {cell.address: cell for cell in study.cells if cell.address in stale}
     beside = {address: cell for address, cell in cells.items() if jobs > 1 and cell.stage not in ALONE}
     with Board(Pace(study, cells.values(), beside, jobs)) as board:
@@ -78,12 +78,13 @@ def _ranks(needs: dict[str, set[str]], expected: Callable[[str], float]) -> dict
 
 
 async def _cell(address: str, board: Board) -> int:
-    return await dvcs.run(["--wait-for-lock", "repro", "--quiet", "--single-item", address], board.say)
+    return await dvcs.run(["--wait-for-lock", "repro", "--single-item", address], _without_chatter(board.say))
 
 
 async def _alone(board: Board) -> int:
     """Run all that is left, one stage after another, in one `dvc repro`."""
     at_work: list[str] = []
+    others = _without_chatter(board.say)
 
     def say(line: str) -> None:
         if begins := RUNNING.fullmatch(line):
@@ -91,10 +92,15 @@ async def _alone(board: Board) -> int:
                 board.ends(address)
             at_work[:] = [begins["address"]]
             board.begins(begins["address"])
-        elif not CHATTER.fullmatch(line):
-            board.say(line)
+        else:
+            others(line)
 
     status = await dvcs.run(["repro"], say)
     for address in at_work:
         board.ends(address, well=not status)
     return status
+
+
+def _without_chatter(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Return what says a line, unless DVC tells how it is getting on: ``--quiet`` would hide its errors as well."""
+    return lambda line: None if CHATTER.fullmatch(line) else say(line)

@@ -6,36 +6,41 @@ That process is the fork server of Python's standard library, with ``pipeline/re
 from __future__ import annotations
 
 import asyncio
-import errno
-import multiprocessing
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from pipeline import mend, parent, paths
+from pipeline.errors import INTERRUPTED, UserError
+from pipeline.resources import AGAIN
 
 LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")  # bytes that a socket's name may have
 LONGEST_LINE = 2**22  # bytes of what a stage says
-FORKS = multiprocessing.get_context("forkserver")
+FORKS = get_context("forkserver")
 
 
 async def run(words: Sequence[str], say: Callable[[str], None]) -> int:
     """Run a `dvc` command, tell each line that it or its stage says, and return its status; stop it when cancelled.
 
-    Raises OSError where the machine starts no process any more.
+    Raises UserError where no process can be started.
     """
     _prepare()
     told, tells = FORKS.Pipe(duplex=False)
     fork = FORKS.Process(target=_become, args=(words, tells, paths.ROOT, os.getpid()))
     try:
-        fork.start()
+        with _deaf():
+            fork.start()
     except EOFError:  # the fork server has ended
-        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+        raise UserError(
+            "dvc: the process that starts it has ended: somebody killed it, or the machine allows no more processes "
+            f"(`ulimit -u`); see to that and {AGAIN}"
+        ) from None
     assert fork.pid
     tells.close()
     lines = asyncio.StreamReader(limit=LONGEST_LINE)
@@ -64,8 +69,19 @@ async def run(words: Sequence[str], say: Callable[[str], None]) -> int:
 def _prepare() -> None:
     """Tell the fork server what to import, and where its socket may be: it needs a short name, unlike some TMPDIR."""
     FORKS.set_forkserver_preload([mend.FORKED])
+    resource_tracker.ensure_running()  # whose start ends every deafness
     if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
         tempfile.tempdir = paths.SHORT  # in which it makes a folder of its own
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Keep Ctrl-C from this process until the block ends, and for ever from a fork server that begins in it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 async def _each(lines: asyncio.StreamReader, say: Callable[[str], None]) -> None:
@@ -85,8 +101,12 @@ def _become(words: Sequence[str], tells: Connection, folder: Path, watched: int)
     os.dup2(tells.fileno(), 1)
     os.dup2(tells.fileno(), 2)
     tells.close()
-    print(flush=True)
     os.chdir(folder)
     os.environ[mend.WATCHED] = str(watched)
     sys.argv = ["dvc", *words]
-    sys.exit(main(list(words)))
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        print(flush=True)
+        sys.exit(main(list(words)))
+    except KeyboardInterrupt:  # before DVC listens
+        sys.exit(INTERRUPTED)

@@ -185,6 +185,11 @@ def test_a_bug_is_not_taken_for_the_machine(error: BaseException) -> None:
     assert resources.told(error) is None
 
 
+def test_a_process_too_many_is_a_line_that_names_the_limit() -> None:
+    told = resources.told(BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)))  # as os.fork raises it
+    assert str(told) == f"too many processes; end others, or allow more (`ulimit -u`), and {AGAIN}"
+
+
 def test_no_folder_for_temporary_files_is_a_line_that_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
     monkeypatch.setattr(tempfile, "tempdir", None)
