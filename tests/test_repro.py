@@ -3,13 +3,15 @@
 import asyncio
 import errno
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
-from pipeline import listing, paths, plan, repro, warm
+from pipeline import listing, mend, paths, plan, repro, warm
 from pipeline.errors import ending
 from pipeline.pace import Pace
 from pipeline.plan import Cell, Plan
@@ -167,6 +169,25 @@ def test_a_machine_that_starts_no_process_is_told_in_a_line(
     )
     total = len(study.cells)
     assert capsys.readouterr().err.startswith(f"0 of {total} cells done, 2 at work, about ")
+
+
+def test_an_interrupted_dvc_leaves_no_list_of_locks_that_none_can_read(
+    study: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    locks = tmp_path / "rwlock"
+
+    async def interrupted(*_: object) -> int:
+        locks.write_text("")  # as where DVC was about to write it
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(60)
+        return 0
+
+    monkeypatch.setattr(dvcs, "run", interrupted)
+    monkeypatch.setattr(warm, "prepare", lambda: None)
+    monkeypatch.setattr(mend, "LOCKS", locks)
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    assert command.main(["2"]) == 130
+    assert not locks.exists()
 
 
 @pytest.mark.parametrize("words", [[], ["0"], ["two"], ["-1"], ["2", "3"], ["1025"], ["²"]])

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 
-from pipeline import machine, plan, warm
+from pipeline import machine, mend, plan, warm
 from pipeline.errors import UserError, ending
 from pipeline.plan import Plan
 from pipeline.repro import reproduce
@@ -27,6 +27,7 @@ async def _until_told(study: Plan, jobs: int) -> int:
     try:
         return await work
     except asyncio.CancelledError:
+        mend.mend()  # a DVC may have been at its list of locks, which it writes in place
         return 128 + told[0]
 
 
