@@ -179,7 +179,7 @@ def _strike_out() -> None:
         "write": {path: info for path, info in writers.items() if _is_dvc(info["pid"])},
         "read": {path: held for path, held in read.items() if held},
     }
-    if kept != content:
+    if kept != {"write": writers, "read": readers}:  # DVC leaves out what is empty
         paths.write(LOCKS, json.dumps(kept).encode())
 
 

@@ -113,9 +113,11 @@ class Lab:
         return [process for process in self.processes() if "pipeline.stages" in _arguments(process)]
 
     def end(self) -> None:
-        """Kill what is left."""
-        for process in self.processes():
-            _kill(process)
+        """Kill what is left, and what it forks meanwhile, and wait until it is gone."""
+        while left := self.processes():
+            for process in left:
+                _kill(process)
+            psutil.wait_procs(left, timeout=1)
 
     def recorded(self) -> int:
         """Return how many stages DVC has recorded."""

@@ -18,7 +18,8 @@ from pipeline.repro import dvcs
 
 Stage = Callable[[str], None]
 PROGRAM = """
-import asyncio, pathlib, sys
+import asyncio, pathlib, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background it would be ignored
 from pipeline import paths
 from pipeline.errors import ending
 from pipeline.repro import dvcs

@@ -122,6 +122,15 @@ def test_locks_of_dead_processes_are_struck_out_and_those_of_a_live_dvc_stay(roo
     assert not (root / ".dvc/tmp/rwlock").exists()
 
 
+@pytest.mark.parametrize("content", ["{}", '{"write": {}}', '{"write": {}, "read": {}}'])
+def test_a_list_without_locks_is_not_written_anew(root: Path, content: str) -> None:
+    locks = root / ".dvc/tmp/rwlock"
+    locks.write_text(content)
+    before = locks.stat().st_ino
+    mend.mend()
+    assert (locks.read_text(), locks.stat().st_ino) == (content, before)
+
+
 def test_a_project_without_dvc_is_left_alone(root: Path) -> None:
     shutil.rmtree(root / ".dvc")
     (root / "dvc.lock").write_text("{")
