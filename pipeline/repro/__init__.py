@@ -26,6 +26,7 @@ CHATTER = re.compile(
     r"(Running stage|Stage) '.*|> .*|(Updat|Generat)ing lock file '.*|Data and pipelines are up to date\.|"
     r"Use `dvc push`.*|To track the changes with git, run:|\s*git add .*|"
     r"To enable auto staging, run:|\s*dvc config core\.autostage true|ERROR: interrupted by the user|"
+    r"ERROR: failed to reproduce '.*, exited with 130|"
 )
 
 

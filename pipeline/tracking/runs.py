@@ -16,7 +16,7 @@ from pipeline.tracking import shown, store, work
 from pipeline.tracking.identity import Identity, Input
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric
+    from mlflow.entities import DatasetInput, Metric
     from mlflow.tracking import MlflowClient
 
 BATCH = 1000  # the most metrics that one call of MLflow's takes
@@ -52,8 +52,20 @@ def create_run(
     run: str = client.create_run(experiment, start_time=start, tags=told, run_name=name).info.run_id
     params = identity.params | ({"seed": tags["seed"]} if "seed" in tags else {})
     client.log_batch(run, params=[Param(key, masked(str(value))) for key, value in params.items()])
-    client.log_inputs(run, datasets=[_dataset(item) for item in identity.inputs])
+    _log_inputs(client, run, [_dataset(item) for item in identity.inputs])
     return run
+
+
+def _log_inputs(client: MlflowClient, run: str, inputs: list[DatasetInput]) -> None:
+    """Log what went into a run, once more where another run's process found the same data new at the same moment."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.log_inputs(run, datasets=inputs)
+    except MlflowException as error:
+        if "unique constraint" not in str(error).lower():
+            raise
+        client.log_inputs(run, datasets=inputs)
 
 
 def create_trial(

@@ -6,7 +6,10 @@ import types
 from pathlib import Path
 
 import pytest
+from mlflow.store.tracking.dbmodels.models import SqlDataset
 from mlflow.tracking import MlflowClient
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 from pipeline.tracking import Identity, Input, open_trial, runs, store, system
 from tests import fakes
@@ -248,3 +251,22 @@ def test_an_identity_survives_the_journey_through_json() -> None:
     from dataclasses import asdict
 
     assert Identity.from_dict(json.loads(json.dumps(asdict(identity)))) == identity
+
+
+def test_what_two_cells_find_new_at_the_same_moment_is_told_by_both(client: MlflowClient, tmp_path: Path) -> None:
+    """The other one tells it between the look of this one, which finds nothing, and its writing."""
+    others: list[str] = []
+
+    def before(session: Session, *_: object) -> None:
+        if not others and any(isinstance(item, SqlDataset) for item in session.new):
+            others.append("at it")
+            others[0] = runs.create_run(MlflowClient(store.location()), IDENTITY, tmp_path, name="other")
+
+    event.listen(Session, "before_flush", before)
+    try:
+        run = runs.create_run(client, IDENTITY, tmp_path, name="this")
+    finally:
+        event.remove(Session, "before_flush", before)
+    for each in (run, *others):
+        told = {item.dataset.name for item in client.get_run(each).inputs.dataset_inputs}
+        assert told == {item.source for item in IDENTITY.inputs}
