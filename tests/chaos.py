@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MARK = "CHAOS_LAB"  # a variable by which every process of a laboratory is known
 MEASURED = re.compile(r"seconds|per_second|latency|memory|_mib|utilisation|energy|joule|watt|throughput|bandwidth")
 AIMED = 0.4  # share of the kills that wait for DVC to be alone: it commits what a stage has made
+STORE_SECONDS = 20.0  # within which it has to be told of all cells
 ORPHANS_SECONDS = 5.0  # within which a trial has to end when the DVC that ran it was killed
 INTERVAL = 2  # seconds between two checkpoints: the starter's trainings are short
 TRAINING = ("pretrain", "finetune", "distill", "compress")  # stages with checkpoints
@@ -303,6 +304,7 @@ def check_at_end(lab: Lab) -> None:
     status = [sys.executable, "-m", "dvc", "status", "--json"]
     told = subprocess.run(status, cwd=lab.root, capture_output=True, text=True, check=True).stdout
     assert json.loads(told) == {}, told
+    _check_store(lab)
     left = [path for path in lab.root.rglob("*.tmp") if "tmp" not in path.relative_to(lab.root).parts[:1]]
     assert not left, left
     assert len(list((lab.root / ".cache").glob("sweep-*"))) == 0
@@ -310,24 +312,34 @@ def check_at_end(lab: Lab) -> None:
     assert not locks.exists() or not any(json.loads(locks.read_text()).values()), locks.read_text()
     again = [name for name, told in lab.ended.items() if (lab.root / "runs" / name / "trial.json").read_text() != told]
     assert not again, f"run again although they had ended: {again}"
-    _check_store(lab)
 
 
-def _check_store(lab: Lab) -> None:
-    """See that the tracking store holds every cell once, with every seed, and no run at work."""
+def _runs(lab: Lab) -> list[Any]:
+    """Return what the tracking store holds once nothing is at work: the last cell tells it when DVC is through."""
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{lab.root / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("scaling")
     assert experiment is not None
-    runs: list[Any] = []
-    token = None
+    deadline = time.monotonic() + STORE_SECONDS
     while True:
-        page = client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
-        runs += page
-        if not (token := page.token):
-            break
-    assert not [run.info.run_name for run in runs if run.info.status == "RUNNING"]
+        runs: list[Any] = []
+        token = None
+        while True:
+            page = client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
+            runs += page
+            if not (token := page.token):
+                break
+        at_work = [run.info.run_name for run in runs if run.info.status == "RUNNING"]
+        if not at_work:
+            return runs
+        assert time.monotonic() < deadline, at_work
+        time.sleep(0.1)
+
+
+def _check_store(lab: Lab) -> None:
+    """See that the tracking store holds every cell once, with every seed, and no run at work."""
+    runs = _runs(lab)
     cells = Counter(
         (run.data.tags["stage"], run.data.tags["cell"]) for run in runs if run.data.tags.get("level") == "cell"
     )
