@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from statistics import median
 
-from pipeline import modules, paths, plan, records
+from pipeline import modules, paths, plan, records, source_digests
 from pipeline.errors import UserError, ending
 from pipeline.plan import Cell, Plan, parts, space
 
@@ -44,7 +44,9 @@ def stale_cells(study: Plan) -> set[str]:
 
     Raises UserError where DVC cannot tell, such as while another of its commands holds its lock.
     """
-    modules.write()  # or an edit of the code would show in the list of modules alone, not in the cells behind it
+    # DVC compares the digests that are there: an edit of code or data shows in the cells only once they are fresh.
+    modules.write()
+    source_digests.write()
     command = [sys.executable, "-m", "dvc", "status", "--json"]
     found = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=False)
     if found.returncode:

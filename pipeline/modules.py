@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 
 from pipeline import paths
-from pipeline.errors import ending
+from pipeline.errors import UserError, ending
 
 STAGES = ("prepare", "pretrain", "finetune", "distill", "compress", "evaluate", "benchmark", "compare")
 # The frame of every stage makes no number: an edit there makes nothing stale.
 FRAME = {
     "digests", "errors", "kept", "launchers", "masking", "mend", "modules", "origins", "overrides", "parent", "paths",
-    "plan", "progress", "quiet", "resources", "stage", "sweep", "sweeper", "target", "tracking", "trial", "warm",
+    "plan", "progress", "quiet", "resources", "source_digests", "source_paths", "stage", "sweep", "sweeper", "target",
+    "tracking", "trial", "warm",
 }  # fmt: skip
 GROUPS = {"prepare": "task", "pretrain": "model", "compress": "compression"}  # of conf/, whose files name functions
-NAMED = re.compile(r"_target_: *(pipeline[\w.]*)\.\w+")
 FOLDER = paths.CACHE / "modules"
 
 
@@ -45,9 +46,29 @@ def run_by() -> dict[str, list[str]]:
 
 
 def named(stage: str) -> set[str]:
-    """Return what no import tells: modules of the functions that the conf files of a stage name by ``_target_``."""
-    files = (paths.CONF / GROUPS[stage]).glob("*.yaml") if stage in GROUPS else ()
-    return {module for file in files for module in NAMED.findall(file.read_text(encoding="utf-8"))}
+    """Return the modules of the functions that the conf files of a stage name by ``_target_``, which no import shows.
+
+    A file that cannot be read names none: the check of the plan refuses it where the plan uses it.
+    """
+    from pipeline.plan import read
+
+    found: set[str] = set()
+    for file in (paths.CONF / GROUPS[stage]).glob("*.yaml") if stage in GROUPS else ():
+        with suppress(UserError):
+            found.update(target.rpartition(".")[0] for target in find_targets(read(file, ("name",))))
+    return found
+
+
+def find_targets(content: object) -> Iterator[str]:
+    """Yield the value of each key ``_target_`` in what a YAML file holds, at any depth."""
+    if isinstance(content, dict):
+        if isinstance(target := content.get("_target_"), str):
+            yield target
+        for value in content.values():
+            yield from find_targets(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from find_targets(value)
 
 
 def write() -> None:

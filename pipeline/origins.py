@@ -9,8 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pipeline import digests, paths, records
+from pipeline import digests, paths, records, source_digests
 from pipeline.errors import UserError, near
+from pipeline.source_paths import STAGES
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -102,6 +103,12 @@ def identify(stage: str, cfg: DictConfig) -> Identity:
     for key, record in list(made_of.items())[:1]:  # a student's teacher went into the student alone
         tags[records.MADE_OF[key]] = record[records.SEAL]
     went_into = [item.digest for item in inputs] + [record["tags"]["inputs_sha256"] for record in made_of.values()]
+    # Files outside the project: a trial that was kept counts only while they are the same.
+    went_into += [
+        source_digests.describe(group, resolved[group]["name"], resolved[group]["source"], resolved["mirror"])
+        for group, reader in STAGES.items()
+        if reader == stage
+    ]
     went_in = json.dumps([stage, settings, went_into], sort_keys=True)
     return Identity(
         stage=stage,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pipeline import distributed, launchers, paths, target
+from pipeline import distributed, launchers, paths, source_paths, target
 from pipeline.compression import recovery
 from pipeline.data import tasks
 from pipeline.errors import UserError, line, near, told
@@ -249,6 +249,9 @@ def check(stage: str, cfg: DictConfig) -> None:
     for group in GROUPS:
         if group in conf:
             _check_group(group, conf[group])
+    for group, reader in source_paths.STAGES.items():
+        if stage == reader and (found := source_paths.find_mirror_mistake(conf["mirror"], group, conf[group]["name"])):
+            raise UserError(found)
     if stage == "benchmark":
         settings.parse(conf)
     if "recovery" in conf:
@@ -267,6 +270,8 @@ def _check_group(group: str, conf: object) -> None:
     for key in {"task": ("source",), "model": ("source",), "compression": ("method",)}.get(group, ()):
         for mistake in target.mistakes(conf.get(key)):
             raise UserError(f"{where}: {key}: {mistake}")
+    for mistake in source_paths.list_mistakes(conf["source"], conf["name"]) if group in source_paths.STAGES else ():
+        raise UserError(f"{where}: {mistake}")
     if group == "compression":
         recovery.parse(conf.get("recovery"), where)
     if group == "model" and (found := _above(conf.get("learning_rate", 1))):

@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 PARAMS = ROOT / "params.yaml"
 PIPELINE = "dvc.yaml"
+# Top folders in which stages and trackers write and delete: no file of a user is safe there (source_paths.py).
+OUTPUTS = (".cache", "data", "exports", "metrics", "mlartifacts", "mlruns", "models", "report", "runs")
 APART = {  # blocks with most cells, and where below stages/: DVC rewrites all that it knows of a file's after each
+    "source-digests": "sources",  # runs in every `dvc repro`
     "finetune": "finetune",
     "finetune-variant": "beside",
     "distill": "beside",

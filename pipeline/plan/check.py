@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import paths, target
+from pipeline import paths, source_paths, target
 from pipeline.data import tasks
 from pipeline.errors import UserError, near
 from pipeline.plan import entries, making, measured
@@ -79,8 +79,21 @@ def files(content: dict[str, Any]) -> Iterator[str]:
     for group, chosen in groups.items():
         for name in dict.fromkeys(chosen):
             yield from file(group, name)
+    yield from _mirrors(groups)
     for path in [*(paths.CONF / f"{stage}.yaml" for stage in STAGES), *sorted((paths.CONF / "sweep").glob("*.yaml"))]:
         yield from _unreadable(path)
+
+
+def _mirrors(groups: dict[str, list[Any]]) -> Iterator[str]:
+    """Name each task and model whose folder of the mirror is an output of this project."""
+    for group, stage in source_paths.STAGES.items():
+        try:
+            mirror = source_paths.read_mirror(stage)
+        except UserError as error:
+            yield from [str(error)] if not _unreadable(paths.CONF / f"{stage}.yaml") else []
+            continue
+        found = (source_paths.find_mirror_mistake(mirror, group, name) for name in dict.fromkeys(groups[group]))
+        yield from filter(None, found)
 
 
 @cache
@@ -197,6 +210,7 @@ def _contained(group: str, content: dict[str, Any]) -> Iterator[str]:
         yield from _counted(content)
     if group in ("task", "model") and "source" in content:
         yield from (f"source: {mistake}" for mistake in target.mistakes(content["source"], paths.ROOT / "pipeline"))
+        yield from source_paths.list_mistakes(content["source"], content.get("name"))
     if group == "model" and not _rate(content.get("learning_rate", 1)):
         yield f"learning_rate: got {content['learning_rate']!r}; give a number above 0"
 

@@ -15,11 +15,12 @@ import re
 from collections.abc import Callable
 from graphlib import TopologicalSorter
 
-from pipeline import listing
+from pipeline import listing, paths
 from pipeline.pace import Board, Pace
 from pipeline.plan import Cell, Plan
 from pipeline.repro import dvcs
 
+FIRST = ("plan", "modules", f"{paths.pipeline('source-digests')}:source-digests")  # stages that each cell waits for
 ALONE = ("evaluate", "benchmark")  # stages that measure
 RUNNING = re.compile(r"Running stage '(?P<address>.+)':")
 CHATTER = re.compile(
@@ -32,7 +33,7 @@ CHATTER = re.compile(
 
 async def reproduce(study: Plan, jobs: int) -> int:
     """Check the plan, run what is stale of it, ``jobs`` cells at a time, and return the status for the shell."""
-    if status := await dvcs.run(["repro", "--single-item", "plan", "modules"], _without_chatter(print)):
+    if status := await dvcs.run(["repro", "--single-item", *FIRST], _without_chatter(print)):
         return status
     stale = await asyncio.to_thread(listing.stale_cells, study)  # or no signal was heard meanwhile
     cells = {cell.address: cell for cell in study.cells if cell.address in stale}
