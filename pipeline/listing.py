@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from statistics import median
 
 from pipeline import modules, paths, plan, records, source_digests
 from pipeline.errors import UserError, ending
 from pipeline.plan import Cell, Plan, parts, space
+
+COMPUTED = ("pretrain", "finetune", "distill", "compress", "evaluate", "benchmark")  # stages that use torch
 
 
 def show(study: Plan) -> None:
@@ -37,6 +39,27 @@ def show(study: Plan) -> None:
     unmeasured = f", and {unknown} of which nothing is known yet" if unknown else ""
     print(f"\n{count} of {len(cells)} cells to run, about {total:.0f} s of trials{unmeasured}")
     print(space.expected(study, [cell for cell in cells if cell.address in stale]))
+    for line in describe_other_versions(study):
+        print(line)
+
+
+def describe_other_versions(study: Plan) -> Iterator[str]:
+    """Yield a line for each set of versions, other than the installed ones, with which cells were computed.
+
+    Those cells are not stale: whether they should run again is for the user to decide.
+    """
+    made: dict[str, list[str]] = {}
+    for cell in study.cells:
+        file = paths.metrics(cell.stage, cell.name)
+        machine = records.opened(file)["machine"] if cell.stage in COMPUTED and file.exists() else {}
+        if versions := source_digests.find_other_versions(machine):
+            made.setdefault(versions, []).append(cell.address)
+    here = ", ".join(f"{name} {version}" for name, version in source_digests.find_versions().items())
+    for versions, cells in made.items():
+        yield (
+            f"{len(cells)} of {len(study.cells)} cells were computed with {versions}; installed: {here}. Their results "
+            f"remain; `dvc repro -s -f <cell>` computes one again: {', '.join(cells)}"
+        )
 
 
 def stale_cells(study: Plan) -> set[str]:

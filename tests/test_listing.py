@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import listing, paths
+from pipeline import listing, paths, records
 from pipeline.errors import UserError
 from pipeline.plan import Benchmark, Cell, Plan
 from tests import fakes
@@ -20,6 +20,7 @@ PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.5, 1.0), (0, 1), NOTHING)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(listing.modules, "write", lambda: None)
+    monkeypatch.setattr(listing.source_digests, "write", lambda: None)
     return tmp_path
 
 
@@ -73,6 +74,25 @@ def test_the_list_ends_with_what_there_is_to_run(
     assert [line.split()[1] for line in lines if line.startswith("evaluate@mrpc-bert-tiny")] == ["stale", "done"]
     assert lines[-2] == "1 of 11 cells to run, about 0 s of trials, and 1 of which nothing is known yet"
     assert re.fullmatch(r"about [\d.]+ MB to write, .* free; nothing is known yet of the size of bert-tiny", lines[-1])
+
+
+def test_cells_of_other_versions_are_named_and_stay_done(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(monkeypatch, 0, "{}")
+    installed = {"torch": "2.13.0", "transformers": "5.23.0"}
+    monkeypatch.setattr(listing.source_digests, "find_versions", lambda: installed)
+    old, new = fakes.finetuning("mrpc", "bert-tiny", 0.5), fakes.finetuning("mrpc", "bert-tiny", 1.0)
+    for record, versions in ((old, {"torch": "2.12.0"}), (new, installed)):
+        record["machine"] = {**record["machine"], **installed, **versions}
+    fakes.write(root, [records.sealed(old), records.sealed(new)])
+    listing.show(PLAN)
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == (
+        "1 of 11 cells were computed with torch 2.12.0; installed: torch 2.13.0, transformers 5.23.0. Their results "
+        "remain; `dvc repro -s -f <cell>` computes one again: stages/finetune/dvc.yaml:finetune@mrpc-bert-tiny-0.5"
+    )
+    assert "stale" not in out
 
 
 def test_where_dvc_cannot_tell_the_command_ends_without_a_traceback(project: Path) -> None:

@@ -110,6 +110,37 @@ def test_a_method_of_somebodys_own_is_found_by_the_file_that_names_it(tmp_path: 
     assert "pipeline/mine.py" in lists(tmp_path)["compress"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'name: mine\nmethod: {_target_: "pipeline.mine.half"}\n',
+        "name: mine\nmethod: {keep: 2, '_target_' : 'pipeline.mine.half'}\n",
+        '{"name": "mine", "method": {"_target_":"pipeline.mine.half"}}\n',
+        "name: mine\nmethod:\n  ? _target_\n  : pipeline.mine.half\n",
+        "name: mine\nmethod:\n  _target_: >-\n    pipeline.mine.half\n",
+        "name: mine\nshared: &half {_target_: pipeline.mine.half}\nmethod: *half\n",
+        "name: mine\nmethod:\n  steps:\n  - 1\n  - deeper: {_target_: pipeline.mine.half}\n",
+    ],
+)
+def test_a_target_is_found_however_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(paths, "CONF", tmp_path)
+    (tmp_path / "compression").mkdir()
+    (tmp_path / "compression/mine.yaml").write_text(text)
+    assert modules.named("compress") == {"pipeline.mine"}
+
+
+def test_a_target_in_a_comment_or_a_text_is_none_and_a_broken_file_names_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "CONF", tmp_path)
+    (tmp_path / "compression").mkdir()
+    (tmp_path / "compression/mine.yaml").write_text(
+        "name: mine  # _target_: pipeline.mine.half\nnote: '_target_: pipeline.a.b'\n"
+    )
+    (tmp_path / "compression/broken.yaml").write_text("method: {_target_: pipeline.mine.half\n")
+    assert modules.named("compress") == set()
+
+
 def copied(root: Path) -> None:
     for folder in ("pipeline", "conf"):
         shutil.copytree(paths.ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))

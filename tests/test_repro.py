@@ -28,7 +28,7 @@ class Told:
         self.alone = 0
 
     async def __call__(self, words: Sequence[str], say: Callable[[str], None]) -> int:
-        if words[-1] == "modules":
+        if "modules" in words:
             return int(self.failing == "plan")
         self.running += 1
         self.most = max(self.most, self.running)
@@ -155,7 +155,7 @@ def test_a_machine_that_starts_no_process_is_told_in_a_line(
     study: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def none_left(words: Sequence[str], _: Callable[[str], None]) -> int:
-        if words[-1] == "modules":
+        if "modules" in words:
             return 0
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 

@@ -85,15 +85,17 @@ def files(content: dict[str, Any]) -> Iterator[str]:
 
 
 def _mirrors(groups: dict[str, list[Any]]) -> Iterator[str]:
-    """Name each task and model whose folder of the mirror is an output of this project."""
+    """Name the first task and the first model whose folder of the mirror is an output of this project."""
     for group, stage in source_paths.STAGES.items():
+        if _unreadable(paths.CONF / f"{stage}.yaml"):
+            continue
         try:
             mirror = source_paths.read_mirror(stage)
         except UserError as error:
-            yield from [str(error)] if not _unreadable(paths.CONF / f"{stage}.yaml") else []
+            yield str(error)
             continue
-        found = (source_paths.find_mirror_mistake(mirror, group, name) for name in dict.fromkeys(groups[group]))
-        yield from filter(None, found)
+        found = (source_paths.find_mirror_mistake(mirror, group, name) for name in groups[group])
+        yield from [*filter(None, found)][:1]
 
 
 @cache

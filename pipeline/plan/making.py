@@ -7,14 +7,14 @@ It opens no model. A model's shape is read from the config.json that lies where 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline import paths, target
+from pipeline import paths, source_paths, target
 from pipeline.compression import checks, recovery
 from pipeline.compression.checks import Shape
 from pipeline.errors import UserError, near
@@ -173,8 +173,9 @@ def _shape(model: str) -> Shape | None:
     folders = [paths.model(model)]
     if isinstance(source, Mapping) and isinstance(source.get("path"), str):
         folders.insert(0, paths.ROOT / source["path"])
-    if mirror := os.environ.get("LAB_MIRROR"):
-        folders.insert(0, Path(mirror) / "models" / model)
+    with suppress(UserError):  # a mirror that cannot be known, which is reported where it is used
+        if mirror := source_paths.read_mirror("pretrain"):
+            folders.insert(0, Path(mirror).expanduser() / "models" / model)
     for folder in folders:
         file = folder / "config.json"
         try:

@@ -6,7 +6,6 @@ run takes what it took then. A model of which only a name in the Hub is known is
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline import mirror, paths
+from pipeline import mirror, paths, source_paths
 from pipeline.errors import UserError
 from pipeline.models import sources
 from pipeline.models.files import WEIGHTS
@@ -70,7 +69,7 @@ def check(study: Plan) -> None:
 def parameters(name: str) -> int | None:
     """Return the parameters of a model before it is there: of its weights' header or its settings; None if unknown."""
     source: dict[str, Any] = read(paths.CONF / "model" / f"{name}.yaml", ("name", "source"))["source"]
-    folders = [paths.model(name), mirror.find(os.environ.get("LAB_MIRROR"), "models", name)]
+    folders = [paths.model(name), mirror.find(source_paths.read_mirror("pretrain"), "models", name)]
     if isinstance(source.get("path"), str):
         folders.append(paths.ROOT / source["path"])
     for folder in folders:

@@ -33,7 +33,7 @@ def quick(content: dict[str, Any]) -> None:
         stage = block.get("do", block)
         made = [*stage.get("outs", []), *stage.get("metrics", [])]
         names = (made if isinstance(made, str) else next(iter(made)) for made in made)
-        if name not in ("plan", "modules"):
+        if name not in ("plan", "modules", "source-digests"):
             stage["cmd"] = " ".join(["python make.py", *names])
 
 
