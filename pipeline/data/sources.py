@@ -49,15 +49,15 @@ def _load(config: str, revision: str) -> dict[str, pa.Table]:
 
 
 def files(path: str) -> dict[str, pa.Table]:
-    """Return the splits of a folder of your own, relative to the project: ``train.jsonl``, ``validation.jsonl``...
+    """Return the splits of a folder of your own, such as ``inputs/reviews`` of the project, with ``train.jsonl``...
 
     Raises UserError when it is not there, or not of a kind that ``pipeline.data.files`` reads.
     """
     folder = paths.ROOT / path
     if not folder.is_dir():
         raise UserError(
-            f"conf/task: source.path: got {path!r}, but the project has no such folder; give one, relative to the "
-            "project, that holds train and validation as .jsonl, .parquet or .tsv"
+            f"conf/task: source.path: got {path!r}, but the project has no such folder; give one, such as "
+            "inputs/<name>, that holds train and validation as .jsonl, .parquet or .tsv"
         )
     return folders.read(folder)
 

@@ -55,10 +55,10 @@ def _snapshot(repo: str, revision: str) -> Path:
 
 
 def directory(path: str, out: Path, sha256: str | None = None) -> Origin:
-    """Copy a checkpoint from a folder, relative to the project, such as those that the project ships.
+    """Copy a checkpoint from a folder, such as ``inputs/my-encoder`` of the project.
 
-    ``sha256`` is that of its weights. DVC looks at the conf file alone, so only a digest in there makes a changed
-    checkpoint a changed model.
+    A changed file makes `pretrain` run again by itself. ``sha256`` is that of the weights, to be sure which ones they
+    are: others are refused.
 
     Raises UserError when it is not there, holds no safetensors, or holds others than ``sha256`` says, and where a file
     leads out of the folder: what a checkpoint from elsewhere links to is not its own.
@@ -66,8 +66,8 @@ def directory(path: str, out: Path, sha256: str | None = None) -> Origin:
     folder = paths.ROOT / path
     if not folder.is_dir():
         raise UserError(
-            f"conf/model: source.path: got {path!r}, but the project has no such folder; give one, relative to the "
-            f"project, that holds {CONFIG}, {WEIGHTS} and a tokenizer"
+            f"conf/model: source.path: got {path!r}, but the project has no such folder; give one, such as "
+            f"inputs/<name>, that holds {CONFIG}, {WEIGHTS} and a tokenizer"
         )
     for name in FILES:
         _check(folder, name, path)

@@ -76,26 +76,12 @@ def files(content: dict[str, Any]) -> Iterator[str]:
         for entry in named[section].values():
             for group in ("recipe", "distillation", "compression"):
                 groups.setdefault(group, []).extend([entry[group]] if group in entry else [])
+    yield from _mirrors(groups)
     for group, chosen in groups.items():
         for name in dict.fromkeys(chosen):
             yield from file(group, name)
-    yield from _mirrors(groups)
     for path in [*(paths.CONF / f"{stage}.yaml" for stage in STAGES), *sorted((paths.CONF / "sweep").glob("*.yaml"))]:
         yield from _unreadable(path)
-
-
-def _mirrors(groups: dict[str, list[Any]]) -> Iterator[str]:
-    """Name the first task and the first model whose folder of the mirror is an output of this project."""
-    for group, stage in source_paths.STAGES.items():
-        if _unreadable(paths.CONF / f"{stage}.yaml"):
-            continue
-        try:
-            mirror = source_paths.read_mirror(stage)
-        except UserError as error:
-            yield str(error)
-            continue
-        found = (source_paths.find_mirror_mistake(mirror, group, name) for name in groups[group])
-        yield from [*filter(None, found)][:1]
 
 
 @cache
@@ -215,6 +201,22 @@ def _contained(group: str, content: dict[str, Any]) -> Iterator[str]:
         yield from source_paths.list_mistakes(content["source"], content.get("name"))
     if group == "model" and not _rate(content.get("learning_rate", 1)):
         yield f"learning_rate: got {content['learning_rate']!r}; give a number above 0"
+
+
+def _mirrors(groups: dict[str, list[Any]]) -> Iterator[str]:
+    """Name the first task and the first model whose folder of the mirror is an output of this project."""
+    for group, stage in source_paths.STAGES.items():
+        try:
+            read(paths.CONF / f"{stage}.yaml", ("defaults",))
+        except UserError:
+            continue  # reported with the other files that cannot be read
+        try:
+            mirror = source_paths.read_mirror(stage)
+        except UserError as error:
+            yield str(error)
+            continue
+        found = (source_paths.find_mirror_mistake(mirror, group, name) for name in groups[group])
+        yield from [*filter(None, found)][:1]
 
 
 def _rate(value: object) -> bool:

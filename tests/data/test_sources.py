@@ -116,6 +116,6 @@ def test_a_folder_of_your_own_is_a_source(mirror: Path, monkeypatch: pytest.Monk
     with pytest.raises(UserError) as error:
         sources.files("data/other")
     assert str(error.value) == (
-        "conf/task: source.path: got 'data/other', but the project has no such folder; give one, relative to the "
-        "project, that holds train and validation as .jsonl, .parquet or .tsv"
+        "conf/task: source.path: got 'data/other', but the project has no such folder; give one, such as "
+        "inputs/<name>, that holds train and validation as .jsonl, .parquet or .tsv"
     )

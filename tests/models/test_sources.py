@@ -221,8 +221,8 @@ def test_a_folder_that_is_not_there_is_told(out: Path) -> None:
     with pytest.raises(UserError) as error:
         sources.directory("starter/absent", out)
     assert str(error.value) == (
-        "conf/model: source.path: got 'starter/absent', but the project has no such folder; give one, relative to the "
-        "project, that holds config.json, model.safetensors and a tokenizer"
+        "conf/model: source.path: got 'starter/absent', but the project has no such folder; give one, such as "
+        "inputs/<name>, that holds config.json, model.safetensors and a tokenizer"
     )
 
 
