@@ -144,7 +144,7 @@ def _find_linked_output(folder: Path) -> str | None:
     """Return which entry of a folder links into an output folder, or None."""
     try:
         links = [entry.path for entry in os.scandir(folder) if entry.is_symlink()]
-    except (OSError, ValueError):  # a single file, or none: the source itself says so
+    except (OSError, ValueError):  # a single file, or none, which the source itself reports
         return None
     for path in sorted(links):
         if conflict := find_conflict(Path(path)):

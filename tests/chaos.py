@@ -303,8 +303,8 @@ def _differing(one: Path, other: Path) -> Iterator[str]:
 def check_at_end(lab: Lab) -> None:
     """See that nothing is left of the kills, and that what had ended was not run again."""
     status = [sys.executable, "-m", "dvc", "status", "--json"]
-    told = subprocess.run(status, cwd=lab.root, capture_output=True, text=True, check=True).stdout
-    assert json.loads(told).keys() <= {ALWAYS}, told
+    changed = subprocess.run(status, cwd=lab.root, capture_output=True, text=True, check=True).stdout
+    assert json.loads(changed).keys() <= {ALWAYS}, changed
     _check_store(lab)
     left = [path for path in lab.root.rglob("*.tmp") if "tmp" not in path.relative_to(lab.root).parts[:1]]
     assert not left, left

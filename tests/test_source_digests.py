@@ -1,4 +1,4 @@
-"""Whatever decides a result outside code and conf/ shows in a file that DVC compares, and nothing else does."""
+"""Everything that decides a result outside code and conf/ shows in a file that DVC compares, and nothing else does."""
 
 import json
 import os
@@ -194,7 +194,7 @@ def test_the_digests_import_nothing_that_takes_long() -> None:
     assert not slow & set(done.stdout.split())
 
 
-def test_a_trial_of_its_own_is_run_again_after_an_edit_of_its_data(project: Path) -> None:
+def test_a_direct_command_runs_a_trial_again_after_an_edit_of_its_data(project: Path) -> None:
     """What an earlier trial has kept counts only while the data is the same, outside DVC as well."""
     text = (project / "conf/task/starter-swap.yaml").read_text()
     source = "source: {_target_: pipeline.data.sources.files, path: inputs/own}"
