@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pipeline import distributed, launchers, paths, source_paths, target
+from pipeline import conf_keys, distributed, launchers, paths, source_paths, target
 from pipeline.compression import recovery
 from pipeline.data import tasks
 from pipeline.errors import UserError, line, near, told
 from pipeline.evaluation import settings
 from pipeline.plan import TRAINED
+from pipeline.plan.check import TEXTS
 from pipeline.plan.entries import ratio
 from pipeline.plan.reading import read, unknown
+from pipeline.plan.yaml_versions import find_misread
 from pipeline.training import distillation, recipe
 from pipeline.values import LONGEST_CELL, MOST, NAMED, is_cell, is_name, is_number, is_whole
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
+INHERITED = ("ratio", "teacher", "origin")  # what a trial takes over from its source, besides the groups
 GROUPS = ("task", "model", "recipe", "distillation", "compression")
 LONGEST = 4000  # characters of a word; Hydra's parser takes seconds for more
 FIXED = ("config_path", "config_name", "config_dir", "experimental_rerun")  # flags that would read files from anywhere
@@ -243,6 +246,8 @@ def check(stage: str, cfg: DictConfig) -> None:
         raise UserError(_joined(error)) from None
     if missing:
         raise UserError(f"{missing[0]}: missing; give {missing[0]}=...")
+    for unknown_key in conf_keys.find_unknown(conf, {*_keys(stage), *GROUPS, *INHERITED}):
+        raise UserError(unknown_key)
     for key, mistake in VALUES.items():
         if key in conf and (found := mistake(conf[key])):
             raise UserError(f"{key}: {found}")
@@ -264,7 +269,12 @@ def _check_group(group: str, conf: object) -> None:
         raise UserError(f"{group}: got {conf!r}; name a file of conf/{group}/")
     if not is_name(conf.get("name")):
         raise UserError(f"{group}.name: got {conf.get('name')!r}; {NAMED}")
+    path = paths.CONF / group / f"{conf['name']}.yaml"
     where = f"conf/{group}/{conf['name']}.yaml"
+    for mistake in find_misread(path, TEXTS.get(group, ())) if path.is_file() else ():
+        raise UserError(f"{where}: {mistake}")
+    for unknown_key in conf_keys.find_unknown(conf, conf_keys.GROUPS[group]):
+        raise UserError(f"{where}: {unknown_key}")
     if group in READ:
         READ[group](conf)
     for key in {"task": ("source",), "model": ("source",), "compression": ("method",)}.get(group, ()):

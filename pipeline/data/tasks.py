@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline import conf_keys
+from pipeline.data.labels import find_equal_numerals
 from pipeline.errors import UserError, near
 from pipeline.values import MOST, NAMED, is_name, is_number, is_whole
 
@@ -13,10 +16,7 @@ SELECTION = ("fraction", "seed")
 COLUMNS = ("text_a", "text_b", "label")
 CLASSIFICATION = ("accuracy", "f1", "matthews_correlation")
 REGRESSION = ("pearson", "spearmanr")
-KEYS = (
-    "name", "source", "columns", "labels", "metrics", "score", "report", "train_counts", "selection", "subset_seed",
-    "max_length",
-)  # fmt: skip
+KEYS = conf_keys.TASK
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Task:
     """One task: ``labels`` in the order of their numbers, or for a regression the ``range`` (lowest, highest).
 
     ``columns`` leads from the prepared columns (``text_a``, ``text_b``, ``label``) to those of the source;
-    ``train_counts`` are the published rows of each class in train, or the one count of a regression.
+    ``train_counts`` are the rows of each class in the source's train split, or the one count of a regression.
     """
 
     name: str
@@ -60,7 +60,7 @@ def parse(conf: Mapping[str, Any]) -> Task:
     for key in KEYS:
         if key not in conf:
             raise UserError(f"{where}: {key}: missing; a task states {', '.join(KEYS)}")
-    for mistake in _kinds(conf):
+    for mistake in [*conf_keys.find_unknown(conf, conf_keys.GROUPS["task"]), *_kinds(conf)]:
         raise UserError(f"{where}: {mistake}")
     labels, span, selection = conf["labels"], conf.get("range"), conf["selection"]
     task = Task(
@@ -98,10 +98,22 @@ def _kinds(conf: Mapping[str, Any]) -> Iterator[str]:
         given = conf[key]
         if not isinstance(given, (list, tuple)) or any(isinstance(each, (list, tuple, Mapping)) for each in given):
             yield f"{key}: got {given!r}; write a list"
+        elif key == "labels":
+            yield from _misread_names(given)
     if span is not None and not (
         isinstance(span, (list, tuple)) and len(span) == 2 and all(map(is_number, span)) and span[0] < span[1]
     ):
         yield f"range: got {span!r}; write the lowest and the highest number"
+
+
+def _misread_names(labels: Sequence[object]) -> Iterator[str]:
+    """Yield the class names that YAML did not read as text or as a plain whole number."""
+    for index, label in enumerate(labels):
+        if isinstance(label, bool) or not isinstance(label, (str, int)):
+            written = json.dumps(label) if label is None or isinstance(label, (bool, float)) else str(label)
+            yield f'labels[{index}]: got {written}, which is no text; put it in quotes: "{written}"'
+        elif label == "":
+            yield f"labels[{index}]: got an empty text; a class name holds at least one character"
 
 
 def _plain(value: object) -> str:
@@ -121,6 +133,8 @@ def _mistakes(task: Task) -> Iterator[str]:
     classes = len(task.labels or ())
     if not task.regression and (classes < 2 or len(set(task.labels or ())) < classes):
         yield f"labels: got {', '.join(task.labels or ())}; name at least two, each once, in the order of their numbers"
+    if equal := find_equal_numerals(task.labels or ()):
+        yield f"labels: {equal[0]!r} and {equal[1]!r} are the same number; rename one of them, in the data too"
     allowed = REGRESSION if task.regression else CLASSIFICATION
     for metric in task.metrics:
         if metric not in allowed:

@@ -8,13 +8,14 @@ encoding, duplicates and leaks are kept, counted.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.data import labels
 from pipeline.data.tasks import Task
 from pipeline.errors import UserError
 
@@ -125,30 +126,23 @@ def _strings(values: Sequence[Any], rows: Sequence[int], where: str) -> None:
         raise UserError(f"{where}: {len(bad)} rows hold no text, the first is row {row}: {value!r}; write strings")
 
 
-def _labels(task: Task, values: Sequence[Any], rows: Sequence[int], where: str) -> list[float | None]:
-    number = cache(partial(_number, task))  # of a list or a mapping there is none: they are no keys
-    labels = [number(value) if isinstance(value, Hashable) else None for value in values]
-    bad = [(row, value) for row, value, label in zip(rows, values, labels, strict=True) if label is None]
+def _labels(task: Task, values: Sequence[Any], rows: Sequence[int], where: str) -> list[int | float | None]:
+    """Return the class index, or the number, of each label value.
+
+    Raises UserError for values that are no label of the task.
+    """
+    if task.labels is not None:
+        read: Callable[[object], int | float | None] = labels.make_class_reader(task.labels)
+    else:
+        read = labels.make_number_reader(*(task.range or (0.0, 0.0)))
+    read_once = lru_cache(maxsize=None, typed=True)(read)  # typed: True, 1 and 1.0 are equal but not the same label
+    numbers = [read_once(value) if isinstance(value, Hashable) else None for value in values]
+    bad = [(row, value) for row, value, number in zip(rows, values, numbers, strict=True) if number is None]
     if bad:
         row, value = bad[0]
-        allowed = (
-            ", ".join(f"{i} or {label}" for i, label in enumerate(task.labels or ()))
-            or f"numbers in {list(task.range or ())}"
-        )
+        boolean = "; a boolean is a class only if labels spells it: true, false" if isinstance(value, bool) else ""
         raise UserError(
-            f"{where}: {len(bad)} rows with an unknown label, the first is row {row}: {value!r}; allowed: {allowed}"
+            f"{where}: {len(bad)} rows with an unknown label, the first is row {row}: {value!r}; "
+            f"allowed: {labels.describe_allowed(task.labels, task.range)}{boolean}"
         )
-    return labels
-
-
-def _number(task: Task, value: Any) -> int | float | None:
-    """Return a label as a number, or None: a class by its number or its name, or a number within the range."""
-    if task.labels is not None and value in task.labels:
-        return task.labels.index(value)
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
-        return None
-    if task.range is not None:
-        return found if task.range[0] <= found <= task.range[1] else None
-    return int(found) if found in range(len(task.labels or ())) else None
+    return numbers

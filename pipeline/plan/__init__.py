@@ -15,6 +15,7 @@ from pipeline.plan import parts, space
 from pipeline.plan.cells import RECIPE, TRAINED, Benchmark, Cell, Compress, Distill, Plan, Variant
 from pipeline.plan.check import check, files
 from pipeline.plan.reading import AXES, read, shown
+from pipeline.plan.yaml_versions import find_misread
 from pipeline.scaling.budget import Budget
 
 __all__ = [
@@ -32,7 +33,7 @@ def load(path: Path = paths.PARAMS) -> Plan:
     Raises UserError with every mistake in it and in the files of conf/ that it names, a line each.
     """
     content = read(path)
-    mistakes = [line(f"{shown(path)}: {mistake}") for mistake in check(content)]
+    mistakes = [line(f"{shown(path)}: {mistake}") for mistake in (*find_misread(path), *check(content))]
     if mistakes := [*mistakes, *map(line, files(content))]:
         raise UserError("\n".join(mistakes))
     named: dict[str, Any] = {

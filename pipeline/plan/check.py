@@ -9,13 +9,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import paths, source_paths, target
+from pipeline import conf_keys, paths, source_paths, target
 from pipeline.data import tasks
 from pipeline.errors import UserError, near
 from pipeline.plan import entries, making, measured
 from pipeline.plan.cells import RECIPE
 from pipeline.plan.entries import ratio
 from pipeline.plan.reading import AXES, read, shown, unknown
+from pipeline.plan.yaml_versions import find_misread
 from pipeline.scaling import budget
 from pipeline.training import recipe
 from pipeline.values import is_number, is_whole
@@ -30,7 +31,7 @@ NEEDED = {  # keys without which a file of conf/ says too little
 
 PARSED: dict[str, Callable[[dict[str, Any]], object]] = {"task": tasks.parse, "recipe": recipe.parse}
 COMPARISON = "compare"
-STAGES = ("prepare", "pretrain", "finetune", "distill", "compress", "evaluate", "benchmark", "compare", "workspace")
+TEXTS = {"task": ("labels",)}  # lists in a file of conf/ whose entries are text, whatever YAML makes of them
 # DVC writes its whole lock file anew after each cell: at a thousand cells that takes two seconds of each.
 MOST_CELLS = 5000
 
@@ -80,18 +81,34 @@ def files(content: dict[str, Any]) -> Iterator[str]:
     for group, chosen in groups.items():
         for name in dict.fromkeys(chosen):
             yield from file(group, name)
-    for path in [*(paths.CONF / f"{stage}.yaml" for stage in STAGES), *sorted((paths.CONF / "sweep").glob("*.yaml"))]:
-        yield from _unreadable(path)
+    sweeps = sorted((paths.CONF / "sweep").glob("*.yaml"))
+    for path in [*(paths.CONF / f"{stage}.yaml" for stage in conf_keys.STAGES), *sweeps]:
+        yield from _composed(path)
 
 
 @cache
-def _unreadable(path: Path) -> tuple[str, ...]:
-    """Name what is wrong with a file that Hydra alone reads, and sets no bounds."""
+def _composed(path: Path) -> tuple[str, ...]:
+    """Return what is wrong with a file of conf/ that Hydra composes: how it reads, and keys that no code reads."""
     try:
-        read(path, ("defaults",))
+        content = read(path, ("defaults",))
     except UserError as error:
         return (str(error),)
-    return ()
+    known = stage_keys(path.stem, content) if path.parent == paths.CONF else _sweep_keys()
+    mistakes = [*find_misread(path), *conf_keys.find_unknown(content, known)]
+    return tuple(f"{shown(path)}: {mistake}" for mistake in mistakes)
+
+
+def stage_keys(stage: str, content: dict[str, Any]) -> tuple[str, ...]:
+    """Return the keys that ``conf/<stage>.yaml`` may hold: its own, those of all stages, the groups that it names."""
+    defaults = content.get("defaults")
+    entries_ = defaults if isinstance(defaults, list) else []
+    groups = [str(group) for entry in entries_ if isinstance(entry, dict) for group in entry]
+    return (*conf_keys.STAGES[stage], *conf_keys.STAGES["workspace"], *groups)
+
+
+def _sweep_keys() -> tuple[str, ...]:
+    """Return the keys that a file of conf/sweep/ may hold: those of any stage."""
+    return tuple(dict.fromkeys(key for keys in conf_keys.STAGES.values() for key in keys))
 
 
 def _comparison(given: object) -> Iterator[str]:
@@ -169,7 +186,7 @@ def _empty_classes(content: dict[str, Any], axes: dict[str, list[Any]], named: e
         if round(share * rows) < least:
             yield (
                 f"{where}: {share} of {task} is {round(share * rows)} training rows, too few for every class to "
-                f"appear; use at least {math.ceil((least + 0.5) / rows * 1e4) / 1e4}"
+                f"appear; use at least {min(1.0, math.ceil((least + 0.5) / rows * 1e4) / 1e4)}"
             )
 
 
@@ -183,7 +200,9 @@ def file(group: str, name: str) -> tuple[str, ...]:
         return (str(error),)
     needed = ", ".join(NEEDED[group])
     missing = [f"{key}: missing; a {group} states {needed}" for key in NEEDED[group] if key not in content]
-    mistakes = [*missing, *_named(content, name), *_contained(group, content)]
+    misread = find_misread(path, TEXTS.get(group, ()))
+    unknown_keys = conf_keys.find_unknown(content, conf_keys.GROUPS[group])
+    mistakes = [*misread, *missing, *unknown_keys, *_named(content, name), *_contained(group, content)]
     return tuple(f"{shown(path)}: {mistake}" for mistake in mistakes) or tuple(_stated(group, content))
 
 
