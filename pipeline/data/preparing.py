@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 
 from pipeline import paths
 from pipeline.data import subsets, summary, validation
+from pipeline.data.files import Splits, format_unread, name_split
+from pipeline.data.labels import describe_rule, find_doubtful_numeral
 from pipeline.data.tasks import Task
 from pipeline.data.validation import Finding
 from pipeline.errors import UserError, near
@@ -24,21 +26,26 @@ from pipeline.errors import UserError, near
 SCHEMA = 1
 SPLITS = ("train", "selection", "report")
 
-ODD = {
-    "incomplete": "a field is missing, left out",
-    "empty_text": "an empty text, kept",
-    "broken_encoding": "characters of a broken encoding, kept",
-    "duplicate": "texts that stood further up, kept",
-    "contradicting_duplicate": "texts that stood further up with another label, kept",
+ODD = {  # what is written of such rows
+    "incomplete": "without all fields of the header, or with more (left out)",
+    "empty_text": "with an empty text (kept)",
+    "broken_encoding": "with characters of a broken encoding (kept)",
+    "duplicate": "with the texts of an earlier row (kept)",
+    "contradicting_duplicate": "with the texts of an earlier row and another label (kept)",
 }
 
 
 def prepare(task: Task, splits: Mapping[str, pa.Table], source: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Write a task's parquet files and ``summary.json`` into ``out`` and return the summary.
 
-    The same rows give the same bytes. Raises UserError for what ``pipeline.data.validation`` refuses.
+    The same rows give the same bytes. The summary holds the rule by which labels were read (``label_rule``), how files
+    were read (``reading``) and what is wrong with the rows (``warnings``), in sentences.
+
+    Raises UserError for what ``pipeline.data.validation`` refuses, and for ``train_counts`` that the data do not have.
     """
     train, found = _checked(task, "train", splits)
+    described = summary.describe(task, train)
+    _check_counts(task, described)
     report, found_in_report = _checked(task, task.report, splits)
     tables = {**_carved(task, train), "report": report}
     digests = {name: _written(table, out / f"{name}.parquet") for name, table in tables.items()}
@@ -49,7 +56,7 @@ def prepare(task: Task, splits: Mapping[str, pa.Table], source: Mapping[str, Any
         **_asked(task),
         "source": dict(source),
         "splits": {name: {**summary.describe(task, table), "sha256": digests[name]} for name, table in tables.items()},
-        "source_train": summary.describe(task, train),
+        "source_train": described,
         "findings": {name: _plain(each) for name, each in (("train", found), (task.report, found_in_report))},
         "leaks": {
             f"{one}-{other}": validation.leaks(tables[one], tables[other])._asdict()
@@ -57,9 +64,24 @@ def prepare(task: Task, splits: Mapping[str, pa.Table], source: Mapping[str, Any
         },
         "majority_class": said,
         "majority": scores,
+        "label_rule": describe_rule(task.labels, task.range),
+        "reading": [*splits.notes, *_name_unread(splits)] if isinstance(splits, Splits) else [],
     }
+    from_files = splits.warnings if isinstance(splits, Splits) else []
+    content["warnings"] = [*from_files, *_format_warnings(task, content)]
     paths.write_json(out / "summary.json", content)
     return content
+
+
+def _name_unread(splits: Splits) -> list[str]:
+    """Return the files of the source that were not read, as sentences."""
+    return [f"not read: {name} ({reason})" for name, reason in splits.unread.items()]
+
+
+def format_reading(content: Mapping[str, Any]) -> list[str]:
+    """Return what ``prepare`` prints of a summary: how labels and files were read, and all warnings."""
+    warnings = [f"warning: {warning}" for warning in content["warnings"]]
+    return [f"labels: {content['label_rule']}", *content["reading"], *warnings]
 
 
 def _asked(task: Task) -> dict[str, Any]:
@@ -71,9 +93,11 @@ def _asked(task: Task) -> dict[str, Any]:
 def _checked(task: Task, name: str, splits: Mapping[str, pa.Table]) -> tuple[pa.Table, dict[str, Finding]]:
     """Return a split that is there, holds rows and is sound, and what was found in it."""
     where = f"task {task.name}"
-    if name not in splits:
-        raise UserError(f"{where}: no split {name!r} in the source; {near(name, splits)}")
-    table, findings = validation.check(task, name, splits[name])
+    split = name if name in splits else name_split(name)
+    if split not in splits:
+        unread = format_unread(splits.unread) if isinstance(splits, Splits) else ""
+        raise UserError(f"{where}: no split {name!r} in the source; {near(name, splits)}{unread}")
+    table, findings = validation.check(task, name, splits[split])
     if not table.num_rows:
         raise UserError(f"{where}: {name}: no rows; every split that is used needs some")
     validation.varied(task, name, table)
@@ -103,24 +127,38 @@ def _plain(findings: Mapping[str, Finding]) -> dict[str, dict[str, int | None]]:
     return {name: finding._asdict() for name, finding in findings.items()}
 
 
-def remarks(task: Task, content: Mapping[str, Any]) -> list[str]:
-    """Return what a reader of the summary should know, a line each: what was odd, and what was done about it."""
-    lines = [
-        f"{split}: {text}: {finding['rows']} rows, the first is row {finding['first']}"
-        for split, findings in content["findings"].items()
-        for finding, text in ((findings[name], text) for name, text in ODD.items())
-        if finding["rows"]
-    ]
-    for pair, finding in content["leaks"].items():
-        one, other = pair.split("-")
-        if finding["rows"]:
-            lines.append(f"{other}: also in {one}, kept: {finding['rows']} rows, the first is row {finding['first']}")
-    whole = content["source_train"]
-    counts = list(whole.get("classes", {"": whole["rows"]}).values())
+def _check_counts(task: Task, described: Mapping[str, Any]) -> None:
+    """Raise UserError where the conf file states other rows by class than the train split has.
+
+    The plan computes from them how many rows of each class a subset holds.
+    """
+    counts = list(described.get("classes", {"": described["rows"]}).values())
     if counts != list(task.train_counts):
-        stated = f"conf/task/{task.name}.yaml states {list(task.train_counts)}, by which the plan is checked"
-        lines.append(f"train: {counts} rows by class, but {stated}")
+        where = f"conf/task/{task.name}.yaml: train_counts"
+        raise UserError(f"{where}: got {list(task.train_counts)}; the data have {counts}; write that")
+
+
+def _format_warnings(task: Task, content: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the rows of a task, a sentence each."""
+    lines = []
+    for split, findings in content["findings"].items():
+        for name, what in ODD.items():
+            if rows := findings[name]["rows"]:
+                lines.append(f"{split} has {_count(rows)} {what}; the first is row {findings[name]['first']}")
+    for pair, finding in content["leaks"].items():
+        earlier, later = pair.split("-")
+        if rows := finding["rows"]:
+            whole = content["splits"][later]["rows"]
+            share = f"{rows} of {_count(whole)} of {later} ({rows / whole:.1%})"
+            lines.append(f"leak: {share} also in {earlier} (kept); the first is row {finding['first']}")
+    if doubtful := find_doubtful_numeral(task.labels or ()):
+        name, other = doubtful
+        lines.append(f"labels: {name} is read as the class {name!r}, not as the index of {other!r}")
     return lines
+
+
+def _count(rows: int) -> str:
+    return f"{rows:,} row" if rows == 1 else f"{rows:,} rows"
 
 
 def result(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from pipeline import hub, mirror, paths
 from pipeline.data import files as folders
+from pipeline.data import formats
 from pipeline.errors import UserError
 
 Splits = Mapping[str, Any]  # split -> pyarrow.Table, or a sequence of dicts
@@ -26,7 +27,7 @@ GLUE = "nyu-mll/glue"  # Wang et al. 2019, "GLUE: A Multi-Task Benchmark and Ana
 class Found(NamedTuple):
     """The splits of a task, and the digests of the mirror's files where they come from there."""
 
-    splits: dict[str, pa.Table]
+    splits: Mapping[str, pa.Table]
     mirrored: dict[str, str]
 
 
@@ -48,8 +49,8 @@ def _load(config: str, revision: str) -> dict[str, pa.Table]:
     return {split: dataset.data.table for split, dataset in loaded.items()}
 
 
-def files(path: str) -> dict[str, pa.Table]:
-    """Return the splits of a folder of your own, such as ``inputs/reviews`` of the project, with ``train.jsonl``...
+def files(path: str) -> folders.Splits:
+    """Return the splits of a folder of your own, such as ``inputs/reviews``: ``train.jsonl``, ``validation.csv``...
 
     Raises UserError when it is not there, or not of a kind that ``pipeline.data.files`` reads.
     """
@@ -57,7 +58,7 @@ def files(path: str) -> dict[str, pa.Table]:
     if not folder.is_dir():
         raise UserError(
             f"conf/task: source.path: got {path!r}, but the project has no such folder; give one, such as "
-            "inputs/<name>, that holds train and validation as .jsonl, .parquet or .tsv"
+            f"inputs/<name>, that holds train and validation as {folders.READABLE}"
         )
     return folders.read(folder)
 
@@ -76,6 +77,8 @@ def find(task: str, place: str | None, source: Callable[[], Splits]) -> Found:
         splits = source()
     except hub.Away as away:
         raise UserError(f"{away}; {mirror.advice(place, 'data', task)}") from None
+    if isinstance(splits, folders.Splits):
+        return Found(splits, {})
     return Found({split: _table(rows, f"{task} {split}") for split, rows in splits.items()}, {})
 
 
@@ -83,7 +86,7 @@ def _table(rows: Any, where: str) -> pa.Table:
     if isinstance(rows, pa.Table):
         return rows
     names = dict.fromkeys(name for row in rows for name in row)
-    return folders.table({name: [row.get(name) for row in rows] for name in names}, where)
+    return formats.make_table({name: [row.get(name) for row in rows] for name in names}, where)
 
 
 def _digest(path: Path) -> str:

@@ -29,8 +29,8 @@ def prepare(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     found = sources.find(task.name, cfg.mirror, lambda: target.call(conf["source"], where))
     source = {"mirror": found.mirrored} if found.mirrored else conf["source"]
     summary = preparing.prepare(task, found.splits, source, out)
-    for remark in preparing.remarks(task, summary):
-        log.say(remark)
+    for line in preparing.format_reading(summary):
+        log.say(line)
     log.artifact(out / "summary.json")
     return preparing.result(summary)
 

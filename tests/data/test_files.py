@@ -15,7 +15,7 @@ NASTY = "He said \"no' \u2028 and \x85 \\t went"
 
 def refusal(folder: Path) -> str:
     with pytest.raises(UserError) as error:
-        files.read(folder)
+        dict(files.read(folder))
     return str(error.value)
 
 
@@ -145,7 +145,8 @@ def test_glues_own_names_of_splits_are_understood(tmp_path: Path) -> None:
 
 def test_a_folder_without_splits_is_told(tmp_path: Path) -> None:
     assert refusal(tmp_path) == (
-        f"{tmp_path}: no splits; put train and validation there, as .jsonl, .parquet, .tsv or MSR's .txt"
+        f"{tmp_path}: no splits; put train and validation there, as .jsonl, .json, .csv, .tsv, .parquet "
+        "(each also .gz) or MSR's .txt"
     )
 
 

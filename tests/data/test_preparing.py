@@ -90,7 +90,10 @@ def test_the_summary_counts_what_was_written(task: Task, tmp_path: Path) -> None
         )
     assert content["majority_class"] == "yes"
     assert content["majority"] == {"accuracy": 6 / 9, "f1": pytest.approx(0.8), "matthews_correlation": 0.0}
-    assert preparing.remarks(task, content) == []
+    assert content["warnings"] == []
+    assert preparing.format_reading(content) == [
+        "labels: a value is a class name; a whole number that is no class name is an index: 0 = no, 1 = yes"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -114,17 +117,17 @@ def test_what_is_odd_is_remarked_and_counted(task: Task, tmp_path: Path) -> None
     })  # fmt: skip
     splits["train"] = pa.concat_tables([splits["train"], odd])
     splits["validation"] = pa.concat_tables([splits["validation"], source()["train"].slice(3, 1)])
-    content, rows = prepared(task, splits, tmp_path)
+    content, rows = prepared(replace(task, train_counts=(20, 43)), splits, tmp_path)
     leak = "selection" if 3 in [row["idx"] for row in rows["selection"]] else "train"
-    assert preparing.remarks(task, content) == [
-        "train: a field is missing, left out: 1 rows, the first is row 63",
-        "train: an empty text, kept: 1 rows, the first is row 60",
-        "train: characters of a broken encoding, kept: 1 rows, the first is row 62",
-        "train: texts that stood further up, kept: 1 rows, the first is row 61",
-        "train: texts that stood further up with another label, kept: 1 rows, the first is row 61",
-        f"report: also in {leak}, kept: 1 rows, the first is row 9",
-        "train: [20, 43] rows by class, but conf/task/made-up.yaml states [20, 40], by which the plan is checked",
+    assert content["warnings"] == [
+        "train has 1 row without all fields of the header, or with more (left out); the first is row 63",
+        "train has 1 row with an empty text (kept); the first is row 60",
+        "train has 1 row with characters of a broken encoding (kept); the first is row 62",
+        "train has 1 row with the texts of an earlier row (kept); the first is row 61",
+        "train has 1 row with the texts of an earlier row and another label (kept); the first is row 61",
+        f"leak: 1 of 10 rows of report (10.0%) also in {leak} (kept); the first is row 9",
     ]
+    assert preparing.format_reading(content)[1:] == [f"warning: {warning}" for warning in content["warnings"]]
     assert preparing.result(content) == {
         "train_rows": 57, "selection_rows": 6, "report_rows": 10,
         "words_mean": content["splits"]["train"]["words"]["mean"],
@@ -143,6 +146,26 @@ def test_a_split_that_the_source_has_not_got_is_told_with_those_it_has(task: Tas
     )
 
 
+def test_train_counts_that_the_data_do_not_have_are_refused_before_anything_is_written(
+    task: Task, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as error:
+        prepared(replace(task, train_counts=(4000, 4000)), source(), tmp_path)
+    assert str(error.value) == (
+        "conf/task/made-up.yaml: train_counts: got [4000, 4000]; the data have [20, 40]; write that"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_count_of_a_regression_is_that_of_its_rows(task: Task, tmp_path: Path) -> None:
+    degrees = replace(
+        task, labels=None, range=(0.0, 5.0), metrics=("pearson",), score="pearson", train_counts=(61,)
+    )  # fmt: skip
+    with pytest.raises(UserError) as error:
+        prepared(degrees, source(), tmp_path)
+    assert str(error.value) == "conf/task/made-up.yaml: train_counts: got [61]; the data have [60]; write that"
+
+
 def test_a_split_without_rows_is_told(task: Task, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         prepared(task, source() | {"validation": table("validation", 0)}, tmp_path)
@@ -151,7 +174,7 @@ def test_a_split_without_rows_is_told(task: Task, tmp_path: Path) -> None:
 
 def test_a_train_split_too_small_to_carve_is_told(task: Task, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        prepared(task, source() | {"train": table("train", 4)}, tmp_path)
+        prepared(replace(task, train_counts=(2, 2)), source() | {"train": table("train", 4)}, tmp_path)
     assert str(error.value) == ("task made-up: train: 4 rows, too few for selection.fraction 0.1; both parts need some")
 
 

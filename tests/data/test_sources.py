@@ -117,5 +117,5 @@ def test_a_folder_of_your_own_is_a_source(mirror: Path, monkeypatch: pytest.Monk
         sources.files("data/other")
     assert str(error.value) == (
         "conf/task: source.path: got 'data/other', but the project has no such folder; give one, such as "
-        "inputs/<name>, that holds train and validation as .jsonl, .parquet or .tsv"
+        "inputs/<name>, that holds train and validation as .jsonl, .json, .csv, .tsv, .parquet (each also .gz)"
     )

@@ -6,7 +6,8 @@ import json
 import os
 import socket
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import mirror
-from pipeline.data import files, preparing
+from pipeline.data import files, preparing, validation
 from pipeline.data.tasks import Task
 from pipeline.errors import UserError, told
 from tests.faults.strategies import EXAMPLES, NASTY, damaged, fuzzed, numbers, plain, texts, values
@@ -36,7 +37,17 @@ ROWS = [{"one": f"a {i}", "two": f"b {i}", "same": i % 2} for i in range(30)]
 
 
 def prepared(task: Task, folder: Path, out: Path) -> dict[str, Any]:
-    return preparing.prepare(task, files.read(folder), {}, out)
+    splits = files.read(folder)
+    return preparing.prepare(counted(task, splits), splits, {}, out)
+
+
+def counted(task: Task, splits: Mapping[str, pa.Table]) -> Task:
+    """Return a task that states the rows by class that its train split has."""
+    if "train" not in splits:
+        return task
+    labels = validation.check(task, "train", splits["train"])[0]["label"].to_pylist()
+    classes = range(len(task.labels or ()))
+    return replace(task, train_counts=tuple(map(labels.count, classes)) or (len(labels),))
 
 
 def one_line(error: UserError) -> bool:
@@ -258,14 +269,20 @@ def test_what_is_neither_file_nor_archive_of_a_split_is_left_alone(tmp_path: Pat
     with zipfile.ZipFile(tmp_path / "train.zip", "w") as archive:
         archive.writestr("../../escaped.jsonl", "{}")
     assert refused(tmp_path, tmp_path) == (
-        "FOLDER: no splits; put train and validation there, as .jsonl, .parquet, .tsv or MSR's .txt"
+        "FOLDER: no splits; put train and validation there, as .jsonl, .json, .csv, .tsv, .parquet (each also .gz) or "
+        "MSR's .txt; not read: dev.tsv, dev_ids.tsv, test.tsv, validation.jsonl (not a regular file); not read: "
+        "train.jsonl (a folder); not read: train.zip (not a format that is read)"
     )
     assert not list(tmp_path.parent.parent.glob("escaped*"))
     (tmp_path / "train.jsonl").rmdir()
     (tmp_path / "dev_ids.tsv").unlink()
     (tmp_path / "dev_ids.tsv").mkdir()
     written(tmp_path, ROWS)
-    assert refused(tmp_path, tmp_path) == "task made-up: no split 'validation' in the source; allowed: train"
+    assert refused(tmp_path, tmp_path) == (
+        "task made-up: no split 'validation' in the source; allowed: train; not read: dev.tsv, test.tsv, "
+        "validation.jsonl (not a regular file); not read: dev_ids.tsv (a folder); not read: train.zip "
+        "(not a format that is read)"
+    )
 
 
 def test_ids_that_cut_nothing_are_refused(tmp_path: Path) -> None:

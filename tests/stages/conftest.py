@@ -85,9 +85,12 @@ def laboratory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: Conf
     """A root with rte (pairs of letters, alike or not) and stsb (how many they share), and bert-tiny at random."""
     for name in ("rte", "stsb"):
         conf: Any = OmegaConf.to_container(configured("prepare", f"task={name}").task)
+        train = made_up(80, name)
+        counts = [train.num_rows] if conf["labels"] is None else np.bincount(train["label"].to_numpy()).tolist()
+        conf["train_counts"] = counts
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
-        preparing.prepare(tasks.parse(conf), {"train": made_up(80, name), "validation": made_up(20, name)}, {}, folder)
+        preparing.prepare(tasks.parse(conf), {"train": train, "validation": made_up(20, name)}, {}, folder)
     config = BertConfig(
         vocab_size=len(PIECES), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
         max_position_embeddings=32,

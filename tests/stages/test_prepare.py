@@ -48,14 +48,16 @@ def configured(*overrides: str) -> DictConfig:
 def test_a_task_of_the_mirror_is_prepared(mirror: Path, tmp_path: Path) -> None:
     log, out = Told(), tmp_path / "out"
     out.mkdir()
-    result = prepare(configured("task=rte", f"mirror={mirror}"), out, log)  # type: ignore[arg-type]
+    cfg = configured("task=rte", f"mirror={mirror}", "task.train_counts=[20,20]")
+    result = prepare(cfg, out, log)  # type: ignore[arg-type]
     assert sorted(path.name for path in out.iterdir()) == [
         "report.parquet", "selection.parquet", "summary.json", "train.parquet",
     ]  # fmt: skip
     assert pq.read_table(out / "train.parquet").num_rows == result["train_rows"] == 36
     assert (result["selection_rows"], result["report_rows"], result["majority_accuracy"]) == (4, 10, 0.5)
     assert log.lines == [
-        "train: [20, 20] rows by class, but conf/task/rte.yaml states [1249, 1241], by which the plan is checked"
+        "labels: a value is a class name; a whole number that is no class name is an index: "
+        "0 = entailment, 1 = not_entailment"
     ]
     assert log.shown == [out / "summary.json"]
     assert sorted(json.loads((out / "summary.json").read_text())["source"]["mirror"]) == ["dev.tsv", "train.tsv"]
@@ -89,6 +91,7 @@ def test_a_source_of_your_own_is_named_in_a_conf_file(tmp_path: Path) -> None:
     out.mkdir()
     cfg = configured("task=rte", "mirror=null")
     cfg.task.source = {"_target_": "pipeline.data.starter.pairs", "grade": "swap", "rows": ROWS, "seed": 0}
+    cfg.task.train_counts = [25, 25]
     cfg.task.columns = {"text_a": "text_a", "text_b": "text_b", "label": "label"}
     result = prepare(cfg, out, log)  # type: ignore[arg-type]
     assert (result["train_rows"], result["selection_rows"], result["report_rows"]) == (45, 5, 20)
