@@ -37,7 +37,7 @@ ABBREVIATIONS = {"lr": "learning_rate", "wd": "weight_decay"}
 
 def find_unknown(given: Iterable[object], allowed: Iterable[str]) -> Iterator[str]:
     """Yield a message for each key that is not allowed: the nearest allowed name, or the file where it belongs."""
-    known = tuple(allowed)
+    known = tuple(dict.fromkeys(allowed))
     for key in given:
         if key not in known and key not in HYDRA:
             yield f"{key}: unknown key; {_advise(str(key), known)}"
@@ -49,7 +49,8 @@ def _advise(key: str, known: tuple[str, ...]) -> str:
     place = None if meant in known else _find_place(meant)
     if place is None:
         return near(meant, known)
-    return f"{meant} belongs in {place} (allowed here: {', '.join(sorted(known))})"
+    what = "it" if meant == key else repr(meant)
+    return f"{what} belongs in {place} (allowed here: {', '.join(sorted(known))})"
 
 
 def _find_place(key: str) -> str | None:

@@ -246,7 +246,8 @@ def check(stage: str, cfg: DictConfig) -> None:
         raise UserError(_joined(error)) from None
     if missing:
         raise UserError(f"{missing[0]}: missing; give {missing[0]}=...")
-    for unknown_key in conf_keys.find_unknown(conf, {*_keys(stage), *GROUPS, *INHERITED}):
+    own = [key for key in conf if key not in (*GROUPS, *INHERITED)]
+    for unknown_key in conf_keys.find_unknown(own, (*conf_keys.STAGES[stage], *conf_keys.STAGES["workspace"])):
         raise UserError(unknown_key)
     for key, mistake in VALUES.items():
         if key in conf and (found := mistake(conf[key])):

@@ -111,7 +111,8 @@ def _misread_names(labels: Sequence[object]) -> Iterator[str]:
     for index, label in enumerate(labels):
         if isinstance(label, bool) or not isinstance(label, (str, int)):
             written = json.dumps(label) if label is None or isinstance(label, (bool, float)) else str(label)
-            yield f'labels[{index}]: got {written}, which is no text; put it in quotes: "{written}"'
+            words = " (or as the data write it: yes, no, on, off)" if isinstance(label, bool) else ""
+            yield f'labels[{index}]: got {written}, which is no text; put it in quotes: "{written}"{words}'
         elif label == "":
             yield f"labels[{index}]: got an empty text; a class name holds at least one character"
 

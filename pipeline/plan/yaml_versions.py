@@ -78,7 +78,9 @@ def _describe_mistake(where: str, ours: Any, theirs: Any, hydra: Any, texts: tup
             f"{where}: got {raw}, which Hydra reads as {_show(read_by_hydra)} and DVC as {_show(read_by_dvc)}; {advice}"
         )
     if any(where.startswith(f"{key}[") for key in texts) and not PLAIN_WHOLE.fullmatch(raw):
-        return f"{where}: got {raw or 'nothing'}, which is read as {_show(read_by_hydra)}, no text; {quoted}"
+        shown = _show(read_by_hydra)
+        reading = "which is no text" if raw == shown else f"which is read as {shown} and is no text"
+        return f"{where}: got {raw or 'nothing'}, {reading}; {quoted}"
     return None
 
 
