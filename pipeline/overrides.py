@@ -247,7 +247,8 @@ def check(stage: str, cfg: DictConfig) -> None:
     if missing:
         raise UserError(f"{missing[0]}: missing; give {missing[0]}=...")
     own = [key for key in conf if key not in (*GROUPS, *INHERITED)]
-    for unknown_key in conf_keys.find_unknown(own, (*conf_keys.STAGES[stage], *conf_keys.STAGES["workspace"])):
+    known = conf_keys.STAGES.get(stage) or _keys(stage)  # of a stage of one's own, what its file states
+    for unknown_key in conf_keys.find_unknown(own, (*known, *conf_keys.STAGES["workspace"])):
         raise UserError(unknown_key)
     for key, mistake in VALUES.items():
         if key in conf and (found := mistake(conf[key])):

@@ -1,5 +1,6 @@
 """Splits are read from JSON lines, parquet and tab-separated files, and nothing in a sentence ends a field or a row."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -180,3 +181,119 @@ def test_a_file_that_is_no_parquet_is_told(tmp_path: Path) -> None:
 def test_an_empty_tab_separated_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_text("")
     assert refusal(tmp_path) == f"{tmp_path / 'train.tsv'}: empty; write a header and one row a line"
+
+
+def written(folder: Path, name: str, content: bytes) -> None:
+    (folder / name).write_bytes(gzip.compress(content) if name.endswith((".gz", ".GZ")) else content)
+
+
+ROWS = [{"text": "a", "label": "0"}, {"text": 'b, "c"', "label": "1"}]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+
+
+def parquet() -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(ROWS), sink)
+    return bytes(sink.getvalue())
+
+
+@pytest.mark.parametrize("end", ["", ".gz", ".GZ"])
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("jsonl", LINES),
+        ("json", LINES),
+        ("json", json.dumps(ROWS, indent=2).encode()),
+        ("csv", b'\xef\xbb\xbftext,label\r\na,0\r\n"b, ""c""",1\r\n'),
+        ("tsv", b'text\tlabel\na\t0\nb, "c"\t1\n'),
+        ("parquet", parquet()),
+    ],
+)
+def test_a_split_is_read_from_every_format_and_from_gzip(tmp_path: Path, kind: str, content: bytes, end: str) -> None:
+    written(tmp_path, f"train.{kind}{end}", content)
+    assert files.read(tmp_path)["train"].to_pylist() == ROWS
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("Train.jsonl", "train"), ("TRAIN.JSONL", "train"), ("val.jsonl", "validation"), ("Valid.json", "validation"),
+        ("DEV.jsonl", "validation"), ("validation_2024.jsonl", "validation_2024"), ("test-2.jsonl", "test-2"),
+        ("Dev_Matched.jsonl", "validation_matched"),
+    ],
+)  # fmt: skip
+def test_a_split_has_one_name_however_its_file_is_called(tmp_path: Path, name: str, split: str) -> None:
+    written(tmp_path, name, LINES)
+    assert list(files.read(tmp_path)) == [split]
+
+
+@pytest.mark.parametrize("names", [("val.jsonl", "Validation.csv"), ("dev.json", "valid.jsonl"),
+                                   ("validation.json", "validation.json.gz")])  # fmt: skip
+def test_two_files_for_one_split_are_refused_whatever_they_are_called(tmp_path: Path, names: tuple[str, str]) -> None:
+    for name in names:
+        written(tmp_path, name, LINES)
+    listed = ", ".join(sorted(names))
+    assert refusal(tmp_path) == (
+        f"{tmp_path}: validation stands in several files: {listed}; leave one of them, or all shards of one"
+    )
+
+
+def test_every_file_that_is_not_read_is_named_with_the_reason(tmp_path: Path) -> None:
+    for name in ("train.jsonl", "train.xlsx", "my data.csv", "2024.jsonl", "notes.txt", ".hidden"):
+        written(tmp_path, name, LINES)
+    (tmp_path / "old").mkdir()
+    rule = "the name of a split starts with a letter and holds letters, digits, '_' and '-'"
+    assert files.read(tmp_path).unread == {
+        "2024.jsonl": rule,
+        "my data.csv": rule,
+        "notes.txt": "not a format that is read",
+        "old": "a folder",
+        "train.xlsx": "not a format that is read",
+    }
+    (tmp_path / "train.jsonl").unlink()
+    assert refusal(tmp_path) == (
+        f"{tmp_path}: no splits; put train and validation there, as .jsonl, .json, .csv, .tsv, .parquet "
+        f"(each also .gz) or MSR's .txt; not read: 2024.jsonl, my data.csv ({rule}); not read: notes.txt, train.xlsx "
+        "(not a format that is read); not read: old (a folder)"
+    )
+
+
+def test_a_split_that_is_not_used_is_not_read(tmp_path: Path) -> None:
+    written(tmp_path, "train.jsonl", LINES)
+    written(tmp_path, "dataset_info.json", b'{\n  "features": {}\n}\n')
+    splits = files.read(tmp_path)
+    assert "dataset_info" in splits
+    assert splits["train"].num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("train.json", b'[{"a": 1}, 2]', ": entry 2 of the array is int; write an array of objects"),
+        ("train.json", b'[{"a": 1}', " is not JSON (Expecting ',' delimiter); write an array of objects, or one object "
+         "a line"),
+        ("train.jsonl", b'{"a": 1, "a": 2}', ": line 1 holds the key 'a' twice; keep one"),
+        ("train.csv", "text,label\ncafé,0\n".encode("latin-1"),
+         ": 1 lines are not UTF-8, the first is line 2: b'caf\\xe9,0'; convert the file"),
+    ],
+)  # fmt: skip
+def test_content_that_could_be_misread_is_refused(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+    written(tmp_path, name, content)
+    assert refusal(tmp_path) == f"{tmp_path / name}{reason}"
+
+
+def test_a_damaged_gzip_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.csv.gz").write_bytes(gzip.compress(b"text,label\na,0\n")[:-9])
+    assert refusal(tmp_path).startswith(f"{tmp_path / 'train.csv.gz'}: not gzip that can be read (")
+
+
+def test_how_quotation_marks_were_read_is_noted_with_the_file(tmp_path: Path) -> None:
+    written(tmp_path, "train.tsv", b'text\tlabel\n"a\tb"\t0\n')
+    written(tmp_path, "validation.tsv", b'text\tlabel\n"a\t0\n')
+    splits = files.read(tmp_path)
+    dict(splits)
+    assert splits.notes == ["train.tsv: quotation marks enclose fields and are no part of them, as in files of pandas"]
+    assert splits.warnings == [
+        "validation.tsv: quotation marks are read as letters, because a quotation mark that opens a field is never "
+        "closed (the row at line 2)"
+    ]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipeline.data import preparing, sources, tasks
+from pipeline.data import files, preparing, sources, tasks
 from pipeline.data.tasks import Task
 from pipeline.errors import UserError
 
@@ -164,6 +164,46 @@ def test_the_count_of_a_regression_is_that_of_its_rows(task: Task, tmp_path: Pat
     with pytest.raises(UserError) as error:
         prepared(degrees, source(), tmp_path)
     assert str(error.value) == "conf/task/made-up.yaml: train_counts: got [61]; the data have [60]; write that"
+
+
+def test_how_files_were_read_is_in_the_summary_and_what_is_doubtful_is_a_warning(task: Task, tmp_path: Path) -> None:
+    folder, out = tmp_path / "source", tmp_path / "out"
+    folder.mkdir()
+    for name, split in source().items():
+        (folder / f"{name}.tsv").write_text(
+            "one\ttwo\tsame\n" + "".join(f"{row['one']}\t{row['two']}\t{row['same']}\n" for row in split.to_pylist())
+        )
+    with (folder / "train.tsv").open("a") as file:
+        file.write('"odd\tx\t1\n')
+    (folder / "notes.txt").write_text("mine")
+    content, _ = prepared(replace(task, train_counts=(20, 41), report="dev"), files.read(folder), out)
+    assert content["reading"] == ["not read: notes.txt (not a format that is read)"]
+    assert content["warnings"] == [
+        "train.tsv: quotation marks are read as letters, because a quotation mark that opens a field is never closed "
+        "(the row at line 62)"
+    ]
+    with pytest.raises(UserError) as error:
+        prepared(replace(task, report="holdout"), files.read(folder), out)
+    assert str(error.value).startswith("conf/task/made-up.yaml: train_counts")
+    with pytest.raises(UserError) as error:
+        prepared(replace(task, train_counts=(20, 41), report="holdout"), files.read(folder), out)
+    assert str(error.value) == (
+        "task made-up: no split 'holdout' in the source; allowed: test, train, validation; not read: notes.txt (not a "
+        "format that is read)"
+    )
+
+
+def test_numerals_among_words_are_warned_about_where_they_are_indexes_of_other_classes(
+    task: Task, tmp_path: Path
+) -> None:
+    content, _ = prepared(replace(task, labels=("1", "0", "x"), metrics=("accuracy",), score="accuracy",
+                                  train_counts=(40, 20, 1)), with_a_third_class(), tmp_path)  # fmt: skip
+    assert content["warnings"] == ["labels: 1 is read as the class '1', not as the index of '0'"]
+
+
+def with_a_third_class() -> dict[str, pa.Table]:
+    extra = pa.table({"one": ["third"], "two": ["class"], "same": [2]})
+    return source() | {"train": pa.concat_tables([source()["train"], extra])}
 
 
 def test_a_split_without_rows_is_told(task: Task, tmp_path: Path) -> None:

@@ -65,6 +65,18 @@ MISTAKES = [
     ({"labels": None}, "labels: give either the labels of a classification or the range of a regression"),
     ({"range": [0, 5]}, "labels: give either the labels of a classification or the range of a regression"),
     ({"labels": ["yes", "yes"]}, "labels: got yes, yes; name at least two, each once, in the order of their numbers"),
+    ({"labels": [False, "yes"]}, "labels[0]: got false, which is no text; put it in quotes: \"false\" (or as the data "
+     "write it: yes, no, on, off)"),
+    ({"labels": ["void", None]}, 'labels[1]: got null, which is no text; put it in quotes: "null"'),
+    ({"labels": [1, 1.5]}, 'labels[1]: got 1.5, which is no text; put it in quotes: "1.5"'),
+    ({"labels": ["", "a"]}, "labels[0]: got an empty text; a class name holds at least one character"),
+    ({"labels": [1, "01"]}, "labels: '1' and '01' are the same number; rename one of them, in the data too"),
+    ({"class_weights": "balanced"}, "class_weights: unknown key; allowed: columns, labels, max_length, metrics, name, "
+     "range, report, score, selection, source, subset_seed, train_counts"),
+    ({"max_lenght": 3}, "max_lenght: unknown key; did you mean 'max_length'? (allowed: columns, labels, max_length, "
+     "metrics, name, range, report, score, selection, source, subset_seed, train_counts)"),
+    ({"epochs": 3}, "epochs: unknown key; it belongs in conf/recipe/ (allowed here: columns, labels, max_length, "
+     "metrics, name, range, report, score, selection, source, subset_seed, train_counts)"),
     ({"metrics": ["acuracy"]},
      "metrics: got 'acuracy'; did you mean 'accuracy'? (allowed: accuracy, f1, matthews_correlation)"),
     ({"metrics": ["pearson"]}, "metrics: got 'pearson'; allowed: accuracy, f1, matthews_correlation"),
@@ -80,6 +92,10 @@ MISTAKES = [
     ({"subset_seed": None}, "subset_seed: got None; give a whole number"),
     ({"max_length": "long"}, "max_length: got 'long'; give a whole number of tokens from 8"),
 ]  # fmt: skip
+
+
+def test_whole_numbers_as_class_names_are_their_digits() -> None:
+    assert tasks.parse(conf(labels=[1, 0])).labels == ("1", "0")
 
 
 @pytest.mark.parametrize(("changes", "message"), MISTAKES)
