@@ -157,7 +157,7 @@ def _choose(folder: Path, split: str, files: list[re.Match[str]]) -> list[re.Mat
     names = ", ".join(match[0] for match in files)
     wanted = [f"{number:05d}" for number in range(int(files[0]["of"] or 0))]
     if len(files) > 1 and (not wanted or len({(match["kind"], match["of"]) for match in files}) > 1):
-        raise UserError(f"{folder}: {split} stands in several files: {names}; leave one of them, or all shards of one")
+        raise UserError(f"{folder}: {split} is in several files: {names}; leave one of them, or all shards of one")
     if wanted and [match["number"] for match in files] != wanted:
         raise UserError(f"{folder}: {split} has {len(files)} of {len(wanted)} shards: {names}; add the missing ones")
     return files

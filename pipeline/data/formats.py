@@ -43,6 +43,9 @@ def make_table(columns: Mapping[str, Sequence[Any]], where: str) -> pa.Table:
     """
     arrays = {}
     for name, values in columns.items():
+        kinds = {type(value) for value in values} - {type(None)}
+        if bool in kinds and len(kinds) > 1:  # pyarrow would read true among floats as 1.0
+            raise UserError(f"{where}: column {name!r} does not hold values of one kind (booleans and others)")
         try:
             arrays[name] = pa.array(values)
         except (pa.ArrowException, UnicodeEncodeError, OverflowError, RecursionError) as error:

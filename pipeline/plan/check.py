@@ -31,7 +31,7 @@ NEEDED = {  # keys without which a file of conf/ says too little
 
 PARSED: dict[str, Callable[[dict[str, Any]], object]] = {"task": tasks.parse, "recipe": recipe.parse}
 COMPARISON = "compare"
-TEXTS = {"task": ("labels",)}  # lists in a file of conf/ whose entries are text, whatever YAML makes of them
+TEXTS = {"task": ("labels",)}  # lists in a file of conf/ whose entries are text, even where YAML reads numbers
 # DVC writes its whole lock file anew after each cell: at a thousand cells that takes two seconds of each.
 MOST_CELLS = 5000
 

@@ -120,9 +120,9 @@ def test_of_glues_mrpc_folder_the_files_of_glue_are_read_and_not_those_of_msr(tm
     ("names", "reason"),
     [
         (["train.jsonl", "train.tsv"],
-         "train stands in several files: train.jsonl, train.tsv; leave one of them, or all shards of one"),
+         "train is in several files: train.jsonl, train.tsv; leave one of them, or all shards of one"),
         (["dev.tsv", "validation.tsv"],
-         "validation stands in several files: dev.tsv, validation.tsv; leave one of them, or all shards of one"),
+         "validation is in several files: dev.tsv, validation.tsv; leave one of them, or all shards of one"),
         (["train-00000-of-00003.tsv", "train-00002-of-00003.tsv"],
          "train has 2 of 3 shards: train-00000-of-00003.tsv, train-00002-of-00003.tsv; add the missing ones"),
     ],
@@ -234,7 +234,7 @@ def test_two_files_for_one_split_are_refused_whatever_they_are_called(tmp_path: 
         written(tmp_path, name, LINES)
     listed = ", ".join(sorted(names))
     assert refusal(tmp_path) == (
-        f"{tmp_path}: validation stands in several files: {listed}; leave one of them, or all shards of one"
+        f"{tmp_path}: validation is in several files: {listed}; leave one of them, or all shards of one"
     )
 
 
@@ -273,6 +273,7 @@ def test_a_split_that_is_not_used_is_not_read(tmp_path: Path) -> None:
         ("train.json", b'[{"a": 1}', " is not JSON (Expecting ',' delimiter); write an array of objects, or one object "
          "a line"),
         ("train.jsonl", b'{"a": 1, "a": 2}', ": line 1 holds the key 'a' twice; keep one"),
+        ("train.jsonl", b'{"a": 1.5}\n{"a": true}', ": column 'a' does not hold values of one kind (booleans and others)"),
         ("train.csv", "text,label\ncafé,0\n".encode("latin-1"),
          ": 1 lines are not UTF-8, the first is line 2: b'caf\\xe9,0'; convert the file"),
     ],

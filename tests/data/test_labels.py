@@ -1,4 +1,4 @@
-"""A label value stands for the same class in every file format."""
+"""A label value means the same class in every file format."""
 
 from decimal import Decimal
 

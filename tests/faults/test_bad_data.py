@@ -193,7 +193,8 @@ def test_damaged_files_are_prepared_or_refused_in_a_line(tmp_path: Path) -> None
         lambda given: (given[0], whole[: given[1]] + given[2] + whole[given[1] + len(given[2]) :])
     )
     short = st.integers(0, len(whole)).map(lambda size: ("parquet", whole[:size]))
-    lines = st.tuples(st.sampled_from(("jsonl", "tsv", "parquet")), damaged(text, snippets))
+    kinds = ("jsonl", "json", "csv", "tsv", "parquet", "csv.gz", "json.gz")
+    lines = st.tuples(st.sampled_from(kinds), damaged(text, snippets))
 
     def once(content: tuple[str, bytes]) -> bool:
         kind, written = content

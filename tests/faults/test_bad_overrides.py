@@ -258,6 +258,30 @@ def test_a_word_that_cannot_be_meant_is_told_with_what_can(word: str, said: str)
             "conf/benchmark.yaml: latency: got 3; write rows: ..., calls: ...",
         ),
         ("compare", ["dpi=0"], "dpi: got 0; give a whole number from 10 to 1200"),
+        (
+            "finetune",
+            [*POINT, "+lr=3"],
+            "lr: unknown key; 'learning_rate' belongs in conf/recipe/ (allowed here: cell, checkpoint_seconds, "
+            "exploration, processes, ratio, seed, threads)",
+        ),
+        (
+            "prepare",
+            ["task=mrpc", "+task.class_weights=balanced"],
+            "conf/task/mrpc.yaml: class_weights: unknown key; allowed: columns, labels, max_length, metrics, name, "
+            "range, report, score, selection, source, subset_seed, train_counts",
+        ),
+        (
+            "pretrain",
+            ["model=bert-tiny", "+model.lr=3"],
+            "conf/model/bert-tiny.yaml: lr: unknown key; did you mean 'learning_rate'? (allowed: family, "
+            "learning_rate, name, source, threads)",
+        ),
+        (
+            "prepare",
+            ["task=mrpc", "task.labels=[true,a]"],
+            'conf/task/mrpc.yaml: labels[0]: got true, which is no text; put it in quotes: "true" (or as the data '
+            "write it: yes, no, on, off)",
+        ),
     ],
 )
 def test_a_config_that_no_trial_can_begin_with_is_told(

@@ -195,6 +195,69 @@ def test_a_file_of_conf_that_would_mislead_a_run_is_told_before_it(
     assert (done.returncode, done.stderr) == (1, f"error: conf/{group}/mine.yaml: {told}\n")
 
 
+UNKNOWN = [
+    ("task/starter-swap.yaml", "class_weights: balanced",
+     "class_weights: unknown key; allowed: columns, labels, max_length, metrics, name, range, report, score, "
+     "selection, source, subset_seed, train_counts"),
+    ("model/starter-2x64.yaml", "lr: 3",
+     "lr: unknown key; did you mean 'learning_rate'? (allowed: family, learning_rate, name, source, threads)"),
+    ("finetune.yaml", "epochs: 9",
+     "epochs: unknown key; it belongs in conf/recipe/ (allowed here: cell, checkpoint_seconds, exploration, model, "
+     "processes, ratio, recipe, seed, task, threads)"),
+    ("workspace.yaml", "seeds: [1]",
+     "seeds: unknown key; did you mean 'seed'? (allowed: checkpoint_seconds, exploration, seed)"),
+    ("compression/heads.yaml", "x: 1", "x: unknown key; allowed: method, name, recovery"),
+    ("recipe/standard.yaml", "weight: 1",
+     "weight: unknown key; did you mean 'weight_decay'? (allowed: batch_size, clip, epochs, evaluations, fractions, "
+     "learning_rate, name, steps, warmup, weight_decay)"),
+    ("sweep/seeds.yaml", "epochs: 1",
+     "epochs: unknown key; it belongs in conf/recipe/ (allowed here: at_most, batch, budget, cell, checkpoint_seconds, "
+     "dpi, exploration, latency, mirror, precision, processes, ratio, recovery, seed, size, source, teacher, "
+     "threads, within)"),
+    ("prepare.yaml", "cache: off",
+     'cache: got off, which Hydra reads as false and DVC as "off"; put it in quotes: "off"'),
+]  # fmt: skip
+
+
+def test_a_key_that_no_code_reads_is_refused_in_every_file_of_conf_at_once(project: Path) -> None:
+    for file, line, _ in UNKNOWN:
+        with (project / "conf" / file).open("a") as opened:
+            opened.write(f"{line}\n")
+    done = run_check(project)
+    assert done.returncode == 1
+    for file, _, message in UNKNOWN:
+        assert f"error: conf/{file}: {message}" in done.stderr.splitlines()
+
+
+def test_class_names_that_yaml_reads_in_two_ways_are_refused_with_the_text_to_write(project: Path) -> None:
+    file = project / "conf/task/starter-swap.yaml"
+    file.write_text(file.read_text().replace("labels: [different, paraphrase]", "labels: [no, null]"))
+    done = run_check(project)
+    assert (done.returncode, done.stderr.splitlines()) == (1, [
+        'error: conf/task/starter-swap.yaml: labels[0]: got no, which Hydra reads as false and DVC as "no"; put it in '
+        'quotes: "no"',
+        'error: conf/task/starter-swap.yaml: labels[1]: got null, which is no text; put it in quotes: "null"',
+    ])  # fmt: skip
+
+
+def test_a_value_of_the_plan_that_yaml_reads_in_two_ways_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(
+        json.dumps({**SOUND, "variants": {}}).replace('"seeds": [0, 1]', '"seeds": [010]')
+    )
+    with pytest.raises(UserError) as error:
+        plan.load(tmp_path / "params.yaml")
+    assert str(error.value) == (
+        "params.yaml: seeds[0]: got 010, which Hydra reads as 8 and DVC as 10; write the number you mean, or put it in "
+        'quotes: "010"'
+    )
+
+
+def test_the_least_ratio_that_is_advised_is_a_ratio(project: Path) -> None:
+    file = project / "conf/task/starter-swap.yaml"
+    file.write_text(file.read_text().replace("train_counts: [500, 500]", "train_counts: [1, 1]"))
+    assert "training rows, too few for every class to appear; use at least 1.0\n" in run_check(project).stderr
+
+
 def test_a_plan_without_content_says_what_to_write(project: Path) -> None:
     (project / "params.yaml").write_text("# nothing yet\n")
     told = "error: params.yaml: got nothing; write keys and their values: tasks, models, ratios, seeds\n"
