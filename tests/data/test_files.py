@@ -273,7 +273,8 @@ def test_a_split_that_is_not_used_is_not_read(tmp_path: Path) -> None:
         ("train.json", b'[{"a": 1}', " is not JSON (Expecting ',' delimiter); write an array of objects, or one object "
          "a line"),
         ("train.jsonl", b'{"a": 1, "a": 2}', ": line 1 holds the key 'a' twice; keep one"),
-        ("train.jsonl", b'{"a": 1.5}\n{"a": true}', ": column 'a' does not hold values of one kind (booleans and others)"),
+        ("train.jsonl", b'{"a": 1.5}\n{"a": true}', ": column 'a' does not hold values of one kind (booleans and "
+         "others)"),
         ("train.csv", "text,label\ncafé,0\n".encode("latin-1"),
          ": 1 lines are not UTF-8, the first is line 2: b'caf\\xe9,0'; convert the file"),
     ],
