@@ -59,7 +59,10 @@ def prepare(task: Task, splits: Mapping[str, pa.Table], source: Mapping[str, Any
         "source_train": described,
         "findings": {name: _plain(each) for name, each in (("train", found), (task.report, found_in_report))},
         "leaks": {
-            f"{one}-{other}": validation.leaks(tables[one], tables[other])._asdict()
+            f"{one}-{other}": {
+                **validation.leaks(tables[one], tables[other])._asdict(),
+                "relabelled": validation.count_relabelled(tables[one], tables[other]),
+            }
             for one, other in combinations(SPLITS, 2)
         },
         "majority_class": said,
@@ -150,7 +153,8 @@ def _format_warnings(task: Task, content: Mapping[str, Any]) -> list[str]:
         if rows := finding["rows"]:
             whole = content["splits"][later]["rows"]
             share = f"{rows} of {_count(whole)} of {later} ({rows / whole:.1%})"
-            lines.append(f"leak: {share} also in {earlier} (kept); the first is row {finding['first']}")
+            relabelled = f", {finding['relabelled']} of them with another label" if finding["relabelled"] else ""
+            lines.append(f"leak: {share} also in {earlier}{relabelled} (kept); the first is row {finding['first']}")
     if doubtful := find_doubtful_numeral(task.labels or ()):
         name, other = doubtful
         lines.append(f"labels: {name} is read as the class {name!r}, not as the index of {other!r}")

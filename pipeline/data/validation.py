@@ -108,6 +108,15 @@ def leaks(earlier: pa.Table, later: pa.Table) -> Finding:
     return Finding.of(row for row, key in zip(later["idx"].to_pylist(), keys(later), strict=True) if key in known)
 
 
+def count_relabelled(earlier: pa.Table, later: pa.Table) -> int:
+    """Return how many rows of one split have the texts of rows of another split, and none of their labels."""
+    labels: dict[Key, set[Any]] = {}
+    for key, label in zip(keys(earlier), earlier["label"].to_pylist(), strict=True):
+        labels.setdefault(key, set()).add(label)
+    rows = zip(keys(later), later["label"].to_pylist(), strict=True)
+    return sum(key in labels and label not in labels[key] for key, label in rows)
+
+
 def _columns(task: Task, where: str, source: pa.Table) -> None:
     if twice := [name for name in task.columns.values() if source.column_names.count(name) > 1]:
         raise UserError(f"{where}: column {twice[0]!r} is there {source.column_names.count(twice[0])} times; keep one")

@@ -250,3 +250,18 @@ def test_cola_has_the_published_rows_and_its_known_blemishes(shared: Path, tmp_p
     assert content["splits"]["report"]["rows"] == 1043
     assert content["findings"]["train"]["duplicate"]["rows"] == 19
     assert content["leaks"]["train-report"]["rows"] + content["leaks"]["selection-report"]["rows"] == 16
+
+
+def test_a_leak_is_counted_with_the_rows_that_have_another_label(task: Task, tmp_path: Path) -> None:
+    splits = source()
+    relabelled = splits["train"].slice(0, 3).set_column(2, "same", pa.array([1, 1, 1]))
+    splits["validation"] = pa.concat_tables([splits["validation"], relabelled])
+    content, rows = prepared(task, splits, tmp_path)
+    chosen = {row["idx"] for row in rows["selection"]}
+    expected = [
+        f"leak: {len(leaked)} of 12 rows of report ({len(leaked) / 12:.1%}) also in {name}"
+        f"{', 1 of them with another label' if 0 in leaked else ''} (kept); the first is row {9 + min(leaked)}"
+        for name, leaked in (("train", {0, 1, 2} - chosen), ("selection", {0, 1, 2} & chosen))
+        if leaked
+    ]
+    assert content["warnings"] == expected

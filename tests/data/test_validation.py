@@ -131,6 +131,8 @@ def test_a_leak_is_found_in_either_order_of_the_texts() -> None:
     train, _ = validation.check(PAIRS, "train", pairs(("a", "b", 0), ("c", "d", 1)))
     report, _ = validation.check(PAIRS, "validation", pairs(("e", "f", 0), ("a", "b", 1), ("d", "c", 1)))
     assert validation.leaks(train, report) == Finding(rows=2, first=1)
+    assert validation.count_relabelled(train, report) == 1
+    assert validation.count_relabelled(train, train) == 0
 
 
 TEXTS = st.sampled_from(["a", "b", "c", "d"])
