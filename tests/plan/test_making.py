@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from pipeline import paths, plan
+from pipeline.conf_keys import STAGES
 from pipeline.plan import making, reading
-from pipeline.plan.check import STAGES, _rows, file
+from pipeline.plan.check import _rows, file
 
 TEACHER = "finetune/rte-big-1.0"
 STUDENT = {
