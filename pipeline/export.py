@@ -8,6 +8,7 @@ onnxruntime beside torch: the largest difference is printed, and one that is too
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import os
 import time
@@ -77,7 +78,10 @@ def export(cell: str, seed: int | None = None, out: Path | None = None) -> str:
 
 
 def write(model: Any, names: list[str], file: Path) -> None:
-    """Write ``model`` as ONNX with the inputs ``names``; int8 weights stay int8, and so do their products."""
+    """Write ``model`` as ONNX with the inputs ``names``; int8 weights stay int8, and so do their products.
+
+    The metadata of the file holds the names of the classes as JSON, under ``id2label``.
+    """
     plain = _opened(model)
     inputs = _asked(model, names, 2, 8)
     logging.getLogger("torch.onnx._internal.exporter._registration").addFilter(_needed)
@@ -92,6 +96,7 @@ def write(model: Any, names: list[str], file: Path) -> None:
         assert program is not None
         for part in program.model.graph.all_nodes():
             part.metadata_props.clear()  # traces that name this machine's folders, and outweigh a small model
+        program.model.metadata_props["id2label"] = json.dumps(model.config.id2label)
         program.save(file)
 
 

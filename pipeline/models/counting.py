@@ -8,7 +8,6 @@ kernels exist, are asked as they are and not trained.
 from __future__ import annotations
 
 import copy
-import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.models import quantised
+from pipeline.models import inputs, quantised
 
 aten = torch.ops.aten
 
@@ -147,9 +146,7 @@ def _asked(model: Any, length: int, batch: int) -> Counts:
 def _inputs(model: Any, length: int, batch: int) -> dict[str, Tensor]:
     """Return a batch without padding, which needs no mask; segments where the model knows more than one."""
     ids = torch.ones(batch, length, dtype=torch.long, device=next(model.parameters()).device)
-    segments = getattr(model.config, "type_vocab_size", 1) > 1
-    known: Callable[..., Any] = model.forward
-    if segments and "token_type_ids" in inspect.signature(known).parameters:
+    if inputs.takes_segments(model.config, type(model)):
         return {"input_ids": ids, "token_type_ids": torch.zeros_like(ids)}
     return {"input_ids": ids}
 

@@ -8,7 +8,7 @@ config.json, under ``structure``, where it differs from a plain one.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from transformers.models.auto.tokenization_auto import AutoTokenizer
 from transformers.utils import logging
 
 from pipeline.errors import UserError
-from pipeline.models import masks, packed, structure
+from pipeline.models import checkpoint_checks, inputs, masks, packed, structure
 from pipeline.models.files import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, plain
 
 AGAIN = "run finetune again with the arguments of this trial"
@@ -49,24 +49,49 @@ class Loaded(NamedTuple):
 
 
 def classifier(
-    directory: Path, labels: int = 2, seed: int = 0, regression: bool = False, attention: str | None = "eager"
+    directory: Path,
+    labels: int | Sequence[str] = 2,
+    seed: int = 0,
+    regression: bool = False,
+    attention: str | None = "eager",
+    arriving_as: str | None = None,
 ) -> Loaded:
     """Open pre-trained weights as a classifier of ``labels`` classes, or with one output for a regression.
 
-    The classification head, and a pooler that the checkpoint lacks, are drawn from ``seed`` alone.
+    The classification head, and a pooler that the checkpoint lacks, are drawn from ``seed`` alone. ``labels`` is the
+    number of classes or, for a model that is going to be saved, their names: they replace those of the checkpoint.
     ``attention`` is one of transformers' implementations, such as ``eager``; None leaves the choice to transformers.
+    ``arriving_as`` is what errors call a checkpoint that was only just fetched.
 
-    Raises UserError when the folder holds no usable checkpoint or a part of the encoder is missing in it.
+    Raises UserError when the folder holds no usable checkpoint, a part of the encoder is missing in it or superfluous,
+    or the model is no encoder.
     """
-    problem = "regression" if regression else "single_label_classification"
-    settings = {"num_labels": 1 if regression else labels, "problem_type": problem}
+    where, remedy = str(directory), f"run `{MAKER}{directory.name}`"
+    if arriving_as is not None:
+        where, remedy = arriving_as, "fetch it again"
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        loaded = _open(directory, attention, settings, f"run `{MAKER}{directory.name}`")
+        loaded = _open(directory, attention, _settings(labels, regression), remedy, where)
         torch.manual_seed(HEAD ^ seed)
         heads = _redrawn(loaded.model)
     unused = set(loaded.notes.unused) | (heads - set(loaded.notes.initialised))
     return loaded._replace(notes=Notes(_sorted(heads | set(loaded.notes.initialised)), _sorted(unused)))
+
+
+def _settings(labels: int | Sequence[str], regression: bool) -> dict[str, Any]:
+    """Return what the configuration of a new classifier states about its outputs."""
+    if regression:
+        names = ["LABEL_0"]  # as transformers calls the only output
+    elif isinstance(labels, int):
+        names = [f"LABEL_{number}" for number in range(labels)]
+    else:
+        names = list(labels)
+    return {
+        "num_labels": len(names),
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: number for number, name in enumerate(names)},
+        "problem_type": "regression" if regression else "single_label_classification",
+    }
 
 
 def saved(directory: Path, attention: str | None = None) -> Loaded:
@@ -76,7 +101,7 @@ def saved(directory: Path, attention: str | None = None) -> Loaded:
     Raises UserError when the folder holds no usable checkpoint or lacks a part of the model.
     """
     with _quiet():
-        loaded = _open(directory, attention, {}, AGAIN)
+        loaded = _open(directory, attention, {}, AGAIN, str(directory))
     if lacking := ", ".join(loaded.notes.initialised):
         raise UserError(f"{directory}: not a fine-tuned classifier, for it lacks {lacking}; {AGAIN}")
     return loaded
@@ -105,20 +130,18 @@ def _save_compressed(model: Any, found: structure.Structure, directory: Path) ->
     save_file(packed.tensors(model), directory / WEIGHTS, metadata={"format": "pt"})
 
 
-def _open(directory: Path, attention: str | None, settings: Mapping[str, Any], remedy: str) -> Loaded:
-    """Open a checkpoint; ``remedy`` is what to do where it is not whole."""
-    config = _config(directory, settings, remedy)
+def _open(directory: Path, attention: str | None, settings: Mapping[str, Any], remedy: str, where: str) -> Loaded:
+    """Open a checkpoint that errors call ``where``; ``remedy`` is what to do if it is damaged."""
+    config = _config(directory, settings, remedy, where)
     if hasattr(config, STRUCTURE):
-        model, drawn, unused = _compressed(directory, config, attention, remedy)
+        model, drawn, unused = _compressed(directory, config, attention, remedy, where)
     else:
         model, drawn, unused = _plain(directory, config, attention)
-    _whole(directory, model.base_model_prefix, drawn, remedy)
+    checkpoint_checks.check_complete(where, model.base_model_prefix, drawn, remedy)
+    checkpoint_checks.check_nothing_dropped(directory, where, model, unused)
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    if len(tokenizer) > config.vocab_size:
-        raise UserError(
-            f"{directory}: the tokenizer knows {len(tokenizer)} pieces, the model only {config.vocab_size}; "
-            "take the tokenizer that the model was trained with"
-        )
+    checkpoint_checks.check_tokenizer(where, tokenizer, config)
+    inputs.set_tokenizer_inputs(tokenizer, config, type(model))
     return Loaded(model, tokenizer, Notes(_modules(drawn), _modules(unused)))
 
 
@@ -139,8 +162,10 @@ def _plain(directory: Path, config: Any, attention: str | None) -> tuple[Any, se
     return model, info["missing_keys"] | other_shape, info["unexpected_keys"] | other_shape
 
 
-def _compressed(directory: Path, config: Any, attention: str | None, remedy: str) -> tuple[Any, set[str], set[str]]:
-    """Open what ``save`` wrote of a compressed model, as ``_plain`` does; the model says no more how it came to be."""
+def _compressed(
+    directory: Path, config: Any, attention: str | None, remedy: str, where: str
+) -> tuple[Any, set[str], set[str]]:
+    """Open what ``save`` wrote of a compressed model, as ``_plain`` does; the model keeps no trace of that."""
     content = vars(config).pop(STRUCTURE)
     chosen = {} if attention is None else {"attn_implementation": attention}
     model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, **chosen)
@@ -149,10 +174,10 @@ def _compressed(directory: Path, config: Any, attention: str | None, remedy: str
         structure.rebuild(model, shape)
         fit = packed.fill(model, load_file(directory / WEIGHTS), shape.quantised)
     except (ValueError, SafetensorError, UserError) as error:
-        raise UserError(f"{directory}: {STRUCTURE} of config.json and {WEIGHTS}: {error}; {remedy}") from None
+        raise UserError(f"{where}: {STRUCTURE} of config.json and {WEIGHTS}: {error}; {remedy}") from None
     if surplus := sorted(fit.unexpected):
         raise UserError(
-            f"{directory}: {len(surplus)} tensors have no place in the {STRUCTURE} of config.json, the first is "
+            f"{where}: {len(surplus)} tensors have no place in the {STRUCTURE} of config.json, the first is "
             f"{surplus[0]}; {remedy}"
         )
     return model.eval(), fit.missing | fit.other_shape, fit.other_shape
@@ -170,33 +195,24 @@ def _redrawn(model: Any) -> set[str]:
     return set(_modules(names))
 
 
-def _config(directory: Path, settings: Mapping[str, Any], remedy: str) -> Any:
+def _config(directory: Path, settings: Mapping[str, Any], remedy: str, where: str) -> Any:
     """Return the configuration of a checkpoint, once it is clear that opening it runs no code but transformers'."""
     for name in (CONFIG, WEIGHTS, TOKENIZER):
         if not (directory / name).exists():
-            raise UserError(f"{directory}: no {name}; {remedy}")
-    content = plain(directory / CONFIG, str(directory))
-    plain(directory / TOKENIZER_CONFIG, str(directory))
+            raise UserError(f"{where}: no {name}; {remedy}")
+    content = plain(directory / CONFIG, where)
+    plain(directory / TOKENIZER_CONFIG, where)
     try:
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False, **settings)
         AutoModelForSequenceClassification._model_mapping[type(config)]
     except (ValueError, KeyError):
         kind = content.get("model_type")
         raise UserError(
-            f"{directory}: model_type {kind!r} of config.json has no sequence classifier in transformers; "
+            f"{where}: model_type {kind!r} of config.json has no sequence classifier in transformers; "
             "name another checkpoint in conf/model, such as a bert, roberta or modernbert"
         ) from None
+    checkpoint_checks.check_encoder(where, config)
     return config
-
-
-def _whole(directory: Path, prefix: str, missing: Iterable[str], remedy: str) -> None:
-    """Raise UserError when weights of the encoder itself are missing: it would train, but from noise."""
-    lost = sorted(name for name in missing if name.startswith(f"{prefix}.") and ".pooler." not in name)
-    if lost:
-        raise UserError(
-            f"{directory}: {len(lost)} tensors of the encoder are missing or of another shape, the first is "
-            f"{lost[0]}; {remedy}, from a source of which config.json and model.safetensors belong together"
-        )
 
 
 def _modules(names: Iterable[str]) -> tuple[str, ...]:

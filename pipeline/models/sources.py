@@ -27,11 +27,6 @@ Origin = Mapping[str, Any]
 # What a fast tokenizer can be made of where the checkpoint has no tokenizer.json.
 VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "special_tokens_map.json", "added_tokens.json")
 FILES = (CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG, *VOCABULARIES)
-ENCODER = (
-    "embeddings", "encoder", "transformer", "pooler", "rel_embeddings", "LayerNorm",
-    "embeddings_project", "layers", "final_norm",
-)  # fmt: skip
-POOLED = ("bert", "albert")  # families that classify from a pooler which the checkpoint should hold
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".ot")
 
 
@@ -199,11 +194,14 @@ def _modules(names: Sequence[str]) -> Counter[str]:
     return Counter(name.removeprefix(prefix).partition(".")[0] for name in names)
 
 
-def remarks(out: Path, modules: Mapping[str, int]) -> list[str]:
-    """Return what fine-tuning will make of the modules of a checkpoint, a line each where it is not plain."""
+def remarks(drawn: Sequence[str], unused: Sequence[str]) -> list[str]:
+    """Return a line for each way in which fine-tuning departs from a checkpoint.
+
+    ``drawn`` and ``unused`` are the modules that opening it as a classifier drew at random or left out.
+    """
     lines = []
-    if "pooler" not in modules and plain(out / CONFIG, str(out)).get("model_type") in POOLED:
+    if any(name.endswith(".pooler") for name in drawn):
         lines.append("no pooler among the weights: fine-tuning starts one from its seed")
-    if heads := sorted(set(modules) - set(ENCODER)):
+    if heads := sorted({name.partition(".")[0] for name in unused if "pooler" not in name.split(".")}):
         lines.append(f"heads of other tasks among the weights, left out by fine-tuning: {', '.join(heads)}")
     return lines

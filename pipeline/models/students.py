@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,12 +12,15 @@ from pipeline.models import anatomy, loading, quantised, surgery
 from pipeline.models.loading import Loaded, Notes
 
 
-def start(how: str | int, student: Path, teacher: Path, labels: int, seed: int, regression: bool) -> Loaded:
+def start(
+    how: str | int, student: Path, teacher: Path, labels: int | Sequence[str], seed: int, regression: bool
+) -> Loaded:
     """Return a student in evaluation mode, with its tokenizer.
 
     ``pretrained`` opens the folder ``student`` as for fine-tuning; ``scratch`` takes its architecture, with weights
     drawn from ``seed``; a number k takes every k-th layer of the fine-tuned ``teacher`` (k, 2k, ... counted from 1)
     with its embeddings, pooler, head and tokenizer, as DistilBERT begins (Sanh et al. 2019), and needs no ``student``.
+    ``labels`` is the number of classes or their names, as ``loading.classifier`` takes them.
     Raises UserError when the folder holds no usable checkpoint, the teacher's weights are int8, or no layer would be
     left.
     """

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def compress(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     """Write the compressed classifier into ``out`` and return what was changed and what the training after it took."""
+    import json
     import time
 
     from omegaconf import OmegaConf
@@ -29,7 +30,7 @@ def compress(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     from pipeline import machine, origins, target
     from pipeline.compression import recovery
     from pipeline.compression.calibration import Calibration
-    from pipeline.data import batches, tasks
+    from pipeline.data import batches, data_warnings, tasks
     from pipeline.models import loading
 
     conf: Any = OmegaConf.to_container(cfg)
@@ -42,8 +43,16 @@ def compress(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     given = {"model": model.to(machine.device()), "calibration": Calibration(train)}
     started = time.perf_counter()
     model, changed = target.call(conf["compression"].get("method"), f"{where}: method", **given)
-    result = {"changed": changed, "compression_seconds": time.perf_counter() - started, "train_examples": len(train)}
+    seconds = time.perf_counter() - started
     log.say(changed)
+    source = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
+    result = {
+        "changed": changed,
+        "compression_seconds": seconds,
+        "train_examples": len(train),
+        **data_warnings.compute_truncation(train, "train"),
+        "warnings": source.get("warnings", []),  # of the same rows
+    }
     if after:
         result |= _recover(cfg, model, after, train, log)
     loading.save(model, tokenizer, out)

@@ -24,7 +24,7 @@ def distill(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     from pipeline import origins
-    from pipeline.data import batches, tasks
+    from pipeline.data import batches, data_warnings, tasks
     from pipeline.evaluation import scores
     from pipeline.models import loading, students
     from pipeline.training import distillation, finetuning, matching, teacher
@@ -37,10 +37,14 @@ def distill(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     begun_from = taught_by if isinstance(settings.start, int) else paths.model(cfg.model.name)
     train = batches.read(data / "train.parquet", cfg.ratio, begun_from, task.max_length)
     selection = batches.read(data / "selection.parquet", 1.0, begun_from, task.max_length)
+    longest = batches.longest(begun_from, task.max_length)
+    warnings = data_warnings.find_training_warnings(task, train, selection, longest)
+    for warning in warnings:
+        log.say(warning)
     judge = partial(scores.judge, metrics=task.metrics)
 
     def student() -> loading.Loaded:
-        return students.start(settings.start, begun_from, taught_by, len(task.labels or ()), cfg.seed, task.regression)
+        return students.start(settings.start, begun_from, taught_by, task.labels or (), cfg.seed, task.regression)
 
     model, tokenizer, _ = student()
     asked = (taught_by, data / "train.parquet", cfg.ratio, task.max_length, settings, model.config.num_hidden_layers)
@@ -55,7 +59,7 @@ def distill(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
         loading.save(alone, tokenizer, out / paths.ALONE)
         result = train_by(model, record=log.metrics, loss=loss, checkpoint=log.checkpoint())
     loading.save(model, tokenizer, out)
-    return result
+    return {**result, **data_warnings.compute_truncation(train, "train"), "warnings": warnings}
 
 
 if __name__ == "__main__":

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from pipeline.data.batches import Examples
     from pipeline.trial import Log
 
-CARRIED = ("train_examples", "changed", "train_seconds", "train_operations")  # from the trial that made the classifier
+CARRIED = (  # from the trial that made the classifier
+    "train_examples", "changed", "train_seconds", "train_operations", "truncated_train_rows_pct",
+    "truncated_train_tokens_pct",
+)  # fmt: skip
 
 
 def evaluate(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def evaluate(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     from pipeline import machine, origins, quiet
-    from pipeline.data import batches, tasks
+    from pipeline.data import batches, data_warnings, tasks
     from pipeline.evaluation import cost, predictions, quality, scores
     from pipeline.models import loading
     from pipeline.training.objective import objective
@@ -38,7 +41,7 @@ def evaluate(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     task, data, trained = tasks.parse(conf), paths.data(cfg.task.name), origins.made(cfg.source, cfg.seed)
     model = loading.saved(trained).model.to(machine.device())
     report = batches.read(data / "report.parquet", 1.0, trained, task.max_length)
-    majority = json.loads((data / "summary.json").read_text(encoding="utf-8"))["majority"]
+    summary = json.loads((data / "summary.json").read_text(encoding="utf-8"))
     with quiet.measuring():
         said, speed = cost.predict(model, report)
         speed |= cost.latency(model, report)
@@ -49,12 +52,18 @@ def evaluate(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
         "family": cfg.model.get("family", "pretrained"),
         **{key: value for key, value in training.items() if key in CARRIED or "_to_" in key},
         "loss": float(objective(torch.from_numpy(said), torch.from_numpy(report.labels))),
-        **quality.quality(scores.predicted(said), report.labels, task.metrics, task.score, majority),
+        **quality.quality(scores.predicted(said), report.labels, task.metrics, task.score, summary["majority"]),
         **cost.storage(model, trained),
         **cost.operations(model, report),
         **cost.training(model, report),
         **speed,
         **_memory(trained, report),
+        **data_warnings.compute_truncation(report, "report"),
+        "warnings": data_warnings.merge_warnings(
+            summary.get("warnings", []),
+            training.get("warnings", []),
+            data_warnings.find_report_warnings(task, report, batches.longest(trained, task.max_length)),
+        ),
         "inference_precision": "fp32",
         "device": machine.device().type,
         "threads": torch.get_num_threads(),

@@ -15,7 +15,6 @@ from pipeline import paths, stage
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pipeline.data.batches import Examples
     from pipeline.trial import Log
 
 
@@ -24,7 +23,7 @@ def finetune(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     from pipeline import distributed
-    from pipeline.data import batches, tasks
+    from pipeline.data import batches, data_warnings, tasks
     from pipeline.evaluation import scores
     from pipeline.models import loading
     from pipeline.training import finetuning
@@ -34,11 +33,13 @@ def finetune(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     task = tasks.parse(conf["task"])
     recipe = recipes.parse(conf["recipe"])
     pretrained, data = paths.model(cfg.model.name), paths.data(task.name)
-    model, tokenizer, notes = loading.classifier(pretrained, len(task.labels or ()), cfg.seed, task.regression)
+    model, tokenizer, notes = loading.classifier(pretrained, task.labels or (), cfg.seed, task.regression)
     train = batches.read(data / "train.parquet", cfg.ratio, pretrained, task.max_length)
     selection = batches.read(data / "selection.parquet", 1.0, pretrained, task.max_length)
-    if cut := _cut(train, task.max_length, batches.longest(pretrained, task.max_length)):
-        log.say(cut)
+    longest = batches.longest(pretrained, task.max_length)
+    warnings = data_warnings.find_training_warnings(task, train, selection, longest)
+    for warning in warnings:
+        log.say(warning)
     judge = partial(scores.judge, metrics=task.metrics)
     with log.progress(recipe.updates(len(train))) as progress:
         result = finetuning.finetune(
@@ -55,18 +56,12 @@ def finetune(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
         )
     if distributed.leads():
         loading.save(model, tokenizer, out)
-    return {**result, "initialised": ", ".join(notes.initialised)}
-
-
-def _cut(train: Examples, allowed: int, taken: int) -> str:
-    """Say that the model takes fewer tokens than the task allows, where an example is long enough to be cut by it."""
-    reached = int((train.lengths >= taken).sum())
-    if taken >= allowed or not reached:
-        return ""
-    return (
-        f"{reached} of {len(train)} training examples fill the {taken} tokens that the model takes and may be cut "
-        f"(the task's max_length is {allowed})"
-    )
+    return {
+        **result,
+        **data_warnings.compute_truncation(train, "train"),
+        "initialised": ", ".join(notes.initialised),
+        "warnings": warnings,
+    }
 
 
 if __name__ == "__main__":

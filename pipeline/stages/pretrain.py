@@ -23,13 +23,16 @@ def pretrain(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     from pipeline import target
-    from pipeline.models import sources
+    from pipeline.models import loading, sources
+    from pipeline.training import padding
 
     conf: Any = OmegaConf.to_container(cfg.model)
     where = f"conf/model/{conf['name']}.yaml: source"
     origin = sources.find(conf["name"], cfg.mirror, out, lambda: target.call(conf["source"], where, out=out, log=log))
     weights = sources.weights(out)
-    for remark in sources.remarks(out, weights["modules"]):
+    model, tokenizer, notes = loading.classifier(out, attention=None, arriving_as=where)
+    padding.check_padding(model, tokenizer, where)
+    for remark in sources.remarks(notes.initialised, notes.unused):
         log.say(remark)
     paths.write_json(out / "source.json", {**{key: origin[key] for key in IDENTITY}, **weights})
     log.artifact(out / "source.json")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Metric
     from mlflow.tracking import MlflowClient
 
+MAX_TAG = 5000  # characters that every tracking store takes
 BATCH = 1000  # the most metrics that one call of MLflow's takes
 
 
@@ -80,8 +81,7 @@ def finish_trial(
     client: MlflowClient, run: str, summary: dict[str, Any], artifacts: Iterable[Path], end: int | None = None
 ) -> None:
     """Add the words among a trial's results and its files, and end its run."""
-    words = {name: value for name, value in summary.items() if isinstance(value, str)}
-    send(client, run, tags={name: value for name, value in words.items() if name not in records.BY_EXAMPLE})
+    send(client, run, tags=find_words(summary))
     shown.attach(client, run, artifacts)
     client.set_terminated(run, "FINISHED", end)
 
@@ -201,9 +201,22 @@ def means(record: dict[str, Any]) -> dict[str, float]:
 
 def shared(trials: Sequence[dict[str, Any]]) -> dict[str, str]:
     """Return the words that all trials of a cell have in common, such as its family: to group and colour runs by."""
-    first = trials[0] if trials else {}
-    words = {name: value for name, value in first.items() if isinstance(value, str) and name not in records.BY_EXAMPLE}
-    return {name: word for name, word in words.items() if all(trial.get(name) == word for trial in trials)}
+    words = [find_words(trial) for trial in trials]
+    return (
+        {name: word for name, word in words[0].items() if all(each.get(name) == word for each in words)}
+        if words
+        else {}
+    )
+
+
+def find_words(summary: dict[str, Any]) -> dict[str, str]:
+    """Return the texts among a trial's results, as tags: warnings become one text, a line each."""
+    words = {
+        name: value for name, value in summary.items() if isinstance(value, str) and name not in records.BY_EXAMPLE
+    }
+    if warnings := summary.get("warnings"):
+        words["warnings"] = "\n".join(warnings)[:MAX_TAG]
+    return words
 
 
 def _short(value: float) -> float:

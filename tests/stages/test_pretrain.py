@@ -2,19 +2,26 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
-from safetensors.numpy import save_file
+from transformers.models.bert.configuration_bert import BertConfig
+from transformers.models.bert.modeling_bert import BertModel
+from transformers.models.bert.tokenization_bert import BertTokenizer
+from transformers.models.convbert.configuration_convbert import ConvBertConfig
+from transformers.models.convbert.modeling_convbert import ConvBertModel
 
 from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.stages.pretrain import pretrain
 
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
+PARAMETERS = 8 * (31 + 32 + 2 + 2) + 4 * 8 * 9 + 4 * 8 + 8 * 16 * 2 + 16 + 8  # tables and norm; one layer
 SHAPE = ["config.json", "model.safetensors", "source.json", "tokenizer.json", "tokenizer_config.json"]
 
 
@@ -38,14 +45,16 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def files(folder: Path) -> Path:
-    """Files in the shape of a checkpoint without a pooler; nothing here opens them as a model."""
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text('{"model_type": "bert"}')
-    (folder / "tokenizer.json").write_text("{}")
-    (folder / "tokenizer_config.json").write_text("{}")
-    tensors = {"embeddings.words": np.ones((3, 2), np.float32), "encoder.query": np.ones(4, np.float16)}
-    save_file(tensors, folder / "model.safetensors")
+def files(folder: Path, **settings: Any) -> Path:
+    """Write a BERT without a pooler, some of it in half precision."""
+    config = BertConfig(
+        vocab_size=len(PIECES), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=32, **settings,
+    )  # fmt: skip
+    model = BertModel(config, add_pooling_layer=False)
+    model.encoder.half()
+    model.save_pretrained(folder)
+    BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)}).save_pretrained(folder)
     return folder
 
 
@@ -65,9 +74,9 @@ def test_a_model_of_the_mirror_takes_the_shape_and_says_what_it_is(out: Path, tm
     assert sorted(path.name for path in out.iterdir()) == SHAPE
     assert json.loads((out / "source.json").read_text()) == {
         "kind": "mirror", "id": "models/bert-tiny", "revision": None, "sha256": digest, "bytes": size,
-        "parameters": 10, "types": ["F16", "F32"], "modules": {"embeddings": 1, "encoder": 1},
+        "parameters": PARAMETERS, "types": ["F16", "F32"], "modules": {"embeddings": 5, "encoder": 16},
     }  # fmt: skip
-    assert result == {"source": "mirror", "parameters": 10, "storage_bytes": size, "weights_sha256": digest}
+    assert result == {"source": "mirror", "parameters": PARAMETERS, "storage_bytes": size, "weights_sha256": digest}
     assert log.lines == ["no pooler among the weights: fine-tuning starts one from its seed"]
     assert log.shown == [out / "source.json"]
 
@@ -111,3 +120,40 @@ def test_any_encoder_is_named_by_its_id_on_the_command_line() -> None:
     words = ("model.name=mine", "model.source.repo=someone/encoder", "model.source.revision=0123abc")
     cfg = configured("model=bert-base", *words)
     assert (cfg.cell, cfg.model.source.repo, cfg.model.source.revision) == ("mine", "someone/encoder", "0123abc")
+
+
+def refusal(out: Path, folder: Path) -> str:
+    cfg = configured("model=bert-tiny", "mirror=null")
+    cfg.model.source = {"_target_": "pipeline.models.sources.directory", "path": str(folder)}
+    with pytest.raises(UserError) as error:
+        pretrain(cfg, out, Told())  # type: ignore[arg-type]
+    return str(error.value)
+
+
+WHERE = "conf/model/bert-tiny.yaml: source"
+
+
+def test_a_checkpoint_that_no_classifier_can_be_made_of_is_refused_before_anything_is_trained(
+    out: Path, tmp_path: Path
+) -> None:
+    assert refusal(out, files(tmp_path / "decoder", is_decoder=True)) == (
+        f"{WHERE}: is_decoder of config.json: got true for a bert, whose classifier would read only from left to right; "
+        "write is_decoder: false if the weights are those of an encoder, or name another checkpoint"
+    )
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_family_whose_answers_depend_on_padding_is_refused_with_the_difference(out: Path, tmp_path: Path) -> None:
+    folder = files(tmp_path / "convbert")
+    config = ConvBertConfig(
+        vocab_size=len(PIECES), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=64, embedding_size=16, head_ratio=1, conv_kernel_size=3, initializer_range=0.3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    ConvBertModel(config).save_pretrained(folder)
+    assert re.fullmatch(
+        WHERE
+        + r": padding changes the answers of this convbert: logits of a row alone and in a padded batch differ by "
+        r"0\.\d+, above 0\.0001; name a checkpoint of another family in conf/model",
+        refusal(out, folder),
+    )
