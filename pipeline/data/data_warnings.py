@@ -60,7 +60,9 @@ def find_truncation(examples: Examples, rows: str, longest: int, max_length: int
     if not cut.any():
         return []
     lost = cut.sum() / (cut.sum() + examples.lengths.sum())
-    limit = "the max_length of the task" if longest >= max_length else f"all that the model takes of {max_length}"
+    limit = "the max_length of the task"
+    if longest < max_length:
+        limit = f"the model takes no more, max_length is {max_length}"
     return [
         f"{int((cut > 0).sum())} of {len(cut)} {rows} are cut to {longest} tokens ({limit}): "
         f"{_format_share(lost)} of all tokens are lost"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers.models.auto.configuration_auto import AutoConfig
@@ -205,6 +206,8 @@ def _config(directory: Path, settings: Mapping[str, Any], remedy: str, where: st
     try:
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False, **settings)
         AutoModelForSequenceClassification._model_mapping[type(config)]
+    except StrictDataclassError as error:
+        raise UserError(f"{where}: {CONFIG}: {error.__cause__ or error}; correct it, or {remedy}") from None
     except (ValueError, KeyError):
         kind = content.get("model_type")
         raise UserError(
@@ -212,6 +215,8 @@ def _config(directory: Path, settings: Mapping[str, Any], remedy: str, where: st
             "name another checkpoint in conf/model, such as a bert, roberta or modernbert"
         ) from None
     checkpoint_checks.check_encoder(where, config)
+    if config.model_type == "big_bird":  # its sparse attention would end with the first short batch, for good
+        config.attention_type = "original_full"
     return config
 
 

@@ -23,6 +23,7 @@ def pretrain(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     from pipeline import target
+    from pipeline.data import batches
     from pipeline.models import loading, sources
     from pipeline.training import padding
 
@@ -31,7 +32,7 @@ def pretrain(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     origin = sources.find(conf["name"], cfg.mirror, out, lambda: target.call(conf["source"], where, out=out, log=log))
     weights = sources.weights(out)
     model, tokenizer, notes = loading.classifier(out, attention=None, arriving_as=where)
-    padding.check_padding(model, tokenizer, where)
+    padding.check_padding(model, tokenizer, batches.longest(out, padding.MAX_LENGTH), where)
     for remark in sources.remarks(notes.initialised, notes.unused):
         log.say(remark)
     paths.write_json(out / "source.json", {**{key: origin[key] for key in IDENTITY}, **weights})

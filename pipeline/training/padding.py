@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,23 +13,27 @@ from pipeline.errors import UserError
 from pipeline.models import inputs
 from pipeline.training.prediction import logits
 
-LENGTHS = (7, 25, 12)  # tokens of the rows that are compared
+SHORT = (7, 25)  # tokens of rows that are padded to the longest that the model takes
+MAX_LENGTH = 1024  # of the longest row, to bound the time of the check
 MAX_DIFFERENCE = 1e-4  # of logits in fp32: the order of sums alone came to 2e-6 in 30 families
 
 
-def check_padding(model: Any, tokenizer: Any, where: str) -> None:
+def check_padding(model: Any, tokenizer: Any, longest: int, where: str) -> None:
     """Raise UserError when a row alone and the same row in a padded batch have different logits.
 
-    ``model`` is a classifier in fp32, ``tokenizer`` the one it was opened with.
+    ``model`` is a classifier in fp32, ``tokenizer`` the one it was opened with, ``longest`` the most tokens of a row.
     """
     kind, remedy = model.config.model_type, "name a checkpoint of another family in conf/model"
     if not inputs.is_parameter("attention_mask", type(model)):
         raise UserError(f"{where}: a {kind} cannot ignore padding, for it takes no attention mask; {remedy}")
+    lengths = [min(length, longest) for length in (*SHORT, longest)]
     try:
-        difference = compute_padding_effect(model, tokenizer)
+        difference = compute_padding_effect(model, tokenizer, lengths)
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{where}: a {kind} does not read rows of {max(LENGTHS)} tokens ({reason}); {remedy}") from None
+        raise UserError(
+            f"{where}: this {kind} does not read rows of {', '.join(map(str, lengths))} tokens ({reason}); {remedy}"
+        ) from None
     if not difference <= MAX_DIFFERENCE:
         raise UserError(
             f"{where}: padding changes the answers of this {kind}: logits of a row alone and in a padded batch differ "
@@ -36,19 +41,20 @@ def check_padding(model: Any, tokenizer: Any, where: str) -> None:
         )
 
 
-def compute_padding_effect(model: Any, tokenizer: Any) -> float:
-    """Return the largest difference between the logits of rows alone and together in one padded batch."""
-    examples = _make_examples(model, tokenizer)
+def compute_padding_effect(model: Any, tokenizer: Any, lengths: Sequence[int]) -> float:
+    """Return the largest difference between the logits of rows alone and together in one padded batch.
+
+    ``lengths`` are the tokens of the rows.
+    """
+    examples = _make_examples(tokenizer, np.array(lengths))
     alone = [logits(model, _take_row(examples, row), "fp32") for row in range(len(examples))]
     return float(np.abs(np.concatenate(alone) - logits(model, examples, "fp32")).max())
 
 
-def _make_examples(model: Any, tokenizer: Any) -> Examples:
+def _make_examples(tokenizer: Any, lengths: np.ndarray) -> Examples:
     """Return rows of random tokens, of two segments if the model distinguishes them."""
     random = np.random.default_rng(0)
     ordinary = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
-    positions = getattr(model.config, "max_position_embeddings", None) or 0
-    lengths = np.minimum(LENGTHS, positions // 2) if positions > 0 else np.array(LENGTHS)
     segments = [np.arange(length) > length // 2 for length in lengths]
     return Examples(
         tokens=random.choice(ordinary, lengths.sum()),

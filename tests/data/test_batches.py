@@ -90,6 +90,70 @@ def test_a_text_is_no_longer_than_the_model_takes(
     assert batches.read(tmp_path / "train.parquet", 1.0, tmp_path, 16).lengths.max() == longest
 
 
+TEXTS = st.lists(st.lists(st.sampled_from("abc"), max_size=30).map(" ".join), min_size=1, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(TEXTS, TEXTS, st.booleans(), st.integers(4, 40), st.sampled_from(["left", "right"]))
+def test_texts_are_tokenised_as_transformers_does_and_what_is_cut_is_counted(
+    first: list[str], second: list[str], paired: bool, longest: int, side: str
+) -> None:
+    tokenizer = BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)}, truncation_side=side)
+    rows = min(len(first), len(second))
+    texts = [first[:rows], second[:rows]] if paired else [first[:rows]]
+    table = pa.table({"text_a": texts[0], "text_b": texts[1] if paired else [None] * rows, "label": [0] * rows})
+    made = batches.encode(tokenizer, table, longest)
+    expected = tokenizer(*texts, truncation=True, max_length=longest)
+    assert made.tokens.tolist() == [token for row in expected["input_ids"] for token in row]
+    assert made.types is not None
+    assert made.types.tolist() == [kind for row in expected["token_type_ids"] for kind in row]
+    assert made.cut is not None
+    whole = [len(row) for row in tokenizer(*texts)["input_ids"]]
+    assert (made.cut + made.lengths).tolist() == whole
+
+
+@pytest.mark.parametrize(
+    ("config", "tokenizer_class", "segments"),
+    [
+        ({"model_type": "bert"}, "BertTokenizer", True),
+        ({"model_type": "bert"}, "PreTrainedTokenizerFast", True),
+        ({"model_type": "albert"}, "PreTrainedTokenizerFast", True),
+        ({"model_type": "bert", "type_vocab_size": 1}, "BertTokenizer", False),
+        ({"model_type": "distilbert"}, "BertTokenizer", False),
+        ({"model_type": "distilbert", "type_vocab_size": 2}, "BertTokenizer", False),
+        ({"model_type": "roberta", "type_vocab_size": 1}, "BertTokenizer", False),
+    ],
+)
+def test_the_model_and_not_the_class_of_the_tokenizer_decides_about_segments(
+    tokenizer: BertTokenizer, pairs: pa.Table, tmp_path: Path, config: dict[str, object], tokenizer_class: str,
+    segments: bool,
+) -> None:  # fmt: skip
+    tokenizer.save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text()) | {"tokenizer_class": tokenizer_class}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    pq.write_table(pairs, tmp_path / "train.parquet")
+    made = batches.read(tmp_path / "train.parquet", 1.0, tmp_path, 16)
+    if segments:
+        assert made.types is not None
+        assert made.types[:6].tolist() == [0, 0, 0, 0, 1, 1]
+    else:
+        assert made.types is None
+
+
+def test_rows_are_padded_on_the_left_for_a_model_that_reads_the_last_token(
+    tokenizer: BertTokenizer, pairs: pa.Table
+) -> None:
+    tokenizer.padding_side = "left"
+    made = batches.collate(batches.encode(tokenizer, pairs, 16), np.array([1, 0]))
+    assert made.inputs["input_ids"].tolist() == [
+        [0, CLS, A, SEP, A + 3, SEP],
+        [CLS, A, A + 1, SEP, A + 2, SEP],
+    ]
+    assert made.inputs["token_type_ids"].tolist() == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1, 1]]
+    assert made.inputs["attention_mask"].tolist() == [[0, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]]
+
+
 def test_a_batch_is_as_long_as_its_longest(tokenizer: BertTokenizer, pairs: pa.Table) -> None:
     made = batches.collate(batches.encode(tokenizer, pairs, 16), np.array([1, 0]))
     assert made.inputs["input_ids"].tolist() == [

@@ -450,3 +450,105 @@ def test_other_families_are_opened_with_their_own_heads(checkpoint: Any, family:
     loading.save(model, tokenizer, folder / "trial")
     again = loading.saved(folder / "trial")
     torch.testing.assert_close(logits(again.model, again.tokenizer), logits(model, tokenizer))
+
+
+def unfitting(folder: Path, **tensors: torch.Tensor) -> str:
+    """Add tensors to a checkpoint and return why it is refused then."""
+    save_file(weights(folder) | tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return refusal(folder)
+
+
+@pytest.mark.parametrize(("kind", "prefix"), [("plain", ""), ("mlm", "bert.")])
+def test_relative_positions_that_no_longer_have_a_place_are_refused(checkpoint: Any, kind: str, prefix: str) -> None:
+    folder = checkpoint(kind=kind)
+    name = f"{prefix}encoder.layer.0.attention.self.distance_embedding.weight"
+    assert unfitting(folder, **{name: torch.ones(63, 4)}) == (
+        f"{folder}: 1 tensors of the encoder in model.safetensors have no place in the model of config.json, the first "
+        f"is {name}; correct config.json, such as its number of layers, or name a checkpoint in conf/model that "
+        "transformers opens completely"
+    )
+
+
+def test_a_config_of_fewer_layers_than_the_weights_is_refused(checkpoint: Any) -> None:
+    folder = checkpoint(kind="mlm")
+    rewrite(folder / "config.json", num_hidden_layers=1)
+    assert refusal(folder).startswith(
+        f"{folder}: 16 tensors of the encoder in model.safetensors have no place in the model of config.json, the "
+        "first is bert.encoder.layer.1.attention.output.LayerNorm.bias; "
+    )
+
+
+def test_buffers_of_integers_and_a_pooler_that_is_not_read_may_be_left_out(checkpoint: Any) -> None:
+    folder = checkpoint()
+    more = {"embeddings.position_ids": torch.arange(32), "encoder.places": torch.arange(4)}
+    save_file(weights(folder) | more, folder / "model.safetensors", metadata={"format": "pt"})
+    loading.classifier(folder)
+    config = AutoConfig.for_model("roberta", **SMALL, max_position_embeddings=40)
+    AutoModel.from_config(config, add_pooling_layer=True).save_pretrained(folder)
+    assert loading.classifier(folder).notes.unused == ("pooler.dense",)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "bart", "t5"])
+def test_a_decoder_is_refused(checkpoint: Any, family: str) -> None:
+    folder = checkpoint()
+    (folder / "config.json").write_text(json.dumps({"model_type": family}))
+    assert refusal(folder) == (
+        f"{folder}: model_type: got {family!r} in config.json, which is a decoder; only encoders are supported: name "
+        "another checkpoint in conf/model, such as a bert, roberta or modernbert"
+    )
+
+
+def test_an_encoder_that_is_configured_as_a_decoder_is_refused(checkpoint: Any) -> None:
+    folder = checkpoint(is_decoder=True)
+    assert refusal(folder) == (
+        f"{folder}: is_decoder of config.json: got true for a bert, whose classifier would read only from left to "
+        "right; write is_decoder: false if the weights are those of an encoder, or name another checkpoint"
+    )
+
+
+def test_a_tokenizer_without_padding_is_refused(checkpoint: Any) -> None:
+    folder = checkpoint()
+    rewrite(folder / "tokenizer_config.json", pad_token=None, tokenizer_class="PreTrainedTokenizerFast")
+    assert refusal(folder) == (
+        f"{folder}: the tokenizer has no padding token; name the one that the model was trained with as pad_token in "
+        "tokenizer_config.json"
+    )
+
+
+def test_the_names_of_the_classes_replace_those_of_the_checkpoint(checkpoint: Any, tmp_path: Path) -> None:
+    folder = checkpoint()
+    rewrite(folder / "config.json", id2label={"0": "entailment", "1": "neutral"}, label2id={"entailment": 0})
+    for number, (labels, names) in enumerate(((["bad", "good"], ["bad", "good"]), (2, ["LABEL_0", "LABEL_1"]))):
+        model, tokenizer, _ = loading.classifier(folder, labels)
+        loading.save(compressed(model), tokenizer, tmp_path / str(number))
+        config = loading.saved(tmp_path / str(number)).model.config
+        assert config.id2label == dict(enumerate(names))
+        assert config.label2id == {name: number for number, name in enumerate(names)}
+
+
+def test_a_saved_tokenizer_returns_what_the_model_takes(checkpoint: Any, tmp_path: Path) -> None:
+    """Some classes of tokenizers give a BERT no segments, some give a DistilBERT segments that it does not take."""
+    folder = checkpoint()
+    rewrite(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    assert "token_type_ids" not in loading.AutoTokenizer.from_pretrained(folder)("a", "b")
+    model, tokenizer, _ = loading.classifier(folder)
+    loading.save(model, tokenizer, tmp_path / "bert")
+    assert loading.AutoTokenizer.from_pretrained(tmp_path / "bert")("a", "b")["token_type_ids"] == [0, 0, 0, 1, 1]
+
+    config = AutoConfig.for_model("distilbert", **FAMILIES["distilbert"][0])
+    AutoModel.from_config(config).save_pretrained(folder)
+    rewrite(folder / "tokenizer_config.json", tokenizer_class="BertTokenizer")
+    model, tokenizer, _ = loading.classifier(folder)
+    loading.save(model, tokenizer, tmp_path / "distilbert")
+    assert set(loading.AutoTokenizer.from_pretrained(tmp_path / "distilbert")("a", "b")) == {
+        "input_ids",
+        "attention_mask",
+    }
+
+
+def test_a_value_of_another_kind_in_config_json_is_refused(checkpoint: Any) -> None:
+    folder = checkpoint()
+    rewrite(folder / "config.json", hidden_size="wide")
+    assert refusal(folder) == (
+        f"{folder}: config.json: Field 'hidden_size' expected int, got str (value: 'wide'); correct it, or {MAKE}"
+    )

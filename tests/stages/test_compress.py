@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline import paths
+from pipeline import digests, paths
 from pipeline.compression.calibration import Calibration
 from pipeline.compression.low_rank import svd
 from pipeline.compression.quantisation import int8
@@ -114,3 +114,25 @@ def test_settings_that_a_method_does_not_take_are_told_with_their_file(
         "conf/compression/heads.yaml: method: remvoe: not an argument of heads; did you mean 'remove'? "
         "(allowed: importance, remove)"
     )
+
+
+def test_a_compression_keeps_the_classes_and_the_warnings_of_its_source(teacher: str, configured: Configure) -> None:
+    """And the evaluation has them together with those of the task and of the reported rows, each once."""
+    source = done(compress, configured("compress", f"source={teacher}", "compression=heads", "cell=narrow"))
+    config = json.loads((paths.made(source, 0) / "config.json").read_text())
+    assert config["id2label"] == {"0": "entailment", "1": "not_entailment"}
+    rare = "fewer than 5 selection rows of class not_entailment (3)"
+    assert json.loads((paths.made(source, 0) / "trial.json").read_text())["warnings"] == [rare]
+    summary = paths.data("rte") / "summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"warnings": ["2 rows are in two splits", rare]}))
+    digests.write(paths.data("rte"))
+    (paths.ROOT / "out").mkdir()
+    cfg = configured("evaluate", f"source={source}")
+    cfg.task.max_length = 10
+    result = evaluate(cfg, paths.ROOT / "out", Told())  # type: ignore[arg-type]
+    assert result["warnings"] == [
+        "2 rows are in two splits",
+        rare,
+        "20 of 20 report rows are cut to 10 tokens (the max_length of the task): 9.1% of all tokens are lost",
+    ]
+    assert (result["truncated_train_rows_pct"], result["truncated_report_rows_pct"]) == (0, 100)

@@ -64,3 +64,16 @@ def test_a_regression_is_taught_by_numbers(laboratory: Path, configured: Configu
     source = done(distill, configured("distill", *point, f"teacher={source}"))
     result = evaluate(configured("evaluate", f"source={source}"), tmp_path, Told())  # type: ignore[arg-type]
     assert result["gain"] == pytest.approx(result["score"] - result["alone_score"])
+
+
+@pytest.mark.parametrize("distillation", ["logits", "every-second"])
+def test_the_student_and_the_student_alone_know_the_classes_and_the_warnings(
+    teacher: str, configured: Configure, distillation: str
+) -> None:
+    source = done(distill, configured("distill", *POINT, f"teacher={teacher}", f"distillation={distillation}"))
+    folder = paths.made(source, 0)
+    for config in (folder / "config.json", folder / paths.ALONE / "config.json"):
+        assert json.loads(config.read_text())["id2label"] == {"0": "entailment", "1": "not_entailment"}
+    result = json.loads((folder / "trial.json").read_text())
+    assert result["warnings"] == ["fewer than 5 selection rows of class not_entailment (3)"]
+    assert result["truncated_train_rows_pct"] == result["truncated_train_tokens_pct"] == 0

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from transformers.models.auto.tokenization_auto import AutoTokenizer
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertModel
@@ -16,6 +17,7 @@ from pipeline.stages.finetune import finetune
 
 from .conftest import Configure, Told
 
+RARE = "fewer than 5 selection rows of class not_entailment (3)"
 CELL = ("task=rte", "model=bert-tiny", "ratio=0.5")
 
 
@@ -36,7 +38,7 @@ def test_a_trial_holds_weights_tokenizer_and_numbers(configured: Configure, tmp_
     assert (log.steps, log.total) == (9, 9)
     assert [step for step, _ in log.curve][-1] == 9
     assert len(log.curve) <= 10
-    assert log.lines == []
+    assert log.lines == result["warnings"] == [RARE]
     json.dumps(result, allow_nan=False)
 
 
@@ -63,7 +65,7 @@ def test_every_trial_starts_from_the_pretrained_weights(configured: Configure, t
 
 @pytest.mark.usefixtures("laboratory")
 @pytest.mark.parametrize("states", [10, None])
-def test_texts_longer_than_the_model_takes_are_cut_and_told(
+def test_texts_longer_than_the_model_takes_are_a_warning_and_shares_in_the_record(
     configured: Configure, tmp_path: Path, states: int | None
 ) -> None:
     """A model of 10 positions, of which the tokenizer knows or not; an example of the task has 11 tokens."""
@@ -73,10 +75,17 @@ def test_texts_longer_than_the_model_takes_are_cut_and_told(
     AutoTokenizer.from_pretrained(folder, **({"model_max_length": states} if states else {})).save_pretrained(folder)
     result, log = trial(configured, tmp_path / "out", *CELL)
     assert result["steps"] == 9
-    assert log.lines == [
-        "36 of 36 training examples fill the 10 tokens that the model takes and may be cut "
-        "(the task's max_length is 256)"
-    ]
+    assert (
+        log.lines
+        == result["warnings"]
+        == [
+            RARE,
+            "36 of 36 training rows are cut to 10 tokens (the model takes no more, max_length is 256): "
+            "9.1% of all tokens are lost",
+        ]
+    )
+    shares = result["truncated_train_rows_pct"], result["truncated_train_tokens_pct"]
+    assert shares == (100.0, pytest.approx(100 / 11))
 
 
 @pytest.mark.usefixtures("laboratory")
@@ -126,3 +135,26 @@ def test_a_mistake_in_the_recipe_is_found_before_anything_is_opened(configured: 
         "conf/recipe/standard.yaml: got epochs and steps; "
         "give the budget in epochs or in steps and leave the other null"
     )
+
+
+@pytest.mark.usefixtures("laboratory")
+def test_the_saved_model_answers_with_the_classes_of_the_task(configured: Configure, tmp_path: Path) -> None:
+    """Even if the checkpoint has names of as many classes of another task."""
+    rewrite(tmp_path / "models" / "bert-tiny" / "config.json", id2label={"0": "yes", "1": "no"})
+    trial(configured, tmp_path / "out", *CELL)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["id2label"] == {"0": "entailment", "1": "not_entailment"}
+    assert config["label2id"] == {"entailment": 0, "not_entailment": 1}
+    answer = transformers.pipeline("text-classification", str(tmp_path / "out"), device="cpu")("a b")
+    assert answer[0]["label"] in config["label2id"]
+
+
+@pytest.mark.usefixtures("laboratory")
+def test_a_model_of_numbers_has_no_classes_of_an_earlier_task(configured: Configure, tmp_path: Path) -> None:
+    rewrite(tmp_path / "models" / "bert-tiny" / "config.json", id2label={"0": "yes"}, num_labels=1)
+    trial(configured, tmp_path / "out", "task=stsb", "model=bert-tiny", "ratio=0.5")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["id2label"] == {"0": "LABEL_0"}
+
+
+def rewrite(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))

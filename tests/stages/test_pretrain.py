@@ -137,8 +137,8 @@ def test_a_checkpoint_that_no_classifier_can_be_made_of_is_refused_before_anythi
     out: Path, tmp_path: Path
 ) -> None:
     assert refusal(out, files(tmp_path / "decoder", is_decoder=True)) == (
-        f"{WHERE}: is_decoder of config.json: got true for a bert, whose classifier would read only from left to right; "
-        "write is_decoder: false if the weights are those of an encoder, or name another checkpoint"
+        f"{WHERE}: is_decoder of config.json: got true for a bert, whose classifier would read only from left to "
+        "right; write is_decoder: false if the weights are those of an encoder, or name another checkpoint"
     )
 
 
