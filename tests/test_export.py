@@ -1,5 +1,6 @@
 """ONNX files of models of one narrow layer: they say what the model says, at any shape, and hold int8 as int8."""
 
+import json
 import logging
 import math
 import re
@@ -88,6 +89,17 @@ def test_a_compressed_cell_becomes_a_file_that_says_the_same_at_other_shapes(
     )
     assert [found.name for found in file.parent.iterdir()] == [file.name]
     assert furthest(loading.saved(runs / "seed-1").model, session(file), 1e-5) > 0
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_file_has_the_names_of_the_classes_in_its_metadata() -> None:
+    config = paths.trial("compress", "swap-tiny-0.5-svd", 1) / "config.json"
+    names = {"0": "bad", "1": "good"}
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"id2label": names}))
+    digests.write(config.parent)
+    export.export("compress/swap-tiny-0.5-svd")
+    opened = session(paths.ROOT / "exports" / "compress-swap-tiny-0.5-svd-seed-1.onnx")
+    assert json.loads(opened.get_modelmeta().custom_metadata_map["id2label"]) == names
 
 
 def numbers(file: Path) -> dict[str, int]:

@@ -80,6 +80,22 @@ def test_the_parent_bears_the_words_that_all_seeds_share(client: MlflowClient) -
     assert not {"precision", "predictions", "references"} & tags.keys()
 
 
+def test_warnings_are_a_tag_with_a_line_each_and_no_metric(client: MlflowClient) -> None:
+    record = fakes.evaluation("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
+    for trial, warnings in zip(record["trials"], (["one", "two"], ["one", "two"]), strict=True):
+        trial["warnings"] = warnings
+    parent = client.get_run(log(record))
+    children = runs.search(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert {run.data.tags["warnings"] for run in [parent, *children]} == {"one\ntwo"}
+    assert not any("warnings" in run.data.metrics for run in [parent, *children])
+
+
+def test_a_trial_without_warnings_has_no_such_tag(client: MlflowClient) -> None:
+    record = fakes.evaluation("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
+    record["trials"][0]["warnings"], record["trials"][1]["warnings"] = [], ["one"]
+    assert "warnings" not in client.get_run(log(record)).data.tags
+
+
 def test_tags_and_inputs_say_what_went_in(client: MlflowClient) -> None:
     run = client.get_run(log())
     assert run.data.tags["stage"] == "evaluate"
