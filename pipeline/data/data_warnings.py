@@ -44,6 +44,19 @@ def find_report_warnings(task: Task, report: Examples, longest: int) -> list[str
     ]
 
 
+def find_missed_classes(predicted: np.ndarray, labels: np.ndarray, classes: Sequence[str] | None) -> list[str]:
+    """Return a sentence about the classes that the report split has and the model never predicts, or nothing.
+
+    ``predicted`` and ``labels`` (rows,) are numbers of ``classes``, which is None for a regression. A model that gives
+    every row one class is recorded as collapsed, without such a sentence.
+    """
+    if classes is None or len(np.unique(predicted)) < 2:
+        return []
+    counts, answers = (np.bincount(each.astype(np.int64), minlength=len(classes)) for each in (labels, predicted))
+    missed = [f"{classes[number]} ({counts[number]})" for number in np.flatnonzero((counts > 0) & (answers == 0))]
+    return [f"no report row is predicted as class {', '.join(missed)}"] if missed else []
+
+
 def compute_truncation(examples: Examples, split: str) -> dict[str, float]:
     """Return the shares of rows and of tokens that truncation reached, in percent."""
     cut = _count_cut(examples)

@@ -63,6 +63,7 @@ def evaluate(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
             summary.get("warnings", []),
             training.get("warnings", []),
             data_warnings.find_report_warnings(task, report, batches.longest(trained, task.max_length)),
+            data_warnings.find_missed_classes(scores.predicted(said), report.labels, task.labels),
         ),
         "inference_precision": "fp32",
         "device": machine.device().type,

@@ -26,6 +26,17 @@ def test_five_rows_of_every_class_are_enough_and_a_regression_has_none() -> None
     assert data_warnings.find_rare_classes(np.array([0.5, 1.5]), None, "training rows") == []
 
 
+def test_a_class_that_is_never_predicted_is_named_with_its_rows() -> None:
+    labels, predicted = np.array([0] * 90 + [1] * 6 + [2] * 4), np.array([0] * 95 + [1] * 5)
+    classes = ["common", "some", "rare", "absent"]
+    assert data_warnings.find_missed_classes(predicted, labels, classes) == [
+        "no report row is predicted as class rare (4)"
+    ]
+    assert data_warnings.find_missed_classes(labels, labels, classes) == []
+    assert data_warnings.find_missed_classes(np.zeros(100, dtype=np.int64), labels, classes) == []
+    assert data_warnings.find_missed_classes(predicted, labels, None) == []
+
+
 @pytest.mark.parametrize(
     ("longest", "sentence"),
     [
