@@ -23,9 +23,9 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 NO_AVX512 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 PLACES: dict[str, tuple[int, str, dict[str, str]]] = {  # threads, precision, environment
-    "one thread, bf16": (1, "bf16", {}),
-    "the same once more": (1, "bf16", {}),
-    "two threads, bf16": (2, "bf16", {}),
+    "one thread": (1, "auto", {}),
+    "the same once more": (1, "auto", {}),
+    "two threads": (2, "auto", {}),
     "one thread, fp32": (1, "fp32", {}),
     "one thread, fp32, AVX2 alone": (1, "fp32", NO_AVX512),
 }
@@ -41,7 +41,8 @@ def train(task: str, model: str, ratio: float, seed: int, threads: int, precisio
     from pipeline.training.recipe import parse
 
     machine.set_threads(threads)
-    machine.precision = lambda at: precision
+    if precision != machine.AUTO:
+        machine.precision = lambda at: precision
     data, start = paths.data(task), paths.model(model)
     settings = _settings(task, model, ratio)
     recipe = parse(settings["recipe"])

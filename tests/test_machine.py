@@ -31,12 +31,48 @@ def held(mebibytes: int = 64) -> mmap.mmap:
 
 
 @pytest.mark.parametrize(
-    ("flags", "chosen"),
-    [("fpu avx2 avx512f", "fp32"), ("avx512f avx512_bf16", "bf16"), ("amx_bf16 amx_tile", "bf16"), ("", "fp32")],
+    ("field", "flags", "chosen"),
+    [
+        ("flags", "fpu avx2 avx512f", "fp32"),
+        ("flags", "avx512f avx512_bf16", "bf16"),
+        ("flags", "amx_bf16 amx_tile", "bf16"),
+        ("Features", "fp asimd asimddp", "fp32"),
+        ("Features", "fp asimd i8mm bf16", "bf16"),
+        ("flags", "", "fp32"),
+    ],
 )
-def test_the_precision_is_what_the_processor_has(monkeypatch: pytest.MonkeyPatch, flags: str, chosen: str) -> None:
-    monkeypatch.setattr(machine, "_cpuinfo", lambda field: {"flags": flags}[field])
-    assert machine.precision(CPU) == chosen
+def test_bf16_is_chosen_only_where_the_processor_has_instructions_for_it(
+    monkeypatch: pytest.MonkeyPatch, field: str, flags: str, chosen: str
+) -> None:
+    monkeypatch.delenv(machine.CPU_FLAGS, raising=False)
+    monkeypatch.setattr(machine, "_cpuinfo", lambda name: {field: flags}.get(name, ""))
+    assert machine.precision(CPU) == machine.resolve_precision("auto", CPU) == chosen
+    assert machine.is_emulated("bf16", CPU) is (chosen == "fp32")
+    assert not machine.is_emulated("fp32", CPU)
+
+
+@pytest.mark.parametrize("wanted", ["bf16", "fp32"])
+def test_a_forced_precision_stays_on_any_processor(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
+    monkeypatch.setenv(machine.CPU_FLAGS, "avx2 fma")
+    assert machine.resolve_precision(wanted, CPU) == wanted
+
+
+@pytest.mark.parametrize(("flags", "chosen"), [("avx2 fma", "fp32 True"), ("avx512_vnni amx_bf16", "bf16 False")])
+def test_a_variable_replaces_the_processors_flags_in_commands_that_inherit_it(flags: str, chosen: str) -> None:
+    script = (
+        "import torch; from pipeline import machine; cpu = torch.device('cpu'); "
+        "print(machine.precision(cpu), machine.overflows_int8(cpu))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "LAB_CPU_FLAGS": flags}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout == f"{chosen}\n"
+
+
+def test_int8_never_overflows_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(machine.CPU_FLAGS, "avx2 fma")
+    assert not machine.overflows_int8(torch.device("cuda"))
 
 
 @pytest.mark.parametrize(("supported", "chosen"), [(True, "bf16"), (False, "fp32")])

@@ -39,7 +39,7 @@ def benchmark(
     found["peak_operations_per_second"] = max(before, _peak(settings, group))  # something may have disturbed one
     found |= _budget(found["train_pairs_per_second"], settings, group)
     for verb, lengths in (("train", found.pop("lengths")), ("inference", report.lengths)):
-        found |= _utilisation(verb, found, model, lengths)
+        found |= _utilisation(verb, found, model, lengths, machine.is_emulated(settings.precision, device))
     if group.size == 1 and model.config.model_type == "bert":
         length, brief = round(float(train.lengths.mean())), settings.at_most / 10
         most = found["peak_operations_per_second"] * settings.at_most / 16
@@ -47,14 +47,19 @@ def benchmark(
     return found
 
 
-def _utilisation(verb: str, found: dict[str, Any], model: Any, lengths: np.ndarray) -> dict[str, float]:
-    """Return the share of the peak that the useful operations come to, where the formulas know the family."""
-    if "forward_operations" not in found or f"{verb}_pairs_per_second" not in found:
+def _utilisation(verb: str, found: dict[str, Any], model: Any, lengths: np.ndarray, emulated: bool) -> dict[str, float]:
+    """Return the useful operations as a share of the measured peak; nothing where no such share exists.
+
+    The formulas must know the family. Emulated products have no peak: other kernels than the one that was measured are
+    faster. A share above 1 shows that the machine was disturbed while its peak was measured.
+    """
+    if "forward_operations" not in found or f"{verb}_pairs_per_second" not in found or emulated:
         return {}
     forward, backward = complexity.training_operations(model)
     passes = (forward, backward) if verb == "train" else (forward,)
     useful = sum(float(np.mean(operations(lengths))) for operations in passes) * found[f"{verb}_pairs_per_second"]
-    return {f"{verb}_utilisation": useful / found["peak_operations_per_second"]}
+    share = useful / found["peak_operations_per_second"]
+    return {f"{verb}_utilisation": share} if share <= 1 else {}
 
 
 def _peak(settings: Settings, group: Group) -> float:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline import machine
 from pipeline.errors import UserError, near
 from pipeline.values import MOST, is_number, is_whole
 
-PRECISIONS = ("bf16", "fp32")
+PRECISIONS = (machine.AUTO, "bf16", "fp32")
 WHERE = "conf/benchmark.yaml"
 SECTIONS = {"latency": ("rows", "calls"), "budget": ("examples", "price_per_hour")}
 
@@ -18,6 +19,7 @@ SECTIONS = {"latency": ("rows", "calls"), "budget": ("examples", "price_per_hour
 class Settings:
     """What is timed and how long: ``batch_size`` rows of all processes together, in ``precision``.
 
+    ``precision`` may be ``auto``, which the stage replaces by what the hardware computes fastest in.
     Each measurement ends when the 95% interval of its median lies within the share ``within`` of it, or after
     ``at_most`` seconds. Latencies are of ``latency_calls`` calls of each of ``latency_rows`` rows. ``examples`` is a
     budget to train; ``price_per_hour`` what the machine costs, None where nobody says.

@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pipeline import machine
 from pipeline.errors import UserError
 from pipeline.models import anatomy
 
@@ -45,11 +46,9 @@ def quantise(model: nn.Module, kind: str) -> None:
         del sys.modules["torchao"]
     with _quiet():
         from torchao import quantization  # type: ignore[import-untyped]
-        from torchao.utils import should_reduce_range  # type: ignore[import-untyped]
     for linear in anatomy.linears(model):
         if kind == DYNAMIC:
-            # Without VNNI a processor adds up in 16 bits, which products of the full range overflow.
-            narrow = should_reduce_range(linear.weight.device)
+            narrow = machine.overflows_int8(linear.weight.device)
             config: Any = quantization.Int8DynamicActivationInt8WeightConfig(
                 set_inductor_config=False, reduce_range=narrow
             )

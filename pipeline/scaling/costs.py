@@ -65,6 +65,7 @@ class Cost:
     processes: int | None = None
     threads: int | None = None
     precision: str | None = None
+    precision_emulated: bool | None = None
     batch_size: int | None = None
     device: str | None = None
     train_pairs_per_second: float | None = None

@@ -87,7 +87,8 @@ def _task(measured: Sequence[Cost]) -> str:
 
 
 def _ran(cost: Cost) -> list[str]:
-    return [str(cost.model), str(cost.processes), str(cost.threads), str(cost.precision), str(cost.batch_size)]
+    precision = f"{cost.precision}, emulated" if cost.precision_emulated else str(cost.precision)
+    return [str(cost.model), str(cost.processes), str(cost.threads), precision, str(cost.batch_size)]
 
 
 def _training(cost: Cost) -> list[str]:

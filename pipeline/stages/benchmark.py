@@ -1,7 +1,7 @@
 """benchmark: what a model costs to train and to ask as a task's classifier, on so many processes and threads.
 
 ``python -m pipeline.stages.benchmark --multirun +sweep=once task=mrpc model=bert-mini processes=2 threads=1
-precision=bf16 batch=32`` writes ``metrics/benchmark/bert-mini-2-1-bf16-32.json``.
+precision=auto batch=32`` writes ``metrics/benchmark/bert-mini-2-1-auto-32.json``.
 """
 
 from __future__ import annotations
@@ -32,11 +32,15 @@ def benchmark(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     from pipeline.models import loading
 
     conf: Any = OmegaConf.to_container(cfg)
-    settings, task = asked.parse(conf), tasks.parse(conf["task"])
+    settings, task, device = asked.parse(conf), tasks.parse(conf["task"]), machine.device()
+    settings = replace(settings, precision=machine.resolve_precision(settings.precision, device))
+    emulated = machine.is_emulated(settings.precision, device)
     group, threads = distributed.current(), torch.get_num_threads()
     data, pretrained = paths.data(cfg.task.name), paths.model(cfg.model.name)
     if group.size * threads > machine.cores():
         log.say(f"{group.size} x {threads} threads take turns on {machine.cores()} cores")
+    if emulated:
+        log.say(f"{settings.precision} is emulated: this {device.type} has no instructions for it; give precision=auto")
     machine.make_repeatable(cfg.seed)
     start = pretrained, len(task.labels or ()), cfg.seed, task.regression
     trained, told = loading.classifier(*start).model, loading.classifier(*start, attention=None).model
@@ -47,14 +51,15 @@ def benchmark(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
         "processes": group.size,
         "threads": threads,
         "precision": settings.precision,
+        "precision_emulated": emulated,
         "batch_size": settings.batch_size,
-        "device": machine.device().type,
+        "device": device.type,
     }
     with quiet.measuring():
         result |= timed.benchmark(trained, told, train, report, settings, group)
     if group.size == 1:
         request = memory.Request(
-            shape=cfg.model.name, precision=cfg.precision, threads=threads, labels=trained.config.num_labels,
+            shape=cfg.model.name, precision=settings.precision, threads=threads, labels=trained.config.num_labels,
             folder=str(pretrained), **memory.longest(train, cfg.batch),
         )  # fmt: skip
         result |= memory.apart(request) | memory.apart(replace(request, training=True))

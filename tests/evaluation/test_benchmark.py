@@ -50,8 +50,8 @@ def test_settings_are_those_stated() -> None:
         ({"latency__rows": [1, 0]}, f"latency.rows: got 0; {COUNT}"),
         ({"latency__rows": 8}, "latency.rows: got 8; write a list"),
         ({"budget__examples": 1e5}, f"budget.examples: got 100000.0; {COUNT}"),
-        ({"precision": "bf15"}, "precision: got 'bf15'; did you mean 'bf16'? (allowed: bf16, fp32)"),
-        ({"precision": 8}, "precision: got 8; allowed: bf16, fp32"),
+        ({"precision": "bf15"}, "precision: got 'bf15'; did you mean 'bf16'? (allowed: auto, bf16, fp32)"),
+        ({"precision": 8}, "precision: got 8; allowed: auto, bf16, fp32"),
         *(
             ({"budget__price_per_hour": value}, f"budget.price_per_hour: got {value!r}; {PRICE}")
             for value in (-1, math.nan, "2 euros", True)
@@ -108,6 +108,24 @@ def test_utilisation_is_operations_times_rate_by_peak(model: BertForSequenceClas
     length = round(float(examples.lengths.mean()))
     assert found["growth"] == [{"given": (8, length, "fp32", torch.device("cpu"), 0.001, PEAK * 0.01 / 16)}]
     assert {"latency_b1_p50_ms", "latency_b3_p99_ms"} < set(found)
+
+
+def test_a_rate_above_the_measured_peak_has_no_utilisation(
+    monkeypatch: pytest.MonkeyPatch, model: BertForSequenceClassification, examples: Examples
+) -> None:
+    monkeypatch.setattr(peak, "peak_operations_per_second", lambda *_: peak.Peak(1.0, 64))
+    found = measured(model, examples)
+    assert found["peak_operations_per_second"] == 1.0
+    assert not [name for name in found if "utilisation" in name]
+
+
+def test_emulated_products_have_no_utilisation(
+    monkeypatch: pytest.MonkeyPatch, model: BertForSequenceClassification, examples: Examples
+) -> None:
+    monkeypatch.setenv("LAB_CPU_FLAGS", "avx2 fma")
+    found = measured(model, examples, precision="bf16")
+    assert found["train_pairs_per_second"] > 0
+    assert not [name for name in found if "utilisation" in name]
 
 
 @pytest.mark.parametrize("price", [None, 0, 3.5])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
+from pipeline import machine
 from pipeline.errors import UserError
 from pipeline.models import anatomy, quantised
 from pipeline.models.factorised import Factorised
@@ -43,17 +44,28 @@ def said(model: nn.Module) -> Tensor:
     return model(input_ids=ids, attention_mask=mask.long()).logits
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_entry_is_off_by_half_a_scale_at_most(kind: str) -> None:
-    """Rounding to the nearest of 127 steps to each side of zero: |w - scale * q| <= scale / 2."""
+@pytest.mark.parametrize(
+    ("kind", "overflows", "steps"),
+    [
+        (quantised.DYNAMIC, False, 127.5),
+        (quantised.DYNAMIC, True, 63.5),
+        (quantised.WEIGHT_ONLY, False, 127.5),
+        (quantised.WEIGHT_ONLY, True, 127.5),
+    ],
+)
+def test_an_entry_is_off_by_half_a_scale_at_most(
+    monkeypatch: pytest.MonkeyPatch, kind: str, overflows: bool, steps: float
+) -> None:
+    """Rounding to the nearest of 127 or 63 steps to each side of zero: |w - scale * q| <= scale / 2."""
+    monkeypatch.setattr(machine, "overflows_int8", lambda at: overflows)
     plain, model = built(), built()
     quantised.quantise(model, kind)
     inner = quantised.tensors(model)
     for name in {name.rpartition(".")[0] for name in inner}:
         weight, scale = plain.get_parameter(name), inner[f"{name}.scale"]
-        torch.testing.assert_close(scale, weight.abs().amax(1, keepdim=True) / 127.5, rtol=1e-5, atol=0)
+        torch.testing.assert_close(scale, weight.abs().amax(1, keepdim=True) / steps, rtol=1e-5, atol=0)
         off = (weight - scale * inner[f"{name}.qdata"]).abs()
-        # The largest entry of a row would be 127.5 and is cut to 127, which is half a scale as well.
+        # The largest entry of a row would be 127.5 or 63.5 and is cut by half a scale as well.
         assert (off <= 0.5001 * scale).all()
         assert off.max() > 0
         assert not model.get_parameter(name).zero_point.any()
@@ -116,10 +128,11 @@ def test_tensors_that_do_not_fit_are_told(change: Callable[[dict[str, Tensor]], 
 
 
 def test_weights_that_would_overflow_on_this_processor_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without VNNI products are added up in 16 bits, and torchao halves the range when it quantises there."""
+    """Without VNNI products are added up in 16 bits, and the range is halved when a model is quantised there."""
+    monkeypatch.setattr(machine, "overflows_int8", lambda at: False)
     model = built()
     quantised.quantise(model, quantised.DYNAMIC)
-    monkeypatch.setattr("torchao.utils.should_reduce_range", lambda _: True)
+    monkeypatch.setattr(machine, "overflows_int8", lambda at: True)
     narrow = built()
     quantised.quantise(narrow, quantised.DYNAMIC)
     assert min(int(inner.min()) for name, inner in quantised.tensors(narrow).items() if "qdata" in name) == -64

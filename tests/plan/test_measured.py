@@ -43,9 +43,10 @@ def test_a_number_is_whole_and_positive(axis: str, value: object) -> None:
     assert told(**{axis: [value]}) == [f"benchmark.{axis}[0]: got {value!r}; give a whole number from 1"]
 
 
-def test_a_precision_is_one_of_two() -> None:
+def test_a_precision_is_one_that_is_known() -> None:
+    assert told(precisions=["auto", "bf16", "fp32"]) == []
     assert told(precisions=["bf61"]) == [
-        "benchmark.precisions[0]: got 'bf61'; did you mean 'bf16'? (allowed: bf16, fp32)"
+        "benchmark.precisions[0]: got 'bf61'; did you mean 'bf16'? (allowed: auto, bf16, fp32)"
     ]
 
 

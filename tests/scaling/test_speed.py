@@ -26,6 +26,11 @@ def test_training_tells_what_more_processes_gain_and_shows_a_hole(measured: list
     assert sheet.rows[3] == ["bert-mini-2-1-bf16-32", "", "", "", "", "not run", *[""] * 7]
 
 
+def test_an_emulated_precision_is_named_in_every_table_of_rates(measured: list[Cost]) -> None:
+    training, step, inference, *_ = speed.sheets([replace(measured[0], precision_emulated=True)])
+    assert [sheet.rows[0][3] for sheet in (training, step, inference)] == ["bf16, emulated"] * 3
+
+
 def test_price_and_joules_are_shown_where_somebody_knows_them(measured: list[Cost]) -> None:
     known = replace(measured[0], budget_cost=1.25, train_joules_per_pair=0.032, inference_joules_per_pair=0.0071)
     training, _step, inference, *_ = speed.sheets([known])
