@@ -52,7 +52,7 @@ def has_native_bf16(at: torch.device) -> bool:
     if at.type == "cuda":
         import torch
 
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(BF16_FLAGS & read_cpu_flags())
 
 

@@ -180,7 +180,7 @@ def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
         OmegaConf.resolve(cfg)
         identity = origins.identify(stage, cfg)
         parent = sweep.parent(identity)
-        with _beside_others(cfg):
+        with _beside_others(cfg, title):
             result = _work(work, cfg, identity, title, parent, begin)
     except BaseException as error:
         sweep.failed(cfg.cell, cfg.seed)
@@ -195,13 +195,17 @@ def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
     return result
 
 
-def _beside_others(cfg: DictConfig) -> AbstractContextManager[None]:
-    """Return what a trial holds while it works, so that it and others beside it do not fight for the cores."""
+def _beside_others(cfg: DictConfig, title: str) -> AbstractContextManager[None]:
+    """Return the lock of a trial on its cores, so that trials that run at the same time do not compete for them."""
     from pipeline import machine
 
     if "threads" not in cfg:
         return nullcontext()
-    return quiet.alone() if machine.takes_all(cfg.threads) else quiet.working()
+
+    def say(text: str) -> None:
+        print(f"{title}: {text}", flush=True)
+
+    return quiet.alone(say) if machine.takes_all(cfg.threads) else quiet.working(say)
 
 
 def _divided(stage: str, cfg: DictConfig) -> bool:
@@ -281,9 +285,10 @@ def _worked(work: Work, cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     """Do the work of a trial, write its records, and show what it came to."""
     from omegaconf import OmegaConf
 
-    started = time.perf_counter()
+    started = time.perf_counter() - quiet.waited_seconds()
     result: dict[str, Any] = masking.without({"seed": cfg.seed, **work(cfg, out, log)})
-    result["trial_seconds"] = time.perf_counter() - started + sum(each.earlier for each in log.checkpoints)
+    seconds = time.perf_counter() - quiet.waited_seconds() - started
+    result["trial_seconds"] = seconds + sum(each.earlier for each in log.checkpoints)
     config, trial = log.records / "config.yaml", log.records / "trial.json"
     config.write_text(emitter.emitted(masking.without(OmegaConf.to_container(cfg))), encoding="utf-8")
     shown = [str((log.home.out / path.relative_to(out)).relative_to(paths.ROOT)) for path in log.artifacts]

@@ -1,6 +1,7 @@
 """Trials beside each other and measurements alone, in processes of their own that say when they hold what."""
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -14,11 +15,14 @@ import pytest
 
 LIMIT = 30.0  # seconds after which something that should happen did not
 
-# Opens one block in another as it is told, says `got` inside, and `ended` or `raised` when a block is behind it.
+# Opens one block in another as it is told, says `got` inside, and `ended` or `raised` when a block is behind it. CORES
+# are those that it may use, on any machine; with REPORT it prints what it is waiting for.
 ACTOR = """
-import signal, sys
+import os, signal, sys
 from pipeline import quiet
 
+if "CORES" in os.environ:
+    os.sched_getaffinity = lambda process: {int(core) for core in os.environ["CORES"].split()}
 signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background it is ignored
 
 class Raised(Exception):
@@ -33,9 +37,12 @@ def obey():
             return
         if line == "raise\\n":
             raise Raised
+        if line == "waited\\n":
+            say(f"{quiet.waited_seconds():.1f}")
+            continue
         say("asked")
         try:
-            with getattr(quiet, line.strip())():
+            with getattr(quiet, line.strip())(say if "REPORT" in os.environ else None):
                 say("got")
                 obey()
         except Raised:
@@ -270,3 +277,73 @@ def test_what_such_work_measures_waits_for_nothing(start: Start) -> None:
     whole = start()
     whole.enter("alone")
     whole.enter("measuring")
+
+
+@pytest.mark.parametrize("block", ["working", "alone", "measuring"])
+def test_processes_on_different_cores_never_wait_for_each_other(start: Start, block: str) -> None:
+    one, other = start(CORES="0 2"), start(CORES="1 3")
+    one.enter("measuring")
+    other.enter(block)
+
+
+@pytest.mark.parametrize(("cores", "first", "then"), [("1 2", "working", "measuring"), ("1", "measuring", "working")])
+def test_processes_that_share_a_core_wait_for_each_other(start: Start, cores: str, first: str, then: str) -> None:
+    one, other = start(CORES="0 1"), start(CORES=cores)
+    one.enter(first)
+    other.ask(then)
+    assert other.waits()
+    one.tell("end")
+    assert (one.says(), other.says()) == ("ended", "got")
+
+
+def test_workers_on_overlapping_cores_that_all_measure_come_to_an_end(start: Start) -> None:
+    actors = [start(CORES=cores) for cores in ("0 1", "1 2", "0 2")]
+    for actor in actors:
+        actor.enter("working")
+    for actor in actors:
+        actor.tell("measuring")
+        actor.tell("end")
+        actor.tell("end")
+    for actor in actors:
+        assert [actor.says() for _ in range(4)] == ["asked", "got", "ended", "ended"]
+
+
+def test_a_worker_that_waits_is_told_for_what_and_then_how_long(start: Start) -> None:
+    measurement, worker = start(CORES="0 1 3"), start(CORES="3", REPORT="1")
+    measurement.enter("measuring")
+    worker.ask("working")
+    holder = f"process {measurement.process.pid} in {os.getcwd()}"
+    assert worker.says() == f"waiting for core 3: another command runs alone there ({holder})"
+    measurement.tell("end")
+    assert re.fullmatch(r"waited \d+\.\d s for core 3; no measured time contains it", worker.says())
+    assert worker.says() == "got"
+    worker.tell("waited")
+    assert float(worker.says()) >= 0.9
+
+
+def test_a_measurement_that_waits_names_every_trial_that_it_waits_for(start: Start) -> None:
+    one, other, measurement = start(CORES="0"), start(CORES="0 1"), start(CORES="0 1 3", REPORT="1")
+    one.enter("working")
+    other.enter("working")
+    measurement.ask("measuring")
+    line = measurement.says()
+    assert line.startswith("waiting for cores 0-1, 3: this command runs alone there, and others use them (process ")
+    assert all(f"process {actor.process.pid} in {os.getcwd()}" in line for actor in (one, other))
+
+
+def test_a_short_wait_is_counted_but_not_reported(start: Start) -> None:
+    measurement, worker = start(), start(REPORT="1")
+    measurement.enter("measuring")
+    worker.ask("working")
+    assert worker.waits()
+    measurement.tell("end")
+    assert worker.says() == "got"
+
+
+def test_who_is_interrupted_while_waiting_is_not_told_how_long_it_waited(start: Start) -> None:
+    measurement, worker = start(CORES="0"), start(CORES="0", REPORT="1")
+    measurement.enter("measuring")
+    worker.ask("working")
+    assert worker.says().startswith("waiting for core 0: ")
+    worker.process.send_signal(signal.SIGINT)
+    assert worker.says() == "interrupted"

@@ -27,6 +27,8 @@ def main():
     print(json.dumps([sys.argv[1:], os.environ.get("DVC_STAGE"), "ready" in sys.modules]), flush=True)
     if "process" in sys.argv:
         print(os.getpid())
+    if "cores" in sys.argv:
+        print(sorted(os.sched_getaffinity(0)))
     if "mark" in sys.argv:
         from pipeline import errors
         print(errors.MARK)
@@ -82,8 +84,8 @@ def place() -> Iterator[Path]:
 
 def servers(place: Path) -> list[int]:
     """Return the process ids of the servers that were started in this folder."""
-    locks = [lock for lock in place.glob("scaling-lab-*/*.lock") if lock.stem not in ("gate", "work")]
-    return [int(lock.read_text()) for lock in locks]
+    texts = (lock.read_text() for lock in place.glob("scaling-lab-*/*.lock"))
+    return [int(text) for text in texts if text]  # the locks of cores are empty
 
 
 def forked(place: Path) -> list[int]:
@@ -121,6 +123,18 @@ def test_the_first_command_waits_for_the_server_and_all_work_in_a_fork(place: Pa
     assert outcome(place, "x")[0] == '[["x"], "a@b", true]\n'
     # which stage DVC is at is no part of the environment that a server keeps: each command brings its own
     assert outcome(place, "y", "z", stage="c@d")[0] == '[["y", "z"], "c@d", true]\n'
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
+def test_a_command_runs_on_its_own_cores_and_not_on_those_of_the_server(place: Path) -> None:
+    warmed(place)
+    mine = sorted(os.sched_getaffinity(0))
+    try:
+        os.sched_setaffinity(0, mine[:1])
+        assert outcome(place, "cores")[0].splitlines()[1] == str(mine[:1])
+    finally:
+        os.sched_setaffinity(0, mine)
+    assert outcome(place, "cores")[0].splitlines()[1] == str(mine)
 
 
 def test_a_command_finds_a_child_that_was_forked_ahead_unless_somebody_has_killed_it(place: Path) -> None:

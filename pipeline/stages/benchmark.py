@@ -55,7 +55,7 @@ def benchmark(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
         "batch_size": settings.batch_size,
         "device": device.type,
     }
-    with quiet.measuring():
+    with quiet.measuring(log.say):
         result |= timed.benchmark(trained, told, train, report, settings, group)
     if group.size == 1:
         request = memory.Request(

@@ -42,7 +42,7 @@ def evaluate(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     model = loading.saved(trained).model.to(machine.device())
     report = batches.read(data / "report.parquet", 1.0, trained, task.max_length)
     summary = json.loads((data / "summary.json").read_text(encoding="utf-8"))
-    with quiet.measuring():
+    with quiet.measuring(log.say):
         said, speed = cost.predict(model, report)
         speed |= cost.latency(model, report)
     predictions.write(out / "predictions.parquet", data / "report.parquet", said)

@@ -175,7 +175,8 @@ def _hand_over(link: socket.socket, address: Path) -> None:
     if spec is None:  # run as a file rather than with -m: nothing that a fork could import by name
         return
     changing = {name: value for name, value in os.environ.items() if CHANGING.fullmatch(name)}
-    request = {"module": spec.name, "argv": sys.argv, "environ": changing, "address": str(address)}
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []  # not always the server's
+    request = {"module": spec.name, "argv": sys.argv, "environ": changing, "cores": cores, "address": str(address)}
     child = 0
     early: list[int] = []  # signals that come before the child is known, which has begun by then
 

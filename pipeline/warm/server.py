@@ -233,6 +233,8 @@ def _become(request: dict[str, Any], streams: list[int], link: socket.socket) ->
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
+    if request["cores"]:
+        os.sched_setaffinity(0, request["cores"])
     os.environ |= {**request["environ"], "LAB_WARM": f"{os.getpid()} {link.fileno()} {request['address']}"}
     sys.argv = request["argv"]
     code: Any = 0
