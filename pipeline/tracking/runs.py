@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import records
 from pipeline.masking import masked
-from pipeline.tracking import shown, store, work
+from pipeline.tracking import restore, shown, store, work
 from pipeline.tracking.identity import Identity, Input
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def retire(client: MlflowClient, run: Any, why: str) -> None:
     for known in [*children, run]:
         if known.info.status == "RUNNING":
             client.set_terminated(known.info.run_id, "KILLED")
-        client.set_tag(known.info.run_id, "superseded", why)
+        client.set_tag(known.info.run_id, restore.SUPERSEDED, why)
         client.delete_run(known.info.run_id)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.masking import masked
-from pipeline.tracking import away, database
+from pipeline.tracking import away, database, restore
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -44,7 +44,7 @@ def location() -> str:
 
 
 def connect(uri: str) -> MlflowClient:
-    """Return a client of the store at ``uri``, in which both experiments exist.
+    """Return a client of the store at ``uri``, in which both experiments exist; deleted ones are restored.
 
     Raises database.Unfit where its content or the URI is not what it should be, and whatever MLflow, the driver or
     the network raises.
@@ -55,11 +55,19 @@ def connect(uri: str) -> MlflowClient:
     _understood(uri)
     artifacts = database.prepare(uri) if database.is_one(uri) else None
     client = MlflowClient(tracking_uri=uri)
-    for name in (PLAN, EXPLORATION):
-        if client.get_experiment_by_name(name) is None:
-            _add_experiment(client, name, artifacts and f"{artifacts}/{name}")
+    _ensure_experiments(client, artifacts)
     database.share(uri)
     return client
+
+
+def _ensure_experiments(client: MlflowClient, artifacts: str | None) -> None:
+    """Create the experiments that do not exist, below the URI ``artifacts``, and restore those that were deleted."""
+    for name in (PLAN, EXPLORATION):
+        known = client.get_experiment_by_name(name)  # which returns deleted ones as well
+        if known is None:
+            _add_experiment(client, name, artifacts and f"{artifacts}/{name}")
+        elif known.lifecycle_stage == restore.DELETED:
+            restore.restore_experiment(client, known)
 
 
 def load(uri: str) -> None:
@@ -88,6 +96,12 @@ def _add_experiment(client: MlflowClient, name: str, artifacts: str | None) -> N
     except Exception:
         if client.get_experiment_by_name(name) is None:
             raise
+
+
+def _is_deleted(client: MlflowClient, name: str) -> bool:
+    """Return whether an experiment was deleted, for a while or for good."""
+    known = client.get_experiment_by_name(name)
+    return known is None or known.lifecycle_stage == restore.DELETED
 
 
 @lru_cache(maxsize=8)
@@ -205,10 +219,25 @@ class Store:
             return None
         try:
             self._client = self._client or connect(self.uri)
-            return action(self._client)
-        except Exception as error:  # whatever a store, a driver or the network raises: the trial goes on
+            try:
+                return action(self._client)
+            except Exception as error:
+                if not restore.may_be_deletion(error):
+                    raise
+                self._client = self._restore(self._client)
+                return action(self._client)
+        except Exception as error:  # any error of a store, a driver or the network: the trial continues
             self.give_up(_reason(error))
             return None
+
+    def _restore(self, client: MlflowClient) -> MlflowClient:
+        """Bring back what was deleted in MLflow since the store was opened; return the client to continue with."""
+        experiment.cache_clear()  # one that was removed for good comes back under another id
+        if any(_is_deleted(client, name) for name in (PLAN, EXPLORATION)):
+            client = connect(self.uri)
+        for exploration in (False, True):
+            restore.restore_runs(client, experiment(client, exploration=exploration))
+        return client
 
 
 def current() -> Store:

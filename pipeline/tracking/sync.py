@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from pipeline.tracking.identity import Identity
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
+
+PARENT = "mlflow.parentRunId"
 
 
 @dataclass
@@ -49,7 +52,10 @@ def sync(cells: Iterable[tuple[str, str]]) -> Counts:
 
 def _level(client: MlflowClient, cells: list[tuple[str, str]], folder: Path) -> Counts:
     counts = Counts()
-    known = _known(client)
+    trials = runs.search(client, "tags.level = 'trial'")
+    cell_runs = runs.cells(client)  # after their trials: each trial that was found has its parent here
+    known, seeds = _known(cell_runs), _finished_seeds(trials)
+    counts.retired += _retire(client, _orphans(trials, cell_runs), "its cell's run was deleted")
     for cell in cells:
         path = paths.metrics(*cell)
         earlier = known.pop(cell, [])
@@ -57,7 +63,8 @@ def _level(client: MlflowClient, cells: list[tuple[str, str]], folder: Path) -> 
             counts.waiting += 1
             continue
         record = json.loads(path.read_text(encoding="utf-8"))
-        same = [run for run in earlier if run.data.tags.get("record_sha256") == runs.digest(record)]
+        wanted = runs.digest(record), sorted(str(trial["seed"]) for trial in record["trials"])
+        same = [run for run in earlier if (run.data.tags.get("record_sha256"), seeds[run.info.run_id]) == wanted]
         if same:
             counts.present += 1
             counts.retired += _retire(client, [run for run in earlier if run is not same[0]], "a second copy")
@@ -70,13 +77,28 @@ def _level(client: MlflowClient, cells: list[tuple[str, str]], folder: Path) -> 
     return counts
 
 
-def _known(client: MlflowClient) -> dict[tuple[str, str], list[Any]]:
-    """Return the active runs of each cell, but those that are worked on: `runs.end_dead` has ended all others."""
+def _known(cell_runs: list[Any]) -> dict[tuple[str, str], list[Any]]:
+    """Return the active runs by cell, except those that still run: `runs.end_dead` has ended all others."""
     known: dict[tuple[str, str], list[Any]] = {}
-    for run in runs.cells(client):
+    for run in cell_runs:
         if run.info.status != "RUNNING":
             known.setdefault((run.data.tags["stage"], run.data.tags["cell"]), []).append(run)
     return known
+
+
+def _finished_seeds(trials: list[Any]) -> dict[str, list[str]]:
+    """Return the sorted seeds of the finished trials of each parent run: somebody may have deleted some of them."""
+    seeds: dict[str, list[str]] = defaultdict(list)
+    for trial in sorted(trials, key=lambda run: str(run.data.tags["seed"])):
+        if trial.info.status == "FINISHED":
+            seeds[trial.data.tags[PARENT]].append(trial.data.tags["seed"])
+    return seeds
+
+
+def _orphans(trials: list[Any], cell_runs: list[Any]) -> list[Any]:
+    """Return the trials whose parent run somebody deleted, except those that still run."""
+    parents = {run.info.run_id for run in cell_runs}
+    return [run for run in trials if run.data.tags[PARENT] not in parents and run.info.status != "RUNNING"]
 
 
 def _retire(client: MlflowClient, earlier: list[Any], why: str) -> int:

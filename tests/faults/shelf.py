@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, RunTag, ViewType
 
 SIDES = ("before", "after", "hang")  # a call that has no effect, one whose answer is lost, one that never comes back
 
@@ -61,7 +61,7 @@ class Client:
         return called
 
     def get_experiment_by_name(self, name: str) -> Any:
-        return SimpleNamespace(experiment_id=name)
+        return SimpleNamespace(experiment_id=name, name=name, lifecycle_stage="active")
 
     def set_experiment_tag(self, experiment: str, key: str, value: str) -> None:
         pass
@@ -102,11 +102,15 @@ class Client:
     def delete_run(self, run: str) -> None:
         self._active(run).info.lifecycle_stage = "deleted"
 
-    def search_runs(self, experiments: list[str], text: str, max_results: int, page_token: str = "") -> Any:
+    def search_runs(
+        self, experiments: list[str], text: str, view: int = ViewType.ACTIVE_ONLY, max_results: int = 1000,
+        page_token: str = "",
+    ) -> Any:  # fmt: skip
         wanted = re.findall(r"(tags|params|attributes)\.`?([\w.]+)`? = '([^']*)'", text)
         found = [run for run in self.shelf.runs.values() if run.data.experiment in experiments]
         found = [run for run in found if all(self._says(run, *word) for word in wanted)]
-        return Page(run for run in found if run.info.lifecycle_stage == "active")
+        stage = "deleted" if view == ViewType.DELETED_ONLY else "active"
+        return Page(run for run in found if run.info.lifecycle_stage == stage)
 
     def _says(self, run: Any, kind: str, name: str, value: str) -> bool:
         if kind == "attributes":
