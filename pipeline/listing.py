@@ -107,13 +107,19 @@ def share(cell: Cell) -> float:
 
 
 def known_seconds(study: Plan) -> dict[Cell, float]:
-    """Return the mean seconds of a trial in the last run of each cell that has one, from its metrics file."""
-    files = {cell: paths.metrics(cell.stage, cell.name) for cell in study.cells}
-    return {
-        cell: float(records.opened(file)["summary"]["trial_seconds"]["mean"])
-        for cell, file in files.items()
-        if file.exists()
-    }
+    """Return the mean seconds of a trial in the last run of each cell that ran, from its record.
+
+    A record with other coordinates than the cell's is not used; the seconds of a trial hold for other seeds as well.
+    """
+    planned, known = study.planned(), {}
+    for cell in study.cells:
+        file = paths.metrics(cell.stage, cell.name)
+        if not file.exists():
+            continue
+        record = records.opened(file)
+        if not records.compare_with_plan(record, f"{cell.stage}/{cell.name}", planned, seeds=False):
+            known[cell] = float(record["summary"]["trial_seconds"]["mean"])
+    return known
 
 
 if __name__ == "__main__":

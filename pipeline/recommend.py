@@ -28,7 +28,8 @@ def recommend(words: Sequence[str]) -> list[Answer]:
     budget = limits(words) if words else plan.load().budget
     measured = results.trials()
     if not measured:
-        raise UserError(results.holes() or "metrics/evaluate: no cell of the plan has results yet; run `dvc repro`")
+        none = "metrics/evaluate: no cell of the plan has results yet; run `dvc repro`"
+        raise UserError("\n".join(results.notices()) or none)
     from pipeline.scaling import comparison, recommending
 
     found = comparison.compare(measured, targets=("error",))
@@ -61,8 +62,8 @@ def show(answers: Sequence[Answer]) -> None:
 
     console = Console(width=None if sys.stdout.isatty() else terminal.PLAIN_WIDTH)
     for answer in answers:
-        for sentence in answer.sentences:
-            console.print(sentence, highlight=False, markup=False)
+        for line in answer.lines:
+            console.print(line, highlight=False, markup=False)
         if sheet := sheets.limits(answer):
             console.print()
             console.print(terminal.as_table(sheet, wraps=True))
@@ -73,8 +74,8 @@ def main() -> None:
     """Recommend by the words of the command line."""
     with ending("recommend: "):
         show(recommend(sys.argv[1:]))
-        if told := results.holes():
-            print(f"not among them: {told}")
+        for notice in results.notices():
+            print(notice)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ SEAL = "sha256"
 # The keys of a record that name the cell of which it is made, and the tags that hold the digest of that one's record.
 MADE_OF = {"source": "source_sha256", "teacher": "teacher_sha256"}
 NOT_RUN = "not run"
+VERSIONED = ("torch", "transformers")  # packages whose versions a record holds
+VERSIONS_APART = " / "  # between versions, where trials or the records of a chain differ
 AGAIN = "remove it, then run `dvc repro`"  # DVC makes what is missing, and would not see every change
 
 
@@ -67,29 +70,90 @@ def _read(content: bytes) -> dict[str, Any] | str:
     return record
 
 
-def hole(path: Path) -> str | None:
-    """Say why there are no numbers that count in metrics/<stage>/<cell>.json, or return None where there are.
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell as the plan has it: its coordinates, under the keys of a record, and its seeds."""
 
-    They count while what they were made of stands and is that very training: a cell whose training has failed since has
-    no record, one that was trained again has another.
+    coordinates: Mapping[str, object]
+    seeds: frozenset[int]
+
+
+Planned = Mapping[str, PlannedCell]  # every cell of the plan, by <stage>/<cell>
+
+
+def missing_reason(path: Path, planned: Planned) -> str | None:
+    """Return why the record metrics/<stage>/<cell>.json does not count; None where it does.
+
+    A record counts if its coordinates and seeds are those of the plan, if the cells that it was made from count as
+    well, and if none of those was trained again since. Raises UserError where one of them is damaged.
     """
-    return _outdated(opened(path), path.parent.parent) if path.exists() else NOT_RUN
+    if not path.exists():
+        return NOT_RUN
+    return _find_fault(open_chain(path), planned)
 
 
-def _outdated(record: Mapping[str, Any], folder: Path) -> str | None:
-    for key, tag in MADE_OF.items():
-        if tag not in record["tags"]:
-            continue
-        source = str(record[key])
-        path = folder / f"{source}.json"
-        if not path.exists():
-            return f"{source} has no results"
-        found = opened(path)
-        if found[SEAL] != record["tags"][tag]:
-            return f"of an earlier training of {source}"
-        if why := _outdated(found, folder):
-            return f"{source} is a hole as well: {why}"
+def open_chain(path: Path) -> dict[str, dict[str, Any] | None]:
+    """Return a record and those of the cells that it was made from, by <stage>/<cell>; None where one is missing."""
+    stage, name = path.parent.name, path.stem
+    chain: dict[str, dict[str, Any] | None] = {f"{stage}/{name}": opened(path)}
+    record: dict[str, Any] | None = chain[f"{stage}/{name}"]
+    while record is not None and (source := _source(record)) and source not in chain:
+        file = path.parent.parent / f"{source}.json"
+        record = chain[source] = opened(file) if file.exists() else None
+    return chain
+
+
+def _source(record: Mapping[str, Any]) -> str | None:
+    """Return the cell that a record was made from, its teacher included; None for a plain fine-tuning."""
+    return next((str(record[key]) for key, tag in MADE_OF.items() if tag in record["tags"]), None)
+
+
+def _find_fault(chain: Mapping[str, dict[str, Any] | None], planned: Planned) -> str | None:
+    """Return why the first record of a chain does not count; None where it does."""
+    first, digest = next(iter(chain)), None
+    for name, record in chain.items():
+        if record is None:
+            return f"{name} has no results"
+        if digest not in (None, record[SEAL]):
+            return f"made from an earlier training of {name}"
+        if difference := compare_with_plan(record, name, planned):
+            return difference if name == first else f"{name} does not count: {difference}"
+        digest = next((record["tags"][tag] for tag in MADE_OF.values() if tag in record["tags"]), None)
     return None
+
+
+def compare_with_plan(record: Mapping[str, Any], name: str, planned: Planned, *, seeds: bool = True) -> str | None:
+    """Return in what a record differs from the cell ``name`` (<stage>/<cell>) of the plan; None where in nothing.
+
+    Names and numbers are compared, not the content of files; the order of the seeds does not matter.
+    """
+    if name not in planned:
+        return "the plan has no such cell"
+    cell = planned[name]
+    for key, value in {"cell": name.partition("/")[2], **cell.coordinates}.items():
+        if record.get(key) != value:
+            label = "student" if key == "model" and "distillation" in cell.coordinates else key
+            return f"made with {label} {record.get(key, 'unknown')}, but the plan has {value}"
+    if seeds and (used := {trial["seed"] for trial in record["trials"]}) != cell.seeds:
+        return f"made with {_format_seeds(used)}, but the plan has {_format_seeds(cell.seeds)}"
+    return None
+
+
+def collect_warnings(trials: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the warnings of all trials, each sentence once, in their order."""
+    return tuple(dict.fromkeys(str(sentence) for trial in trials for sentence in trial.get("warnings") or ()))
+
+
+def read_versions(made_by: Iterable[Mapping[str, Any] | None]) -> dict[str, str | None]:
+    """Return the versions of torch and transformers that made some records; ``a / b`` where they differ."""
+    machines = [record["machine"] for record in made_by if record]
+    found = {name: dict.fromkeys(str(at[name]) for at in machines if at.get(name)) for name in VERSIONED}
+    return {name: VERSIONS_APART.join(versions) or None for name, versions in found.items()}
+
+
+def _format_seeds(seeds: Iterable[int]) -> str:
+    numbers = sorted(seeds)
+    return f"{'seed' if len(numbers) == 1 else 'seeds'} {', '.join(map(str, numbers))}"
 
 
 def _shown(path: Path) -> str:

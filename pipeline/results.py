@@ -1,7 +1,8 @@
-"""The results of exactly the cells that the plan names, from ``metrics/``; what an earlier plan left is not read."""
+"""The results of exactly the cells that the plan names, from ``metrics/``; records of an earlier plan do not count."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import paths, plan
@@ -15,37 +16,43 @@ EVALUATED = "evaluate"
 
 
 def rows() -> list[Row]:
-    """Return a row for each cell that the plan evaluates, with holes where it has not run."""
+    """Return a row for each cell that the plan evaluates, with a reason instead of numbers where no record counts."""
     from pipeline.scaling import table
 
-    return table.read(_points(), paths.metrics(EVALUATED, "").parent)
+    study = plan.load()
+    return table.read(_points(study), _folder(EVALUATED), study.planned())
 
 
-def holes() -> str:
-    """Say which cells of the plan were evaluated once and do not count, and why; nothing where there is none."""
-    from pipeline.scaling import table
+def notices() -> list[str]:
+    """Return what is wrong with the records of the plan's cells, a line each."""
+    from pipeline.scaling import notices
 
-    return table.holes(rows())
+    return notices.collect(rows(), benchmarks())
 
 
 def trials() -> list[Trial]:
-    """Return the trials of the cells that the plan evaluates and that have run."""
+    """Return the trials of the cells that the plan evaluates and whose records count."""
     from pipeline.scaling import trials
 
-    return trials.read(_points(), paths.metrics(EVALUATED, "").parent)
+    study = plan.load()
+    return trials.read(_points(study), _folder(EVALUATED), study.planned())
 
 
 def benchmarks() -> list[Cost]:
     """Return the costs of the cells that the plan benchmarks."""
     from pipeline.scaling import costs
 
-    cells = [(cell.name, cell.address) for cell in plan.load().benchmarked()]
-    return costs.read(cells, paths.metrics("benchmark", "").parent)
-
-
-def _points() -> list[Point]:
     study = plan.load()
-    return [_point(cell, asked.address) for cell, asked in zip(study.trained(), study.evaluated(), strict=True)]
+    cells = [(cell.name, cell.address) for cell in study.benchmarked()]
+    return costs.read(cells, _folder("benchmark"), study.planned())
+
+
+def _folder(stage: str) -> Path:
+    return paths.metrics(stage, "").parent
+
+
+def _points(study: plan.Plan) -> list[Point]:
+    return [_point(cell, one.address) for cell, one in zip(study.trained(), study.evaluated(), strict=True)]
 
 
 def _point(cell: plan.Cell, address: str) -> Point:

@@ -9,10 +9,12 @@ from itertools import product
 
 from pipeline import paths
 from pipeline.plan import parts
+from pipeline.records import PlannedCell
 from pipeline.scaling.budget import Budget
 
 RECIPE = "standard"  # how the grid is fine-tuned; variants and students name their own
 TRAINED = ("finetune", "distill", "compress")  # stages whose cells hold a classifier
+TIMED = ("processes", "threads", "precision", "batch")  # of a cell of the benchmark
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Cell:
     """A stage at one point of the grid: its DVC address, its name in files, and its coordinates.
 
     ``source`` is the ``<stage>/<cell>`` that it starts from or learns from, ``method`` the file of conf/ that says how,
-    ``section`` the part of the plan that names it, empty for the grid.
+    ``section`` the part of the plan that names it, empty for the grid. ``timed`` are the values of ``TIMED``.
     """
 
     stage: str
@@ -34,6 +36,7 @@ class Cell:
     section: str = ""
     source: str | None = None
     method: str | None = None
+    timed: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,11 +132,23 @@ class Plan:
     def benchmarked(self) -> list[Cell]:
         """Return the points of the benchmark."""
         of, found = self.benchmark, []
-        for model, *rest in product(of.models, of.processes, of.threads, of.precisions, of.batches):
-            name = "-".join(map(str, (model, *rest)))
+        for model, *timed in product(of.models, of.processes, of.threads, of.precisions, of.batches):
+            name = "-".join(map(str, (model, *timed)))
             needs = (f"prepare@{of.task}", f"pretrain@{model}")
-            found.append(Cell("benchmark", name, f"benchmark@{name}", needs, task=of.task, model=model))
+            address = f"benchmark@{name}"
+            found.append(Cell("benchmark", name, address, needs, of.task, model, timed=tuple(timed)))
         return found
+
+    def planned(self) -> dict[str, PlannedCell]:
+        """Return the coordinates and seeds that the record of each cell must have, by ``<stage>/<cell>``."""
+        cells = {f"{cell.stage}/{cell.name}": cell for cell in self.cells}
+        coordinates = {name: _coordinates(cell) for name, cell in cells.items() if cell.stage != "evaluate"}
+        for cell in self.evaluated():
+            coordinates[f"{cell.stage}/{cell.name}"] = {**coordinates[str(cell.source)], "source": cell.source}
+        seeds, once = frozenset(self.seeds), frozenset([0])
+        return {
+            name: PlannedCell(coordinates[name], once if cell.ratio is None else seeds) for name, cell in cells.items()
+        }
 
     def sources(self) -> dict[str, list[str]]:
         """Return what each entry of ``distill`` and ``compress`` is made of, ``<stage>/<cell>`` to the same."""
@@ -164,6 +179,17 @@ class Plan:
         if self.parts and not section:
             return f"{parts.folder(self.parts, vars(at))}/{paths.PIPELINE}:{block}@{name}"
         return _apart(block, name)
+
+
+def _coordinates(cell: Cell) -> dict[str, object]:
+    """Return the coordinates of a cell that is no evaluation, under the keys of its record."""
+    at = {"task": cell.task, "model": cell.model, "ratio": cell.ratio, "recipe": cell.recipe}
+    found: dict[str, object] = {key: value for key, value in at.items() if value is not None}
+    if cell.stage == "distill":
+        found |= {"teacher": cell.source, "distillation": cell.method}
+    elif cell.stage == "compress":
+        found |= {"source": cell.source, "compression": cell.method}
+    return found | (dict(zip(TIMED, cell.timed, strict=True)) if cell.timed else {})
 
 
 def _apart(block: str, name: str) -> str:

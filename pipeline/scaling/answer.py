@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.scaling import texts
 from pipeline.scaling.budget import COSTS
@@ -26,17 +26,29 @@ AMOUNTS: dict[str, Callable[[float], str]] = {
 def sentences(choice: Choice, gains: Sequence[Gain] = (), baseline: float | None = None) -> tuple[str, ...]:
     """Return the answer for a task, the most important first; scores in hundredths, intervals of 95%.
 
-    ``baseline`` is what always giving the commonest answer scores.
+    ``baseline`` is the score of always predicting the majority class.
     """
     if choice.recommended is None:
-        return _nothing(choice)
+        return _nothing(choice, baseline)
     name = metric(choice)
     first = (
         f"For {choice.task}{_within(choice)}: {_named(choice.recommended, name)}{_doubts(choice.recommended, name)}"
         f"{_against(choice.recommended, baseline)}."
     )
-    found = (first, _beside(choice), _bought(gains, name))
+    found = (first, _beside(choice, baseline), _bought(gains, name))
     return tuple(sentence for sentence in found if sentence)
+
+
+def warnings(found: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Return a line for each warning about the data of the cells in an answer: ``Warning (a, b): sentence``.
+
+    ``found`` are the warnings of each cell, by its label.
+    """
+    labels: dict[str, list[str]] = {}
+    for label, of_cell in found.items():
+        for sentence in of_cell:
+            labels.setdefault(sentence, []).append(label)
+    return tuple(f"Warning ({'; '.join(cells)}): {sentence}" for sentence, cells in labels.items())
 
 
 def metric(choice: Choice) -> str:
@@ -77,10 +89,16 @@ def _doubts(pick: Pick, name: str) -> str:
 
 
 def _against(pick: Pick, baseline: float | None) -> str:
-    """Say where a cell is not clearly better than no model at all."""
+    """Return a remark where a cell is below the majority baseline, or not clearly above it."""
     if baseline is None or pick.low > baseline:
         return ""
-    return f"; that is not clearly above always giving the commonest answer ({texts.points(baseline)})"
+    verdict = "below" if pick.high < baseline else "not clearly above"
+    return f"; that is {verdict} the baseline of always predicting the majority class ({texts.points(baseline)})"
+
+
+def _below(pick: Pick, baseline: float | None) -> str:
+    """Return a remark where a cell that is not recommended is below the majority baseline."""
+    return " (below the baseline)" if baseline is not None and pick.high < baseline else ""
 
 
 def limit(key: str, value: float, name: str) -> str:
@@ -88,7 +106,7 @@ def limit(key: str, value: float, name: str) -> str:
     return f"{name} {texts.points(value)}" if key == SCORE else AMOUNTS[key](value)
 
 
-def _beside(choice: Choice) -> str:
+def _beside(choice: Choice, baseline: float | None) -> str:
     """Say what stands next, how sure the order is, and what is cheaper and not told apart."""
     second = choice.runner_up
     if second is None:
@@ -98,16 +116,17 @@ def _beside(choice: Choice) -> str:
     if choice.fitting > 2 and choice.budget.score is None:
         shares += f", and as much as all that fit in {texts.percent(choice.best_of_all)}"
     said = (
-        f"Runner-up: {second.label}, {texts.points(second.score)}{_costs(second)}; the two are {verdict} "
-        f"(p {texts.chance(choice.corrected_p)} over all pairs; the first scores at least as much in {shares} of "
-        f"resamples)"
+        f"Runner-up: {second.label}, {texts.points(second.score)}{_below(second, baseline)}{_costs(second)}; "
+        f"the two are {verdict} (p {texts.chance(choice.corrected_p)} over all pairs; "
+        f"the first scores at least as much in {shares} of resamples)"
     )
     if not choice.cheaper:
         return f"{said}."
     cheaper = choice.cheaper[0]
     if cheaper.name == second.name:
         return f"{said}, and the runner-up costs less."
-    return f"{said}; cheaper and not told apart: {cheaper.label}, {texts.points(cheaper.score)}{_costs(cheaper)}."
+    said += f"; cheaper and not told apart: {cheaper.label}, {texts.points(cheaper.score)}"
+    return f"{said}{_below(cheaper, baseline)}{_costs(cheaper)}."
 
 
 def _bought(gains: Sequence[Gain], name: str) -> str:
@@ -127,14 +146,16 @@ def bought(gain: Gain) -> str:
     return f"{POINT * gain.value:+.2g} [{POINT * gain.low:+.2g}, {POINT * gain.high:+.2g}]"
 
 
-def _nothing(choice: Choice) -> tuple[str, ...]:
+def _nothing(choice: Choice, baseline: float | None) -> tuple[str, ...]:
     """Say that nothing fits, what comes nearest and what it misses, and what was not measured."""
     name = metric(choice)
     first = f"For {choice.task}{_within(choice)}: no cell fits."
     found = [first]
     if choice.nearest is not None:
         misses = _listed([_missed(miss, name) for miss in choice.misses])
-        found.append(f"Nearest: {_named(choice.nearest, name)}, which misses {misses}.")
+        found.append(
+            f"Nearest: {_named(choice.nearest, name)}, which misses {misses}{_against(choice.nearest, baseline)}."
+        )
     if choice.unmeasured:
         found.append(f"Not considered: {_unmeasured(choice)}.")
     return tuple(found)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline import records
 from pipeline.scaling import differences, equal, fronts, laws, texts, variance
 from pipeline.scaling import draws as drawing
 from pipeline.scaling.differences import Differences
@@ -39,6 +40,11 @@ class Result:
     def plain(self) -> bool:
         """Say whether it is a cell of the grid that was pre-trained as the others were."""
         return not self.point.section and self.trials[0].numbers["family"] == laws.FAMILY
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return the warnings about the data of all trials, each once."""
+        return records.collect_warnings(trial.numbers for trial in self.trials)
 
     def cost(self, name: str) -> float | None:
         """Return the mean over seeds of a cost, None where it was not measured."""

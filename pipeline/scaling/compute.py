@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from pipeline.scaling import table, texts
+from pipeline.scaling import table, texts, warning_marks
 from pipeline.scaling.table import Row, Sheet
 
 HEADINGS = (
@@ -28,20 +28,25 @@ def known(rows: Iterable[Row]) -> list[Row]:
 def sheets(rows: Iterable[Row]) -> list[Sheet]:
     """Return a table for each task; what was made of a model is left out, for its training is not the whole of it."""
     counted = known(rows)
-    by_task = [[row for row in counted if row.task == task] for task in table.tasks(counted)]
-    return [Sheet(_title(of_task[0]), HEADINGS, [_cells(row) for row in of_task]) for of_task in by_task]
+    return [_sheet([row for row in counted if row.task == task]) for task in table.tasks(counted)]
+
+
+def _sheet(rows: list[Row]) -> Sheet:
+    marks = warning_marks.number_warnings(rows)
+    cells = [_cells(row, marks) for row in rows]
+    return Sheet(_title(rows[0]), HEADINGS, cells, warnings=warning_marks.list_warnings(marks))
 
 
 def _title(row: Row) -> str:
     return f"{row.task}: {texts.metric(row.score_name)} and what its training took"
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, marks: Mapping[str, str]) -> list[str]:
     examples = row.examples_to_95pct
     return [
         table.name(row),
         f"{row.ratio:g}",
-        texts.points(row.score),
+        warning_marks.format_score(row, marks),
         texts.between(row.ci95_low, row.ci95_high),
         texts.amount(row.train_operations),
         texts.digits(row.train_seconds),

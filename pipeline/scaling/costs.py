@@ -45,7 +45,8 @@ class Grown:
 class Cost:
     """A cell's costs under the keys of its record (docs/metrics.md); None, or nothing, where it measured none.
 
-    A cell that has not run has no ``model``. ``machine`` says what the rates depend on besides what is here.
+    A cell without results has no ``model``; ``hole`` is the reason. ``machine`` is what the rates depend on besides
+    the other fields.
     """
 
     cell: str
@@ -53,6 +54,9 @@ class Cost:
     model: str | None = None
     task: str | None = None
     machine: str | None = None
+    torch: str | None = None
+    transformers: str | None = None
+    hole: str | None = None
     parameters: float | None = None
     parameters_non_embedding: float | None = None
     parameters_trainable: float | None = None
@@ -119,18 +123,18 @@ LISTS = ("latencies", "growth")
 SCALARS = tuple(column.name for column in fields(Cost) if column.name not in LISTS)
 
 
-def read(cells: Iterable[tuple[str, str]], folder: Path) -> list[Cost]:
-    """Return the costs of each (cell, address) from its record in ``folder``; a missing record is a hole.
+def read(cells: Iterable[tuple[str, str]], folder: Path, planned: records.Planned) -> list[Cost]:
+    """Return the costs of each (cell, address) from its record in ``folder``.
 
-    Raises UserError where a record is not whole, is of another layout, lacks what a row needs, or grows along an
-    unknown axis.
+    A record that does not count (``records.missing_reason``) leaves a hole with the reason. Raises UserError if a
+    record is damaged, has another layout, lacks a key that a row needs, or grows along an unknown axis.
     """
-    return [_cost(cell, address, folder / f"{cell}.json") for cell, address in cells]
+    return [_cost(cell, address, folder / f"{cell}.json", planned) for cell, address in cells]
 
 
-def _cost(cell: str, address: str, path: Path) -> Cost:
-    if not path.exists():
-        return Cost(cell, address)
+def _cost(cell: str, address: str, path: Path, planned: records.Planned) -> Cost:
+    if reason := records.missing_reason(path, planned):
+        return Cost(cell, address, hole=reason)
     record = records.opened(path, NEEDED)
     (trial,) = record["trials"]
     known = record["machine"]
@@ -140,6 +144,8 @@ def _cost(cell: str, address: str, path: Path) -> Cost:
         "model": record["model"],
         "task": record["task"],
         "machine": f"{known['processor']}, {known['device']}, torch {known['torch']}",
+        "hole": None,
+        **records.read_versions([record]),
     }
     growth = tuple(Grown(**point) for point in trial.get("growth", ()))
     if unknown := next((point.axis for point in growth if point.axis not in AXES), None):

@@ -5,9 +5,9 @@ A chain starts at a cell of the grid or a variant. Its students and compressions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from pipeline.scaling import table, texts
+from pipeline.scaling import table, texts, warning_marks
 from pipeline.scaling.table import Row, Sheet
 
 INDENT = "\u00a0\u00a0"  # spaces that neither HTML nor Markdown takes away
@@ -35,14 +35,15 @@ def sheets(rows: Sequence[Row]) -> list[Sheet]:
     starts = [row for row in rows if not row.source and _below(row, rows)]
     ledgers = [_ledger(start, rows) for start in starts]
     students = [row for row in rows if row.section == "distill"]
-    gains = [
-        Sheet(
-            f"{task}: {texts.metric(_name(of_task))}, what a teacher gives its student", GAINS, [*map(_gain, of_task)]
-        )
-        for task in table.tasks(students)
-        if (of_task := [row for row in students if row.task == task])
-    ]
+    gains = [_gains(task, [row for row in students if row.task == task]) for task in table.tasks(students)]
     return [*ledgers, *gains]
+
+
+def _gains(task: str, students: Sequence[Row]) -> Sheet:
+    title = f"{task}: {texts.metric(_name(students))}, what a teacher gives its student"
+    marks = warning_marks.number_warnings(students)
+    rows = [_gain(row, marks) for row in students]
+    return Sheet(title, GAINS, rows, table.list_holes(students), warning_marks.list_warnings(marks))
 
 
 def _name(rows: Sequence[Row]) -> str | None:
@@ -54,7 +55,10 @@ def _ledger(start: Row, rows: Sequence[Row]) -> Sheet:
     what = f"{start.task}: {start.model}, ratio {start.ratio:g}, {texts.metric(start.score_name)}"
     notes = tuple(f"{row.cell}: {row.changed}" for _, row in chain if row.changed)
     title = f"{what}; the ratio to the start in brackets"
-    return Sheet(title, STEPS, [_step(depth, row, start) for depth, row in chain], notes)
+    rows = [row for _, row in chain]
+    marks = warning_marks.number_warnings(rows)
+    steps = [_step(depth, row, start, marks) for depth, row in chain]
+    return Sheet(title, STEPS, steps, (*table.list_holes(rows), *notes), warning_marks.list_warnings(marks))
 
 
 def _chain(row: Row, rows: Sequence[Row], depth: int = 0) -> Iterator[tuple[int, Row]]:
@@ -68,13 +72,13 @@ def _below(row: Row, rows: Sequence[Row]) -> list[Row]:
     return [step for step in rows if step.source == row.made]
 
 
-def _step(depth: int, row: Row, start: Row) -> list[str]:
+def _step(depth: int, row: Row, start: Row, marks: Mapping[str, str]) -> list[str]:
     name = row.cell if depth == 0 else f"{INDENT * depth}{row.cell} ({row.method})"
     if row.score is None:
-        return [name, table.state(row), *[""] * (len(STEPS) - 2)]
+        return [name, table.state(row.hole), *[""] * (len(STEPS) - 2)]
     return [
         name,
-        texts.points(row.score),
+        warning_marks.format_score(row, marks),
         texts.between(row.ci95_low, row.ci95_high),
         _ratio(row.parameters, start.parameters, lambda count: texts.count(int(count))),
         _ratio(row.parameters_nonzero, start.parameters_nonzero, lambda count: texts.count(int(count))),
@@ -91,12 +95,12 @@ def _ratio(value: float | None, start: float | None, shown: Callable[[float], st
     return f"{shown(value)} ({value / start:.2f})" if start else shown(value)
 
 
-def _gain(row: Row) -> list[str]:
+def _gain(row: Row, marks: Mapping[str, str]) -> list[str]:
     return [
         f"{row.cell}: {row.model} ({row.method})",
         str(row.source),
         texts.points(row.alone_score),
-        texts.points(row.score),
+        warning_marks.format_score(row, marks),
         "" if row.gain is None else f"{100 * row.gain:+.1f}",
         texts.between(row.gain_ci95_low, row.gain_ci95_high),
     ]

@@ -23,11 +23,12 @@ from pipeline.scaling.table import Sheet
 
 @dataclass(frozen=True)
 class Answer:
-    """What a task's cells come to in a few sentences, and the limits that were asked for."""
+    """The answer for a task in a few sentences, how it keeps the limits, and warnings about the data behind it."""
 
     task: str
     sentences: tuple[str, ...]
     limits: Sheet | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Still:
 def render(
     title: str,
     overview: str,
+    notices: Sequence[str],
     answers: Sequence[Answer],
     stills: Sequence[Still],
     tables: Sequence[Part],
@@ -76,13 +78,18 @@ def render(
     files: Sequence[str],
     library: str,
 ) -> str:
-    """Return the page; ``files`` name the files of numbers beside it, ``library`` is the script that draws."""
+    """Return the page.
+
+    ``notices`` are lines on what is wrong with the records, ``files`` the names of the files of numbers in the same
+    folder, ``library`` the script that draws.
+    """
     places = [("answer", "The answer")] if answers else []
     places += [("figures", "Figures")] if stills else []
     places += [(part.name, part.title) for part in tables]
     return _environment().get_template("report.html.jinja").render(
         title=title,
         overview=overview,
+        notices=notices,
         parts=[*places, ("measured", "How this was measured")],
         answers=answers,
         figures=[still.shown for still in stills],

@@ -20,13 +20,20 @@ class Answer:
     """What to take for a task under a budget, in at most three sentences.
 
     ``support`` names the recommended cell (or the nearest), the runner-up and all that they were made of, as
-    ``<stage>/<cell>``: the runs that the answer rests on.
+    ``<stage>/<cell>``: the runs that the answer rests on. ``warnings`` are lines about the data of the cells that the
+    sentences name.
     """
 
     choice: Choice
     gains: tuple[Gain, ...]
     sentences: tuple[str, ...]
     support: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Return the sentences, then the warnings."""
+        return (*self.sentences, *self.warnings)
 
 
 def recommend(found: Task, budget: Budget) -> Answer:
@@ -40,7 +47,9 @@ def recommend(found: Task, budget: Budget) -> Answer:
     cells = [pick.name for pick in (picked, choice.runner_up) if pick]
     support = dict.fromkeys(step for cell in cells for step in _ancestry(found, found.result(cell).point.made))
     baseline = found.results[0].trials[0].numbers.get("majority_score")
-    return Answer(choice, bought, answer.sentences(choice, bought, baseline), tuple(support))
+    named = [pick for pick in (picked, choice.runner_up, *choice.cheaper[:1]) if pick]
+    warnings = answer.warnings({pick.label: found.result(pick.name).warnings for pick in named})
+    return Answer(choice, bought, answer.sentences(choice, bought, baseline), tuple(support), warnings)
 
 
 def _ancestry(found: Task, made: str | None) -> Iterator[str]:

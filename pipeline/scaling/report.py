@@ -8,7 +8,7 @@ from pathlib import Path
 
 from altair.utils import schemapi
 
-from pipeline.scaling import compute, costs, growth, ledger, page, speed, table
+from pipeline.scaling import compute, costs, growth, ledger, notices, page, speed, table
 from pipeline.scaling.costs import Cost
 from pipeline.scaling.differences import Differences
 from pipeline.scaling.figures import differences, fronts, laws, scores, shape, variance
@@ -77,10 +77,11 @@ def write(material: Material, out: Path, size: str, dpi: int, studio: Studio) ->
         numbers |= {"costs.csv": costs.as_csv(material.measured), "growth.csv": costs.growth_as_csv(material.measured)}
     stills = [page.Still(one, svg.read_text(encoding="utf-8")) for one, svg, _ in saved]
     overview, said = table.overview(material.rows), remarks(material.rows, material.measured)
+    wrong = notices.collect(material.rows, material.measured)
     files, library = [*numbers, *material.files], studio.library.result() if stills else ""
     texts = {
         "index.html": page.render(
-            TITLE, overview, material.answers, stills, tables(material), said, material.links, files, library
+            TITLE, overview, wrong, material.answers, stills, tables(material), said, material.links, files, library
         ),
         "summary.md": _summary(material, figures),
         **numbers,
@@ -122,8 +123,8 @@ def remarks(rows: Sequence[Row], measured: Sequence[Cost]) -> list[str]:
         "95% over seeds: Student's t interval of that mean. It tells what another training would give.",
         "95% over examples: bootstrap over the reported examples, ends averaged over seeds. It tells what other "
         "examples would give.",
-        "Above majority: yes where the score and both intervals lie above always giving the commonest answer of the "
-        "training rows; unclear where that lies inside either interval.",
+        "Above majority: yes if the score and both intervals are above the baseline, which is to predict the majority "
+        "class of the training rows; below the baseline if they are below it; unclear if it is inside either interval.",
         "Told apart: two cells whose difference, paired over examples, is more than noise once all pairs of the task "
         "are allowed for (differences.csv). Whether their intervals overlap does not tell.",
         "Families: pretrained models are trained once and kept, fresh ones are pre-trained anew in the plan, random "
@@ -141,7 +142,9 @@ def remarks(rows: Sequence[Row], measured: Sequence[Cost]) -> list[str]:
 
 def _summary(material: Material, figures: Sequence[Figure]) -> str:
     """Return the report for a pull request: the answer, the figures as links, the tables that are not too long."""
-    parts = [f"# {TITLE}", table.overview(material.rows), *map(_answer, material.answers)]
+    wrong = "\n".join(f"- **{line}**" for line in notices.collect(material.rows, material.measured))
+    parts = [f"# {TITLE}", table.overview(material.rows), *([wrong] if wrong else [])]
+    parts += map(_answer, material.answers)
     parts += [f"![{one.alt}](figures/{one.name}.png)\n\n{one.caption}" for one in figures]
     for part in tables(material):
         note = [part.note] if part.note else []
@@ -153,7 +156,8 @@ def _summary(material: Material, figures: Sequence[Figure]) -> str:
 
 def _answer(answer: Answer) -> str:
     limits = [table.as_markdown(answer.limits)] if answer.limits else []
-    return "\n\n".join([f"**{answer.task}**: {' '.join(answer.sentences)}", *limits])
+    warnings = ["\n".join(f"- {warning}" for warning in answer.warnings)] if answer.warnings else []
+    return "\n\n".join([f"**{answer.task}**: {' '.join(answer.sentences)}", *warnings, *limits])
 
 
 def _tables(sheets: Sequence[Sheet]) -> list[str]:

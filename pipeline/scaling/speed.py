@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.scaling import costs, texts
+from pipeline.scaling import costs, table, texts
 from pipeline.scaling.costs import Cost
 from pipeline.scaling.table import Sheet
 
@@ -93,7 +93,7 @@ def _ran(cost: Cost) -> list[str]:
 
 def _training(cost: Cost) -> list[str]:
     if not cost.model:
-        return [cost.cell, *[""] * (len(RAN) - 1), "not run", *[""] * (len(TRAINING) - 1)]
+        return [cost.cell, *[""] * (len(RAN) - 1), table.state(cost.hole), *[""] * (len(TRAINING) - 1)]
     return [
         *_ran(cost),
         texts.digits(cost.train_pairs_per_second),

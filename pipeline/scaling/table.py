@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from pipeline import records
 from pipeline.errors import UserError, near
-from pipeline.scaling import texts
+from pipeline.scaling import texts, warning_marks
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Row(Point):
     of the mean over seeds, None for one seed; ``bootstrap`` resamples the examples, averaged over seeds. ``gain`` is
     what a student's score has over that of the same student ``alone``, paired by seed; ``changed`` says what a
     compression did, in its first trial; ``hole`` says why a cell has no numbers. What is ``to_95pct`` was spent when
-    the score on the selection rows came to 95% of its final value.
+    the score on the selection rows came to 95% of its final value. ``warnings`` are sentences about the data of the
+    cell. ``torch`` and ``transformers`` are the versions that trained and evaluated it.
     """
 
     family: str = "pretrained"
@@ -83,6 +84,9 @@ class Row(Point):
     gain_ci95_high: float | None = None
     changed: str | None = None
     machine: str | None = None
+    torch: str | None = None
+    transformers: str | None = None
+    warnings: tuple[str, ...] = ()
     hole: str | None = None
 
     @property
@@ -97,7 +101,7 @@ class Row(Point):
 
     @property
     def above_majority(self) -> str:
-        """Say whether the score beats always answering the commonest class: ``unclear`` inside either interval."""
+        """Return whether the score is above the majority baseline (``yes``, ``no`` below it, ``unclear``)."""
         if self.majority_score is None or self.low is None or self.high is None:
             return ""
         if self.low > self.majority_score:
@@ -107,12 +111,13 @@ class Row(Point):
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table as texts: what it shows, its headings, its rows, and what is to be said of single rows."""
+    """A table as texts: its title, headings and rows, notes on single rows, and warnings about the data behind it."""
 
     title: str
     headings: tuple[str, ...]
     rows: list[list[str]]
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 FAMILIES = ("pretrained", "fresh", "random")  # trained once and kept, trained anew in every run, not trained
@@ -125,20 +130,21 @@ MEANS = (
 COUNTS = ("train_examples", "parameters", "parameters_non_embedding", "parameters_nonzero", "storage_bytes")
 
 
-def read(plan: Iterable[Point], folder: Path) -> list[Row]:
+def read(points: Iterable[Point], folder: Path, planned: records.Planned) -> list[Row]:
     """Return the row of each cell from its record in ``folder``, in the given order.
 
-    A record that is missing, or that is of an earlier training than the one that stands, is a hole. Raises UserError
-    where a record is not whole, is of another layout, lacks what a row needs, or names a family that nobody draws.
+    A record that does not count (``records.missing_reason``) leaves a hole with the reason. Raises UserError if a
+    record is damaged, has another layout, lacks a key that a row needs, or names an unknown family.
     """
-    return [_row(point, folder / f"{point.cell}.json") for point in plan]
+    return [_row(point, folder / f"{point.cell}.json", planned) for point in points]
 
 
-def _row(point: Point, path: Path) -> Row:
-    if why := records.hole(path):
-        return Row(**vars(point), hole=why)
+def _row(point: Point, path: Path, planned: records.Planned) -> Row:
+    if reason := records.missing_reason(path, planned):
+        return Row(**vars(point), hole=reason)
     record = records.opened(path, ("score", "score_name", "family", "collapsed"))
     summary, trials = record["summary"], record["trials"]
+    versions = records.read_versions(records.open_chain(path).values())
     family = trials[0]["family"]
     if family not in FAMILIES:
         raise UserError(
@@ -153,6 +159,9 @@ def _row(point: Point, path: Path) -> Row:
         ci95_high=summary["score"]["ci95_high"],
         **{f"gain_{end}": summary["gain"][end] for end in ("ci95_low", "ci95_high") if "gain" in summary},
         machine=_machine(record["machine"]),
+        torch=versions["torch"],
+        transformers=versions["transformers"],
+        warnings=records.collect_warnings(trials),
         changed=trials[0].get("changed"),
         collapsed=sum(bool(trial["collapsed"]) for trial in trials),
         **{name: summary[name]["mean"] for name in MEANS if name in summary},
@@ -172,7 +181,9 @@ def as_csv(rows: Iterable[Row]) -> str:
     names = [column.name for column in fields(Row)]
     writer.writerow([*names, "above_majority"])
     for row in rows:
-        writer.writerow([*(getattr(row, name) for name in names), row.above_majority])
+        values = (getattr(row, name) for name in names)
+        texts = (" ".join(value) if isinstance(value, tuple) else value for value in values)
+        writer.writerow([*texts, row.above_majority])
     return text.getvalue()
 
 
@@ -195,30 +206,27 @@ def title(rows: list[Row]) -> str:
     )
 
 
-def holes(rows: Sequence[Row]) -> str:
-    """Say which cells were evaluated once and do not count, and why; nothing where there is none."""
-    outdated = [row for row in rows if row.hole not in (None, records.NOT_RUN)]
-    if not outdated:
-        return ""
-    return (
-        f"cells that were evaluated once and do not count: {len(outdated)}, the first is {outdated[0].cell}: "
-        f"{outdated[0].hole}; `dvc repro` fills them"
-    )
-
-
 def overview(rows: Sequence[Row]) -> str:
-    """Return in one line how much there is, and what is missing or broken."""
+    """Return in one line how many cells have results, and how many of those are doubtful."""
     done = [row for row in rows if row.score is not None]
     parts = [f"{len(done)} of {len(rows)} cells have results"]
-    if told := holes(rows):
-        parts.append(told)
     if collapsed := sum(row.collapsed or 0 for row in done):
         parts.append(f"{collapsed} of {sum(row.seeds for row in done)} trials collapsed to one answer")
-    if unclear := sum(row.above_majority in ("no", "unclear") for row in done):
-        parts.append(f"{unclear} cells are not clearly above the commonest answer")
+    verdicts = [row.above_majority for row in done]
+    if below := verdicts.count("no"):
+        parts.append(f"{_count_cells(below)} below the baseline")
+    if unclear := verdicts.count("unclear"):
+        parts.append(f"{_count_cells(unclear)} not clearly above the baseline")
+    if warned := sum(bool(row.warnings) for row in done):
+        parts.append(f"{warned} {'cell has' if warned == 1 else 'cells have'} warnings about the data")
     return "; ".join(parts) + "."
 
 
+def _count_cells(count: int) -> str:
+    return f"{count} {'cell is' if count == 1 else 'cells are'}"
+
+
+BELOW = "below the baseline"
 HEADINGS = (
     "model",
     "parameters",
@@ -240,24 +248,29 @@ def name(row: Row) -> str:
     return f"{row.model} ({row.cell})" if row.section else row.model
 
 
-def state(row: Row) -> str:
-    """Say in a word or two why a row has no numbers; ``overview`` says more."""
-    return records.NOT_RUN if row.hole in (None, records.NOT_RUN) else "outdated"
+def state(hole: str | None) -> str:
+    """Return in a word or two why a cell has no numbers."""
+    return records.NOT_RUN if hole in (None, records.NOT_RUN) else "outdated"
 
 
-def cells(row: Row) -> list[str]:
-    """Return a row as texts under ``HEADINGS``."""
+def list_holes(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Return why the records of cells do not count, a note for each."""
+    return tuple(f"{row.cell}: {row.hole}" for row in rows if row.hole not in (None, records.NOT_RUN))
+
+
+def cells(row: Row, marks: Mapping[str, str]) -> list[str]:
+    """Return a row as texts under ``HEADINGS``; ``marks`` are those of the warnings of its table."""
     if row.score is None:
-        return [name(row), "", f"{row.ratio:g}", "", state(row), *[""] * (len(HEADINGS) - 5)]
+        return [name(row), "", f"{row.ratio:g}", "", state(row.hole), *[""] * (len(HEADINGS) - 5)]
     return [
         name(row),
         texts.count(row.parameters),
         f"{row.ratio:g}",
         f"{row.train_examples:,}" if row.train_examples is not None else "",
-        texts.points(row.score),
+        warning_marks.format_score(row, marks),
         texts.between(row.ci95_low, row.ci95_high),
         texts.between(row.bootstrap_low, row.bootstrap_high),
-        row.above_majority,
+        BELOW if row.above_majority == "no" else row.above_majority,
         f"{row.collapsed} of {row.seeds}" if row.collapsed else "",
         f"{row.latency_p50_ms:.1f}" if row.latency_p50_ms is not None else "",
         f"{row.inference_pairs_per_second:,.0f}" if row.inference_pairs_per_second is not None else "",
@@ -268,12 +281,17 @@ def cells(row: Row) -> list[str]:
 def sheets(rows: Iterable[Row]) -> list[Sheet]:
     """Return a table for each task: its models as they were fine-tuned, not taught by others and not compressed."""
     finetuned = [row for row in rows if row.source is None]
-    by_task = [[row for row in finetuned if row.task == task] for task in tasks(finetuned)]
-    return [Sheet(title(of_task), HEADINGS, [cells(row) for row in of_task]) for of_task in by_task]
+    return [_sheet([row for row in finetuned if row.task == task]) for task in tasks(finetuned)]
+
+
+def _sheet(rows: list[Row]) -> Sheet:
+    marks = warning_marks.number_warnings(rows)
+    shown = [cells(row, marks) for row in rows]
+    return Sheet(title(rows), HEADINGS, shown, list_holes(rows), warning_marks.list_warnings(marks))
 
 
 def as_markdown(sheet: Sheet) -> str:
-    """Return a table in Markdown."""
+    """Return a table in Markdown, its warnings before its notes."""
     lines = [sheet.headings, ["---", *["---:"] * (len(sheet.headings) - 1)], *sheet.rows]
-    notes = [f"- {note}" for note in sheet.notes]
+    notes = [f"- {note}" for note in (*sheet.warnings, *sheet.notes)]
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), *([""] if notes else []), *notes])

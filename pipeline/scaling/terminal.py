@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.scaling import ledger, speed, table
+from pipeline.scaling import ledger, notices, speed, table
 from pipeline.scaling.costs import Cost
 from pipeline.scaling.table import Row, Sheet
 
@@ -21,23 +21,29 @@ PLAIN_WIDTH = 140  # characters, where the output is no terminal
 
 
 def show(rows: Sequence[Row], measured: Sequence[Cost], answer: str = "", console: Console | None = None) -> None:
-    """Print one table a task, what was made of its models, how fast they train, how many cells have not run.
+    """Print a table for each task, its compressions and students, training speed, and what is missing or wrong.
 
-    The answer comes last: that is what stays on the screen.
+    The answer comes last, so that it is what remains on the screen.
     """
     console = console or Console()
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH, file=console.file)
     for sheet in [*table.sheets(rows), *ledger.sheets(rows), *speed.sheets(measured)[:1]]:
         console.print(as_table(_narrow(sheet)))
-    console.print(table.overview(rows), soft_wrap=True)
+        for warning in sheet.warnings:
+            console.print(f"  {warning}", highlight=False, markup=False)
+        if sheet.warnings:
+            console.print()
+    for line in (table.overview(rows), *notices.collect(rows, measured)):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     console.print(f"\n{answer}", highlight=False, markup=False)
 
 
 def _narrow(sheet: Sheet) -> Sheet:
     headings = tuple(heading for heading in sheet.headings if heading not in LEFT_OUT)
     columns = [sheet.headings.index(heading) for heading in headings]
-    return Sheet(sheet.title, headings, [[row[column] for column in columns] for row in sheet.rows])
+    rows = [[row[column] for column in columns] for row in sheet.rows]
+    return Sheet(sheet.title, headings, rows, warnings=sheet.warnings)
 
 
 def as_table(sheet: Sheet, wraps: bool = False) -> Table:

@@ -39,17 +39,17 @@ class Trial:
         return int(self.numbers["seed"])
 
 
-def read(plan: Iterable[Point], folder: Path) -> list[Trial]:
-    """Return the trials of each cell from its record in ``folder``, in the given order, none of a hole.
+def read(points: Iterable[Point], folder: Path, planned: records.Planned) -> list[Trial]:
+    """Return the trials of each cell from its record in ``folder``, in the given order.
 
-    Raises UserError where a record is not whole, is of another layout, lacks what a trial needs, or was judged on
-    other examples than the rest of its task.
+    A record that does not count (``records.missing_reason``) is left out. Raises UserError if a record is damaged, has
+    another layout, lacks a key that a trial needs, or was evaluated on other examples than the rest of its task.
     """
     found: list[Trial] = []
     first: dict[str, Trial] = {}
-    for point in plan:
+    for point in points:
         path = folder / f"{point.cell}.json"
-        if records.hole(path):
+        if records.missing_reason(path, planned):
             continue
         for trial in _read(point, path):
             known = first.setdefault(point.task, trial)
@@ -75,8 +75,12 @@ def _read(point: Point, path: Path) -> list[Trial]:
 
 
 def frame(trials: Sequence[Trial]) -> pd.DataFrame:
-    """Return a row for each trial: where it stands in the plan, then every number and word of its record."""
+    """Return a row for each trial: its coordinates, then every number and text of its record; warnings as one text."""
     import pandas as pd
 
-    rows = [{**{name: getattr(t.point, name) for name in COORDINATES}, **t.numbers} for t in trials]
+    rows = [{**{name: getattr(t.point, name) for name in COORDINATES}, **_flatten(t.numbers)} for t in trials]
     return pd.DataFrame(rows, columns=list(dict.fromkeys(name for row in rows for name in row)) or [*COORDINATES])
+
+
+def _flatten(numbers: dict[str, Any]) -> dict[str, Any]:
+    return {name: " ".join(value) if isinstance(value, list) else value for name, value in numbers.items()}

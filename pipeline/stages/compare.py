@@ -48,7 +48,7 @@ def compare(cfg: DictConfig) -> None:
         numbers = files.write(trials, found, out)
         material = _material(rows, measured, found, answers, numbers)
         written = [path.relative_to(out) for path in report.write(material, out, cfg.size, cfg.dpi, drawing)]
-        told = "\n\n".join("\n".join(answer.sentences) for answer in answers)
+        told = "\n\n".join("\n".join(answer.lines) for answer in answers)
         (out / ANSWER).write_text(told + "\n" if told else "", encoding="utf-8")
     made = [folder / path for path in [*written, *map(Path, numbers), Path(ANSWER)]]
     record = _record(rows, files.measures(found), made, exploration)
@@ -79,7 +79,7 @@ def _material(
         variance=found.variances,
         differences=[task.differences for task in found.tasks],
         fronts=[front for task in found.tasks for front in task.fronts],
-        answers=[page.Answer(answer.choice.task, answer.sentences, sheets.limits(answer)) for answer in answers],
+        answers=[page.Answer(one.choice.task, one.sentences, sheets.limits(one), one.warnings) for one in answers],
         parts=sheets.parts(found.tasks),
         links=linked,
         files=numbers,
@@ -111,6 +111,7 @@ def _record(rows: list[Row], measures: dict[str, Any], files: list[Path], explor
         "cells": len(rows),
         "cells_without_results": len(rows) - len(done),
         "cells_above_majority": sum(row.above_majority == "yes" for row in done),
+        "cells_below_majority": sum(row.above_majority == "no" for row in done),
         "collapsed_trials": sum(row.collapsed or 0 for row in done),
     }
     numbers = [path.read_bytes() for path in files if path.suffix == ".csv"]
