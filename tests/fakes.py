@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import digests, records
+from pipeline import digests, machine, records
 from pipeline.evaluation import predictions, scores
+from pipeline.scaling.table import Point
 
 TASKS = {"mrpc": ("f1", 3302, 0.812), "starter-swap": ("accuracy", 7200, 0.5)}  # score, rows, majority baseline
 MODELS = {"bert-tiny": (0.4, 4.4), "bert-mini": (3.2, 11.2), "bert-small": (12.6, 28.8), "bert-medium": (25.2, 41.4)}
 RATIOS = (0.1, 0.3, 1.0)
 SEEDS = (0, 1, 2)
 EXAMPLES = 400  # reported
+MACHINE = {"processor": "a processor", "device": "cpu", "threads": 2, **machine.versions()}
 COORDINATES = ("task", "model", "recipe", "ratio", "source")
 
 
@@ -51,8 +53,17 @@ def record(stage: str, task: str, model: str, ratio: float, trials: list[dict[st
         "summary": records.summary(trials),
         "inputs": {"data": _digest(task), "model": _digest(model)},
         "tags": {"git_commit": _digest("commit")[:40], "inputs_sha256": _digest(f"{stage}{task}{model}{ratio}")},
-        "machine": {"processor": "a processor", "device": "cpu", "threads": 2, "torch": "2.13.0"},
+        "machine": MACHINE,
     })  # fmt: skip
+
+
+def planned(points: Iterable[Point], seeds: Iterable[int] = SEEDS) -> records.Planned:
+    """Return a plan that evaluates exactly these points."""
+    keys, numbers = ("task", "model", "ratio", "recipe"), frozenset(seeds)
+    return {
+        f"evaluate/{point.cell}": records.PlannedCell({key: getattr(point, key) for key in keys}, numbers)
+        for point in points
+    }
 
 
 def write(root: Path, cells: Iterable[dict[str, Any]]) -> None:

@@ -47,7 +47,7 @@ def write(root: Path, models: list[str]) -> None:
     shutil.rmtree(root / "runs", ignore_errors=True)
     fakes.write(root, [fakes.evaluation(point.task, point.model, point.ratio) for point in points])
     (root / "report").mkdir(exist_ok=True)
-    rows = table.read([*points, beside], root / "metrics" / "evaluate")
+    rows = table.read([*points, beside], root / "metrics" / "evaluate", fakes.planned(points))
     (root / "report" / "cells.csv").write_text(table.as_csv(rows))
 
 

@@ -51,8 +51,7 @@ def test_a_cell_that_does_not_count_is_told_beside_the_answer(
     monkeypatch.setattr(sys, "argv", ["recommend"])
     recommend.main()
     assert capsys.readouterr().out.splitlines()[-1] == (
-        "not among them: cells that were evaluated once and do not count: 1, the first is mrpc-bert-tiny-1.0: "
-        "finetune/mrpc-bert-tiny-1.0 has no results; `dvc repro` fills them"
+        "metrics/evaluate/mrpc-bert-tiny-1.0.json: finetune/mrpc-bert-tiny-1.0 has no results; run `dvc repro`"
     )
 
 

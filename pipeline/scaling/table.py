@@ -202,7 +202,7 @@ def title(rows: list[Row]) -> str:
     over = " to ".join(str(count) for count in dict.fromkeys((seeds[0], seeds[-1])))
     return (
         f"{first.task}: {texts.metric(first.score_name)}, mean over {over} seed{'s' if seeds[-1] > 1 else ''}; "
-        f"always the commonest answer: {texts.points(first.majority_score)}"
+        f"baseline (majority class): {texts.points(first.majority_score)}"
     )
 
 

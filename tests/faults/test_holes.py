@@ -1,7 +1,8 @@
-"""A record that was altered or cut short is named; one of an earlier training is a hole with its reason."""
+"""A damaged record is named; one that does not match the plan, or its own source, leaves a hole with the reason."""
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,21 @@ from hypothesis import strategies as st
 
 from pipeline import paths, records
 from pipeline.errors import UserError
-from pipeline.scaling import table, trials
+from pipeline.plan import Plan
+from pipeline.plan.cells import Benchmark, Compress
+from pipeline.scaling import notices, table, trials
 from pipeline.scaling.table import Point
 from tests import fakes
 
+TINY = "finetune/mrpc-bert-tiny-0.3"
+PLAN = Plan(
+    ("mrpc",), ("bert-tiny", "bert-mini"), (0.3,), (0, 1, 2), Benchmark("mrpc", (), (), (), (), ()),
+    compress={"small": Compress(TINY, "heads")},
+)  # fmt: skip
 POINT = Point("mrpc-bert-tiny-0.3", "mrpc", "bert-tiny", 0.3, "standard", "evaluate@mrpc-bert-tiny-0.3")
 SMALL = Point(
     "small", "mrpc", "bert-tiny", 0.3, "standard", "evaluate-compress@small",
-    section="compress", source="finetune/mrpc-bert-tiny-0.3", method="heads",
+    section="compress", source=TINY, method="heads",
 )  # fmt: skip
 
 
@@ -34,15 +42,20 @@ def metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     training = fakes.finetuning("mrpc", "bert-tiny", 0.3)
     evaluated = fakes.evaluation("mrpc", "bert-tiny", 0.3)
-    small = of(training | {"stage": "compress", "cell": "small"}, training)
-    fakes.write(tmp_path, [training, small, of(evaluated, training), of(evaluated | {"cell": "small"}, small)])
+    made = {"cell": "small", "compression": "heads"}
+    small = of(training | made | {"stage": "compress"}, training)
+    fakes.write(tmp_path, [training, small, of(evaluated, training), of(evaluated | made, small)])
     return tmp_path / "metrics"
 
 
-def holes(metrics: Path) -> list[str | None]:
-    rows = table.read([POINT, SMALL], metrics / "evaluate")
-    told = {trial.point.cell for trial in trials.read([POINT, SMALL], metrics / "evaluate")}
-    assert {row.cell for row in rows if row.score is not None} == told
+def read_rows(metrics: Path, plan: Plan = PLAN) -> list[table.Row]:
+    return table.read([POINT, SMALL], metrics / "evaluate", plan.planned())
+
+
+def holes(metrics: Path, plan: Plan = PLAN) -> list[str | None]:
+    rows = read_rows(metrics, plan)
+    read = trials.read([POINT, SMALL], metrics / "evaluate", plan.planned())
+    assert {row.cell for row in rows if row.score is not None} == {trial.point.cell for trial in read}
     return [row.hole for row in rows]
 
 
@@ -60,8 +73,8 @@ def test_what_was_made_of_the_training_that_stands_counts(metrics: Path) -> None
 def test_an_evaluation_of_an_earlier_training_is_a_hole_and_so_is_all_that_was_made_of_it(metrics: Path) -> None:
     trained_again(metrics)
     assert holes(metrics) == [
-        "of an earlier training of finetune/mrpc-bert-tiny-0.3",
-        "compress/small is a hole as well: of an earlier training of finetune/mrpc-bert-tiny-0.3",
+        "made from an earlier training of finetune/mrpc-bert-tiny-0.3",
+        "made from an earlier training of finetune/mrpc-bert-tiny-0.3",
     ]
 
 
@@ -69,18 +82,66 @@ def test_an_evaluation_whose_training_has_failed_since_is_a_hole(metrics: Path) 
     (metrics / "finetune" / "mrpc-bert-tiny-0.3.json").unlink()  # as DVC does before it runs the cell
     assert holes(metrics) == [
         "finetune/mrpc-bert-tiny-0.3 has no results",
-        "compress/small is a hole as well: finetune/mrpc-bert-tiny-0.3 has no results",
+        "finetune/mrpc-bert-tiny-0.3 has no results",
     ]
 
 
-def test_a_hole_is_told_with_its_reason(metrics: Path) -> None:
+def test_a_hole_is_shown_with_its_reason(metrics: Path) -> None:
     trained_again(metrics)
-    rows = table.read([POINT, SMALL], metrics / "evaluate")
-    assert table.overview(rows) == (
-        "0 of 2 cells have results; cells that were evaluated once and do not count: 2, the first is "
-        "mrpc-bert-tiny-0.3: of an earlier training of finetune/mrpc-bert-tiny-0.3; `dvc repro` fills them."
-    )
-    assert table.cells(rows[0])[4] == "outdated"
+    rows = read_rows(metrics)
+    assert table.overview(rows) == "0 of 2 cells have results."
+    assert notices.collect(rows) == [
+        "metrics/evaluate/mrpc-bert-tiny-0.3.json and 1 more: made from an earlier training of "
+        "finetune/mrpc-bert-tiny-0.3; run `dvc repro`"
+    ]
+    (sheet,) = table.sheets(rows)
+    assert sheet.rows[0][4] == "outdated"
+    assert sheet.notes == ("mrpc-bert-tiny-0.3: made from an earlier training of finetune/mrpc-bert-tiny-0.3",)
+
+
+@pytest.mark.parametrize(
+    ("edited", "reason"),
+    [
+        (
+            replace(PLAN, compress={"small": Compress("finetune/mrpc-bert-mini-0.3", "heads")}),
+            "made with model bert-tiny, but the plan has bert-mini",
+        ),
+        (
+            replace(PLAN, compress={"small": Compress(TINY, "width")}),
+            "made with compression heads, but the plan has width",
+        ),
+        (replace(PLAN, seeds=(0, 1)), "made with seeds 0, 1, 2, but the plan has seeds 0, 1"),
+        (replace(PLAN, seeds=(3,)), "made with seeds 0, 1, 2, but the plan has seed 3"),
+        (replace(PLAN, compress={}), "the plan has no such cell"),
+    ],
+)
+def test_a_record_counts_only_if_it_is_what_the_plan_has(metrics: Path, edited: Plan, reason: str) -> None:
+    assert holes(metrics, edited)[1] == reason
+
+
+def test_the_order_of_the_seeds_does_not_matter(metrics: Path) -> None:
+    assert holes(metrics, replace(PLAN, seeds=(2, 0, 1))) == [None, None]
+
+
+def test_a_result_does_not_count_if_its_source_is_not_what_the_plan_has(metrics: Path) -> None:
+    path = metrics / "compress" / "small.json"
+    content = json.loads(path.read_text())
+    content["compression"] = "width"
+    path.write_text(json.dumps(records.sealed(content)))
+    evaluated = json.loads((metrics / "evaluate" / "small.json").read_text())
+    (metrics / "evaluate" / "small.json").write_text(json.dumps(of(evaluated, json.loads(path.read_text()))))
+    assert holes(metrics) == [
+        None,
+        "compress/small does not count: made with compression width, but the plan has heads",
+    ]
+
+
+def test_a_result_whose_records_name_each_other_as_source_ends_with_a_reason(metrics: Path) -> None:
+    path = metrics / "finetune" / "mrpc-bert-tiny-0.3.json"
+    content = json.loads(path.read_text())
+    content |= {"source": "compress/small", "tags": {**content["tags"], "source_sha256": "0" * 64}}
+    path.write_text(json.dumps(records.sealed(content)))
+    assert holes(metrics)[1] == "made from an earlier training of finetune/mrpc-bert-tiny-0.3"
 
 
 @pytest.mark.parametrize("stage", ["evaluate", "finetune"])
@@ -143,7 +204,7 @@ def test_a_result_without_a_score_is_a_line(metrics: Path, value: str | None) ->
         del content["trials"][1]["score"]
     path.write_text(json.dumps(records.sealed(content)))
     with pytest.raises(UserError) as error:
-        table.read([SMALL], metrics / "evaluate")
+        read_rows(metrics)
     assert str(error.value) == (
         "metrics/evaluate/small.json: seed 1: no score, without which there is nothing to compare; remove it, then run "
         "`dvc repro`"

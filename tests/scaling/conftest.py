@@ -37,7 +37,7 @@ def points() -> list[table.Point]:
 
 @pytest.fixture(scope="session")
 def rows(points: list[table.Point], records: Path) -> list[table.Row]:
-    return table.read(points, records)
+    return table.read(points, records, fakes.planned(points))
 
 
 @pytest.fixture(scope="session")
@@ -58,9 +58,10 @@ def counted(rows: list[table.Row]) -> list[table.Row]:
 @pytest.fixture(scope="session")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> list[costs.Cost]:
     """Return one process and two of a model, one of another, and a cell that has not run."""
-    folder = tmp_path_factory.mktemp("benchmark")
+    folder = tmp_path_factory.mktemp("metrics") / "benchmark"
+    folder.mkdir()
     made_up = [made.alone(), made.several(), made.alone("bert-mini", 4, 256)]
     for record in made_up:
         (folder / f"{record['cell']}.json").write_text(json.dumps(kept.sealed(record)))
     cells = [*(record["cell"] for record in made_up), "bert-mini-2-1-bf16-32"]
-    return costs.read([(cell, f"benchmark@{cell}") for cell in cells], folder)
+    return costs.read([(cell, f"benchmark@{cell}") for cell in cells], folder, made.planned(made_up))

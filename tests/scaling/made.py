@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from pipeline import records
+from pipeline import machine, records
+from pipeline.plan.cells import TIMED
 
-MACHINE = {"processor": "a processor", "device": "cpu", "threads": 2, "torch": "2.13.0"}
+MACHINE = {"processor": "a processor", "device": "cpu", "threads": 2, **machine.versions()}
 LADDERS = {"depth": (1, 2, 4, 8), "width": (64, 128, 256, 512), "length": (16, 32, 64, 128), "batch": (4, 8, 16, 32)}
 
 
@@ -75,9 +77,20 @@ def several(model: str = "bert-tiny", processes: int = 2) -> dict[str, Any]:
 def record(model: str, trial: dict[str, Any]) -> dict[str, Any]:
     """Return a trial with the head that the frame gives it; a cell is named after what ran."""
     words = (model, trial["processes"], trial["threads"], trial["precision"], trial["batch_size"])
+    timed = dict(zip(TIMED, words[1:], strict=True))
     trials = [{"seed": 0, **trial}]
     return records.sealed({
         "schema": records.SCHEMA, "stage": "benchmark", "cell": "-".join(map(str, words)), "exploration": False,
-        "task": "starter-swap", "model": model, "trials": trials, "summary": records.summary(trials), "inputs": {},
-        "tags": {}, "machine": MACHINE,
+        "task": "starter-swap", "model": model, **timed, "trials": trials,
+        "summary": records.summary(trials), "inputs": {}, "tags": {}, "machine": MACHINE,
     })  # fmt: skip
+
+
+def planned(made_up: Iterable[dict[str, Any]]) -> records.Planned:
+    """Return a plan whose benchmark made exactly these records."""
+    return {
+        f"benchmark/{one['cell']}": records.PlannedCell(
+            {key: one[key] for key in ("task", "model", *TIMED)}, frozenset([0])
+        )
+        for one in made_up
+    }

@@ -102,8 +102,28 @@ def test_a_limit_that_nothing_comes_near_is_missed_by_a_multiple() -> None:
     assert "within 1e+300 ms, " in answer.sentences(chosen(THREE, SCORES, latency_p50_ms=1e300))[0]
 
 
-def test_a_cell_that_may_be_no_better_than_the_commonest_answer_is_told_as_such() -> None:
-    found = chosen([cell("a", latency_p50_ms=1)], {"a": 0.8}, latency_p50_ms=3)
-    first = answer.sentences(found, baseline=0.812)[0]
-    assert first.endswith("; that is not clearly above always giving the commonest answer (81.2).")
-    assert "commonest" not in answer.sentences(found, baseline=0.7)[0]
+def test_a_cell_that_may_be_no_better_than_the_baseline_is_reported_as_such() -> None:
+    found = chosen([cell("a", latency_p50_ms=1)], {"a": 0.8}, spread=0.01, latency_p50_ms=3)
+    first = answer.sentences(found, baseline=0.805)[0]
+    assert first.endswith("; that is not clearly above the baseline of always predicting the majority class (80.5).")
+    assert "baseline" not in answer.sentences(found, baseline=0.7)[0]
+
+
+def test_a_cell_below_the_baseline_is_reported_as_such_wherever_the_answer_names_it() -> None:
+    cells = [cell(name, latency_p50_ms=cost) for name, cost in (("a", 3), ("b", 2), ("c", 1))]
+    found = chosen(cells, {"a": 0.42, "b": 0.41, "c": 0.4}, spread=0.03, latency_p50_ms=3)
+    first, second, *_ = answer.sentences(found, baseline=0.5)
+    assert first.endswith("; that is below the baseline of always predicting the majority class (50.0).")
+    assert second.startswith("Runner-up: the b, 41.0 (below the baseline), 2.00 ms; ")
+    assert second.endswith("; cheaper and not told apart: the c, 40.0 (below the baseline), 1.00 ms.")
+    nearest = chosen(cells, {"a": 0.42, "b": 0.41, "c": 0.4}, spread=0.03, latency_p50_ms=0.5)
+    assert answer.sentences(nearest, baseline=0.5)[1].endswith(
+        "; that is below the baseline of always predicting the majority class (50.0)."
+    )
+
+
+def test_a_warning_of_several_cells_is_one_line_that_names_them() -> None:
+    assert answer.warnings({"the a": ("Rows leak.",), "the b": ("Rows leak.", "Texts are cut."), "the c": ()}) == (
+        "Warning (the a; the b): Rows leak.",
+        "Warning (the b): Texts are cut.",
+    )

@@ -36,12 +36,12 @@ def measured(folder: Path, points: Iterable[Point], **without: str) -> list[tria
     """Return the trials of cells that scored as their grid's point would; ``without`` names a key that a cell lacks."""
     known: list[dict[str, Any]] = []
     for point in (points := [*points]):
-        record = fakes.evaluation(point.task, point.model, point.ratio) | {"cell": point.cell}
+        record = fakes.evaluation(point.task, point.model, point.ratio) | {"cell": point.cell, "recipe": point.recipe}
         for trial in record["trials"]:
             trial.pop(without.get(point.cell, ""), None)
         known.append(record)
     fakes.write(folder, known)
-    return trials.read(points, folder / "metrics" / "evaluate")
+    return trials.read(points, folder / "metrics" / "evaluate", fakes.planned(points))
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ CELL = "bert-tiny-1-1-bf16-32"
 def read(folder: Path, record: dict[str, Any]) -> Cost:
     folder = folder / "metrics" / "benchmark"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{CELL}.json").write_text(json.dumps(records.sealed(record)))
-    (cost,) = costs.read([(CELL, f"benchmark@{CELL}")], folder)
+    cell = record["cell"]
+    (folder / f"{cell}.json").write_text(json.dumps(records.sealed(record)))
+    (cost,) = costs.read([(cell, f"benchmark@{cell}")], folder, made.planned([record]))
     return cost
 
 
@@ -34,7 +35,8 @@ def test_a_row_holds_what_its_record_says(tmp_path: Path) -> None:
     assert [latency.batch for latency in cost.latencies] == [1, 8, 32]
     assert cost.latencies[1].p99 == trial["latency_b8_p99_ms"]
     assert [vars(point) for point in cost.growth] == trial["growth"]
-    assert cost.machine == "a processor, cpu, torch 2.13.0"
+    assert cost.machine == f"a processor, cpu, torch {cost.torch}"
+    assert (cost.torch, cost.transformers) == (made.MACHINE["torch"], made.MACHINE["transformers"])
 
 
 def test_what_was_not_measured_is_nothing(tmp_path: Path) -> None:
@@ -51,12 +53,14 @@ def test_latencies_of_any_batch_size_are_found_the_smallest_first(tmp_path: Path
 
 
 def test_cells_are_exactly_those_asked_for_in_their_order_and_a_missing_record_is_a_hole(tmp_path: Path) -> None:
-    for record in (made.alone(), made.several()):
-        (tmp_path / f"{record['cell']}.json").write_text(json.dumps(records.sealed(record)))
+    folder = tmp_path / "benchmark"
+    folder.mkdir()
+    for record in (ran := (made.alone(), made.several())):
+        (folder / f"{record['cell']}.json").write_text(json.dumps(records.sealed(record)))
     cells = ["bert-tiny-2-1-bf16-32", "bert-tiny-4-1-bf16-32"]
-    found = costs.read([(cell, f"benchmark@{cell}") for cell in cells], tmp_path)
+    found = costs.read([(cell, f"benchmark@{cell}") for cell in cells], folder, made.planned(ran))
     assert [cost.cell for cost in found] == cells
-    assert found[1] == Cost("bert-tiny-4-1-bf16-32", "benchmark@bert-tiny-4-1-bf16-32")
+    assert found[1] == Cost("bert-tiny-4-1-bf16-32", "benchmark@bert-tiny-4-1-bf16-32", hole="not run")
 
 
 def test_a_record_that_lacks_a_key_is_told_from_a_hole(tmp_path: Path) -> None:

@@ -16,9 +16,20 @@ from tests import fakes
 ROW = Row("c", "mrpc", "bert-tiny", 1.0, "standard", "evaluate@c", score=0.8, score_name="f1", majority_score=0.75)
 
 
+@pytest.fixture
+def evaluate(tmp_path: Path) -> Path:
+    """Return an empty folder for records of evaluations."""
+    folder = tmp_path / "metrics" / "evaluate"
+    folder.mkdir(parents=True)
+    return folder
+
+
 def test_rows_are_exactly_the_plans_cells_in_its_order(points: list[Point], records: Path) -> None:
     chosen = [points[4], points[0]]
-    assert [row.cell for row in table.read(chosen, records)] == ["mrpc-bert-mini-0.3", "mrpc-bert-tiny-0.1"]
+    assert [row.cell for row in table.read(chosen, records, fakes.planned(chosen))] == [
+        "mrpc-bert-mini-0.3",
+        "mrpc-bert-tiny-0.1",
+    ]
 
 
 def test_a_row_holds_what_its_record_says(rows: list[Row]) -> None:
@@ -35,17 +46,17 @@ def test_a_row_holds_what_its_record_says(rows: list[Row]) -> None:
 
 def test_a_cell_that_has_not_run_is_shown_as_a_hole(rows: list[Row]) -> None:
     assert rows[-1].score is None
-    assert table.cells(rows[-1])[:5] == ["bert-mini-fresh", "", "1", "", "not run"]
+    assert table.cells(rows[-1], {})[:5] == ["bert-mini-fresh", "", "1", "", "not run"]
     assert table.overview(rows).startswith("29 of 30 cells have results; ")
     assert table.title(rows[-1:]) == "starter-swap: no results yet"
 
 
-def test_a_full_ratio_written_as_a_whole_number_is_of_the_grid(tmp_path: Path) -> None:
+def test_a_full_ratio_written_as_a_whole_number_is_of_the_grid(evaluate: Path) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 1)
-    (tmp_path / "mrpc-bert-tiny-1.json").write_text(json.dumps(kept.sealed(record)))
+    (evaluate / "mrpc-bert-tiny-1.json").write_text(json.dumps(kept.sealed(record)))
     point = Point("mrpc-bert-tiny-1", "mrpc", "bert-tiny", 1, "standard", "evaluate@mrpc-bert-tiny-1")
-    (row,) = table.read([point], tmp_path)
-    assert table.cells(row)[0] == "bert-tiny"
+    (row,) = table.read([point], evaluate, fakes.planned([point]))
+    assert table.cells(row, {})[0] == "bert-tiny"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +78,7 @@ def test_nothing_is_above_the_baseline_inside_either_interval(
 
 
 def test_what_a_training_took_is_read_and_a_seed_that_never_came_there_leaves_a_hole(
-    tmp_path: Path, points: list[Point]
+    evaluate: Path, points: list[Point]
 ) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 0.1)
     for number, trial in enumerate(record["trials"]):
@@ -77,8 +88,8 @@ def test_what_a_training_took_is_read_and_a_seed_that_never_came_there_leaves_a_
             "inference_memory_added_mib": 40.0 + number,
         }  # fmt: skip
     record["summary"] = kept.summary(record["trials"])
-    (tmp_path / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sealed(record)))
-    (row,) = table.read(points[:1], tmp_path)
+    (evaluate / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sealed(record)))
+    (row,) = table.read(points[:1], evaluate, fakes.planned(points[:1]))
     assert (row.train_operations, row.train_seconds, row.operations_to_95pct) == (2e12, 11.0, 4e11)
     assert (row.seconds_to_95pct, row.examples_to_95pct) == (None, 300)
     assert (row.latency_p99_ms, row.inference_memory_added_mib) == (9.0, 41.0)
@@ -107,22 +118,22 @@ def test_the_markdown_table_has_a_line_for_each_row(rows: list[Row]) -> None:
 
 
 def test_a_title_names_metric_seeds_and_baseline(rows: list[Row]) -> None:
-    assert table.title(rows[:3]) == "mrpc: F1 (%), mean over 3 seeds; always the commonest answer: 81.2"
+    assert table.title(rows[:3]) == "mrpc: F1 (%), mean over 3 seeds; baseline (majority class): 81.2"
     assert table.title([replace(rows[0], seeds=1), rows[1]]).startswith("mrpc: F1 (%), mean over 1 to 3 seeds;")
 
 
 def test_a_variant_bears_its_own_name(rows: list[Row]) -> None:
     variant = replace(rows[0], cell="equal-steps", recipe="equal-steps", section="variants")
-    assert table.cells(variant)[0] == "bert-tiny (equal-steps)"
+    assert table.cells(variant, {})[0] == "bert-tiny (equal-steps)"
 
 
-def test_a_family_that_has_no_marker_is_refused(tmp_path: Path, points: list[Point]) -> None:
+def test_a_family_that_has_no_marker_is_refused(evaluate: Path, points: list[Point]) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 0.1)
     for trial in record["trials"]:
         trial["family"] = "frsh"
-    (tmp_path / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sealed(record)))
+    (evaluate / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sealed(record)))
     with pytest.raises(UserError) as caught:
-        table.read(points[:1], tmp_path)
+        table.read(points[:1], evaluate, fakes.planned(points[:1]))
     assert str(caught.value) == (
         "conf/model/bert-tiny.yaml: family: got 'frsh'; "
         "did you mean 'fresh'? (allowed: fresh, pretrained, random); then `dvc repro`"
@@ -137,7 +148,7 @@ def test_a_record_that_lacks_a_key_is_told_from_a_hole(tmp_path: Path, points: l
     folder.mkdir(parents=True)
     (folder / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sealed(record)))
     with pytest.raises(UserError) as caught:
-        table.read(points[:1], folder)
+        table.read(points[:1], folder, fakes.planned(points[:1]))
     assert str(caught.value) == (
         "metrics/evaluate/mrpc-bert-tiny-0.1.json: seed 0: no score_name, family, without which there is nothing to "
         "compare; remove it, then run `dvc repro`"
@@ -150,7 +161,7 @@ def test_a_record_of_another_layout_is_refused(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "long.json").write_text(json.dumps(kept.sealed(record)))
     with pytest.raises(UserError) as caught:
-        table.read([Point("long", "mrpc", "bert-tiny", 0.1, "patient", "evaluate-variant@long")], folder)
+        table.read([Point("long", "mrpc", "bert-tiny", 0.1, "patient", "evaluate-variant@long")], folder, {})
     assert str(caught.value) == (
         "metrics/evaluate/long.json: schema: got 0, but this version reads 2; remove it, then run `dvc repro`"
     )
