@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline import records
+from pipeline import plan, records
 from pipeline.paths import ROOT
 
 TASKS = ["starter-swap", "starter-nest", "starter-replace", "rte", "wnli"]
@@ -61,7 +61,8 @@ def laboratory(root: Path, cells: int) -> None:
     (root / "bin/python").chmod(0o755)
     record = {"schema": records.SCHEMA, "summary": {"trial_seconds": {"mean": 1.0}}, "trials": [], "tags": {}}
     (root / "bin/record.json").write_text(json.dumps(records.sealed(record)))
-    (root / "metrics/benchmark").mkdir(parents=True)
+    for stage in plan.COMPARED:
+        (root / "metrics" / stage).mkdir(parents=True)
     run(root, "git", "init", "--quiet")
     run(root, "dvc", "init", "--quiet")
     shutil.copy(ROOT / ".dvc/config", root / ".dvc/config")

@@ -111,7 +111,7 @@ def known_seconds(study: Plan) -> dict[Cell, float]:
 
     A record with other coordinates than the cell's is not used; the seconds of a trial hold for other seeds as well.
     """
-    planned, known = study.planned(), {}
+    planned, known = study.describe_cells(), {}
     for cell in study.cells:
         file = paths.metrics(cell.stage, cell.name)
         if not file.exists():

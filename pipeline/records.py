@@ -72,10 +72,14 @@ def _read(content: bytes) -> dict[str, Any] | str:
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell as the plan has it: its coordinates, under the keys of a record, and its seeds."""
+    """A cell as the plan has it: its coordinates, under the keys of a record, and its seeds.
+
+    ``inputs`` are the cells that made its data and its pre-trained model, as <stage>/<cell>.
+    """
 
     coordinates: Mapping[str, object]
     seeds: frozenset[int]
+    inputs: tuple[str, ...] = ()
 
 
 Planned = Mapping[str, PlannedCell]  # every cell of the plan, by <stage>/<cell>
@@ -85,11 +89,18 @@ def missing_reason(path: Path, planned: Planned) -> str | None:
     """Return why the record metrics/<stage>/<cell>.json does not count; None where it does.
 
     A record counts if its coordinates and seeds are those of the plan, if the cells that it was made from count as
-    well, and if none of those was trained again since. Raises UserError where one of them is damaged.
+    well, and if none of those was trained again since. DVC removes the record of a cell that it runs again, so one that
+    is missing has failed. Raises UserError where one of them is damaged.
     """
     if not path.exists():
         return NOT_RUN
-    return _find_fault(open_chain(path), planned)
+    chain = open_chain(path)
+    if fault := _find_fault(chain, planned):
+        return fault
+    inputs = dict.fromkeys(name for link in chain for name in planned[link].inputs)
+    return next(
+        (f"{name} has no results" for name in inputs if not (path.parent.parent / f"{name}.json").exists()), None
+    )
 
 
 def open_chain(path: Path) -> dict[str, dict[str, Any] | None]:

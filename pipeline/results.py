@@ -20,7 +20,7 @@ def rows() -> list[Row]:
     from pipeline.scaling import table
 
     study = plan.load()
-    return table.read(_points(study), _folder(EVALUATED), study.planned())
+    return table.read(_points(study), _folder(EVALUATED), study.describe_cells())
 
 
 def notices() -> list[str]:
@@ -35,7 +35,7 @@ def trials() -> list[Trial]:
     from pipeline.scaling import trials
 
     study = plan.load()
-    return trials.read(_points(study), _folder(EVALUATED), study.planned())
+    return trials.read(_points(study), _folder(EVALUATED), study.describe_cells())
 
 
 def benchmarks() -> list[Cost]:
@@ -44,7 +44,7 @@ def benchmarks() -> list[Cost]:
 
     study = plan.load()
     cells = [(cell.name, cell.address) for cell in study.benchmarked()]
-    return costs.read(cells, _folder("benchmark"), study.planned())
+    return costs.read(cells, _folder("benchmark"), study.describe_cells())
 
 
 def _folder(stage: str) -> Path:

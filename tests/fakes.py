@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline import digests, machine, records
 from pipeline.evaluation import predictions, scores
+from pipeline.plan import Plan
 from pipeline.scaling.table import Point
 
 TASKS = {"mrpc": ("f1", 3302, 0.812), "starter-swap": ("accuracy", 7200, 0.5)}  # score, rows, majority baseline
@@ -64,6 +65,15 @@ def planned(points: Iterable[Point], seeds: Iterable[int] = SEEDS) -> records.Pl
         f"evaluate/{point.cell}": records.PlannedCell({key: getattr(point, key) for key in keys}, numbers)
         for point in points
     }
+
+
+def prepare(root: Path, plan: Plan) -> None:
+    """Leave a record, of which only the presence counts, for each cell that makes data or a pre-trained model."""
+    for stage, names in (("prepare", plan.tasks), ("pretrain", plan.models)):
+        for name in names:
+            path = root / "metrics" / stage / f"{name}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
 
 
 def write(root: Path, cells: Iterable[dict[str, Any]]) -> None:

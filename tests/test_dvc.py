@@ -44,7 +44,8 @@ def repro(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "    (path / 'made').write_text(name) if path.is_dir() else None\n"
         "with open('ran.txt', 'a') as file: file.write(' '.join(sys.argv[1:2]) + '\\n')\n"
     )
-    (root / "metrics/benchmark").mkdir(parents=True)  # as the check of the plan does: the comparison reads it
+    for stage in plan.COMPARED:  # as the check of the plan does: the comparison depends on them
+        (root / "metrics" / stage).mkdir(parents=True)
     dvc(root, "init", "--no-scm", "--quiet")
     dvc(root, "repro", "--quiet")
     return root
@@ -221,6 +222,12 @@ def test_every_conf_file_that_a_command_reads_makes_its_cell_stale() -> None:
         for section, keys in SECTIONS.items():
             if block.get("foreach") == f"${{{section}}}" and not name.startswith("evaluate"):
                 assert all(f"=${{item.{key}}}" in stage["cmd"] for key in keys), name
+
+
+def test_the_comparison_depends_on_every_record_that_decides_whether_a_result_counts() -> None:
+    assert {f"metrics/{stage}" for stage in plan.COMPARED} <= {*blocks()["compare"]["deps"]}
+    needed = {name.partition("/")[0] for name in plan.load().describe_cells()}
+    assert needed == {*plan.COMPARED}
 
 
 def test_the_recipe_of_the_grid_is_the_same_word_everywhere() -> None:

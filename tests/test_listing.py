@@ -64,6 +64,18 @@ def test_seconds_are_those_of_the_cell_itself_or_of_its_model_in_proportion(root
     assert seconds(cells["stages/finetune/dvc.yaml:finetune@mrpc-bert-mini-1.0"]) == (8.0, "same stage")
 
 
+def test_seconds_of_a_record_of_other_coordinates_are_not_used(root: Path) -> None:
+    half = next(cell for cell in PLAN.cells if cell.stage == "finetune")
+    fakes.write(root, [fakes.finetuning("mrpc", "bert-tiny", 0.5) | {"recipe": "patient"}])
+    assert seconds(half) == (None, "")
+
+
+def test_seconds_of_a_record_of_other_seeds_are_used(root: Path) -> None:
+    half = next(cell for cell in PLAN.cells if cell.stage == "finetune")
+    fakes.write(root, [fakes.finetuning("mrpc", "bert-tiny", 0.5, seeds=(7,))])
+    assert seconds(half) == (8.0, "itself")
+
+
 def test_the_list_ends_with_what_there_is_to_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,6 +28,7 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a root in which the plan has run, and one cell that left it."""
     points = [("mrpc", model, ratio) for model in (*PLAN.models, "bert-medium") for ratio in PLAN.ratios]
     fakes.write(tmp_path, [fakes.evaluation(*point) for point in points])
+    fakes.prepare(tmp_path, PLAN)
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(results.plan, "load", lambda: PLAN)
     return tmp_path

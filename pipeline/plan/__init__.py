@@ -24,7 +24,13 @@ __all__ = [
 ]  # fmt: skip
 
 CHECKED = paths.CACHE / "plan-is-sound"
-COMPARED = (*TRAINED, "evaluate", "benchmark")  # stages whose folders of records `compare` depends on
+COMPARED = (
+    "prepare",
+    "pretrain",
+    *TRAINED,
+    "evaluate",
+    "benchmark",
+)  # stages whose folders of records `compare` depends on
 SECTIONS = {"variants": Variant, "distill": Distill, "compress": Compress}
 
 

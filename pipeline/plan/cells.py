@@ -139,15 +139,16 @@ class Plan:
             found.append(Cell("benchmark", name, address, needs, of.task, model, timed=tuple(timed)))
         return found
 
-    def planned(self) -> dict[str, PlannedCell]:
-        """Return the coordinates and seeds that the record of each cell must have, by ``<stage>/<cell>``."""
+    def describe_cells(self) -> dict[str, PlannedCell]:
+        """Return what the record of each cell must have, and what must have records, by ``<stage>/<cell>``."""
         cells = {f"{cell.stage}/{cell.name}": cell for cell in self.cells}
         coordinates = {name: _coordinates(cell) for name, cell in cells.items() if cell.stage != "evaluate"}
         for cell in self.evaluated():
             coordinates[f"{cell.stage}/{cell.name}"] = {**coordinates[str(cell.source)], "source": cell.source}
         seeds, once = frozenset(self.seeds), frozenset([0])
         return {
-            name: PlannedCell(coordinates[name], once if cell.ratio is None else seeds) for name, cell in cells.items()
+            name: PlannedCell(coordinates[name], once if cell.ratio is None else seeds, _inputs(cell))
+            for name, cell in cells.items()
         }
 
     def sources(self) -> dict[str, list[str]]:
@@ -190,6 +191,13 @@ def _coordinates(cell: Cell) -> dict[str, object]:
     elif cell.stage == "compress":
         found |= {"source": cell.source, "compression": cell.method}
     return found | (dict(zip(TIMED, cell.timed, strict=True)) if cell.timed else {})
+
+
+def _inputs(cell: Cell) -> tuple[str, ...]:
+    """Return the cells that made the data and the pre-trained model of a cell."""
+    if cell.stage in ("prepare", "pretrain"):
+        return ()
+    return (f"prepare/{cell.task}", f"pretrain/{cell.model}")
 
 
 def _apart(block: str, name: str) -> str:

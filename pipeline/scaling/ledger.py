@@ -100,7 +100,7 @@ def _gain(row: Row, marks: Mapping[str, str]) -> list[str]:
         f"{row.cell}: {row.model} ({row.method})",
         str(row.source),
         texts.points(row.alone_score),
-        warning_marks.format_score(row, marks),
+        table.state(row.hole) if row.score is None else warning_marks.format_score(row, marks),
         "" if row.gain is None else f"{100 * row.gain:+.1f}",
         texts.between(row.gain_ci95_low, row.gain_ci95_high),
     ]

@@ -87,15 +87,27 @@ def _material(
 
 
 def show() -> None:
-    """Print the plan's tables and its answer, where its report lies, and how to browse every run."""
+    """Print the plan's tables and its answer, the path of its report, and how to browse every run."""
     _print(results.rows(), results.benchmarks(), paths.REPORT)
+
+
+def _read_answer(rows: list[Row], folder: Path) -> str:
+    """Return the answer in a report, or what to run if the report was made from other results."""
+    from pipeline.scaling import table
+
+    answer, numbers = folder / ANSWER, folder / "cells.csv"
+    if not answer.exists() or not numbers.exists():
+        return ""
+    if numbers.read_text(encoding="utf-8") != table.as_csv(rows):
+        return f"{answer.relative_to(paths.ROOT)}: made from other results than these; run `dvc repro -s compare`\n"
+    return answer.read_text(encoding="utf-8")
 
 
 def _print(rows: list[Row], measured: list[Cost], folder: Path) -> None:
     from pipeline.scaling import terminal
 
-    page, said = folder / "index.html", folder / ANSWER
-    terminal.show(rows, measured, said.read_text(encoding="utf-8") if said.exists() else "")
+    page = folder / "index.html"
+    terminal.show(rows, measured, _read_answer(rows, folder))
     if page.exists():
         print(f"report:       {page}")
     print("all runs:     make ui (or python -m pipeline.tracking ui)")

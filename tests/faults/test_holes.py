@@ -45,16 +45,17 @@ def metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made = {"cell": "small", "compression": "heads"}
     small = of(training | made | {"stage": "compress"}, training)
     fakes.write(tmp_path, [training, small, of(evaluated, training), of(evaluated | made, small)])
+    fakes.prepare(tmp_path, PLAN)
     return tmp_path / "metrics"
 
 
 def read_rows(metrics: Path, plan: Plan = PLAN) -> list[table.Row]:
-    return table.read([POINT, SMALL], metrics / "evaluate", plan.planned())
+    return table.read([POINT, SMALL], metrics / "evaluate", plan.describe_cells())
 
 
 def holes(metrics: Path, plan: Plan = PLAN) -> list[str | None]:
     rows = read_rows(metrics, plan)
-    read = trials.read([POINT, SMALL], metrics / "evaluate", plan.planned())
+    read = trials.read([POINT, SMALL], metrics / "evaluate", plan.describe_cells())
     assert {row.cell for row in rows if row.score is not None} == {trial.point.cell for trial in read}
     return [row.hole for row in rows]
 
@@ -84,6 +85,12 @@ def test_an_evaluation_whose_training_has_failed_since_is_a_hole(metrics: Path) 
         "finetune/mrpc-bert-tiny-0.3 has no results",
         "finetune/mrpc-bert-tiny-0.3 has no results",
     ]
+
+
+@pytest.mark.parametrize("made_by", ["prepare/mrpc", "pretrain/bert-tiny"])
+def test_a_result_whose_data_or_model_could_not_be_made_again_is_a_hole(metrics: Path, made_by: str) -> None:
+    (metrics / f"{made_by}.json").unlink()
+    assert holes(metrics) == [f"{made_by} has no results", f"{made_by} has no results"]
 
 
 def test_a_hole_is_shown_with_its_reason(metrics: Path) -> None:

@@ -46,6 +46,25 @@ def test_the_answer_rests_on_all_that_its_cells_were_made_of(task: Task) -> None
     assert set(picked.support) == {task.result(picked.choice.nearest.name).point.made}  # type: ignore[union-attr]
 
 
+def test_the_warnings_of_the_cells_that_an_answer_names_are_part_of_it(task: Task) -> None:
+    plain = recommending.recommend(task, Budget())
+    assert plain.warnings == ()
+    best, second = plain.choice.recommended, plain.choice.runner_up
+    assert best is not None
+    assert second is not None
+    for number, result in enumerate(task.results):
+        sentences = ["Rows leak."] if result.point.cell in (best.name, second.name) else [f"Other {number}."]
+        for trial in result.trials:
+            trial.numbers["warnings"] = sentences
+    found = recommending.recommend(task, Budget())
+    for result in task.results:
+        for trial in result.trials:
+            del trial.numbers["warnings"]
+    assert found.warnings[0] == f"Warning ({best.label}; {second.label}): Rows leak."
+    assert len(found.warnings) <= 2
+    assert found.lines == (*found.sentences, *found.warnings)
+
+
 def law(*axes: str, determined: str) -> Any:
     """Return a finding whose law determines the exponents that are named."""
     exponents = ("α", "β")[: len(axes)]

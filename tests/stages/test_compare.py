@@ -27,6 +27,8 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: P
     """Return a root in which every cell of the plan but the variant is evaluated, and one that left the plan."""
     points = [("mrpc", model, ratio) for model in (*PLAN.models, "bert-small") for ratio in PLAN.ratios]
     fakes.write(tmp_path, [fakes.evaluation(*point) for point in points])
+    fakes.prepare(tmp_path, PLAN)
+    fakes.prepare(tmp_path, replace(PLAN, tasks=("starter-swap",)))
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(paths, "CACHE", tmp_path / ".cache")
     monkeypatch.setattr(paths, "REPORT", tmp_path / "report")
@@ -150,6 +152,45 @@ def test_a_report_that_fails_leaves_the_earlier_one_whole(evaluated: Path, monke
         compare.compare(CFG)
     assert (evaluated / "report" / "index.html").read_bytes() == before
     assert [path.name for path in evaluated.glob(".report*")] == []
+
+
+def test_an_answer_of_other_results_than_the_table_is_not_shown(
+    evaluated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare.compare(CFG)
+    capsys.readouterr()
+    compare.show()
+    assert "\nFor mrpc, the best of 4 cells: bert-mini" in capsys.readouterr().out
+    (evaluated / "metrics" / "prepare" / "mrpc.json").unlink()
+    compare.show()
+    out = capsys.readouterr().out
+    assert "For mrpc" not in out
+    assert "\nreport/answer.txt: made from other results than these; run `dvc repro -s compare`\n" in out
+
+
+def test_a_record_of_other_coordinates_is_a_hole_in_report_and_answer(evaluated: Path) -> None:
+    path = evaluated / "metrics" / "evaluate" / "mrpc-bert-mini-1.0.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(records.sealed(content | {"recipe": "patient"})))
+    compare.compare(CFG)
+    reason = "made with recipe patient, but the plan has standard"
+    for name in ("index.html", "summary.md"):
+        text = (evaluated / "report" / name).read_text()
+        assert f"metrics/evaluate/mrpc-bert-mini-1.0.json: {reason}; run `dvc repro`" in text
+        assert f"mrpc-bert-mini-1.0: {reason}" in text
+    assert "the best of 3 cells" in (evaluated / "report" / "answer.txt").read_text()
+
+
+def test_a_benchmark_of_another_task_is_a_hole(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = replace(PLAN, benchmark=Benchmark("mrpc", ("bert-tiny",), (2,), (1,), ("bf16",), (32,)))
+    monkeypatch.setattr(compare.plan, "load", lambda: asked)
+    fakes.write(evaluated, [made.several()])
+    (cost,) = results.benchmarks()
+    assert (cost.model, cost.hole) == (None, "made with task starter-swap, but the plan has mrpc")
+    assert results.notices() == [
+        "metrics/benchmark/bert-tiny-2-1-bf16-32.json: made with task starter-swap, but the plan has mrpc; "
+        "run `dvc repro`"
+    ]
 
 
 def test_make_shows_the_table_itself(
