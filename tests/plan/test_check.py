@@ -280,6 +280,12 @@ def test_the_check_loads_nothing_heavy(project: Path) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_the_check_makes_every_folder_that_the_comparison_depends_on_and_none_is_empty(project: Path) -> None:
+    assert run_check(project).returncode == 0
+    for stage in plan.COMPARED:
+        assert [path.name for path in (project / "metrics" / stage).iterdir()] == [".gitkeep"]
+
+
 def test_a_key_twice_is_a_mistake_with_its_line(project: Path) -> None:
     (project / "params.yaml").write_text("tasks: [mrpc]\ntasks: [cola]\n")
     done = run_check(project)
