@@ -72,7 +72,7 @@ def resolve_precision(wanted: str, at: torch.device) -> str:
 
 
 def is_emulated(precision: str, at: torch.device) -> bool:
-    """Return whether ``at`` lacks instructions for ``precision``, so that it is slow and has no peak of its own."""
+    """Return whether ``at`` lacks instructions for ``precision``, so that it is slow and has no meaningful peak."""
     return precision == "bf16" and not has_native_bf16(at)
 
 

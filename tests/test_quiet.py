@@ -15,8 +15,8 @@ import pytest
 
 LIMIT = 30.0  # seconds after which something that should happen did not
 
-# Opens one block in another as it is told, says `got` inside, and `ended` or `raised` when a block is behind it. CORES
-# are those that it may use, on any machine; with REPORT it prints what it is waiting for.
+# Opens one block in another by commands and prints `got` inside, and `ended` or `raised` after a block. CORES are those
+# that it may use, on any machine; with REPORT it prints what it waits for.
 ACTOR = """
 import os, signal, sys
 from pipeline import quiet
@@ -308,7 +308,7 @@ def test_workers_on_overlapping_cores_that_all_measure_come_to_an_end(start: Sta
         assert [actor.says() for _ in range(4)] == ["asked", "got", "ended", "ended"]
 
 
-def test_a_worker_that_waits_is_told_for_what_and_then_how_long(start: Start) -> None:
+def test_a_worker_that_waits_prints_for_what_and_then_for_how_long(start: Start) -> None:
     measurement, worker = start(CORES="0 1 3"), start(CORES="3", REPORT="1")
     measurement.enter("measuring")
     worker.ask("working")
@@ -340,7 +340,7 @@ def test_a_short_wait_is_counted_but_not_reported(start: Start) -> None:
     assert worker.says() == "got"
 
 
-def test_who_is_interrupted_while_waiting_is_not_told_how_long_it_waited(start: Start) -> None:
+def test_a_worker_that_is_interrupted_while_it_waits_prints_no_duration(start: Start) -> None:
     measurement, worker = start(CORES="0"), start(CORES="0", REPORT="1")
     measurement.enter("measuring")
     worker.ask("working")

@@ -16,7 +16,7 @@ OLD = "avx2 fma"
 
 @pytest.fixture(autouse=True)
 def nothing_grows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the part that has tests of its own and takes longest."""
+    """Leave out the part that takes longest and has other tests."""
     monkeypatch.setattr(growth, "growth", lambda *_: [])
 
 
