@@ -54,7 +54,10 @@ def records(laboratory: Path, configured: Configure, monkeypatch: pytest.MonkeyP
     fresh.model.source.update(FRESH)
     finetuned = "exploration/finetune/rte-bert-tiny-0.5"
     trials: dict[str, list[tuple[str, ...]]] = {
-        "prepare": [(point[0], f"mirror={mirror}") for point in POINTS],
+        "prepare": [
+            (point[0], f"mirror={mirror}", f"task.train_counts={counts}")
+            for point, counts in zip(POINTS, ("[50,30]", "[80]"), strict=True)
+        ],
         "pretrain": [("model=bert-tiny", f"mirror={mirror}")],
         "finetune": POINTS,
         "distill": [(*POINTS[0], f"teacher={finetuned}", "cell=taught")],
