@@ -14,7 +14,7 @@ from pipeline import modules, paths, plan
     ("edited", "stages"),
     [
         ("training/quick.py", {"finetune", "distill", "compress", "evaluate", "benchmark"}),
-        ("training/prediction.py", {"finetune", "distill", "compress", "evaluate", "benchmark"}),
+        ("training/prediction.py", {"pretrain", "finetune", "distill", "compress", "evaluate", "benchmark"}),
         ("training/matching.py", {"distill", "compress"}),
         ("models/students.py", {"distill"}),
         ("compression/spectra.py", {"compress"}),

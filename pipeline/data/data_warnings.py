@@ -53,7 +53,9 @@ def find_missed_classes(predicted: np.ndarray, labels: np.ndarray, classes: Sequ
     if classes is None or len(np.unique(predicted)) < 2:
         return []
     counts, answers = (np.bincount(each.astype(np.int64), minlength=len(classes)) for each in (labels, predicted))
-    missed = [f"{classes[number]} ({counts[number]})" for number in np.flatnonzero((counts > 0) & (answers == 0))]
+    missed = [
+        f"{name} ({count})" for name, count, times in zip(classes, counts, answers, strict=True) if count and not times
+    ]
     return [f"no report row is predicted as class {', '.join(missed)}"] if missed else []
 
 

@@ -43,7 +43,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "embedding_size": 8, "true_hidden_size": 16, "intra_bottleneck_size": 16, "num_feedforward_networks": 1,
     },
     "modernbert": SMALL | {"local_attention": 8, "global_attn_every_n_layers": 2},
-    "mpnet": SMALL | {"max_position_embeddings": 42},  # counts from 2, whatever the padding's id
+    "mpnet": SMALL | {"max_position_embeddings": 42},  # its positions begin at 2
     "mra": SMALL | BEHIND_PADDING,
     "nomic_bert": SMALL,
     "rembert": SMALL,
