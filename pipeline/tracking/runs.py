@@ -105,17 +105,27 @@ def complete(
 
 
 def replace_earlier(client: MlflowClient, run: str, record: dict[str, Any], folder: Path) -> None:
-    """Retire every other run of a cell of the plan, but those that another process works on.
+    """Retire every other run of a cell of the plan, except those of processes that still run.
 
-    Explorations are a history, in which none replaces another.
+    After a kill, two processes may log the same record at the same time. The later run remains then, so that the two do
+    not retire each other. Explorations are a history, in which none replaces another.
     """
     if record.get("exploration", False):
         return
-    for earlier in cells(client, record["stage"], record["cell"]):
-        worker = earlier.data.tags.get(work.TAG)
-        elsewhere = earlier.info.status == "RUNNING" and worker != work.named(folder) and work.goes_on(worker)
-        if earlier.info.run_id != run and not elsewhere:
-            retire(client, earlier, f"by {run}")
+    own = client.get_run(run)
+    for other in cells(client, record["stage"], record["cell"]):
+        worker = other.data.tags.get(work.TAG)
+        elsewhere = other.info.status == "RUNNING" and worker != work.named(folder) and work.goes_on(worker)
+        if other.info.run_id == run or elsewhere:
+            continue
+        if other.data.tags.get("record_sha256") == digest(record) and _sort_key(other) > _sort_key(own):
+            retire(client, client.get_run(run), f"by {other.info.run_id}")
+            return
+        retire(client, other, f"by {run}")
+
+
+def _sort_key(run: Any) -> tuple[int, str]:
+    return run.info.start_time, run.info.run_id
 
 
 def end_dead(client: MlflowClient, identity: Identity | None = None) -> None:
@@ -150,6 +160,8 @@ def retire(client: MlflowClient, run: Any, why: str) -> None:
     """Mark a parent run superseded, and delete it and its children softly: MLflow can restore them."""
     children = search(client, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
     for known in [*children, run]:
+        if known.info.lifecycle_stage == restore.DELETED:  # another process was quicker
+            continue
         if known.info.status == "RUNNING":
             client.set_terminated(known.info.run_id, "KILLED")
         client.set_tag(known.info.run_id, restore.SUPERSEDED, why)

@@ -117,6 +117,21 @@ def test_running_a_cell_again_leaves_one_active_run_of_it(client: MlflowClient) 
     assert {child.data.tags["mlflow.parentRunId"] for child in children} == {second}
 
 
+def test_two_runs_with_the_same_record_do_not_retire_each_other(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "replace_earlier", lambda *_: None)
+        both = [log(), log()]
+    seen_by_both = runs.cells(client)
+    monkeypatch.setattr(runs, "cells", lambda *_: seen_by_both)  # each looks before the other has retired anything
+    monkeypatch.setattr(runs, "retire", lambda _, run, why: retired.append((run.info.run_id, why)))
+    retired: list[tuple[str, str]] = []
+    for run in both:
+        runs.replace_earlier(client, run, RECORD, Path())
+    assert retired == [(both[0], f"by {both[1]}")] * 2
+
+
 def test_a_run_that_failed_leaves_the_earlier_one_in_place(client: MlflowClient) -> None:
     first, parent = log(), open_cell(IDENTITY)
     second = run_of(parent)
