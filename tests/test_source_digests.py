@@ -1,6 +1,5 @@
 """Everything that decides a result outside code and conf/ shows in a file that DVC compares, and nothing else does."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -199,7 +198,10 @@ def test_a_direct_command_runs_a_trial_again_after_an_edit_of_its_data(project: 
     text = (project / "conf/task/starter-swap.yaml").read_text()
     source = "source: {_target_: pipeline.data.sources.files, path: inputs/own}"
     lines = [source if line.startswith("source:") else line for line in text.splitlines()]
-    (project / "conf/task/own.yaml").write_text("\n".join(lines).replace("name: starter-swap", "name: own"))
+    counts = "train_counts: [500, 500]"
+    assert counts in text
+    own = "\n".join(lines).replace("name: starter-swap", "name: own").replace(counts, "train_counts: [50, 50]")
+    (project / "conf/task/own.yaml").write_text(own)
     rows = [f'{{"text_a": "a {i}", "text_b": "b {i}", "label": {i % 2}}}\n' for i in range(100)]
     for split in ("train", "validation"):
         write(project / f"inputs/own/{split}.jsonl", "".join(rows))
@@ -212,6 +214,7 @@ def test_a_direct_command_runs_a_trial_again_after_an_edit_of_its_data(project: 
 
     prepare()
     assert "so it is not run again" in prepare()
-    write(project / "inputs/own/train.jsonl", "".join(rows[:80]))
+    first = (project / "data/own/train.parquet").read_bytes()
+    write(project / "inputs/own/train.jsonl", "".join(rows).replace("a 7", "c 7"))
     assert "so it is not run again" not in prepare()
-    assert json.loads((project / "data/own/summary.json").read_text())["source_train"]["rows"] == 80
+    assert (project / "data/own/train.parquet").read_bytes() != first

@@ -95,7 +95,7 @@ def test_a_missing_argument_is_told() -> None:
 def test_what_the_function_raises_comes_through_as_it_is() -> None:
     assert refusal(_target_="pipeline.data.sources.files", path="absent/folder") == (
         "conf/task: source.path: got 'absent/folder', but the project has no such folder; give one, such as "
-        "inputs/<name>, that holds train and validation as .jsonl, .parquet or .tsv"
+        "inputs/<name>, that holds train and validation as .jsonl, .json, .csv, .tsv, .parquet (each also .gz)"
     )
 
 

@@ -67,7 +67,7 @@ def place() -> Iterator[Path]:
         source = Path(server.__file__).read_text(encoding="utf-8")
         start, end = source.index("PRELOAD = ("), source.index(")\n", source.index("PRELOAD = ("))
         changed = source[:start] + 'PRELOAD = ("ready",' + source[end:]
-        start, end = changed.index("OWN = ("), changed.index(")\n\n", changed.index("OWN = ("))
+        start, end = changed.index("OWN = ("), changed.index(")\n", changed.index("OWN = ("))
         changed = changed[:start] + 'OWN = ("pipeline.helper",' + changed[end:]
         (package / "warm/server.py").write_text(changed.replace("        _rehearse()\n", ""))
         (package / "__init__.py").touch()
