@@ -64,7 +64,7 @@ lint: $(BIN)/.dev
 
 # A browser for the tests of what a browser shows: where it cannot be had, they are skipped and say so.
 browser:
-	@which chromium chromium-browser google-chrome 2>/dev/null | grep -q . || \
+	@{ which chromium chromium-browser google-chrome | grep -q . && which chromedriver; } >/dev/null 2>&1 || \
 	  { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y chromium chromium-driver >/dev/null; } || \
 	  echo "no browser here: install chromium and chromedriver for all of the tests"
 
