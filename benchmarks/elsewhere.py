@@ -38,6 +38,7 @@ def train(task: str, model: str, ratio: float, seed: int, threads: int, precisio
     from pipeline.evaluation import scores
     from pipeline.models import loading
     from pipeline.training import finetuning, prediction
+    from pipeline.training.draw_seeds import derive_seed
     from pipeline.training.recipe import parse
 
     machine.set_threads(threads)
@@ -46,6 +47,7 @@ def train(task: str, model: str, ratio: float, seed: int, threads: int, precisio
     data, start = paths.data(task), paths.model(model)
     settings = _settings(task, model, ratio)
     recipe = parse(settings["recipe"])
+    seed = derive_seed(seed, task=task, model=model, ratio=ratio, recipe=settings["recipe"]["name"])
     classifier = loading.classifier(start, 2, seed).model
     read = partial(batches.read, tokenizer=start, max_length=settings["task"]["max_length"])
     selection, report = read(data / "selection.parquet", 1.0), read(data / "report.parquet", 1.0)

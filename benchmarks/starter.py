@@ -30,6 +30,7 @@ from pipeline.data.tasks import Task
 from pipeline.evaluation import scores
 from pipeline.models import loading
 from pipeline.training import finetuning
+from pipeline.training.draw_seeds import derive_seed
 from pipeline.training.prediction import logits
 from pipeline.training.recipe import Recipe
 
@@ -99,6 +100,7 @@ def trial(task: Task, data: Path, weights: Path, model: str, seed: int) -> float
     del settings["name"]
     recipe = Recipe(**settings | {"learning_rate": conf_of(model)["learning_rate"], "evaluations": 1})
     read = partial(batches.read, tokenizer=weights, max_length=task.max_length)
+    seed = derive_seed(seed, task=task.name, model=model, ratio=1.0, recipe="standard")
     classifier = loading.classifier(weights, 2, seed).model
     judge = partial(scores.judge, metrics=["accuracy"])
     train, selection = read(data / "train.parquet", 1.0), read(data / "selection.parquet", 1.0)

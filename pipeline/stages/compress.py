@@ -32,6 +32,7 @@ def compress(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     from pipeline.compression.calibration import Calibration
     from pipeline.data import batches, data_warnings, tasks
     from pipeline.models import loading
+    from pipeline.training import draw_seeds
 
     conf: Any = OmegaConf.to_container(cfg)
     task, folder = tasks.parse(conf["task"]), origins.made(cfg.source, cfg.seed)
@@ -39,7 +40,8 @@ def compress(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     after = recovery.parse(conf["compression"].get("recovery"), where)
     train = batches.read(paths.data(task.name) / "train.parquet", cfg.ratio, folder, task.max_length)
     model, tokenizer, _ = loading.saved(folder)
-    machine.make_repeatable(cfg.seed)
+    seed = draw_seeds.derive_trial_seed(cfg)  # equal to that of the source
+    machine.make_repeatable(seed)
     given = {"model": model.to(machine.device()), "calibration": Calibration(train)}
     started = time.perf_counter()
     model, changed = target.call(conf["compression"].get("method"), f"{where}: method", **given)
@@ -54,13 +56,13 @@ def compress(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
         "warnings": source.get("warnings", []),  # of the same rows
     }
     if after:
-        result |= _recover(cfg, model, after, train, log)
+        result |= _recover(cfg, seed, model, after, train, log)
     loading.save(model, tokenizer, out)
     return result
 
 
-def _recover(cfg: DictConfig, model: Any, after: Recovery, train: Examples, log: Log) -> dict[str, Any]:
-    """Train the compressed model on in its place; return what it took and came to."""
+def _recover(cfg: DictConfig, seed: int, model: Any, after: Recovery, train: Examples, log: Log) -> dict[str, Any]:
+    """Continue training the compressed model in place with draws from ``seed``; return its cost and scores."""
     from omegaconf import OmegaConf
 
     from pipeline import origins
@@ -78,7 +80,7 @@ def _recover(cfg: DictConfig, model: Any, after: Recovery, train: Examples, log:
     if after.distillation:
         asked = (data / "train.parquet", cfg.ratio, task.max_length, after.distillation, 0, paths.CACHE)
         answers = teacher.asked(origins.made(cfg.origin, cfg.seed), *asked)
-        loss = matching.Loss(after.distillation, answers, model, train, cfg.seed)
+        loss = matching.Loss(after.distillation, answers, model, train, seed)
     judge = partial(scores.judge, metrics=task.metrics)
     with log.progress(recipe.updates(len(train))) as progress:
         return finetuning.finetune(
@@ -88,7 +90,7 @@ def _recover(cfg: DictConfig, model: Any, after: Recovery, train: Examples, log:
             recipe,
             judge,
             task.score,
-            cfg.seed,
+            seed,
             log.metrics,
             progress.update,
             loss,

@@ -27,12 +27,13 @@ def distill(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     from pipeline.data import batches, data_warnings, tasks
     from pipeline.evaluation import scores
     from pipeline.models import loading, students
-    from pipeline.training import distillation, finetuning, matching, teacher
+    from pipeline.training import distillation, draw_seeds, finetuning, matching, teacher
     from pipeline.training import recipe as recipes
 
     conf: Any = OmegaConf.to_container(cfg)
     task, settings = tasks.parse(conf["task"]), distillation.parse(conf["distillation"])
     recipe, data = recipes.parse(conf["recipe"]), paths.data(task.name)
+    seed = draw_seeds.derive_trial_seed(cfg)
     taught_by = origins.made(cfg.teacher, cfg.seed if settings.teacher_seed is None else settings.teacher_seed)
     begun_from = taught_by if isinstance(settings.start, int) else paths.model(cfg.model.name)
     train = batches.read(data / "train.parquet", cfg.ratio, begun_from, task.max_length)
@@ -44,16 +45,16 @@ def distill(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     judge = partial(scores.judge, metrics=task.metrics)
 
     def student() -> loading.Loaded:
-        return students.start(settings.start, begun_from, taught_by, task.labels or (), cfg.seed, task.regression)
+        return students.start(settings.start, begun_from, taught_by, task.labels or (), seed, task.regression)
 
     model, tokenizer, _ = student()
     asked = (taught_by, data / "train.parquet", cfg.ratio, task.max_length, settings, model.config.num_hidden_layers)
     answers = teacher.asked(*asked, paths.CACHE)
-    loss = matching.Loss(settings, answers, model, train, cfg.seed)  # before any training: the two may not fit together
+    loss = matching.Loss(settings, answers, model, train, seed)  # before any training: the two may not fit together
     with log.progress(2 * recipe.updates(len(train))) as progress:
         train_by = partial(
             finetuning.finetune, train=train, selection=selection, recipe=recipe, judge=judge, score=task.score,
-            seed=cfg.seed, advanced=progress.update,
+            seed=seed, advanced=progress.update,
         )  # fmt: skip
         train_by(alone := student().model, checkpoint=log.checkpoint(paths.ALONE, ends=True))
         loading.save(alone, tokenizer, out / paths.ALONE)

@@ -26,14 +26,15 @@ def finetune(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     from pipeline.data import batches, data_warnings, tasks
     from pipeline.evaluation import scores
     from pipeline.models import loading
-    from pipeline.training import finetuning
+    from pipeline.training import draw_seeds, finetuning
     from pipeline.training import recipe as recipes
 
     conf: Any = OmegaConf.to_container(cfg)
     task = tasks.parse(conf["task"])
     recipe = recipes.parse(conf["recipe"])
     pretrained, data = paths.model(cfg.model.name), paths.data(task.name)
-    model, tokenizer, notes = loading.classifier(pretrained, task.labels or (), cfg.seed, task.regression)
+    seed = draw_seeds.derive_trial_seed(cfg)
+    model, tokenizer, notes = loading.classifier(pretrained, task.labels or (), seed, task.regression)
     train = batches.read(data / "train.parquet", cfg.ratio, pretrained, task.max_length)
     selection = batches.read(data / "selection.parquet", 1.0, pretrained, task.max_length)
     longest = batches.longest(pretrained, task.max_length)
@@ -49,7 +50,7 @@ def finetune(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
             recipe,
             judge,
             task.score,
-            cfg.seed,
+            seed,
             log.metrics,
             progress.update,
             checkpoint=log.checkpoint(),

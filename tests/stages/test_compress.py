@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline import digests, paths
+from pipeline import digests, machine, paths
 from pipeline.compression.calibration import Calibration
 from pipeline.compression.low_rank import svd
 from pipeline.compression.quantisation import int8
@@ -18,7 +18,9 @@ from pipeline.errors import UserError
 from pipeline.models import loading
 from pipeline.stages.compress import compress
 from pipeline.stages.evaluate import evaluate
+from pipeline.stages.finetune import finetune
 from pipeline.training import teacher as teachers
+from pipeline.training.draw_seeds import derive_seed
 from pipeline.training.prediction import logits
 
 from .conftest import Configure, Told, done
@@ -90,6 +92,19 @@ def test_the_same_step_twice_gives_the_same_bytes(teacher: str, configured: Conf
     one, other = (done(compress, configured("compress", *words, f"cell={cell}")) for cell in ("one", "other"))
     files = [paths.made(source, 0) / "model.safetensors" for source in (one, other)]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_compression_and_its_source_share_draws(
+    laboratory: Path, configured: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    make_repeatable = machine.make_repeatable
+    monkeypatch.setattr(machine, "make_repeatable", lambda seed: seeds.append(seed) or make_repeatable(seed))
+    source = done(finetune, configured("finetune", "task=rte", "model=bert-tiny", "ratio=0.5", "cell=any"))
+    narrow = done(compress, configured("compress", f"source={source}", "compression=width", "cell=narrow"))
+    done(compress, configured("compress", f"source={narrow}", "compression=svd", "cell=low"))
+    assert len(seeds) == 5  # a training; twice a method and the training after it
+    assert set(seeds) == {derive_seed(0, task="rte", model="bert-tiny", ratio=0.5, recipe="standard")}
 
 
 def test_zeros_and_ties_are_kept_through_recovery(teacher: str, configured: Configure) -> None:

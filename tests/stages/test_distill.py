@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from pipeline import paths
+from pipeline import machine, paths
 from pipeline.stages.distill import distill
 from pipeline.stages.evaluate import evaluate
 from pipeline.stages.finetune import finetune
+from pipeline.training.draw_seeds import derive_seed
 
 from .conftest import Configure, Told, done
 
@@ -33,6 +34,16 @@ def test_the_student_alone_is_the_one_that_finetune_makes(teacher: str, configur
     source = done(distill, configured("distill", *POINT, f"teacher={teacher}"))
     alone = paths.made(source, 0) / paths.ALONE / "model.safetensors"
     assert alone.read_bytes() == (paths.made(teacher, 0) / "model.safetensors").read_bytes()
+
+
+def test_a_student_and_the_student_alone_share_draws_whatever_the_cells_are_called(
+    teacher: str, configured: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    make_repeatable = machine.make_repeatable
+    monkeypatch.setattr(machine, "make_repeatable", lambda seed: seeds.append(seed) or make_repeatable(seed))
+    done(distill, configured("distill", *POINT, f"teacher={teacher}", "cell=renamed"))
+    assert seeds == 2 * [derive_seed(0, task="rte", model="bert-tiny", ratio=0.5, recipe="standard")]
 
 
 @pytest.mark.parametrize("distillation", ["states", "relations", "every-second"])

@@ -1,6 +1,7 @@
 """The finetune stage, from its config to a trial's folder."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,33 @@ def test_seeds_differ(configured: Configure, tmp_path: Path) -> None:
     first, _ = trial(configured, tmp_path / "0", *CELL, "seed=0")
     second, _ = trial(configured, tmp_path / "1", *CELL, "seed=1")
     assert first["loss"] != second["loss"]
+
+
+@pytest.mark.usefixtures("laboratory")
+def test_the_cell_name_and_the_spelling_of_the_ratio_do_not_change_the_weights(
+    configured: Configure, tmp_path: Path
+) -> None:
+    weights = []
+    for number, words in enumerate((["ratio=1.0"], ["ratio=1"], ["ratio=1.0", "cell=renamed", "exploration=true"])):
+        trial(configured, tmp_path / str(number), "task=rte", "model=bert-tiny", *words)
+        weights.append((tmp_path / str(number) / "model.safetensors").read_bytes())
+    assert len(set(weights)) == 1
+
+
+@pytest.mark.usefixtures("laboratory")
+@pytest.mark.parametrize(
+    "other", [["task=wnli"], ["model=bert-mini"], ["ratio=1.0"], ["recipe=equal-steps", "recipe.steps=9"]]
+)
+def test_each_point_of_the_grid_has_its_own_head(configured: Configure, tmp_path: Path, other: list[str]) -> None:
+    """Even where another name holds the same rows, weights or steps; the rate leaves the head as it was drawn."""
+    shutil.copytree(tmp_path / "data" / "rte", tmp_path / "data" / "wnli")
+    shutil.copytree(tmp_path / "models" / "bert-tiny", tmp_path / "models" / "bert-mini")
+    heads = []
+    for number, words in enumerate((CELL, (*CELL, *other))):
+        by_group = {word.partition("=")[0]: word for word in (*words, "recipe.learning_rate=1e-12")}
+        trial(configured, tmp_path / str(number), *by_group.values())
+        heads.append(loading.saved(tmp_path / str(number)).model.classifier.weight)
+    assert (heads[0] - heads[1]).abs().max() > 0.001
 
 
 @pytest.mark.usefixtures("laboratory")
