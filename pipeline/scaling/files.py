@@ -68,12 +68,13 @@ def _laws(finding: Finding) -> Iterator[dict[str, Any]]:
     for law in (known for known in (finding.law, *finding.others) if known):
         for one in law.parameters:
             form = {"form": law.form, "chosen": law is finding.law, "held_out_error": finding.error(law.form)}
-            yield {**asked, **form, **_baselines(finding), "agreement": law.agreement, **vars(one)}
+            yield {**asked, **form, **_errors(finding), "agreement": law.agreement, **vars(one)}
     yield from ({**asked, "form": form, "chosen": False, "refused": why} for form, why in finding.refused.items())
 
 
-def _baselines(finding: Finding) -> dict[str, float | None]:
-    return {f"held_out_error_of_{name}": finding.error(name) for name in BASELINES}
+def _errors(finding: Finding) -> dict[str, float | None]:
+    errors = {f"held_out_error_of_{name}": finding.error(name) for name in BASELINES}
+    return {"nested_held_out_error": finding.nested_error, **errors}
 
 
 def measures(found: Comparison) -> dict[str, Interval]:
@@ -93,7 +94,6 @@ def _measures(finding: Finding, law: Law) -> Iterator[tuple[str, Interval]]:
         ends = (one.low, one.high) if one.determined else (None, None)
         value = {"mean": one.value, "std": None, "ci95_low": ends[0], "ci95_high": ends[1]}
         yield f"{place}/{SYMBOLS.get(one.name, one.name)}", value
-    errors = {"held_out_error": law.form, **{f"held_out_error_of_{name}": name for name in BASELINES}}
-    for words, name in errors.items():
-        if (error := finding.error(name)) is not None:
-            yield f"{place}/{words}", {"mean": error, "std": None, "ci95_low": None, "ci95_high": None}
+    for name, error in {"held_out_error": finding.error(law.form), **_errors(finding)}.items():
+        if error is not None:
+            yield f"{place}/{name}", {"mean": error, "std": None, "ci95_low": None, "ci95_high": None}

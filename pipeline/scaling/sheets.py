@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 LAWS = ("of", "against", "at", "places", "law", "parameters [95%]", "held-out error", "of a line", "of a constant")
 LAWS_NOTE = (
-    "Of the laws that the places allow, the one that predicted best what was held out: the largest size, and by "
-    "itself the most data. Held-out error: mean of |predicted / measured - 1|, beside that of a straight line in the "
-    "logarithm of the axis and of a constant. A parameter in brackets, such as (E), is not determined by these places: "
-    "its interval touches a bound or spans more than a factor of ten (laws.csv holds it). A law says nothing of other "
-    "models or data."
+    "Of the laws that the places allow, the one that predicted best what was held out: the largest size, and apart "
+    "from it the most data. Held-out error: mean of |predicted / measured - 1|, with the law chosen again without the "
+    "held-out cells; then that of a straight line in the logarithm of the axis and of a constant. A parameter in "
+    "brackets, such as (E), is not determined by these places: its interval touches a bound or spans more than a "
+    "factor of ten (laws.csv holds it). A law does not apply to other models or data."
 )
 AGAINST = {
     "parameters": "N, all parameters", "parameters_non_embedding": "N, without embeddings",
@@ -78,7 +78,7 @@ def _law(finding: Finding) -> list[str]:
     head = [question.target, against, question.condition, str(len(finding.points))]
     if law is None:
         return [*head, "refused", "", "", "", ""]
-    errors = [finding.error(name) for name in (law.form, *BASELINES)]
+    errors = [finding.nested_error, *(finding.error(name) for name in BASELINES)]
     return [*head, law.formula, _parameters(law), *map(texts.percent, errors)]
 
 

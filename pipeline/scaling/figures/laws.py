@@ -68,7 +68,8 @@ def _figure(found: Sequence[Finding]) -> Figure:
     how = (
         "Points: mean over seeds, small ones single seeds. Line: the law that predicted best what was held out, dashed "
         f"beyond the data, up to {BEYOND} times the largest; shaded: its 95% interval, left out where the data do not "
-        "determine its exponents. Crosses: the largest cells as predicted from the others, with 95% intervals."
+        "determine its exponents. Crosses: the largest cells as predicted from the others, with 95% intervals; they "
+        "chose the law, so its error on other cells is larger."
     )
     numbers = Sheet(f"{title}: the numbers", ("task", "of", *TOLD.values()), [row for f in found for row in _rows(f)])
     name = f"laws-of-{'-and-'.join(names)}"

@@ -104,10 +104,7 @@ def fit(form: Form, points: Sequence[Measured], letters: tuple[str, ...]) -> Law
     Huber's loss on log residuals (Hoffmann et al. 2022, eq. 3), standardised by the spread over seeds, from a start at
     every point of a grid over the exponents; intervals by a parametric bootstrap (``_bootstrap``).
     """
-    at = np.log(np.array([point.at for point in points], dtype=float))
-    wanted = np.log([point.mean for point in points])
-    centre, level = at.mean(axis=0), float(wanted.mean())
-    logs, wanted = at - centre, wanted - level
+    logs, wanted, centre, level = _centre(points)
     spread = noise.over_seeds(points)
     theta, turn = _optimum(form, logs, wanted, spread)
     residuals = (np.log(form.values(theta[None], logs))[0] - wanted) / spread.means
@@ -119,6 +116,25 @@ def fit(form: Form, points: Sequence[Measured], letters: tuple[str, ...]) -> Law
     return Law(
         form.name, formula, parameters, size.agreement, form, centre, float(np.exp(level)), theta, drawn, scales, spread
     )
+
+
+def predict_without_intervals(form: Form, points: Sequence[Measured], at: npt.ArrayLike) -> Floats:
+    """Return what a form fitted to ``points`` predicts at places (points, axes) in natural units: (points,).
+
+    The values are those of ``fit``'s law; the bootstrap, which takes most of its time, is left out.
+    """
+    logs, wanted, centre, level = _centre(points)
+    theta, _ = _optimum(form, logs, wanted, noise.over_seeds(points))
+    values: Floats = np.exp(level) * form.values(theta[None], np.log(np.asarray(at, dtype=float)) - centre)[0]
+    return values
+
+
+def _centre(points: Sequence[Measured]) -> tuple[Floats, Floats, Floats, float]:
+    """Return the logarithms of places (points, axes) and values (points,) less their means, and the means."""
+    logs = np.log(np.array([point.at for point in points], dtype=float))
+    wanted = np.log([point.mean for point in points])
+    centre, level = logs.mean(axis=0), float(wanted.mean())
+    return logs - centre, wanted - level, centre, level
 
 
 def _optimum(form: Form, logs: Floats, wanted: Floats, spread: Noise) -> tuple[Floats, float]:

@@ -11,6 +11,8 @@ from pipeline.scaling.laws.holding_out import BASELINES, HeldOut
 from pipeline.scaling.laws.law import Law
 from pipeline.scaling.laws.types import Measured, Question
 
+NESTED = "nested choice"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -28,9 +30,20 @@ class Finding:
     varies: float | None
 
     def error(self, name: str) -> float | None:
-        """Return a form's or baseline's mean held-out error, over the hold-outs in which every law took part."""
-        errors = [held.predicted[name].error for held in self._common() if name in held.predicted]
-        return sum(errors) / len(errors) if errors else None
+        """Return a form's or baseline's mean held-out error, over the hold-outs in which every law took part.
+
+        The law with the least was chosen, so its own is too low; ``nested_error`` is not.
+        """
+        return holding_out.compute_error(name, self._forms, [held.errors for held in self.held_out])
+
+    @property
+    def nested_error(self) -> float | None:
+        """Return the mean held-out error of choosing a law and predicting by it.
+
+        Each time the form is the one that the other cells alone choose, so the held-out cells have no part in it.
+        """
+        errors = [held.errors | {NESTED: held.errors[held.chosen]} for held in self.held_out if held.chosen]
+        return holding_out.compute_error(NESTED, self._forms, errors)
 
     @property
     def flat(self) -> bool:
@@ -39,16 +52,15 @@ class Finding:
 
     @property
     def beaten_by(self) -> tuple[str, ...]:
-        """Return the baselines that predicted what was held out better than the chosen law."""
-        own = self.error(self.law.form) if self.law else None
+        """Return the baselines that predicted what was held out better than a law chosen without it."""
+        own = self.nested_error
         if own is None:
             return ()
         return tuple(name for name in BASELINES if (other := self.error(name)) is not None and other < own)
 
-    def _common(self) -> list[HeldOut]:
-        names = [known.form for known in (self.law, *self.others) if known]
-        able = [name for name in names if any(name in held.predicted for held in self.held_out)]
-        return [held for held in self.held_out if able and all(name in held.predicted for name in able)]
+    @property
+    def _forms(self) -> list[str]:
+        return [known.form for known in (self.law, *self.others) if known]
 
 
 def study(question: Question, points: Sequence[Measured]) -> Finding:
@@ -71,13 +83,9 @@ def study(question: Question, points: Sequence[Measured]) -> Finding:
         laws = tuple(_undetermined(known) for known in laws)
     held = [holding_out.hold_out(question, axis, places, fitted) for axis in range(len(question.axes))]
     finding = replace(finding, others=laws, held_out=tuple(one for one in held if one))
-    first = min(laws, key=lambda known: (_rounded(finding.error(known.form)), len(known.parameters)))
+    best = holding_out.choose(fitted, [one.errors for one in finding.held_out]).name
+    first = next(known for known in laws if known.form == best)
     return replace(finding, law=first, others=tuple(known for known in laws if known is not first))
-
-
-def _rounded(error: float | None) -> float:
-    """Return an error to hundredths of a percent, so that two forms that fitted the same curve tie."""
-    return float("inf") if error is None else round(error, 4)
 
 
 def _undetermined(known: Law) -> Law:

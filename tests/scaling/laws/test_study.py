@@ -214,3 +214,45 @@ def test_three_places_far_from_any_law_have_intervals_without_overflow(values: t
     assert all(np.isfinite(end).all() for end in found.law.band([[1.0], [1000.0]]))
     assert all(np.isfinite(end).all() for end in found.law.measured([[1.0], [1000.0]], [2, 2]))
     assert not any(one.determined for one in found.law.parameters)
+
+
+def test_the_nested_error_is_of_the_form_that_the_other_places_choose() -> None:
+    """Four sizes choose the floor by the largest; the other three know only the power law."""
+    found = study(SIZE, truth.floor(4).table(0.003, 3, np.random.default_rng(1)))
+    assert found.law is not None
+    assert (found.law.form, [held.chosen for held in found.held_out]) == ("power with floor", ["power"])
+    assert found.nested_error == found.error("power") > found.error("power with floor")  # type: ignore[operator]
+
+
+def test_the_nested_error_is_that_of_the_law_where_there_is_no_choice() -> None:
+    found = study(SIZE, line(3))
+    assert found.nested_error == found.error("power")
+
+
+def test_the_nested_error_of_a_joint_law_averages_the_same_hold_outs_as_the_others() -> None:
+    found = study(JOINT, truth.additive(5, 5).table(0.005, 3, np.random.default_rng(5)))
+    errors = [held.errors[held.chosen] for held in found.held_out if held.chosen]
+    assert len(errors) == 2
+    assert found.nested_error == pytest.approx(np.mean(errors))
+
+
+def test_without_places_to_hold_out_there_is_no_nested_error() -> None:
+    assert study(SIZE, []).nested_error is None
+    two = [Measured(f"{n}", (n, d), (0.5,)) for n, d in ((1.0, 1.0), (2.0, 2.0))]
+    assert study(JOINT, two).nested_error is None
+
+
+def test_a_choice_among_noise_reports_too_small_an_error_unless_it_is_nested() -> None:
+    """The largest size is measured again: the reported error must be as large, on average, as the error then."""
+    random, known = np.random.default_rng(2), truth.power(5)
+    reported, nested, again = [], [], []
+    for _ in range(60):
+        found = study(SIZE, known.table(0.1, 1, random))
+        (held,) = found.held_out
+        (new,) = known.measure(held.at[0], 0.1, 1, random)
+        assert found.law is not None
+        reported.append(found.error(found.law.form))
+        nested.append(found.nested_error)
+        again.append(abs(held.predicted[held.chosen or ""].values[0] / new - 1))
+    assert np.mean(reported) < 0.9 * np.mean(again)
+    assert np.mean(nested) == pytest.approx(np.mean(again), rel=0.25)
