@@ -2,8 +2,8 @@
 
 ``python benchmarks/law_choice.py [tables]`` makes tables (200) whose law is known, chooses a law by its held-out error
 and measures the held-out place again. It prints four means: the held-out error that chose the law, the error of the
-same prediction on the new measurement, and both for the law that was chosen without the held-out place. It takes about
-two minutes on one thread.
+same prediction on the new measurement, and both for the law that was chosen without the held-out place. It takes less
+than a minute on one thread.
 """
 
 from __future__ import annotations

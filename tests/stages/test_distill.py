@@ -36,7 +36,7 @@ def test_the_student_alone_is_the_one_that_finetune_makes(teacher: str, configur
     assert alone.read_bytes() == (paths.made(teacher, 0) / "model.safetensors").read_bytes()
 
 
-def test_a_student_and_the_student_alone_share_draws_whatever_the_cells_are_called(
+def test_a_student_and_the_student_alone_share_draws_under_any_cell_name(
     teacher: str, configured: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds: list[int] = []
