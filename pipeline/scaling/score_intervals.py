@@ -1,0 +1,178 @@
+"""One 95% interval per cell: what it would score on average over new trainings and new examples of the same kind.
+
+The interval covers two sources of chance: the seeds of the training and the examples of the report split. The spread
+over seeds is shrunk towards that of similar cells (``seed_spread``), failed heads are a second component of the
+distribution (``failure_rate``), and the ends are computed on the logit scale, so they never leave the metric's range.
+Without any repeated seed there is no interval and no statement of significance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logit, ndtr
+
+from pipeline.scaling import failure_rate, seed_spread
+from pipeline.scaling.seed_spread import Spread
+
+Floats = npt.NDArray[np.float64]
+
+CONFIDENCE = 0.95
+STEPS = 40  # of bisection: the ends are exact to 1e-9 on the logit scale
+CORRELATIONS = ("matthews_correlation", "pearson", "spearmanr")
+
+
+@dataclass(frozen=True)
+class CellScores:
+    """The scores of one cell, one per seed.
+
+    ``failed`` marks the seeds whose head answers one class only. ``examples_variance`` is the variance of the mean
+    score when the report examples are resampled; ``crossed_variance`` is the part of it that comes from seeds answering
+    single examples differently. ``data`` is the share of the training data, ``baseline`` the score of the best constant
+    prediction.
+    """
+
+    scores: Sequence[float]
+    failed: Sequence[bool]
+    examples: int
+    examples_variance: float
+    crossed_variance: float
+    baseline: float = 0.0
+    data: float = 1.0
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Statistics of cells that are estimated together, as arrays (..., cells).
+
+    ``mean`` is over all seeds, ``healthy_mean`` over those that did not fail, ``variance`` their sample variance.
+    Leading axes are independent studies.
+    """
+
+    mean: Floats
+    healthy_mean: Floats
+    variance: Floats
+    seeds: Floats
+    failed: Floats
+    examples: Floats
+    examples_variance: Floats
+    crossed_variance: Floats
+    baseline: Floats
+    data: Floats
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def healthy(self) -> Floats:
+        """Return the number of seeds behind the healthy mean: all of them where every head failed."""
+        healthy = self.seeds - self.failed
+        return np.asarray(np.where(healthy > 0, healthy, self.seeds))
+
+    @property
+    def resolution(self) -> Floats:
+        """Return half an example in score units: scores that tie are rounded, not certain."""
+        return np.asarray(0.5 / self.examples * (self.bounds[1] - self.bounds[0]))
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What is known of the cells' expected scores: the inputs, the spread over seeds and the rate of failed heads.
+
+    ``centre`` (..., cells) is the healthy mean on the logit scale and ``slope`` the change of the score per unit of it.
+    ``degrees`` are those of the cells' own variances, ``floor`` the variance over seeds from single examples.
+    ``variances`` (..., cells, nodes) are those of the healthy mean, in score units, for each node of the spread.
+    ``failures`` (..., cells, nodes) are weights of ``failure_rate.NODES``, None where no head failed.
+    """
+
+    scores: Scores
+    spread: Spread
+    centre: Floats
+    slope: Floats
+    degrees: Floats
+    floor: Floats
+    variances: Floats
+    failures: Floats | None
+
+
+def get_bounds(metric: str) -> tuple[float, float]:
+    """Return the least and the greatest value of a metric."""
+    return (-1.0, 1.0) if metric in CORRELATIONS else (0.0, 1.0)
+
+
+def stack_cells(cells: Sequence[CellScores]) -> Scores:
+    """Return the statistics of the cells of one task as arrays (cells,)."""
+    rows = []
+    for cell in cells:
+        values, failed = np.asarray(cell.scores, float), np.asarray(cell.failed, bool)
+        healthy = values if failed.all() else values[~failed]
+        rows.append(
+            (
+                values.mean(), healthy.mean(), healthy.var(ddof=1) if len(healthy) > 1 else 0.0, len(values),
+                failed.sum(), cell.examples, cell.examples_variance, cell.crossed_variance, cell.baseline, cell.data,
+            )
+        )  # fmt: skip
+    columns = list(np.array(rows, float).T)
+    return Scores(*columns, bounds=cells[0].bounds)  # type: ignore[misc]
+
+
+def estimate_scores(scores: Scores) -> Posterior | None:
+    """Estimate the expected scores of cells of one task; None where no cell repeats a seed."""
+    low, high = scores.bounds
+    least = scores.resolution**2
+    inside = np.clip(scores.healthy_mean, low + scores.resolution, high - scores.resolution)
+    slope = (inside - low) * (high - inside) / (high - low)
+    floor = np.maximum(scores.crossed_variance * scores.seeds, least)
+    degrees = np.where(scores.failed == scores.seeds, 0, scores.healthy - 1)
+    spread = seed_spread.estimate_spread(scores.variance, degrees, slope, floor, scores.data)
+    if spread is None:
+        return None
+    variances = np.maximum(scores.examples_variance, least)[..., None] + spread.nodes / scores.healthy[..., None]
+    failures = None
+    if np.any(scores.failed):
+        failures = failure_rate.estimate_failure_rate(scores.failed, scores.seeds)
+    centre = np.asarray(logit((inside - low) / (high - low)))
+    return Posterior(scores, spread, centre, slope, degrees, floor, variances, failures)
+
+
+def compute_intervals(posterior: Posterior, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
+    """Return the ends (..., cells) of the interval of each cell's expected score.
+
+    An interval always contains the mean that is reported beside it.
+    """
+    tail = (1 - confidence) / 2
+    mean = posterior.scores.mean
+    low, high = (_find_quantile(posterior, level) for level in (tail, 1 - tail))
+    return np.minimum(low, mean), np.maximum(high, mean)
+
+
+def _find_quantile(posterior: Posterior, level: float) -> Floats:
+    """Return a quantile of each cell's expected score, by bisection of the distribution function."""
+    low, high = (np.full(posterior.centre.shape, bound) for bound in posterior.scores.bounds)
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        below = compute_probability_below(posterior, middle) < level
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return (low + high) / 2
+
+
+def compute_probability_below(posterior: Posterior, value: Floats) -> Floats:
+    """Return the probability (..., cells) that the expected score is below ``value`` (..., cells)."""
+    if posterior.failures is None:
+        return _compute_healthy_below(posterior, value)
+    rates, baseline = failure_rate.NODES, posterior.scores.baseline
+    total = np.zeros(value.shape)
+    # score = (1 - rate) * healthy + rate * baseline
+    for rate, weight in zip(rates, np.moveaxis(posterior.failures, -1, 0), strict=True):
+        total += weight * _compute_healthy_below(posterior, (value - rate * baseline) / (1 - rate))
+    return total
+
+
+def _compute_healthy_below(posterior: Posterior, value: Floats) -> Floats:
+    low, high = posterior.scores.bounds
+    share = np.clip((value - low) / (high - low), 1e-12, 1 - 1e-12)
+    away = (logit(share) - posterior.centre) * posterior.slope
+    below = (posterior.spread.weights * ndtr(away[..., None] / np.sqrt(posterior.variances))).sum(-1)
+    return np.asarray(below)
