@@ -21,6 +21,7 @@ from pipeline.scaling.seed_spread import Spread
 Floats = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
+LEAST_DOUBT = 0.5  # on the logit scale, about the healthy mean of a cell whose trainings all failed
 STEPS = 40  # of bisection: the ends are exact to 1e-9 on the logit scale
 CORRELATIONS = ("matthews_correlation", "pearson", "spearmanr")
 
@@ -32,7 +33,7 @@ class CellScores:
     ``failed`` marks the seeds whose head answers one class only. ``examples_variance`` is the variance of the mean
     score when the report examples are resampled; ``crossed_variance`` is the part of it that comes from seeds answering
     single examples differently. ``data`` is the share of the training data, ``baseline`` the score of the best constant
-    prediction.
+    prediction. Heads of one ``model`` fail about equally often.
     """
 
     scores: Sequence[float]
@@ -42,6 +43,7 @@ class CellScores:
     crossed_variance: float
     baseline: float = 0.0
     data: float = 1.0
+    model: str = ""
     bounds: tuple[float, float] = (0.0, 1.0)
 
 
@@ -50,7 +52,7 @@ class Scores:
     """Statistics of cells that are estimated together, as arrays (..., cells).
 
     ``mean`` is over all seeds, ``healthy_mean`` over those that did not fail, ``variance`` their sample variance.
-    Leading axes are independent studies.
+    Leading axes are independent studies; ``data`` and ``models`` (the number of each cell's model) have none.
     """
 
     mean: Floats
@@ -63,6 +65,7 @@ class Scores:
     crossed_variance: Floats
     baseline: Floats
     data: Floats
+    models: npt.NDArray[np.int64]
     bounds: tuple[float, float] = (0.0, 1.0)
 
     @property
@@ -104,18 +107,23 @@ def get_bounds(metric: str) -> tuple[float, float]:
 
 def stack_cells(cells: Sequence[CellScores]) -> Scores:
     """Return the statistics of the cells of one task as arrays (cells,)."""
-    rows = []
-    for cell in cells:
-        values, failed = np.asarray(cell.scores, float), np.asarray(cell.failed, bool)
-        healthy = values if failed.all() else values[~failed]
-        rows.append(
-            (
-                values.mean(), healthy.mean(), healthy.var(ddof=1) if len(healthy) > 1 else 0.0, len(values),
-                failed.sum(), cell.examples, cell.examples_variance, cell.crossed_variance, cell.baseline, cell.data,
-            )
-        )  # fmt: skip
-    columns = list(np.array(rows, float).T)
-    return Scores(*columns, bounds=cells[0].bounds)  # type: ignore[misc]
+    failed = [np.asarray(cell.failed, bool) for cell in cells]
+    every = [np.asarray(cell.scores, float) for cell in cells]
+    healthy = [values if lost.all() else values[~lost] for values, lost in zip(every, failed, strict=True)]
+    return Scores(
+        mean=np.array([values.mean() for values in every]),
+        healthy_mean=np.array([values.mean() for values in healthy]),
+        variance=np.array([values.var(ddof=1) if len(values) > 1 else 0.0 for values in healthy]),
+        seeds=np.array([len(values) for values in every], float),
+        failed=np.array([lost.sum() for lost in failed], float),
+        examples=np.array([cell.examples for cell in cells], float),
+        examples_variance=np.array([cell.examples_variance for cell in cells]),
+        crossed_variance=np.array([cell.crossed_variance for cell in cells]),
+        baseline=np.array([cell.baseline for cell in cells]),
+        data=np.array([cell.data for cell in cells]),
+        models=np.unique([cell.model for cell in cells], return_inverse=True)[1],
+        bounds=cells[0].bounds,
+    )
 
 
 def estimate_scores(scores: Scores) -> Posterior | None:
@@ -125,16 +133,32 @@ def estimate_scores(scores: Scores) -> Posterior | None:
     inside = np.clip(scores.healthy_mean, low + scores.resolution, high - scores.resolution)
     slope = (inside - low) * (high - inside) / (high - low)
     floor = np.maximum(scores.crossed_variance * scores.seeds, least)
-    degrees = np.where(scores.failed == scores.seeds, 0, scores.healthy - 1)
+    lost = scores.failed == scores.seeds
+    degrees = np.where(lost, 0, scores.healthy - 1)
     spread = seed_spread.estimate_spread(scores.variance, degrees, slope, floor, scores.data)
     if spread is None:
         return None
     variances = np.maximum(scores.examples_variance, least)[..., None] + spread.nodes / scores.healthy[..., None]
     failures = None
     if np.any(scores.failed):
-        failures = failure_rate.estimate_failure_rate(scores.failed, scores.seeds)
+        failures = failure_rate.estimate_failure_rate(scores.failed, scores.seeds, scores.models)
     centre = np.asarray(logit((inside - low) / (high - low)))
+    if lost.any():
+        centre, doubt = _borrow_centres(centre, lost)
+        variances = variances + (lost * (doubt * slope) ** 2)[..., None]
     return Posterior(scores, spread, centre, slope, degrees, floor, variances, failures)
+
+
+def _borrow_centres(centre: Floats, lost: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Replace the centres of cells without a healthy training by the mean of the others, and return its deviation.
+
+    Nothing else is known of what a healthy training of such a cell would score.
+    """
+    known = np.maximum((~lost).sum(-1, keepdims=True), 1)
+    mean = np.where(lost, 0, centre).sum(-1, keepdims=True) / known
+    deviation = np.sqrt(np.where(lost, 0, (centre - mean) ** 2).sum(-1, keepdims=True) / known)
+    borrowed = lost & ~lost.all(-1, keepdims=True)
+    return np.where(borrowed, mean, centre), np.maximum(deviation, LEAST_DOUBT)
 
 
 def compute_intervals(posterior: Posterior, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
@@ -155,7 +179,7 @@ def _find_quantile(posterior: Posterior, level: float) -> Floats:
         middle = (low + high) / 2
         below = compute_probability_below(posterior, middle) < level
         low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return (low + high) / 2
+    return np.asarray((low + high) / 2)
 
 
 def compute_probability_below(posterior: Posterior, value: Floats) -> Floats:

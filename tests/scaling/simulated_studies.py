@@ -120,7 +120,8 @@ def stack_studies(scenario: Scenario, studies: list[Study]) -> Scores:
                 np.full(len(healthy), scenario.baseline),
             ]
         )
-    return Scores(*np.array(rows, float).swapaxes(0, 1), scenario.data[: len(rows[0][0])])
+    cells = np.arange(len(scenario.skills))
+    return Scores(*np.array(rows, float).swapaxes(0, 1), scenario.data, cells // 3)
 
 
 def make_scenarios() -> list[Scenario]:
