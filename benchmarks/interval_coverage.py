@@ -1,7 +1,7 @@
 """How often 95% intervals contain the truth, how wide they are, and how often a finding is false or missed.
 
 ``python benchmarks/interval_coverage.py [studies]`` simulates plans like the shipped one (``tests/scaling/
-simulated_studies.py``) with so many studies per row (default 200) and prints Markdown tables: coverage and width of the
+simulated_studies.py``) with 100 studies per row by default and prints Markdown tables: coverage and width of the
 previous and of the current intervals, and error rates and power of the statements that rest on them. Width is relative
 to an oracle that knows every variance. It takes about four minutes on one thread.
 """
@@ -9,7 +9,7 @@ to an oracle that knows every variance. It takes about four minutes on one threa
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import gain_and_ratio_coverage
 from benchmarks import previous_intervals as previous
 from pipeline.scaling import pair_errors, score_intervals
 from pipeline.scaling.score_intervals import Posterior, Scores
@@ -39,6 +40,8 @@ def main(repetitions: int) -> None:
     print_coverage(repetitions)
     print_false_findings(repetitions)
     print_power(repetitions)
+    gain_and_ratio_coverage.print_gains(repetitions)
+    gain_and_ratio_coverage.print_ratios(repetitions)
 
 
 def print_coverage(repetitions: int) -> None:
@@ -49,7 +52,7 @@ def print_coverage(repetitions: int) -> None:
         for seeds in SEEDS:
             counts = np.full(len(scenario.skills), seeds)
             print(f"| {scenario.name} | {seeds} | {' | '.join(measure_coverage(scenario, counts, repetitions))} |")
-    scenario = simulated_studies.make_scenarios()[0]
+    scenario = simulated_studies.find_scenario("spread alike")
     for counts, name in ((np.resize([1, 3, 3], 15), "1 or 3"), (np.resize([1, 1, 2], 15), "1 or 2")):
         print(f"| {scenario.name} | {name} | {' | '.join(measure_coverage(scenario, counts, repetitions))} |")
 
@@ -145,18 +148,16 @@ def print_false_findings(repetitions: int) -> None:
 
 def make_equal_scenarios() -> list[Scenario]:
     """Return scenarios in which all cells truly score the same."""
-    first, varied, *rest = simulated_studies.make_scenarios()
-    failing = next(scenario for scenario in rest if scenario.failure_rates.any())
+    names = ("spread alike", "fivefold", "15% of heads")
     skills = np.full(15, 0.7)
-    return [replace(scenario, skills=skills) for scenario in (first, varied, failing)]
+    return [replace(simulated_studies.find_scenario(name), skills=skills) for name in names]
 
 
 def print_power(repetitions: int) -> None:
     """Print how often pairs that differ, and cells above the baseline, are found."""
     print("\n| scenario | seeds | pairs 3 points apart or more found | cells 2 to 5 points above the baseline found |")
     print("|---|---:|---:|---:|")
-    scenarios = simulated_studies.make_scenarios()
-    for scenario in [scenarios[0], scenarios[1], scenarios[8]]:
+    for scenario in map(simulated_studies.find_scenario, ("spread alike", "fivefold", "as measured on")):
         for seeds in SEEDS:
             counts = np.full(15, seeds)
             studies = simulate_studies(scenario, counts, repetitions)
@@ -198,7 +199,7 @@ def compute_errors(studies: list[Study], scores: Scores) -> Ends:
     return pair_errors.compute_pair_errors(estimate(scores), np.stack([study.covariance for study in studies]))
 
 
-def compute_p_values(studies: list[Study], scores: Scores, method: object) -> Floats:
+def compute_p_values(studies: list[Study], scores: Scores, method: Callable[[list[Study], Scores], Ends]) -> Floats:
     """Return the p value of each pair (studies, pairs)."""
     error, degrees = method(studies, scores)
     one, other = np.triu_indices(scores.mean.shape[1], 1)
@@ -214,10 +215,10 @@ def adjust_holm(p: Floats) -> Floats:
     return adjusted
 
 
-def format_shares(shares: Sequence[float]) -> str:
+def format_shares(shares: Sequence[float | np.floating]) -> str:
     """Return shares before and now, in percent."""
     return " → ".join(f"{100 * share:.1f}%" for share in shares)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)

@@ -25,9 +25,9 @@ STEPS = 60  # of bisection
 class PairedScores:
     """The gains of one pair of cells, one per seed, in score units.
 
-    ``scale`` is the change of the difference per unit of the logit scale, the root of both squared slopes.
-    ``examples_variance`` and ``crossed_variance`` are as in ``CellScores``, of the mean difference. ``resolution`` is
-    half an example in score units.
+    ``scale`` is the root of the sum of both cells' squared ``Posterior.scale``. ``examples_variance`` and
+    ``crossed_variance`` are as in ``CellScores``, of the mean difference. ``resolution`` is half an example in score
+    units.
     """
 
     gains: Sequence[float]
@@ -84,7 +84,7 @@ def estimate_gains(pairs: Sequence[PairedScores], cells: Posterior | None) -> li
 def _stack_cells(cells: Posterior) -> Floats:
     """Return what the spread of each cell is estimated from: (cells, inputs of ``estimate_spread``)."""
     scores = cells.scores
-    return np.stack([scores.variance, cells.degrees, cells.slope, cells.floor, scores.data], 1)
+    return np.stack([scores.variance, cells.degrees, cells.scale, cells.floor, scores.data], 1)
 
 
 def _find_half_width(errors: Floats, weights: Floats) -> Floats:

@@ -21,8 +21,11 @@ from pipeline.scaling.seed_spread import Spread
 Floats = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
+# The variance over seeds grows with what is learned beyond the baseline: it is little for a model that learns nothing.
+UNLEARNED = 0.05
+LEARNED = 3.0  # standard deviations above the baseline, of a training whose skill does not vary
 LEAST_DOUBT = 0.5  # on the logit scale, about the healthy mean of a cell whose trainings all failed
-STEPS = 40  # of bisection: the ends are exact to 1e-9 on the logit scale
+STEPS = 26  # of bisection: the ends are exact to 3e-8
 CORRELATIONS = ("matthews_correlation", "pearson", "spearmanr")
 
 
@@ -84,8 +87,9 @@ class Scores:
 class Posterior:
     """What is known of the cells' expected scores: the inputs, the spread over seeds and the rate of failed heads.
 
-    ``centre`` (..., cells) is the healthy mean on the logit scale and ``slope`` the change of the score per unit of it.
-    ``degrees`` are those of the cells' own variances, ``floor`` the variance over seeds from single examples.
+    ``centre`` (..., cells) is the healthy mean on the logit scale, ``slope`` the change of the score per unit of it,
+    ``scale`` the unit in which similar cells spread alike, ``degrees`` those of the cells' own variances, and ``floor``
+    the variance over seeds from single examples.
     ``variances`` (..., cells, nodes) are those of the healthy mean, in score units, for each node of the spread.
     ``failures`` (..., cells, nodes) are weights of ``failure_rate.NODES``, None where no head failed.
     """
@@ -94,6 +98,7 @@ class Posterior:
     spread: Spread
     centre: Floats
     slope: Floats
+    scale: Floats
     degrees: Floats
     floor: Floats
     variances: Floats
@@ -132,21 +137,24 @@ def estimate_scores(scores: Scores) -> Posterior | None:
     least = scores.resolution**2
     inside = np.clip(scores.healthy_mean, low + scores.resolution, high - scores.resolution)
     slope = (inside - low) * (high - inside) / (high - low)
+    scale = slope * np.sqrt(np.clip((inside - scores.baseline) / (high - scores.baseline), 0, 1) + UNLEARNED)
     floor = np.maximum(scores.crossed_variance * scores.seeds, least)
     lost = scores.failed == scores.seeds
     degrees = np.where(lost, 0, scores.healthy - 1)
-    spread = seed_spread.estimate_spread(scores.variance, degrees, slope, floor, scores.data)
+    spread = seed_spread.estimate_spread(scores.variance, degrees, scale, floor, scores.data)
     if spread is None:
         return None
     variances = np.maximum(scores.examples_variance, least)[..., None] + spread.nodes / scores.healthy[..., None]
+    # a head that answers one class is no failure where healthy ones are at the baseline, too
+    counted = lost | (scores.healthy_mean - scores.baseline > LEARNED * np.sqrt(floor))
     failures = None
-    if np.any(scores.failed):
-        failures = failure_rate.estimate_failure_rate(scores.failed, scores.seeds, scores.models)
+    if np.any(counted * scores.failed):
+        failures = failure_rate.estimate_failure_rate(counted * scores.failed, counted * scores.seeds, scores.models)
     centre = np.asarray(logit((inside - low) / (high - low)))
     if lost.any():
         centre, doubt = _borrow_centres(centre, lost)
         variances = variances + (lost * (doubt * slope) ** 2)[..., None]
-    return Posterior(scores, spread, centre, slope, degrees, floor, variances, failures)
+    return Posterior(scores, spread, centre, slope, scale, degrees, floor, variances, failures)
 
 
 def _borrow_centres(centre: Floats, lost: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:

@@ -17,14 +17,14 @@ from scipy.special import ndtr
 
 Floats = npt.NDArray[np.float64]
 
-# Standard deviations over seeds on the logit scale. Real cells lie between 0.03 (steady) and 0.4 (in transition).
-NODES: Floats = np.geomspace(0.004, 2.0, 37)
+# Standard deviations over seeds in units of ``scale``. Those of real cells are between 0.03 and 0.6.
+NODES: Floats = np.geomspace(0.01, 2.0, 54)
 # The prior of a cell's logarithm is normal: centre + slope * log(share of the training data), and a deviation.
-CENTRES = np.log(np.geomspace(0.01, 0.8, 20))
-SLOPES = (-0.45, -0.3, -0.15, 0.0, 0.15)  # more data makes trainings steadier, rarely the opposite
+CENTRES = np.log(np.geomspace(0.02, 1.0, 18))
+SLOPES = (-0.6, -0.4, -0.2, 0.0, 0.2)  # more data makes trainings steadier, rarely the opposite
 DEVIATIONS = np.array([0.1, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0])
 # Weak priors of those: half-normal deviation, and a centre known to about a factor of three.
-USUAL_CENTRE, CENTRE_DEVIATION, USUAL_DEVIATION = np.log(0.1), 1.1, 0.6
+USUAL_CENTRE, CENTRE_DEVIATION, USUAL_DEVIATION = np.log(0.2), 1.1, 0.6
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def estimate_spread(variance: Floats, degrees: Floats, scale: Floats, floor: Flo
     """Estimate the variance over seeds of each cell from its own seeds and from all cells.
 
     ``variance`` (..., cells): sample variance of the scores over seeds. ``degrees`` (..., cells): seeds - 1, 0 for one
-    seed, whose spread then comes from the other cells alone. ``scale`` (..., cells): change of the score per unit of
-    the logit scale. ``floor`` (..., cells): variance over seeds that comes from single examples, which is known well.
+    seed, whose spread then comes from the other cells alone. ``scale`` (..., cells): unit in which the cells spread
+    alike. ``floor`` (..., cells): variance over seeds that comes from single examples, which is known well.
     ``data`` (cells,): share of the training data. Leading axes are independent studies. Returns None where no cell
     repeats a seed.
     """

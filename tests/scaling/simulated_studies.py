@@ -135,6 +135,7 @@ def make_scenarios() -> list[Scenario]:
     few = np.array([0, 1, 3, 4])
     return [
         alike,
+        Scenario("middle, spread varies fivefold", middle, _spread_varied(0.12, 0.4), none),
         Scenario("middle, spread varies tenfold", middle, _spread_varied(0.12, 0.6), none),
         replace(alike, name="middle, 408 examples", examples=408),
         Scenario("near chance", np.linspace(0.5, 0.53, 15), _spread_varied(0.05, 0.3), none),
@@ -159,6 +160,11 @@ def _compute_split_skill(scenario: Scenario, spreads: Floats, easy: Floats) -> F
     grid = np.linspace(-4.5, 4.5, 61)
     correct = ndtr((thresholds[:, None] + grid[:, None]) / np.sqrt(1 - SHARED - OWN)).mean(-1)
     return np.array([np.interp(row, grid, curve).mean() for row, curve in zip(easy, correct, strict=True)])
+
+
+def find_scenario(name: str) -> Scenario:
+    """Return the scenario whose name contains ``name``."""
+    return next(scenario for scenario in make_scenarios() if name in scenario.name)
 
 
 def _spread_constant(value: float) -> Callable[[np.random.Generator], Floats]:
