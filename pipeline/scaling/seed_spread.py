@@ -23,6 +23,7 @@ NODES: Floats = np.geomspace(0.01, 2.0, 54)
 CENTRES = np.log(np.geomspace(0.02, 1.0, 18))
 SLOPES = (-0.6, -0.4, -0.2, 0.0, 0.2)  # more data makes trainings steadier, rarely the opposite
 DEVIATIONS = np.array([0.1, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0])
+TINY = 1e-12  # keeps the logarithm of an impossible setting finite
 # Weak priors of those: half-normal deviation, and a centre known to about a factor of three.
 USUAL_CENTRE, CENTRE_DEVIATION, USUAL_DEVIATION = np.log(0.2), 1.1, 0.6
 
@@ -55,22 +56,30 @@ def estimate_spread(variance: Floats, degrees: Floats, scale: Floats, floor: Flo
         return None
     beyond = (scale[..., None] * NODES) ** 2
     likelihood = _compute_likelihood(variance, degrees, floor[..., None] + beyond)
-    prior, log_weights = _build_prior(data)
-    # evidence (..., settings, cells): probability of a cell's sample variance under each setting of the prior
-    evidence = np.einsum("hct,...ct->...hc", prior, likelihood)
-    log_weights = log_weights + np.log(evidence).sum(-1)
-    weights = np.exp(log_weights - log_weights.max(-1, keepdims=True))
+    shares, of_share = np.unique(data, return_inverse=True)
+    prior, log_weights = _build_prior(shares, float(np.log(data).mean()))
+    # evidence (..., cells, settings): probability of a cell's sample variance under each setting of the prior
+    evidence = _multiply_by_prior(likelihood, prior, of_share)
+    log_weights = log_weights + np.log(evidence).sum(-2)
+    weights = np.exp(log_weights - log_weights.max(-1, keepdims=True))[..., None, :]
     weights /= weights.sum(-1, keepdims=True)
-    per_setting = np.einsum("hct,...ct->...hc", prior, likelihood * beyond) / evidence
-    squares = np.einsum("hct,...ct->...hc", prior, likelihood * beyond**2) / evidence
-    mean = np.einsum("...h,...hc->...c", weights, per_setting)
-    away = (per_setting - mean[..., None, :]) * np.sqrt(weights)[..., None]
-    covariance = np.swapaxes(away, -1, -2) @ away
-    own = np.einsum("...h,...hc->...c", weights, squares - per_setting**2)
+    per_setting = _multiply_by_prior(likelihood * beyond, prior, of_share) / evidence
+    squares = _multiply_by_prior(likelihood * beyond**2, prior, of_share) / evidence
+    mean = (weights * per_setting).sum(-1)
+    away = (per_setting - mean[..., None]) * np.sqrt(weights)
+    covariance = away @ np.swapaxes(away, -1, -2)
     cells = np.arange(len(data))
-    covariance[..., cells, cells] += own
-    posterior = np.einsum("...hc,hct->...ct", weights[..., None] / evidence, prior) * likelihood
+    covariance[..., cells, cells] += (weights * (squares - per_setting**2)).sum(-1)
+    posterior = _multiply_by_prior(weights / evidence, np.swapaxes(prior, -1, -2), of_share) * likelihood
     return Spread(beyond, posterior / posterior.sum(-1, keepdims=True), mean, covariance)
+
+
+def _multiply_by_prior(values: Floats, prior: Floats, of_share: npt.NDArray[np.int64]) -> Floats:
+    """Return each cell's values (..., cells, n) times the prior (shares, m, n) of its share of the data."""
+    result = np.empty((*values.shape[:-1], prior.shape[1]))
+    for share, matrix in enumerate(prior):
+        result[..., of_share == share, :] = values[..., of_share == share, :] @ matrix.T
+    return result
 
 
 def _compute_likelihood(variance: Floats, degrees: Floats, expected: Floats) -> Floats:
@@ -80,11 +89,12 @@ def _compute_likelihood(variance: Floats, degrees: Floats, expected: Floats) -> 
     return np.asarray(np.exp(log_likelihood - log_likelihood.max(-1, keepdims=True)))
 
 
-def _build_prior(data: Floats) -> tuple[Floats, Floats]:
-    """Return the prior of the nodes (settings, cells, nodes) and the logarithms of the settings' weights."""
-    shares = np.log(data)
-    shares = shares - shares.mean()
-    slopes = SLOPES if np.ptp(shares) > 0 else (0.0,)
+def _build_prior(shares: Floats, middle: float) -> tuple[Floats, Floats]:
+    """Return the prior of the nodes (shares, settings, nodes) and the logarithms of the settings' weights.
+
+    ``middle`` is the mean logarithm of the cells' shares of the data, where the prior's centre holds.
+    """
+    slopes = SLOPES if len(shares) > 1 else (0.0,)
     settings = np.array(list(product(CENTRES, slopes, DEVIATIONS)))
     centre, slope, deviation = settings.T
     steps = np.diff(DEVIATIONS, prepend=0.0)  # the grid of deviations is uneven
@@ -95,6 +105,6 @@ def _build_prior(data: Floats) -> tuple[Floats, Floats]:
     )
     logs = np.log(NODES)
     edges = np.concatenate([[-np.inf], (logs[1:] + logs[:-1]) / 2, [np.inf]])
-    expected = centre[:, None] + slope[:, None] * shares
-    prior = np.diff(ndtr((edges - expected[..., None]) / deviation[:, None, None]), axis=-1)
-    return np.asarray(prior) + 1e-12, np.asarray(log_weights)
+    expected = centre + slope * (np.log(shares)[:, None] - middle)
+    prior = np.diff(ndtr((edges - expected[..., None]) / deviation[:, None]), axis=-1)
+    return np.asarray(prior) + TINY, np.asarray(log_weights)
