@@ -83,14 +83,14 @@ def draw(answers: Sequence[Answers], resamples: int = RESAMPLES, seed: int = 0) 
     random = np.random.default_rng(seed)
     examples = len(first.labels)
     weighted = WEIGHTED[first.metric](trials, first.labels)
-    drawn = np.concatenate([weighted(weights) for weights in _weights(random, resamples, examples)])
+    drawn = np.concatenate([weighted(weights) for weights in draw_weights(random, resamples, examples)])
     exact = weighted(np.ones((1, examples), np.float32))[0]
     ends = np.cumsum([len(cell.predictions) for cell in answers])[:-1]
     by_cell, by_seed = np.split(drawn, ends, axis=1), tuple(np.split(exact, ends))
     of_examples = np.stack([values.mean(1) for values in by_cell], 1)
     # the same answers in another column of a matrix product, or in a mean over more seeds, may differ in the last digit
     scores = np.round([values.mean() for values in by_seed], 12)
-    crossed = np.array([_crossed(values) for values in by_cell])
+    crossed = np.array([compute_crossed_variance(values) for values in by_cell])
     of_seeds = (means(by_seed, resamples, random) - scores) * _rest(by_seed, crossed)
     return Draws(
         first.task,
@@ -123,11 +123,11 @@ def _rest(by_seed: Sequence[Floats], crossed: Floats) -> Floats:
     return np.asarray(np.sqrt(np.maximum(0, 1 - share)))
 
 
-def _crossed(values: Floats) -> float:
-    """Return the variance of a mean over seeds that is owed to what single seeds make of single examples.
+def compute_crossed_variance(values: Floats) -> float:
+    """Return the part of the variance of a mean score that comes from seeds answering single examples differently.
 
-    Examples alone are drawn in ``values`` (resamples, seeds). Where an example moves all seeds alike, their mean varies
-    as each of them does; what the mean varies less is of the seeds by themselves: a share 1 - 1/k of that part.
+    ``values`` (resamples, seeds) are scores on resampled examples. An example that moves all seeds alike moves their
+    mean as much as each of them; the mean varies less by a share 1 - 1/k of the part where the seeds differ.
     """
     count = values.shape[1]
     if count == 1:
@@ -135,8 +135,8 @@ def _crossed(values: Floats) -> float:
     return float(max(0.0, values.var(0, ddof=1).mean() - values.mean(1).var(ddof=1)) / (count - 1))
 
 
-def _weights(random: np.random.Generator, resamples: int, examples: int) -> Iterator[Weights]:
-    """Yield how often each example was drawn, some resamples at a time: (resamples, examples)."""
+def draw_weights(random: np.random.Generator, resamples: int, examples: int) -> Iterator[Weights]:
+    """Yield how often each example was drawn, in batches of resamples: (resamples, examples)."""
     step = max(1, NUMBERS_AT_ONCE // examples)
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)

@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from pipeline.scaling import seed_spread
-from pipeline.scaling.score_intervals import CONFIDENCE, Posterior
+from pipeline.scaling import draws, seed_spread
+from pipeline.scaling.draws import Answers
+from pipeline.scaling.score_intervals import CONFIDENCE, Posterior, get_bounds
+from pipeline.scaling.weighted import WEIGHTED
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,7 +41,7 @@ class PairedScores:
 
 
 @dataclass(frozen=True)
-class Gain:
+class PairedGain:
     """The mean gain, its 95% interval and its two-sided p value; None where the spread over seeds is unknown."""
 
     mean: float
@@ -48,7 +50,30 @@ class Gain:
     p: float | None
 
 
-def estimate_gains(pairs: Sequence[PairedScores], cells: Posterior | None) -> list[Gain]:
+def measure_gain(
+    cell: Answers, other: Answers, scale: float, data: float = 1.0, resamples: int = draws.RESAMPLES
+) -> PairedScores:
+    """Return the gains of ``cell`` over ``other``, with what resampled examples change in their mean.
+
+    Both hold predictions of the same seeds, in the same order, on the same examples.
+    """
+    scored = [WEIGHTED[one.metric](one.predictions, one.labels) for one in (cell, other)]
+    examples = len(cell.labels)
+    batches = draws.draw_weights(np.random.default_rng(0), resamples, examples)
+    drawn = np.concatenate([scored[0](weights) - scored[1](weights) for weights in batches])
+    exact = scored[0](np.ones((1, examples), np.float32)) - scored[1](np.ones((1, examples), np.float32))
+    low, high = get_bounds(cell.metric)
+    return PairedScores(
+        exact[0].tolist(),
+        scale,
+        float(drawn.mean(axis=1).var(ddof=1)),
+        draws.compute_crossed_variance(drawn),
+        (high - low) / 2 / examples,
+        data,
+    )
+
+
+def estimate_gains(pairs: Sequence[PairedScores], cells: Posterior | None) -> list[PairedGain]:
     """Estimate the expected gain of each pair.
 
     ``cells`` is the posterior of the task's cells: a study has few pairs, so their spread is shrunk towards that of the
@@ -56,7 +81,7 @@ def estimate_gains(pairs: Sequence[PairedScores], cells: Posterior | None) -> li
     """
     means = [float(np.mean(pair.gains)) for pair in pairs]
     if cells is None:
-        return [Gain(mean, None, None, None) for mean in means]
+        return [PairedGain(mean, None, None, None) for mean in means]
     seeds = np.array([len(pair.gains) for pair in pairs], float)
     rows = np.array(
         [
@@ -69,14 +94,14 @@ def estimate_gains(pairs: Sequence[PairedScores], cells: Posterior | None) -> li
     )  # fmt: skip
     spread = seed_spread.estimate_spread(*np.concatenate([_stack_cells(cells), rows]).T)
     if spread is None:
-        return [Gain(mean, None, None, None) for mean in means]
+        return [PairedGain(mean, None, None, None) for mean in means]
     least = [max(pair.examples_variance, pair.resolution**2) for pair in pairs]
     errors = np.sqrt(np.array(least)[:, None] + spread.nodes[-len(pairs) :] / seeds[:, None])
     weights = spread.weights[-len(pairs) :]
     half = _find_half_width(errors, weights)
     p = 2 * (weights * ndtr(-np.abs(np.array(means))[:, None] / errors)).sum(-1)
     return [
-        Gain(mean, mean - width, mean + width, chance)
+        PairedGain(mean, mean - width, mean + width, chance)
         for mean, width, chance in zip(means, half.tolist(), p.tolist(), strict=True)
     ]
 

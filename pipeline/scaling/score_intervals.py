@@ -172,7 +172,7 @@ def _borrow_centres(centre: Floats, lost: npt.NDArray[np.bool_]) -> tuple[Floats
 def compute_intervals(posterior: Posterior, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
     """Return the ends (..., cells) of the interval of each cell's expected score.
 
-    An interval always contains the mean that is reported beside it.
+    An interval always contains the reported mean.
     """
     tail = (1 - confidence) / 2
     mean = posterior.scores.mean

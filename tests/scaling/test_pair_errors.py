@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from pipeline.scaling import pair_errors, score_intervals
 from pipeline.scaling.score_intervals import CellScores
+from tests.scaling import simulated_studies
 from tests.scaling.test_score_intervals import make_cell
 
 
@@ -40,3 +43,19 @@ def test_a_failed_head_adds_its_drop_to_the_error() -> None:
     failing = [*steady[:4], make_cell(0.8, 0.5, 0.81, failed=(1,))]
     before, after = (compute(cells, np.zeros((5, 5)))[0] for cells in (steady, failing))
     assert after[-1] > 2 * before[-1]
+
+
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_equal_cells_differ_significantly_in_5_of_100_pairs_and_plans(seeds: int) -> None:
+    """Single pairs at their own level, and some pair of a plan after Bonferroni's correction."""
+    scenario = replace(simulated_studies.find_scenario("fivefold"), skills=np.full(15, 0.7))
+    random = np.random.default_rng(seeds)
+    studies = [simulated_studies.simulate_study(scenario, np.full(15, seeds), random) for _ in range(100)]
+    scores = simulated_studies.stack_studies(scenario, studies)
+    posterior = score_intervals.estimate_scores(scores)
+    assert posterior is not None
+    error, degrees = pair_errors.compute_pair_errors(posterior, np.stack([study.covariance for study in studies]))
+    one, other = np.triu_indices(15, 1)
+    p = 2 * stats.t.sf(np.abs(scores.mean[:, one] - scores.mean[:, other]) / error, degrees)
+    assert 0.03 < (p < 0.05).mean() < 0.08
+    assert (p.min(axis=1) < 0.05 / 105).mean() <= 0.08

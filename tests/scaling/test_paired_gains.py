@@ -3,11 +3,12 @@ import pytest
 from scipy import stats
 
 from pipeline.scaling import paired_gains, score_intervals
-from pipeline.scaling.paired_gains import Gain, PairedScores
+from pipeline.scaling.draws import Answers
+from pipeline.scaling.paired_gains import PairedGain, PairedScores
 from tests.scaling.test_score_intervals import OTHERS
 
 
-def estimate(pair: PairedScores) -> Gain:
+def estimate(pair: PairedScores) -> PairedGain:
     cells = score_intervals.estimate_scores(score_intervals.stack_cells(OTHERS))
     return paired_gains.estimate_gains([pair], cells)[0]
 
@@ -42,7 +43,7 @@ def test_three_ties_are_no_interval_of_zero_width() -> None:
 
 
 def test_one_seed_everywhere_is_no_evidence() -> None:
-    assert paired_gains.estimate_gains([make_pair(0.05)], None) == [Gain(0.05, None, None, None)]
+    assert paired_gains.estimate_gains([make_pair(0.05)], None) == [PairedGain(0.05, None, None, None)]
 
 
 def test_one_seed_has_an_interval_through_the_spread_of_the_cells() -> None:
@@ -50,3 +51,26 @@ def test_one_seed_has_an_interval_through_the_spread_of_the_cells() -> None:
     assert found.low is not None
     assert three.low is not None
     assert found.low < three.low < 0.02
+
+
+def test_a_gain_is_paired_over_examples_and_seeds() -> None:
+    """Against the closed form for accuracies: the variance over examples of the mean difference of the answers."""
+    random = np.random.default_rng(1)
+    labels = np.ones(800, int)
+    alone = (random.random((3, 800)) < 0.7).astype(int)
+    taught = np.where(random.random((3, 800)) < 0.1, 1, alone)
+    pair = paired_gains.measure_gain(
+        Answers("taught", "t", taught, labels, "accuracy"), Answers("alone", "t", alone, labels, "accuracy"), 0.2
+    )
+    differences = (taught - alone).astype(float)
+    assert pair.gains == pytest.approx(differences.mean(axis=1).tolist())
+    assert pair.examples_variance == pytest.approx(differences.mean(axis=0).var() / 800, rel=0.1)
+    assert pair.resolution == 0.5 / 800
+
+
+def test_students_that_answer_alike_gain_nothing_within_half_an_example() -> None:
+    answers = Answers("a", "t", np.tile([0, 1], (3, 100)), np.ones(200, int), "accuracy")
+    found = estimate(paired_gains.measure_gain(answers, answers, 0.2))
+    assert found.mean == 0
+    assert found.low is not None
+    assert found.low < -0.5 / 200
