@@ -3,7 +3,7 @@
 ``python benchmarks/interval_coverage.py [studies]`` simulates plans like the shipped one (``tests/scaling/
 simulated_studies.py``) with 100 studies per row by default and prints Markdown tables: coverage and width of the
 previous and of the current intervals, and error rates and power of the statements that rest on them. Width is relative
-to an oracle that knows every variance. It takes about four minutes on one thread.
+to an oracle that knows every variance. It takes two to three minutes on one idle core.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ CENTRES = np.log(np.geomspace(0.02, 1.0, 18))
 SLOPES = (-0.6, -0.4, -0.2, 0.0, 0.2)  # more data makes trainings steadier, rarely the opposite
 DEVIATIONS = np.array([0.1, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0])
 TINY = 1e-12  # keeps the logarithm of an impossible setting finite
-# Weak priors of those: half-normal deviation, and a centre known to about a factor of three.
-USUAL_CENTRE, CENTRE_DEVIATION, USUAL_DEVIATION = np.log(0.2), 1.1, 0.6
+# Weak priors of those: half-normal deviation, and a centre known to a factor of two and a half.
+USUAL_CENTRE, CENTRE_DEVIATION, USUAL_DEVIATION = np.log(0.2), 0.9, 0.45
 
 
 @dataclass(frozen=True)
