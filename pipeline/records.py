@@ -1,4 +1,4 @@
-"""How a cell's numbers are kept: the version of their layout, and mean and interval of each over the trials.
+"""How a cell's numbers are kept: the version of their layout, and mean and deviation of each over the trials.
 
 Every stage's cells depend on this file (dvc.yaml), since it makes the numbers in all of their records. A record ends
 with a digest of itself, by which one that was altered or cut short is told, and by which what is made of a cell says
@@ -19,8 +19,9 @@ from typing import Any
 from pipeline import paths
 from pipeline.errors import UserError
 
-SCHEMA = 2  # of a record, metrics/<stage>/<cell>.json
-BY_EXAMPLE = ("predictions", "references")  # texts of a trial that grow with the examples: for the files alone
+SCHEMA = 3  # of a record, metrics/<stage>/<cell>.json
+# Texts of a trial that grow with the examples, for the files alone; the last is of students that have a teacher.
+BY_EXAMPLE = ("predictions", "references", "alone_predictions")
 SEAL = "sha256"
 # The keys of a record that name the cell of which it is made, and the tags that hold the digest of that one's record.
 MADE_OF = {"source": "source_sha256", "teacher": "teacher_sha256"}
@@ -173,24 +174,23 @@ def _shown(path: Path) -> str:
 
 
 def summary(trials: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """Return mean and 95% interval of every number that all trials have; truth values count as 0 and 1."""
+    """Return mean and standard deviation of every number that all trials have; truth values count as 0 and 1.
+
+    There is no interval: three trials estimate their own spread poorly, so ``compare`` pools it over cells.
+    """
     names = [name for name in trials[0] if name != "seed"]
-    columns = {name: [trial.get(name) for trial in trials] for name in names}
-    return {name: interval(_floats(values)) for name, values in columns.items() if len(_floats(values)) == len(trials)}
+    columns = {name: _floats(trial.get(name) for trial in trials) for name in names}
+    return {name: compute_spread(values) for name, values in columns.items() if len(values) == len(trials)}
 
 
 def _floats(values: Iterable[object]) -> list[float]:
     return [float(value) for value in values if isinstance(value, (int, float))]
 
 
-def interval(values: list[float]) -> dict[str, float | None]:
-    """Return mean, standard deviation and Student's t 95% interval of the mean; no interval for a single value."""
-    from scipy.special import stdtrit
-
+def compute_spread(values: list[float]) -> dict[str, float | None]:
+    """Return mean and standard deviation; no deviation for a single value."""
     count = len(values)
     mean = math.fsum(values) / count
     if count == 1:
-        return {"mean": mean, "std": None, "ci95_low": None, "ci95_high": None}
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
-    half = float(stdtrit(count - 1, 0.975)) * deviation / math.sqrt(count)
-    return {"mean": mean, "std": deviation, "ci95_low": mean - half, "ci95_high": mean + half}
+        return {"mean": mean, "std": None}
+    return {"mean": mean, "std": math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))}

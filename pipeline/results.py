@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,24 +11,28 @@ from pipeline import paths, plan
 if TYPE_CHECKING:
     from pipeline.scaling.costs import Cost
     from pipeline.scaling.table import Point, Row
+    from pipeline.scaling.task_scores import TaskScores
     from pipeline.scaling.trials import Trial
 
 EVALUATED = "evaluate"
 
 
-def rows() -> list[Row]:
-    """Return a row for each cell that the plan evaluates, with a reason instead of numbers where no record counts."""
-    from pipeline.scaling import table
+def rows(scores: Iterable[TaskScores]) -> list[Row]:
+    """Return a row for each cell that the plan evaluates, with a reason instead of numbers where no record counts.
+
+    ``scores`` are those of the plan's tasks; a cell that they lack has no interval.
+    """
+    from pipeline.scaling import table, task_scores
 
     study = plan.load()
-    return table.read(_points(study), _folder(EVALUATED), study.describe_cells())
+    return table.read(_points(study), _folder(EVALUATED), study.describe_cells(), task_scores.collect_intervals(scores))
 
 
 def notices() -> list[str]:
     """Return what is wrong with the records of the plan's cells, a line each."""
     from pipeline.scaling import notices
 
-    return notices.collect(rows(), benchmarks())
+    return notices.collect(rows(()), benchmarks())
 
 
 def trials() -> list[Trial]:

@@ -160,7 +160,7 @@ def _unfinished(identity: Identity, seeds: list[int]) -> str:
 
 
 def summarise(identity: Identity, machines: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    """Return the record of a cell: its trials, and mean and 95% interval of every number over the seeds.
+    """Return the record of a cell: its trials, and mean and deviation of every number over the seeds.
 
     ``machines`` describes that on which each seed's trial has run; where they differ, the record tells of all.
     """
@@ -196,6 +196,6 @@ def told(record: dict[str, Any]) -> str:
     summary, trials = record["summary"], record["trials"]
     parts = [f"{len(trials)} seed{'s' if len(trials) > 1 else ''} in {sum(t['trial_seconds'] for t in trials):.1f} s"]
     if score := summary.get("score"):
-        bounds = "" if score["ci95_low"] is None else f" [{score['ci95_low']:.3f}, {score['ci95_high']:.3f}]"
-        parts.append(f"score {score['mean']:.3f}{bounds}")
+        deviation = "" if score["std"] is None else f" ± {score['std']:.3f}"
+        parts.append(f"score {score['mean']:.3f}{deviation}")
     return f"{record['stage']} {record['cell']}: {', '.join(parts)}"

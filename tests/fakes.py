@@ -133,7 +133,6 @@ def _evaluated(task: str, model: str, ratio: float, seed: int) -> dict[str, Any]
     seconds = 0.0006 + 0.00011 * inner
     return {
         "seed": seed, "score": score, "score_name": score_name, score_name: score,
-        "bootstrap_low": score - 0.022, "bootstrap_high": score + 0.021,
         "majority_score": majority, "collapsed": score < majority + 0.004, "train_examples": round(ratio * rows),
         "parameters": int(total * 1e6), "parameters_non_embedding": int(inner * 1e6), "storage_bytes": int(total * 4e6),
         "latency_p50_ms": 1000 * seconds, "latency_p95_ms": 1200 * seconds, "inference_pairs_per_second": 3 / seconds,

@@ -70,7 +70,8 @@ def _within(choice: Choice) -> str:
 
 
 def _named(pick: Pick, name: str) -> str:
-    return f"{pick.label}, {name} {texts.points(pick.score)} {texts.between(pick.low, pick.high)}{_costs(pick)}"
+    score = " ".join(filter(None, (texts.points(pick.score), texts.between(pick.low, pick.high))))
+    return f"{pick.label}, {name} {score}{_costs(pick)}"
 
 
 def _costs(pick: Pick) -> str:
@@ -90,7 +91,7 @@ def _doubts(pick: Pick, name: str) -> str:
 
 def _against(pick: Pick, baseline: float | None) -> str:
     """Return a remark where a cell is below the majority baseline, or not clearly above it."""
-    if baseline is None or pick.low > baseline:
+    if baseline is None or pick.low is None or pick.high is None or pick.low > baseline:
         return ""
     verdict = "below" if pick.high < baseline else "not clearly above"
     return f"; that is {verdict} the baseline of always predicting the majority class ({texts.points(baseline)})"
@@ -98,7 +99,7 @@ def _against(pick: Pick, baseline: float | None) -> str:
 
 def _below(pick: Pick, baseline: float | None) -> str:
     """Return a remark where a cell that is not recommended is below the majority baseline."""
-    return " (below the baseline)" if baseline is not None and pick.high < baseline else ""
+    return " (below the baseline)" if baseline is not None and pick.high is not None and pick.high < baseline else ""
 
 
 def limit(key: str, value: float, name: str) -> str:
@@ -107,26 +108,35 @@ def limit(key: str, value: float, name: str) -> str:
 
 
 def _beside(choice: Choice, baseline: float | None) -> str:
-    """Say what stands next, how sure the order is, and what is cheaper and not told apart."""
+    """Say what stands next, how sure the order is, and what is cheaper and not significantly different."""
     second = choice.runner_up
     if second is None:
         return "No other cell fits."
-    verdict = "told apart" if choice.told_apart else "not told apart"
-    shares = texts.percent(choice.at_least_runner_up)
-    if choice.fitting > 2 and choice.budget.score is None:
-        shares += f", and as much as all that fit in {texts.percent(choice.best_of_all)}"
     said = (
         f"Runner-up: {second.label}, {texts.points(second.score)}{_below(second, baseline)}{_costs(second)}; "
-        f"the two are {verdict} (p {texts.chance(choice.corrected_p)} over all pairs; "
-        f"the first scores at least as much in {shares} of resamples)"
+        f"{_compare_with_runner_up(choice)}"
     )
     if not choice.cheaper:
         return f"{said}."
     cheaper = choice.cheaper[0]
     if cheaper.name == second.name:
         return f"{said}, and the runner-up costs less."
-    said += f"; cheaper and not told apart: {cheaper.label}, {texts.points(cheaper.score)}"
+    said += f"; cheaper and not significantly different: {cheaper.label}, {texts.points(cheaper.score)}"
     return f"{said}{_below(cheaper, baseline)}{_costs(cheaper)}."
+
+
+def _compare_with_runner_up(choice: Choice) -> str:
+    """Return whether the recommended cell and the runner-up differ significantly."""
+    if choice.corrected_p is None:
+        return "no cell repeats a seed, so it is unknown whether the two differ"
+    verdict = "significantly different" if choice.told_apart else "not significantly different"
+    shares = texts.percent(choice.at_least_runner_up)
+    if choice.fitting > 2 and choice.budget.score is None:
+        shares += f", and as much as all that fit in {texts.percent(choice.best_of_all)}"
+    return (
+        f"the two are {verdict} (p {texts.chance(choice.corrected_p)} over all pairs; "
+        f"the first scores at least as much in {shares} of draws)"
+    )
 
 
 def _bought(gains: Sequence[Gain], name: str) -> str:

@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from scipy import stats
-
+from pipeline.scaling import posterior_draws
 from pipeline.scaling.budget import Budget
 from pipeline.scaling.differences import Differences
-from pipeline.scaling.draws import Draws
+from pipeline.scaling.draws import RESAMPLES, Draws
 
 LATENCY, BYTES, SCORE = "latency_p50_ms", "storage_bytes", "score"
+
+Confidence = Mapping[tuple[str, str], float | None]  # that a cell keeps a limit, by the names of both
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,10 @@ class Miss:
 
 @dataclass(frozen=True)
 class Kept:
-    """A limit that a cell keeps, and how probably the mean over many seeds does; None where one seed cannot tell."""
+    """A limit that a cell keeps, and the probability that the mean over many seeds does.
+
+    It is None where no cell repeats a seed.
+    """
 
     key: str
     limit: float
@@ -55,13 +58,16 @@ class Kept:
 
 @dataclass(frozen=True)
 class Pick:
-    """A cell that fits: its score with 95% interval, its latency and bytes, and the limits that it keeps."""
+    """A cell that fits: its score with 95% interval, its latency and bytes, and the limits that it keeps.
+
+    ``low`` and ``high`` are None where no cell of the task repeats a seed.
+    """
 
     name: str
     label: str
     score: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     latency_p50_ms: float | None
     storage_bytes: float | None
     kept: tuple[Kept, ...]
@@ -71,10 +77,11 @@ class Pick:
 class Choice:
     """The answer for a task under a budget.
 
-    ``at_least_runner_up`` and ``best_of_all`` are shares of the resamples in which the recommended cell scores at least
-    as much as the runner-up, and as every cell that fits. ``told_apart`` says whether the two differ by more than the
-    noise, ``corrected_p`` how rarely noise makes such a difference, both for all pairs of the task. ``cheaper``: cells
-    that fit, are not told apart from the recommended one and cost less in latency or bytes, the fastest first. Where
+    ``at_least_runner_up`` and ``best_of_all`` are shares of the draws in which the recommended cell scores at least
+    as much as the runner-up, and as every cell that fits. ``told_apart`` is whether the two differ significantly, with
+    ``corrected_p``, both for all pairs of the task. Shares and p are None where no cell repeats a seed. ``cheaper``:
+    cells that fit, are not significantly different from the recommended one and cost less in latency or bytes, the
+    fastest first. Where
     nothing fits, ``recommended`` is None, and ``nearest`` is the cell whose largest excess is least, with what it
     ``misses``. ``unmeasured``: cells that lack the number of a limited cost, with its keys; they do not fit.
     """
@@ -107,12 +114,14 @@ def choose(candidates: Sequence[Candidate], budget: Budget, draws: Draws, differ
     missed = {one.name: _misses(one, budget, draws) for one in measured}
     ranked = sorted((one for one in measured if not missed[one.name]), key=lambda one: _rank(one, budget, draws))
     lacking = tuple((name, keys) for name, keys in unmeasured.items() if keys)
+    confidence = _compute_confidence(candidates, budget, draws)
     if not ranked:
-        return _nearest(measured, missed, budget, draws, lacking)
-    best, picks = ranked[0].name, [_pick(one, budget, draws) for one in ranked]
+        return _nearest(measured, missed, budget, draws, lacking, confidence)
+    best, picks = ranked[0].name, [_pick(one, budget, draws, confidence) for one in ranked]
     second = picks[1] if len(picks) > 1 else None
-    drawn = np.stack([draws.of(one.name) for one in ranked], 1)
-    cheaper = [pick for pick in picks[1:] if not differences.told_apart(best, pick.name) and _less(pick, picks[0])]
+    at_least_runner_up, best_of_all = _compute_shares([one.name for one in ranked], draws)
+    comparable = picks[1:] if draws.draws is not None else []
+    cheaper = [pick for pick in comparable if not differences.told_apart(best, pick.name) and _less(pick, picks[0])]
     return Choice(
         draws.task,
         draws.metric,
@@ -120,13 +129,22 @@ def choose(candidates: Sequence[Candidate], budget: Budget, draws: Draws, differ
         len(ranked),
         picks[0],
         second,
-        float((drawn[:, 0] >= drawn[:, 1]).mean()) if second else None,
-        float((drawn[:, 0] >= drawn.max(1)).mean()),
+        at_least_runner_up,
+        best_of_all,
         differences.told_apart(best, second.name) if second else None,
         differences.between(best, second.name).corrected_p if second else None,
         tuple(sorted(cheaper, key=_costs)),
         unmeasured=lacking,
     )
+
+
+def _compute_shares(ranked: Sequence[str], draws: Draws) -> tuple[float | None, float | None]:
+    """Return how often the first cell scores at least as much as the second, and as all of them."""
+    if draws.draws is None:
+        return None, None
+    drawn = draws.draws[:, [draws.names.index(name) for name in ranked]]
+    best = float((drawn[:, 0] >= drawn.max(1)).mean())
+    return (float((drawn[:, 0] >= drawn[:, 1]).mean()) if len(ranked) > 1 else None), best
 
 
 def _misses(one: Candidate, budget: Budget, draws: Draws) -> tuple[Miss, ...]:
@@ -151,6 +169,7 @@ def _nearest(
     budget: Budget,
     draws: Draws,
     lacking: tuple[tuple[str, tuple[str, ...]], ...],
+    confidence: Confidence,
 ) -> Choice:
     if not measured:
         return Choice(draws.task, draws.metric, budget, 0, unmeasured=lacking)
@@ -159,28 +178,39 @@ def _nearest(
         return max(miss.excess for miss in missed[one.name]), *_rank(one, budget, draws)
 
     one = min(measured, key=key)
-    pick = _pick(one, budget, draws)
+    pick = _pick(one, budget, draws, confidence)
     return Choice(draws.task, draws.metric, budget, 0, nearest=pick, misses=missed[one.name], unmeasured=lacking)
 
 
-def _pick(one: Candidate, budget: Budget, draws: Draws) -> Pick:
-    score, (low, high) = draws.score(one.name), draws.interval(one.name)
+def _pick(one: Candidate, budget: Budget, draws: Draws, confidence: Confidence) -> Pick:
+    score = draws.score(one.name)
     kept = [
-        Kept(key, limit, got, _keeps(one.costs[key], limit))
+        Kept(key, limit, got, confidence[one.name, key])
         for key, limit in budget.limits.items()
         if (got := one.cost(key)) is not None and got <= limit
     ]
     if budget.score is not None and score >= budget.score:
-        kept.append(Kept(SCORE, budget.score, score, float((draws.of(one.name) >= budget.score).mean())))
+        kept.append(Kept(SCORE, budget.score, score, confidence[one.name, SCORE]))
+    low, high = draws.interval(one.name)
     return Pick(one.name, one.label, score, low, high, one.cost(LATENCY), one.cost(BYTES), tuple(kept))
 
 
-def _keeps(values: Sequence[float], limit: float) -> float | None:
-    """Return the confidence that a mean keeps to a limit (Student's t), from its numbers, one a seed."""
-    if len(values) == 1:
-        return None
-    room, error = limit - float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return float(stats.t.cdf(room / error, len(values) - 1)) if error else float(room >= 0)
+def _compute_confidence(candidates: Sequence[Candidate], budget: Budget, draws: Draws) -> Confidence:
+    """Return the share of draws in which each cell keeps each limit whose cost was measured."""
+    found: dict[tuple[str, str], float | None] = {}
+    for key, limit in budget.limits.items():
+        measured = [one for one in candidates if one.costs.get(key)]
+        shares: list[float | None] = [None] * len(measured)
+        if any(len(one.costs[key]) > 1 for one in measured):
+            drawn = posterior_draws.draw_costs([one.costs[key] for one in measured], RESAMPLES)
+            shares = (drawn <= limit).mean(0).tolist()
+        found |= {(one.name, key): share for one, share in zip(measured, shares, strict=True)}
+    if budget.score is not None:
+        shares = [None] * len(draws.names)
+        if draws.draws is not None:
+            shares = (draws.draws >= budget.score).mean(0).tolist()
+        found |= {(name, SCORE): share for name, share in zip(draws.names, shares, strict=True)}
+    return found
 
 
 def _less(pick: Pick, than: Pick) -> bool:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline import records
-from pipeline.scaling import differences, equal, fronts, laws, texts, variance
-from pipeline.scaling import draws as drawing
+from pipeline.scaling import differences, equal, fronts, laws, pair_errors, task_scores, texts, variance
 from pipeline.scaling.differences import Differences
-from pipeline.scaling.draws import Answers, Draws
+from pipeline.scaling.draws import Draws
 from pipeline.scaling.equal import Equal
 from pipeline.scaling.fronts import Front
 from pipeline.scaling.laws import Finding
 from pipeline.scaling.table import Point
+from pipeline.scaling.task_scores import TaskScores
 from pipeline.scaling.trials import Trial
 from pipeline.scaling.variance import Outcome, Variance
 
@@ -64,15 +64,20 @@ class Result:
 
 @dataclass(frozen=True)
 class Task:
-    """What the cells of a task say together; ``results`` in the order of the plan."""
+    """The comparison of a task's cells; ``results`` in the order of the plan."""
 
     task: str
     results: tuple[Result, ...]
-    draws: Draws
+    scores: TaskScores
     differences: Differences
     findings: tuple[Finding, ...]
     fronts: tuple[Front, ...]
     equals: tuple[Equal, ...]
+
+    @property
+    def draws(self) -> Draws:
+        """Return the scores of the cells and their draws."""
+        return self.scores.draws
 
     def result(self, cell: str) -> Result:
         """Return a cell's result."""
@@ -108,15 +113,10 @@ def results(trials: Iterable[Trial]) -> list[Result]:
 
 
 def of_task(task: str, found: Sequence[Result], targets: Sequence[str]) -> Task:
-    """Return what the cells of one task say together."""
-    answers = [
-        Answers(
-            result.point.cell, task, np.stack([trial.predictions for trial in result.trials]),
-            result.trials[0].references, result.trials[0].numbers["score_name"], f"{result.point.ratio:g}",
-        )
-        for result in found
-    ]  # fmt: skip
-    drawn = drawing.draw(answers)
+    """Compare the cells of one task."""
+    scores = task_scores.estimate_cells([result.trials for result in found])
+    drawn, posterior = scores.draws, scores.posterior
+    errors = None if posterior is None else pair_errors.compute_pair_errors(posterior, drawn.covariance)
     prices = [
         fronts.prices(key, {result.point.cell: result.costs[key] for result in found if key in result.costs})
         for key in fronts.COSTS
@@ -126,8 +126,8 @@ def of_task(task: str, found: Sequence[Result], targets: Sequence[str]) -> Task:
     return Task(
         task,
         tuple(found),
-        drawn,
-        differences.compare(drawn),
+        scores,
+        differences.compare(drawn, errors),
         tuple(laws.of_task(task, [_cell(result) for result in found if not result.point.section], targets)),
         fronts.fronts(drawn, prices),
         tuple(one for paid in prices if paid.names for one in equal.equal(drawn, paid, plain)),

@@ -25,8 +25,9 @@ class Equal:
 
     ``where`` tells how the score lies to the plain models': within them; ``beyond`` the best, whose cost stands for the
     plain cost, so that the true ratio is at most this; ``below all``, where that of the cheapest stands for it and the
-    true ratio is at least this. ``low`` is 0 and ``high`` infinite where the resamples go beyond the plain models'
-    range. ``verdict``: cheaper, dearer, or no gain shown where the interval holds 1.
+    true ratio is at least this. ``low`` is 0 and ``high`` infinite where the draws go beyond the plain models' range,
+    and where no cell of the task repeats a seed. ``verdict``: cheaper, dearer, or no gain shown where the interval
+    contains 1.
     """
 
     cell: str
@@ -42,7 +43,7 @@ class Equal:
 def equal(draws: Draws, paid: Prices, plain: Sequence[str]) -> tuple[Equal, ...]:
     """Return what each cell of ``paid`` that is not plain costs at equal quality, none where no plain cell has a cost.
 
-    Scores and costs are drawn anew together, and the plain route with them. Costs are above 0.
+    Scores and costs are drawn together, and the plain route with them. Costs are above 0.
     """
     known = [name for name in paid.names if name in plain]
     others = [name for name in paid.names if name not in plain]
@@ -50,11 +51,15 @@ def equal(draws: Draws, paid: Prices, plain: Sequence[str]) -> tuple[Equal, ...]
         return ()
     (in_scores, in_costs), (cells, costs) = (_places(draws, paid, names) for names in (known, others))
     cost, where = _plain_cost(draws.scores[None, in_scores], paid.costs[None, in_costs], draws.scores[None, cells])
-    drawn, side = _plain_cost(draws.draws[:, in_scores], paid.draws[:, in_costs], draws.draws[:, cells])
-    ratio, ratios = paid.costs[costs] / cost[0], paid.draws[:, costs] / drawn
-    # inverted_cdf takes a value that was drawn: infinite ones cannot be averaged
-    low = np.quantile(np.where(side > 0, 0, ratios), 0.025, axis=0, method="inverted_cdf")
-    high = np.quantile(np.where(side < 0, np.inf, ratios), 0.975, axis=0, method="inverted_cdf")
+    ratio = paid.costs[costs] / cost[0]
+    if draws.draws is None:
+        low, high = np.zeros(len(others)), np.full(len(others), np.inf)
+    else:
+        drawn, side = _plain_cost(draws.draws[:, in_scores], paid.draws[:, in_costs], draws.draws[:, cells])
+        ratios = paid.draws[:, costs] / drawn
+        # inverted_cdf takes a value that was drawn: infinite ones cannot be averaged
+        low = np.quantile(np.where(side > 0, 0, ratios), 0.025, axis=0, method="inverted_cdf")
+        high = np.quantile(np.where(side < 0, np.inf, ratios), 0.975, axis=0, method="inverted_cdf")
     verdicts = np.where(high < 1, CHEAPER, np.where(low > 1, DEARER, NO_GAIN))
     sides = {-1: BELOW, 0: WITHIN, 1: BEYOND}
     return tuple(

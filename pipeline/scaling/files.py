@@ -1,4 +1,4 @@
-"""The comparison as unrounded tables for notebooks (trials, laws, differences, fronts, variance); laws as metrics."""
+"""The comparison as unrounded tables for notebooks, and its scores and laws as metrics."""
 
 from __future__ import annotations
 
@@ -78,13 +78,24 @@ def _errors(finding: Finding) -> dict[str, float | None]:
 
 
 def measures(found: Comparison) -> dict[str, Interval]:
-    """Return the parameters of every chosen law with their intervals, and its held-out errors, under metrics' names.
+    """Return the scores and the parameters of every chosen law with their intervals, under metrics' names.
 
-    A name is ``law/<task>/<target>/<axes>/<parameter>``, as in ``law/mrpc/loss/parameters/alpha``. What is not
-    determined has no interval, and an error that was not measured is left out.
+    A name is ``score/<cell>``, or ``law/<task>/<target>/<axes>/<parameter>`` as in ``law/mrpc/loss/parameters/alpha``;
+    held-out errors of the laws are included. What is not determined has no interval, and an error that was not measured
+    is left out.
     """
     findings = [finding for task in found.tasks for finding in task.findings]
-    return {name: value for finding in findings if finding.law for name, value in _measures(finding, finding.law)}
+    scores = dict(_measure_scores(found))
+    return scores | {
+        name: value for finding in findings if finding.law for name, value in _measures(finding, finding.law)
+    }
+
+
+def _measure_scores(found: Comparison) -> Iterator[tuple[str, Interval]]:
+    for task in found.tasks:
+        for cell in task.draws.names:
+            low, high = task.draws.interval(cell)
+            yield f"score/{cell}", {"mean": task.draws.score(cell), "std": None, "ci95_low": low, "ci95_high": high}
 
 
 def _measures(finding: Finding, law: Law) -> Iterator[tuple[str, Interval]]:

@@ -8,22 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.scaling import draws as resampled
-from pipeline.scaling.draws import Draws
+from pipeline.scaling import posterior_draws
+from pipeline.scaling.draws import RESAMPLES, Draws
 from pipeline.scaling.weighted import Floats
 
 COSTS = (
     "parameters", "parameters_nonzero", "storage_bytes", "latency_p50_ms", "inference_operations", "train_operations",
     "train_seconds",
 )  # fmt: skip
-SEED = 1  # the machine's noise is drawn apart from that of the scores
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a cell stands: its cost and its score, each with the ends of its 95% interval (cost in its key's unit).
+    """The cost and the score of a cell, each with the ends of its 95% interval (cost in its key's unit).
 
-    ``probability`` is the share of resamples in which it is on the front.
+    ``probability`` is the share of draws in which it is on the front. It and the ends of the score are None where no
+    cell of the task repeats a seed.
     """
 
     cell: str
@@ -31,9 +31,9 @@ class Place:
     cost_low: float
     cost_high: float
     score: float
-    low: float
-    high: float
-    probability: float
+    low: float | None
+    high: float | None
+    probability: float | None
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Front:
 
 @dataclass(frozen=True)
 class Prices:
-    """A cost of cells, a mean over seeds, and what it is on resamples: costs (cells,), draws (resamples, cells)."""
+    """A cost of cells: means over seeds (cells,), and draws (resamples, cells) of what they are on average."""
 
     key: str
     names: tuple[str, ...]
@@ -75,13 +75,10 @@ def front(costs: Floats, scores: Floats) -> npt.NDArray[np.bool_]:
     return found
 
 
-def prices(key: str, values: Mapping[str, Sequence[float]], resamples: int = resampled.RESAMPLES) -> Prices:
-    """Return a cost of each cell from its numbers, one a seed: time differs between seeds, bytes do not."""
+def prices(key: str, values: Mapping[str, Sequence[float]], resamples: int = RESAMPLES) -> Prices:
+    """Return a cost of each cell from its numbers, one per seed: time differs between seeds, bytes do not."""
     means = np.array([np.mean(numbers) for numbers in values.values()])
-    drawn = (
-        resampled.means(list(values.values()), resamples, np.random.default_rng(SEED)) if values else np.empty((0, 0))
-    )
-    return Prices(key, tuple(values), means, drawn)
+    return Prices(key, tuple(values), means, posterior_draws.draw_costs([*values.values()], resamples))
 
 
 def fronts(draws: Draws, costs: Sequence[Prices]) -> tuple[Front, ...]:
@@ -91,12 +88,13 @@ def fronts(draws: Draws, costs: Sequence[Prices]) -> tuple[Front, ...]:
 
 def _front(draws: Draws, paid: Prices) -> Front:
     at = [draws.names.index(name) for name in paid.names]
-    scores, drawn = draws.scores[at], draws.draws[:, at]
-    probability = front(paid.draws, drawn).mean(0)
-    ends = np.quantile(drawn, [0.025, 0.975], axis=0)
-    cost_ends = np.quantile(paid.draws, [0.025, 0.975], axis=0)
-    columns = (paid.costs, *cost_ends, scores, *ends, probability)
-    places = [Place(name, *map(float, numbers)) for name, *numbers in zip(paid.names, *columns, strict=True)]
+    scores, cost_ends = draws.scores[at], np.quantile(paid.draws, [0.025, 0.975], axis=0)
+    probability = [None] * len(at) if draws.draws is None else front(paid.draws, draws.draws[:, at]).mean(0).tolist()
+    columns = (paid.costs.tolist(), *cost_ends.tolist(), scores.tolist())
+    places = [
+        Place(name, cost, cost_low, cost_high, score, *draws.interval(name), share)
+        for name, cost, cost_low, cost_high, score, share in zip(paid.names, *columns, probability, strict=True)
+    ]
     on = dict(zip(paid.names, front(paid.costs, scores), strict=True))
     ranked = sorted(places, key=lambda place: (place.cost, -place.score, place.cell))
     members, others = (tuple(place for place in ranked if on[place.cell] == which) for which in (True, False))

@@ -14,7 +14,7 @@ INDENT = "\u00a0\u00a0"  # spaces that neither HTML nor Markdown takes away
 STEPS = (
     "step",
     "score",
-    "95% over seeds",
+    "95%",
     "parameters in all",
     "not zero",
     "stored",
@@ -22,7 +22,7 @@ STEPS = (
     "p50 ms",
     "memory, MiB",
 )
-GAINS = ("student", "teacher", "alone", "with teacher", "gain", "95% over seeds")
+GAINS = ("student", "teacher", "alone", "with teacher", "gain", "95% of the gain")
 NOTE = (
     "Behind each cost, its ratio to the start. Operations: of a forward pass for one example of the median length, "
     "integer ones included. Memory: the peak in a process of its own while it predicts, above what that process held "
@@ -79,7 +79,7 @@ def _step(depth: int, row: Row, start: Row, marks: Mapping[str, str]) -> list[st
     return [
         name,
         warning_marks.format_score(row, marks),
-        texts.between(row.ci95_low, row.ci95_high),
+        texts.between(row.low, row.high),
         _ratio(row.parameters, start.parameters, lambda count: texts.count(int(count))),
         _ratio(row.parameters_nonzero, start.parameters_nonzero, lambda count: texts.count(int(count))),
         _ratio(row.storage_bytes, start.storage_bytes, lambda size: f"{size / 1e6:.2f} MB"),
@@ -102,5 +102,5 @@ def _gain(row: Row, marks: Mapping[str, str]) -> list[str]:
         texts.points(row.alone_score),
         table.state(row.hole) if row.score is None else warning_marks.format_score(row, marks),
         "" if row.gain is None else f"{100 * row.gain:+.1f}",
-        texts.between(row.gain_ci95_low, row.gain_ci95_high),
+        texts.between(row.gain_low, row.gain_high),
     ]

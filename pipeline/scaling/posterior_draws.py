@@ -46,7 +46,7 @@ def draw_costs(costs: Sequence[Sequence[float]], resamples: int, seed: int = 1) 
     The spread of the logarithm is shrunk towards that of all cells. A cost that no seed changes, such as bytes, is
     exact; so is one that was measured once everywhere, since nothing estimates its spread.
     """
-    means = np.array([np.mean(values) for values in costs])
+    means = np.array([np.mean(values) for values in costs], float)
     exact = np.tile(means, (resamples, 1))
     if all(min(values) == max(values) for values in costs):
         return exact

@@ -120,13 +120,12 @@ def remarks(rows: Sequence[Row], measured: Sequence[Cost]) -> list[str]:
     elsewhere = sorted({cost.machine for cost in measured if cost.machine})
     return [
         "Score: the task's metric on the reported split, which is never used to choose anything; mean over seeds.",
-        "95% over seeds: Student's t interval of that mean. It tells what another training would give.",
-        "95% over examples: bootstrap over the reported examples, ends averaged over seeds. It tells what other "
-        "examples would give.",
-        "Above majority: yes if the score and both intervals are above the baseline, which is to predict the majority "
-        "class of the training rows; below the baseline if they are below it; unclear if it is inside either interval.",
-        "Told apart: two cells whose difference, paired over examples, is more than noise once all pairs of the task "
-        "are allowed for (differences.csv). Whether their intervals overlap does not tell.",
+        "95%: interval of the expected score, over new seeds and new examples of the same kind. The spread over seeds "
+        "is shrunk towards that of the task's other cells; without a repeated seed there is no interval.",
+        "Above majority: yes if the interval is above the baseline, which is to predict the majority class of the "
+        "training rows; below the baseline if it is below it; unclear if the baseline is inside the interval.",
+        "Significantly different: two cells whose difference, paired over examples, is more than noise once all pairs "
+        "of the task are allowed for (differences.csv). Intervals that overlap do not show the opposite.",
         "Families: pretrained models are trained once and kept, fresh ones are pre-trained anew in the plan, random "
         "ones not at all.",
         "Collapsed: trials that gave every example the same answer.",

@@ -1,4 +1,4 @@
-"""One row for each evaluated cell: its coordinates, its score with two intervals, its costs."""
+"""One row for each evaluated cell: its coordinates, its score with its interval, its costs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipeline import records
@@ -42,9 +43,9 @@ class Point:
 class Row(Point):
     """A cell's results; every number is None where the cell has none.
 
-    Scores and their ends are in the metric's own unit (accuracy and F1 from 0 to 1). ``ci95`` is Student's t interval
-    of the mean over seeds, None for one seed; ``bootstrap`` resamples the examples, averaged over seeds. ``gain`` is
-    what a student's score has over that of the same student ``alone``, paired by seed; ``changed`` says what a
+    Scores and their ends are in the metric's own unit (accuracy and F1 from 0 to 1). ``low`` and ``high`` are the ends
+    of the 95% interval over seeds and examples (``task_scores``), None where no cell of the task repeats a seed.
+    ``gain`` is a student's score less that of the same student ``alone``, paired by seed; ``changed`` is what a
     compression did, in its first trial; ``hole`` says why a cell has no numbers. What is ``to_95pct`` was spent when
     the score on the selection rows came to 95% of its final value. ``warnings`` are sentences about the data of the
     cell. ``torch`` and ``transformers`` are the versions that trained and evaluated it.
@@ -54,10 +55,8 @@ class Row(Point):
     seeds: int = 0
     score_name: str | None = None
     score: float | None = None
-    ci95_low: float | None = None
-    ci95_high: float | None = None
-    bootstrap_low: float | None = None
-    bootstrap_high: float | None = None
+    low: float | None = None
+    high: float | None = None
     majority_score: float | None = None
     loss: float | None = None
     collapsed: int | None = None
@@ -80,24 +79,14 @@ class Row(Point):
     storage_bytes: int | None = None
     alone_score: float | None = None
     gain: float | None = None
-    gain_ci95_low: float | None = None
-    gain_ci95_high: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
     changed: str | None = None
     machine: str | None = None
     torch: str | None = None
     transformers: str | None = None
     warnings: tuple[str, ...] = ()
     hole: str | None = None
-
-    @property
-    def low(self) -> float | None:
-        """Return the lower end of both intervals together."""
-        return min((end for end in (self.ci95_low, self.bootstrap_low) if end is not None), default=None)
-
-    @property
-    def high(self) -> float | None:
-        """Return the upper end of both intervals together."""
-        return max((end for end in (self.ci95_high, self.bootstrap_high) if end is not None), default=None)
 
     @property
     def above_majority(self) -> str:
@@ -120,30 +109,36 @@ class Sheet:
     warnings: tuple[str, ...] = ()
 
 
+Intervals = Mapping[str, Mapping[str, float]]
+NO_INTERVALS: Intervals = MappingProxyType({})
 FAMILIES = ("pretrained", "fresh", "random")  # trained once and kept, trained anew in every run, not trained
 MEANS = (
-    "score", "bootstrap_low", "bootstrap_high", "majority_score", "loss", "train_operations", "train_seconds",
-    "operations_to_95pct", "seconds_to_95pct", "examples_to_95pct", "latency_p50_ms", "latency_p95_ms",
-    "latency_p99_ms", "inference_pairs_per_second", "inference_operations", "inference_memory_mib",
-    "inference_memory_added_mib", "alone_score", "gain",
+    "score", "majority_score", "loss", "train_operations", "train_seconds", "operations_to_95pct",
+    "seconds_to_95pct", "examples_to_95pct", "latency_p50_ms", "latency_p95_ms", "latency_p99_ms",
+    "inference_pairs_per_second", "inference_operations", "inference_memory_mib", "inference_memory_added_mib",
+    "alone_score", "gain",
 )  # fmt: skip
 COUNTS = ("train_examples", "parameters", "parameters_non_embedding", "parameters_nonzero", "storage_bytes")
 
 
-def read(points: Iterable[Point], folder: Path, planned: records.Planned) -> list[Row]:
+def read(
+    points: Iterable[Point], folder: Path, planned: records.Planned, intervals: Intervals = NO_INTERVALS
+) -> list[Row]:
     """Return the row of each cell from its record in ``folder``, in the given order.
 
+    ``intervals`` are by cell the ends of its interval and of its gain's (``task_scores.collect_intervals``).
     A record that does not count (``records.missing_reason``) leaves a hole with the reason. Raises UserError if a
     record is damaged, has another layout, lacks a key that a row needs, or names an unknown family.
     """
-    return [_row(point, folder / f"{point.cell}.json", planned) for point in points]
+    return [_row(point, folder / f"{point.cell}.json", planned, intervals) for point in points]
 
 
-def _row(point: Point, path: Path, planned: records.Planned) -> Row:
+def _row(point: Point, path: Path, planned: records.Planned, intervals: Intervals) -> Row:
     if reason := records.missing_reason(path, planned):
         return Row(**vars(point), hole=reason)
     record = records.opened(path, ("score", "score_name", "family", "collapsed"))
     summary, trials = record["summary"], record["trials"]
+    ends: dict[str, Any] = {**intervals.get(point.cell, {})}
     versions = records.read_versions(records.open_chain(path).values())
     family = trials[0]["family"]
     if family not in FAMILIES:
@@ -155,9 +150,7 @@ def _row(point: Point, path: Path, planned: records.Planned) -> Row:
         family=family,
         seeds=len(trials),
         score_name=trials[0]["score_name"],
-        ci95_low=summary["score"]["ci95_low"],
-        ci95_high=summary["score"]["ci95_high"],
-        **{f"gain_{end}": summary["gain"][end] for end in ("ci95_low", "ci95_high") if "gain" in summary},
+        **ends,
         machine=_machine(record["machine"]),
         torch=versions["torch"],
         transformers=versions["transformers"],
@@ -233,8 +226,7 @@ HEADINGS = (
     "ratio",
     "examples",
     "score",
-    "95% over seeds",
-    "95% over examples",
+    "95%",
     "above majority",
     "collapsed",
     "p50 ms",
@@ -268,8 +260,7 @@ def cells(row: Row, marks: Mapping[str, str]) -> list[str]:
         f"{row.ratio:g}",
         f"{row.train_examples:,}" if row.train_examples is not None else "",
         warning_marks.format_score(row, marks),
-        texts.between(row.ci95_low, row.ci95_high),
-        texts.between(row.bootstrap_low, row.bootstrap_high),
+        texts.between(row.low, row.high),
         BELOW if row.above_majority == "no" else row.above_majority,
         f"{row.collapsed} of {row.seeds}" if row.collapsed else "",
         f"{row.latency_p50_ms:.1f}" if row.latency_p50_ms is not None else "",

@@ -1,13 +1,22 @@
-"""From the answers of a task's cells to their intervals: joins the resampled examples with the seeds' scores."""
+"""From the trials of a task to the intervals of its cells and the gains of its students."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.scaling import posterior_draws, score_intervals
-from pipeline.scaling.draws import Draws
+import numpy as np
+
+from pipeline.scaling import draws as bootstrap
+from pipeline.scaling import paired_gains, posterior_draws, score_intervals
+from pipeline.scaling.draws import Answers, Draws
+from pipeline.scaling.paired_gains import PairedGain
 from pipeline.scaling.score_intervals import CellScores, Posterior
+from pipeline.scaling.trials import Trial
+
+DIGITS = 9  # of an end: the last digits of a sum depend on the machine
+
+Intervals = dict[str, dict[str, float]]  # by cell: low and high, of a student gain_low and gain_high as well
 
 
 @dataclass(frozen=True)
@@ -17,6 +26,41 @@ class CellFacts:
     model: str
     data: float
     failed: Sequence[bool]
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """The scores of a task's cells, and the gains of its students by cell.
+
+    ``posterior`` is None where no cell repeats a seed: then nothing has an interval, and no difference is significant.
+    """
+
+    draws: Draws
+    posterior: Posterior | None
+    gains: dict[str, PairedGain]
+
+
+def estimate_trials(trials: Iterable[Trial]) -> list[TaskScores]:
+    """Estimate the scores of every task among trials, in the order of the trials."""
+    tasks: dict[str, dict[str, list[Trial]]] = {}
+    for trial in trials:
+        tasks.setdefault(trial.point.task, {}).setdefault(trial.point.cell, []).append(trial)
+    return [estimate_cells([sorted(cell, key=lambda trial: trial.seed) for cell in task.values()]) for task in
+            tasks.values()]  # fmt: skip
+
+
+def estimate_cells(cells: Sequence[Sequence[Trial]]) -> TaskScores:
+    """Estimate the scores of one task's cells, each given by its trials in the order of their seeds."""
+    drawn = bootstrap.draw([_collect_answers(trials) for trials in cells])
+    facts = {
+        trials[0].point.cell: CellFacts(
+            trials[0].point.model, trials[0].point.ratio, [bool(trial.numbers.get("collapsed")) for trial in trials]
+        )
+        for trials in cells
+    }
+    posterior = estimate_task(drawn, facts, cells[0][0].numbers.get("majority_score") or 0.0)
+    gains = _estimate_gains(cells, posterior)
+    return TaskScores(drawn if posterior is None else add_intervals(drawn, posterior), posterior, gains)
 
 
 def estimate_task(draws: Draws, facts: Mapping[str, CellFacts], baseline: float) -> Posterior | None:
@@ -42,13 +86,41 @@ def estimate_task(draws: Draws, facts: Mapping[str, CellFacts], baseline: float)
     return score_intervals.estimate_scores(score_intervals.stack_cells(cells))
 
 
-def compute_intervals_by_name(draws: Draws, posterior: Posterior) -> dict[str, tuple[float, float]]:
-    """Return the ends of the 95% interval of each cell."""
-    low, high = score_intervals.compute_intervals(posterior)
-    return dict(zip(draws.names, zip(low.tolist(), high.tolist(), strict=True), strict=True))
+def add_intervals(draws: Draws, posterior: Posterior, resamples: int = bootstrap.RESAMPLES) -> Draws:
+    """Return the same scores with their intervals, and with draws whose quantiles are these intervals."""
+    drawn = posterior_draws.draw_scores(posterior, draws.covariance, resamples)
+    ends = np.round(score_intervals.compute_intervals(posterior), DIGITS)
+    return replace(draws, draws=drawn, intervals=ends)
 
 
-def replace_draws(draws: Draws, posterior: Posterior) -> Draws:
-    """Return the same scores with draws whose quantiles are the intervals of ``posterior``."""
-    drawn = posterior_draws.draw_scores(posterior, draws.covariance, len(draws.draws))
-    return replace(draws, draws=drawn)
+def collect_intervals(tasks: Iterable[TaskScores]) -> Intervals:
+    """Return the intervals of every cell and every gain that has one."""
+    found: Intervals = {}
+    for task in tasks:
+        for name in task.draws.names:
+            ends = dict(zip(("low", "high"), task.draws.interval(name), strict=True))
+            if gain := task.gains.get(name):
+                ends |= {"gain_low": gain.low, "gain_high": gain.high}
+            found[name] = {key: round(end, DIGITS) for key, end in ends.items() if end is not None}
+    return found
+
+
+def _collect_answers(trials: Sequence[Trial]) -> Answers:
+    first = trials[0]
+    answers = np.stack([trial.predictions for trial in trials])
+    return Answers(first.point.cell, first.point.task, answers, first.references, first.numbers["score_name"])
+
+
+def _estimate_gains(cells: Sequence[Sequence[Trial]], posterior: Posterior | None) -> dict[str, PairedGain]:
+    """Return the gain of each student over the same student without its teacher."""
+    pairs = {}
+    for index, trials in enumerate(cells):
+        alone = [trial.alone for trial in trials if trial.alone is not None]
+        if len(alone) == len(trials):
+            taught = _collect_answers(trials)
+            # the two trainings of a pair spread alike
+            scale = 2**0.5 * float(posterior.scale[index]) if posterior else 0.0
+            pair = paired_gains.measure_gain(taught, replace(taught, predictions=np.stack(alone)), scale,
+                                             trials[0].point.ratio)  # fmt: skip
+            pairs[taught.name] = pair
+    return dict(zip(pairs, paired_gains.estimate_gains([*pairs.values()], posterior), strict=True)) if pairs else {}

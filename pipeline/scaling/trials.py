@@ -17,7 +17,7 @@ from pipeline.scaling.table import Point
 if TYPE_CHECKING:
     import pandas as pd
 
-NEEDED = ("score", "score_name", "loss", "family", *records.BY_EXAMPLE)
+NEEDED = ("score", "score_name", "loss", "family", "predictions", "references")
 COORDINATES = ("task", "model", "ratio", "recipe", "cell", "section", "source", "method")
 
 
@@ -25,13 +25,15 @@ COORDINATES = ("task", "model", "ratio", "recipe", "cell", "section", "source", 
 class Trial:
     """A cell at one seed: its numbers and words under the keys of its record (docs/metrics.md).
 
-    ``predictions`` and ``references`` (examples,) are what it said of each reported example and what is true.
+    ``predictions`` and ``references`` (examples,) are its answers to the report examples and the true ones, ``alone``
+    (examples,) the answers of the same student trained without its teacher, None where there is no teacher.
     """
 
     point: Point
     numbers: dict[str, Any]
     predictions: np.ndarray
     references: np.ndarray
+    alone: np.ndarray | None = None
 
     @property
     def seed(self) -> int:
@@ -68,7 +70,7 @@ def _read(point: Point, path: Path) -> list[Trial]:
         Trial(
             point,
             {name: value for name, value in trial.items() if name not in records.BY_EXAMPLE},
-            *(predictions.from_text(trial[name]) for name in records.BY_EXAMPLE),
+            *(predictions.from_text(trial[name]) for name in records.BY_EXAMPLE if name in trial),
         )
         for trial in record["trials"]
     ]

@@ -40,10 +40,11 @@ def compare(cfg: DictConfig) -> None:
 
     if cfg.size not in SIZES:
         raise UserError(f"conf/compare.yaml: size: got {cfg.size!r}; {near(cfg.size, SIZES)}")
-    rows, measured, trials, exploration = results.rows(), results.benchmarks(), results.trials(), bool(cfg.exploration)
+    trials, measured, exploration = results.trials(), results.benchmarks(), bool(cfg.exploration)
     folder = paths.cell("compare", CELL, exploration=True) / "report" if exploration else paths.REPORT
     with studio.opened() as drawing, paths.replacing(folder) as out:
         found = comparison.compare(trials)
+        rows = results.rows(task.scores for task in found.tasks)
         answers = [recommending.recommend(task, plan.load().budget) for task in found.tasks]
         numbers = files.write(trials, found, out)
         material = _material(rows, measured, found, answers, numbers)
@@ -88,7 +89,9 @@ def _material(
 
 def show() -> None:
     """Print the plan's tables and its answer, the path of its report, and how to browse every run."""
-    _print(results.rows(), results.benchmarks(), paths.REPORT)
+    from pipeline.scaling import task_scores
+
+    _print(results.rows(task_scores.estimate_trials(results.trials())), results.benchmarks(), paths.REPORT)
 
 
 def _read_answer(rows: list[Row], folder: Path) -> str:
@@ -134,7 +137,7 @@ def _record(rows: list[Row], measures: dict[str, Any], files: list[Path], explor
         "cell": CELL,
         "exploration": exploration,
         "trials": [],
-        "summary": {name: records.interval([float(count)]) for name, count in counts.items()} | measures,
+        "summary": {name: records.compute_spread([float(count)]) for name, count in counts.items()} | measures,
         "inputs": {},
         "tags": {"git_commit": origins.commit(), "inputs_sha256": digest},
         "machine": {},

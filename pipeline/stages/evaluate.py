@@ -75,6 +75,7 @@ def evaluate(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
         alone = logits(loading.saved(trained / paths.ALONE).model.to(machine.device()), report, "fp32")
         score = scores.judge(alone, report.labels, [task.score])[task.score]
         result |= {"alone_score": score, "gain": result["score"] - score}
+        result["alone_predictions"] = predictions.as_text(scores.predicted(alone))
     return result
 
 

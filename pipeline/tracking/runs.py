@@ -201,11 +201,13 @@ def finals(summary: dict[str, Any], last_steps: dict[str, int], when: float) -> 
 
 
 def means(record: dict[str, Any]) -> dict[str, float]:
-    """Return the mean of every number of a cell under its own name, and beside it the interval that it has."""
+    """Return the mean of every number of a cell under its own name, with its deviation, or the interval that it has."""
     found: dict[str, float] = {}
     for name, spread in record["summary"].items():
         found[name] = _short(spread["mean"])
-        if spread["ci95_low"] is not None and spread["std"] != 0:
+        if spread.get("std"):
+            found[f"{name}_std"] = _short(spread["std"])
+        if spread.get("ci95_low") is not None:
             found[f"{name}_ci95_low"] = _short(spread["ci95_low"])
             found[f"{name}_ci95_high"] = _short(spread["ci95_high"])
     return found

@@ -1,5 +1,7 @@
 """Cells to choose among, whose scores and costs are known."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from pipeline.scaling import choosing, differences
@@ -7,14 +9,16 @@ from pipeline.scaling.budget import Budget
 from pipeline.scaling.choosing import Candidate, Choice
 from pipeline.scaling.draws import Draws
 
+TINY = 1e-9
+
 
 def drawn(scores: dict[str, float], spread: float = 0.0) -> Draws:
-    """Return draws of cells whose scores vary independently over examples."""
+    """Return draws of cells whose scores vary independently."""
     values, cells = np.array(list(scores.values())), len(scores)
-    noise = spread * np.random.default_rng(0).normal(size=(2000, cells))
+    draws = values + spread * np.random.default_rng(0).normal(size=(2000, cells))
     return Draws(
-        "t", "f1", 1000, tuple(scores), ("",) * cells, values, values + noise,
-        tuple(np.array([value]) for value in values), spread**2 * np.eye(cells), np.zeros(cells),
+        "t", "f1", 1000, tuple(scores), values, tuple(np.array([value] * 3) for value in values),
+        spread**2 * np.eye(cells), np.zeros(cells), draws, np.quantile(draws, [0.025, 0.975], axis=0),
     )  # fmt: skip
 
 
@@ -24,8 +28,14 @@ def cell(name: str, **costs: float | tuple[float, ...]) -> Candidate:
 
 
 def chosen(cells: list[Candidate], scores: dict[str, float], spread: float = 0.0, **limits: float) -> Choice:
-    draws = drawn(scores, spread)
-    return choosing.choose(cells, Budget(**limits), draws, differences.compare(draws))
+    draws, pairs = drawn(scores, spread), len(scores) * (len(scores) - 1) // 2
+    error = np.full(pairs, max(2**0.5 * spread, TINY))
+    return choosing.choose(cells, Budget(**limits), draws, differences.compare(draws, (error, np.full(pairs, np.inf))))
+
+
+def choose_from_single_seeds(cells: list[Candidate], scores: dict[str, float], **limits: float) -> Choice:
+    draws = replace(drawn(scores), draws=None, intervals=None)
+    return choosing.choose(cells, Budget(**limits), draws, differences.compare(draws, None))
 
 
 THREE = [

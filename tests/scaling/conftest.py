@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import records as kept
-from pipeline.scaling import costs, studio, table
+from pipeline.scaling import costs, studio, table, task_scores, trials
 from pipeline.scaling.studio import Studio
 from tests import fakes
 from tests.scaling import made
@@ -37,7 +37,9 @@ def points() -> list[table.Point]:
 
 @pytest.fixture(scope="session")
 def rows(points: list[table.Point], records: Path) -> list[table.Row]:
-    return table.read(points, records, fakes.planned(points))
+    planned = fakes.planned(points)
+    scores = task_scores.estimate_trials(trials.read(points, records, planned))
+    return table.read(points, records, planned, task_scores.collect_intervals(scores))
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.scaling import differences, fronts, laws, variance
+from pipeline.scaling import differences, fronts, laws, pair_errors, task_scores, variance
 from pipeline.scaling.costs import Cost
-from pipeline.scaling.draws import Answers, draw
+from pipeline.scaling.differences import Differences
+from pipeline.scaling.draws import Answers, Draws, draw
 from pipeline.scaling.page import Answer, Link
 from pipeline.scaling.report import Material
 from pipeline.scaling.table import Row, Sheet
@@ -36,19 +37,28 @@ def material(rows: Sequence[Row], measured: Sequence[Cost] = ()) -> Material:
     known = [row for row in rows if row.score is not None]
     tasks = list(dict.fromkeys(row.task for row in known))
     by_task = {task: [row for row in known if row.task == task] for task in tasks}
-    drawn = {task: draw([_answers(row) for row in of_task], 200) for task, of_task in by_task.items()}
+    drawn = {task: _estimate(of_task) for task, of_task in by_task.items()}
     limits = Sheet("The limits", ("limit", "at most"), [["latency p50", "2.0 ms"]])
     return Material(
         rows,
         measured,
         [found for task, of_task in by_task.items() for found in laws.of_task(task, [*map(_cell, of_task)])],
         variance.analyses([outcome for row in known if _whole(row) for outcome in _outcomes(row)]),
-        [differences.compare(draws) for draws in drawn.values()],
-        [front for task, draws in drawn.items() for front in fronts.fronts(draws, _prices(by_task[task]))],
+        [compared for _, compared in drawn.values()],
+        [front for task, (draws, _) in drawn.items() for front in fronts.fronts(draws, _prices(by_task[task]))],
         [Answer(task, ("First.", "Second.", "Third."), limits) for task in tasks],
         links=[Link("the comparison", "http://127.0.0.1:5000/#/runs/1")],
         files=["results.csv"],
     )
+
+
+def _estimate(rows: Sequence[Row]) -> tuple[Draws, Differences]:
+    drawn = draw([_answers(row) for row in rows], 200)
+    facts = {row.cell: task_scores.CellFacts(row.model, row.ratio, [False] * SEEDS) for row in rows}
+    posterior = task_scores.estimate_task(drawn, facts, 0.0)
+    assert posterior is not None
+    errors = pair_errors.compute_pair_errors(posterior, drawn.covariance)
+    return task_scores.add_intervals(drawn, posterior, 200), differences.compare(drawn, errors)
 
 
 def _answers(row: Row) -> Answers:

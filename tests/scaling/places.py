@@ -13,10 +13,10 @@ FEW = st.integers(0, 4)  # few values, so that there are ties
 def drawn(scores: dict[str, float], spread: float = 0.0, resamples: int = 400) -> Draws:
     random, cells = np.random.default_rng(0), len(scores)
     values = np.array(list(scores.values()))
+    draws = values + spread * random.normal(size=(resamples, cells))
     return Draws(
-        "t", "accuracy", 100, tuple(scores), ("",) * cells, values,
-        values + spread * random.normal(size=(resamples, cells)), tuple(np.array([value]) for value in values),
-        np.zeros((cells, cells)), np.zeros(cells),
+        "t", "accuracy", 100, tuple(scores), values, tuple(np.array([value] * 3) for value in values),
+        np.zeros((cells, cells)), np.zeros(cells), draws, np.quantile(draws, [0.025, 0.975], axis=0),
     )  # fmt: skip
 
 

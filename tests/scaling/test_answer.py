@@ -2,7 +2,7 @@ import pytest
 
 from pipeline.scaling import answer
 from pipeline.scaling.gains import Gain
-from tests.scaling.candidates import SCORES, THREE, cell, chosen
+from tests.scaling.candidates import SCORES, THREE, cell, choose_from_single_seeds, chosen
 
 
 def test_an_answer_names_the_cell_its_runner_up_and_what_more_would_buy() -> None:
@@ -20,24 +20,24 @@ def test_an_answer_names_the_cell_its_runner_up_and_what_more_would_buy() -> Non
     )
     assert found.at_least_runner_up is not None
     assert second == (
-        "Runner-up: the middle, 84.8, 2.00 ms, 4.00 MB; the two are not told apart (p 0.89 over all pairs; "
-        f"the first scores at least as much in {100 * found.at_least_runner_up:.0f}% of resamples)."
+        "Runner-up: the middle, 84.8, 2.00 ms, 4.00 MB; the two are not significantly different (p 0.89 over all "
+        f"pairs; the first scores at least as much in {100 * found.at_least_runner_up:.0f}% of draws)."
     )
     assert third == (
         "1 ms more would buy +0.4 [+0.1, +2] points of F1; what 1 MB more would buy is not known: there is no law."
     )
 
 
-def test_an_answer_without_limits_names_the_best_and_the_cheapest_not_told_apart_from_it() -> None:
+def test_an_answer_without_limits_names_the_best_and_the_cheapest_that_is_not_significantly_different() -> None:
     scores = {"small": 0.849, "middle": 0.5, "large": 0.85}
     found = chosen(THREE, scores, 0.01)
     first, second = answer.sentences(found)
     assert f"% and as much as all that fit in {100 * (found.best_of_all or 0):.0f}% of" in second.replace("%,", "%")
     assert first.startswith("For t, the best of 3 cells: the large, F1 85.0 [")
-    assert second.endswith("% of resamples), and the runner-up costs less.")
+    assert second.endswith("% of draws), and the runner-up costs less.")
     scores = {"small": 0.848, "middle": 0.5, "large": 0.85, "slow": 0.849}
     _, second = answer.sentences(chosen([*THREE, cell("slow", latency_p50_ms=9, storage_bytes=16e6)], scores, 0.01))
-    assert second.endswith("; cheaper and not told apart: the small, 84.8, 1.00 ms, 1.00 MB.")
+    assert second.endswith("; cheaper and not significantly different: the small, 84.8, 1.00 ms, 1.00 MB.")
 
 
 def test_an_answer_with_a_least_score_is_the_fastest_and_says_how_surely_it_reaches_it() -> None:
@@ -56,6 +56,15 @@ def test_an_answer_says_what_one_seed_cannot_tell() -> None:
         "For t within 3.00 ms, the best of 1 cell: the a, F1 80.0 [80.0, 80.0], 2.00 ms; one seed does not tell how "
         "surely it keeps 3.00 ms.",
         "No other cell fits.",
+    )
+
+
+def test_an_answer_from_single_seeds_states_no_significance() -> None:
+    first, second = answer.sentences(choose_from_single_seeds(THREE, SCORES), baseline=0.95)
+    assert first == "For t, the best of 3 cells: the large, F1 90.0, 4.00 ms, 16.0 MB."
+    assert second == (
+        "Runner-up: the middle, 80.0, 2.00 ms, 4.00 MB; no cell repeats a seed, so it is unknown whether the two "
+        "differ."
     )
 
 
@@ -115,7 +124,7 @@ def test_a_cell_below_the_baseline_is_reported_as_such_wherever_the_answer_names
     first, second, *_ = answer.sentences(found, baseline=0.5)
     assert first.endswith("; that is below the baseline of always predicting the majority class (50.0).")
     assert second.startswith("Runner-up: the b, 41.0 (below the baseline), 2.00 ms; ")
-    assert second.endswith("; cheaper and not told apart: the c, 40.0 (below the baseline), 1.00 ms.")
+    assert second.endswith("; cheaper and not significantly different: the c, 40.0 (below the baseline), 1.00 ms.")
     nearest = chosen(cells, {"a": 0.42, "b": 0.41, "c": 0.4}, spread=0.03, latency_p50_ms=0.5)
     assert answer.sentences(nearest, baseline=0.5)[1].endswith(
         "; that is below the baseline of always predicting the majority class (50.0)."

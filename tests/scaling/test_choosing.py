@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.scaling import posterior_draws
 from pipeline.scaling.choosing import Kept, Miss
-from tests.scaling.candidates import SCORES, THREE, cell, chosen
+from tests.scaling.candidates import SCORES, THREE, cell, choose_from_single_seeds, chosen
 
 
 def test_without_limits_the_best_score_wins() -> None:
@@ -58,7 +59,7 @@ def test_where_nothing_fits_the_nearest_is_the_one_that_misses_least_with_all_th
     ]  # fmt: skip
 
 
-def test_cells_that_cost_less_and_are_not_told_apart_are_named_the_fastest_first() -> None:
+def test_cells_that_cost_less_and_are_not_significantly_different_are_named_the_fastest_first() -> None:
     scores = {"small": 0.895, "middle": 0.5, "large": 0.9, "light": 0.89}
     light = cell("light", latency_p50_ms=5, storage_bytes=1e5)
     found = chosen([*THREE, light], scores, 0.01)
@@ -76,17 +77,33 @@ def test_how_sure_a_choice_is_follows_from_the_draws() -> None:
     assert three.best_of_all == pytest.approx(1 / 3, abs=0.03)
 
 
-def test_how_surely_a_limit_is_kept_follows_from_the_seeds() -> None:
-    """Mean 2, standard error 1/sqrt 3, two degrees of freedom: t of sqrt 3 has probability 1/2 + sqrt(3/5)/2."""
-    found = chosen(
-        [cell("a", latency_p50_ms=(1.0, 2.0, 3.0)), cell("b", latency_p50_ms=(2.0,))],
-        {"a": 0.8, "b": 0.7},
-        latency_p50_ms=3,
-    )
+def test_how_surely_a_limit_is_kept_follows_from_the_draws_of_the_costs() -> None:
+    """A latency that was measured once takes its spread from the others, so it is less certain."""
+    cells = [cell("a", latency_p50_ms=(1.0, 2.0, 3.0)), cell("b", latency_p50_ms=(2.0,))]
+    found = chosen(cells, {"a": 0.8, "b": 0.7}, latency_p50_ms=3)
+    drawn = posterior_draws.draw_costs([(1.0, 2.0, 3.0), (2.0,)], 2000)
     assert found.recommended is not None
     assert found.runner_up is not None
-    assert found.recommended.kept[0].probability == pytest.approx(0.5 + (3 / 5) ** 0.5 / 2)
-    assert found.runner_up.kept[0].probability is None
+    shares = [pick.kept[0].probability for pick in (found.recommended, found.runner_up)]
+    assert shares == (drawn <= 3).mean(0).tolist()
+    assert 0.5 < shares[1] < shares[0] < 1
+
+
+def test_one_measurement_everywhere_is_no_evidence_of_how_surely_a_limit_is_kept() -> None:
+    cells = [cell("a", latency_p50_ms=(1.0,)), cell("b", latency_p50_ms=(2.0,))]
+    found = chosen(cells, {"a": 0.8, "b": 0.7}, latency_p50_ms=3)
+    assert found.recommended is not None
+    assert found.recommended.kept == (Kept("latency_p50_ms", 3, 1, None),)
+
+
+def test_where_no_cell_repeats_a_seed_a_choice_states_no_significance() -> None:
+    found = choose_from_single_seeds(THREE, SCORES, score=0.8)
+    assert found.recommended is not None
+    assert (found.recommended.name, found.recommended.low, found.recommended.high) == ("middle", None, None)
+    assert found.recommended.kept == (Kept("score", 0.8, 0.8, None),)
+    assert (found.at_least_runner_up, found.best_of_all, found.told_apart, found.corrected_p, found.cheaper) == (
+        None, None, False, None, (),
+    )  # fmt: skip
 
 
 def test_a_correlation_below_0_does_not_reach_a_score_of_0() -> None:

@@ -5,7 +5,7 @@ from pipeline.scaling.table import Row
 
 ROW = Row(
     "mrpc-tiny-0.5", "mrpc", "tiny", 0.5, "standard", "evaluate@mrpc-tiny-0.5", seeds=3, score_name="f1", score=0.8,
-    ci95_low=0.79, ci95_high=0.81, train_operations=1.234e12, train_seconds=61.27, operations_to_95pct=4.5e11,
+    low=0.79, high=0.81, train_operations=1.234e12, train_seconds=61.27, operations_to_95pct=4.5e11,
     seconds_to_95pct=21.9, examples_to_95pct=1234.4,
 )  # fmt: skip
 

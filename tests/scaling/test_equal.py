@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -54,6 +56,12 @@ def test_a_ratio_whose_interval_holds_one_is_no_gain_shown() -> None:
     assert unsure.low < 1 < unsure.high
     assert unsure.verdict == NO_GAIN
     assert unsure.ratio == sure.ratio
+
+
+def test_where_no_cell_repeats_a_seed_nothing_is_cheaper_or_dearer() -> None:
+    scores, costs = {**PLAIN, "cell": 0.8}, {**BYTES, "cell": 1e6}
+    (found,) = equal.equal(replace(drawn(scores), draws=None, intervals=None), priced(costs), list(PLAIN))
+    assert (found.ratio, found.low, found.high, found.verdict) == (pytest.approx(1 / 16), 0, np.inf, NO_GAIN)
 
 
 @given(st.lists(st.tuples(FEW, st.integers(1, 5)), min_size=1, max_size=5), st.integers(-1, 9))

@@ -87,7 +87,7 @@ def crowded() -> list[Row]:
         rows.append(
             Row(
                 f"mrpc-{name}-{ratio}", "mrpc", name, ratio, "standard", "evaluate@c", family=family, seeds=3,
-                score_name="accuracy", score=score, ci95_low=score - 0.01, ci95_high=score + 0.01, majority_score=0.5,
+                score_name="accuracy", score=score, low=score - 0.01, high=score + 0.01, majority_score=0.5,
                 train_examples=round(5000 * ratio), parameters=round(size), parameters_non_embedding=round(size),
                 train_operations=2e6 * size * ratio,
             )
@@ -163,7 +163,7 @@ def test_points_intervals_and_baseline_stand_where_the_rows_say(rows: list[Row])
     tiny = [row for row in rows if row.task == "mrpc" and row.model == "bert-tiny"]
     found = [point for point in bars["values"] if point["model"] == "bert-tiny"]
     assert [(point["y"], point["low"], point["high"]) for point in found] == [
-        (100 * row.score, 100 * row.ci95_low, 100 * row.ci95_high) for row in tiny
+        (100 * row.score, 100 * row.low, 100 * row.high) for row in tiny
     ]
     assert (bars["encoding"]["y"]["field"], bars["encoding"]["y2"]["field"]) == ("low", "high")
     assert baseline["values"] == [{"y": pytest.approx(81.2)}]
@@ -172,7 +172,7 @@ def test_points_intervals_and_baseline_stand_where_the_rows_say(rows: list[Row])
 
 def test_bars_are_over_examples_where_a_cell_has_one_seed(rows: list[Row]) -> None:
     assert scores.interval(rows) == "seeds"
-    alone = [replace(rows[0], ci95_low=None, ci95_high=None), *rows[1:]]
+    alone = [replace(rows[0], low=None, high=None), *rows[1:]]
     assert scores.interval(alone) == "examples"
     first = marks(scores.against_data(alone, SIZE), 0, "rule")[1]["values"][0]
     assert (first["low"], first["high"]) == (100 * rows[0].bootstrap_low, 100 * rows[0].bootstrap_high)

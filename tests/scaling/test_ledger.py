@@ -5,12 +5,12 @@ from pipeline.scaling.table import Row
 
 START = Row(
     "mrpc-big-1.0", "mrpc", "big", 1.0, "standard", "evaluate@mrpc-big-1.0", seeds=3, score_name="f1", score=0.8,
-    ci95_low=0.79, ci95_high=0.81, parameters=1_000_000, parameters_nonzero=1_000_000, storage_bytes=4_000_000,
+    low=0.79, high=0.81, parameters=1_000_000, parameters_nonzero=1_000_000, storage_bytes=4_000_000,
     inference_operations=2e8, latency_p50_ms=4.0, inference_memory_added_mib=500.0,
 )  # fmt: skip
 TAUGHT = replace(
     START, cell="taught", model="small", section="distill", source="finetune/mrpc-big-1.0", method="logits", score=0.78,
-    parameters=500_000, alone_score=0.75, gain=0.03, gain_ci95_low=0.01, gain_ci95_high=0.05,
+    parameters=500_000, alone_score=0.75, gain=0.03, gain_low=0.01, gain_high=0.05,
 )  # fmt: skip
 NARROW = replace(
     START, cell="narrow", section="compress", source="distill/taught", method="width", parameters=250_000,

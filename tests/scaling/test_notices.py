@@ -23,7 +23,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def row(cell: str, **fields: object) -> Row:
     found = Row(
         cell, "mrpc", "bert-tiny", 1.0, "standard", f"evaluate@{cell}", score=0.8, score_name="f1", seeds=3,
-        majority_score=0.75, ci95_low=0.78, ci95_high=0.82, **INSTALLED,
+        majority_score=0.75, low=0.78, high=0.82, **INSTALLED,
     )  # fmt: skip
     return replace(found, **fields)  # type: ignore[arg-type]
 
@@ -73,7 +73,7 @@ def test_another_build_of_the_same_version_is_no_other_version() -> None:
 
 
 def test_a_score_below_the_baseline_is_reported_as_such_in_table_and_overview() -> None:
-    rows = [row("a"), row("b", score=0.7, ci95_low=0.69, ci95_high=0.71), row("c", ci95_low=0.7)]
+    rows = [row("a"), row("b", score=0.7, low=0.69, high=0.71), row("c", low=0.7)]
     (sheet,) = table.sheets(rows)
     column = sheet.headings.index("above majority")
     assert [cells[column] for cells in sheet.rows] == ["yes", "below the baseline", "unclear"]

@@ -24,18 +24,21 @@ def test_the_draws_of_a_task_agree_with_its_intervals(metric: str) -> None:
     drawn, facts = draw(3, metric)
     posterior = task_scores.estimate_task(drawn, facts, 0.0)
     assert posterior is not None
-    replaced = task_scores.replace_draws(drawn, posterior)
-    for name, ends in task_scores.compute_intervals_by_name(drawn, posterior).items():
-        assert replaced.interval(name) == pytest.approx(ends, abs=0.01)
-        assert ends[0] < drawn.score(name) < ends[1]
+    found = task_scores.add_intervals(drawn, posterior, resamples=4000)
+    assert found.draws is not None
+    quantiles = np.quantile(found.draws, [0.025, 0.975], axis=0).T
+    for name, ends in zip(found.names, quantiles, strict=True):
+        low, high = found.interval(name)
+        assert (low, high) == pytest.approx(tuple(ends), abs=0.01)
+        assert (low or 1) < drawn.score(name) < (high or 0)
 
 
 def test_the_interval_covers_examples_and_seeds() -> None:
     drawn, facts = draw(3)
     posterior = task_scores.estimate_task(drawn, facts, 0.5)
     assert posterior is not None
-    for index, (low, high) in enumerate(task_scores.compute_intervals_by_name(drawn, posterior).values()):
-        assert high - low > 2 * 1.96 * drawn.covariance[index, index] ** 0.5
+    low, high = task_scores.add_intervals(drawn, posterior).intervals  # type: ignore[misc]
+    assert (high - low > 2 * 1.96 * np.diag(drawn.covariance) ** 0.5).all()
 
 
 def test_a_task_with_one_seed_has_no_intervals() -> None:

@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 
 import altair as alt
+import numpy as np
 
 from pipeline.scaling import texts
 from pipeline.scaling.differences import SAME, Difference, Differences
@@ -16,13 +17,13 @@ from pipeline.scaling.table import Sheet
 
 STEP = 15  # pixels of a square
 MOST = 40  # cells of a panel, since its squares grow as their square
-NAMED = 10  # of the cells not told apart from the best, in words
+NAMED = 10  # of the cells not significantly different from the best, in words
 TOLD = {"one": "cell", "other": "less", "points": "difference", "interval": "95%", "corrected": "95%, corrected",
         "p": "p, corrected", "verdict": "verdict"}  # fmt: skip
 WORDS = "The score of each cell (row) less that of each other (column), the best cell first, in hundredths."
 HOW = (
-    "A dot: told apart from each other after correction for all pairs of the task (Holm). Squares without a dot lie "
-    "inside the noise, whatever their colour."
+    "A dot: significantly different after correction for all pairs of the task (Holm). Squares without a dot are "
+    "inside the noise, however strong their colour."
 )
 
 
@@ -50,12 +51,15 @@ def of_tasks(found: Sequence[Differences]) -> list[Figure]:
 
 
 def _seen(found: Differences) -> str:
-    """Say what a panel shows for those who cannot see it."""
+    """Describe a panel for those who cannot see it."""
+    if np.isnan(found.pairs.columns["p"]).all():
+        return f"{found.task}: no cell repeats a seed, so it is unknown which of the {len(found.pairs)} pairs differ."
     apart = int((found.pairs.columns["verdict"] != SAME).sum())
     named, more = found.best_set()[:NAMED], len(found.best_set()) - NAMED
     others = f" and {more} more" if more > 0 else ""
     return (
-        f"{found.task}: {apart} of {len(found.pairs)} pairs are told apart; not told apart from the best: "
+        f"{found.task}: {apart} of {len(found.pairs)} pairs differ significantly; not significantly different from "
+        "the best: "
         f"{', '.join(named)}{others}."
     )
 

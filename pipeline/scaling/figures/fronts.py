@@ -45,9 +45,9 @@ def _figure(task: str, fronts: Sequence[Front], rows: Sequence[Row]) -> Figure:
     title = f"{task}: score against each cost"
     words = "Plain sizes, students and compressions in one picture, a panel for each cost."
     how = (
-        "Step: the front, whose cells no other beats in both score and cost. The fuller a mark, the more often it is "
-        "on the front when examples and seeds are drawn anew. Thin lines lead from a cell to what was made of it or "
-        "learned from it. Bars: 95% intervals."
+        "Step: the front, whose cells no other beats in both score and cost. The fuller a mark, the more probably it "
+        "is on the front for new examples and seeds. Thin lines lead from a cell to what was made of it or learned "
+        "from it. Bars: 95% intervals."
     )
     members = [f"{COSTS[front.cost]}: {', '.join(place.cell for place in front.members)}" for front in fronts]
     seen = f"{words} On the front, the cheapest first, of {'; of '.join(members)}."
@@ -63,7 +63,9 @@ def _mark(place: Place, front: Front, known: dict[str, Row]) -> dict[str, Any]:
     there = {known[other.cell].made: other for other in (*front.members, *front.others)}
     source = there.get(row.source or "")
     return {
-        "x": place.cost, "y": 100 * place.score, "low": 100 * place.low, "high": 100 * place.high,
+        "x": place.cost, "y": 100 * place.score,
+        "low": None if place.low is None else 100 * place.low,
+        "high": None if place.high is None else 100 * place.high,
         "left": place.cost_low, "right": place.cost_high,
         "from_x": source.cost if source else None, "from_y": 100 * source.score if source else None,
         "line": place.cell, "cell": place.cell, "kind": _kind(row), "source": row.source or "",
@@ -80,7 +82,7 @@ def _kind(row: Row) -> str:
 def _panel(front: Front, marks: list[dict[str, Any]], metric: str) -> dict[str, Any]:
     places = [mark[end] for mark in marks for end in ("x", "left", "right")]
     across = axes.logarithmic("", places, "~g" if front.cost in TIMES else "~s")
-    up = axes.linear(metric, [mark[end] for mark in marks for end in ("y", "low", "high")])
+    up = axes.linear(metric, panel.heights(marks))
     base = alt.Chart(panel.values(marks))
     points = base.mark_point(size=58, filled=False)
     held = panel.chosen((panel.HOVER, panel.KIND))
@@ -90,9 +92,9 @@ def _panel(front: Front, marks: list[dict[str, Any]], metric: str) -> dict[str, 
     layers = [
         _step(front, across, up),
         sources.encode(across.x("from_x"), up.y("from_y"), faint, x2=alt.X2("x"), y2=alt.Y2("y")),
-        bars.encode(across.x(), up.y("low"), faint, _color(), y2=alt.Y2("high")),
+        bars.transform_filter("isValid(datum.low)").encode(across.x(), up.y("low"), faint, _color(), y2=alt.Y2("high")),
         bars.encode(across.x("left"), up.y(), faint, _color(), x2=alt.X2("right")),
-        points.encode(across.x(), up.y(), held, _color(), *_looks()),
+        points.encode(across.x(), up.y(), held, _color(), *_looks(marks)),
         *_names(marks, front.task, across, up),
         panel.pointed(marks, across, up, TOLD),
     ]
@@ -103,12 +105,16 @@ def _color() -> alt.Color:
     return alt.Color("kind", type="ordinal", title=None, sort=None, scale=alt.Scale(domain=[*KINDS]))
 
 
-def _looks() -> list[Any]:
-    """Return shape by kind, and filling by the probability of being on the front."""
+def _looks(marks: list[dict[str, Any]]) -> list[Any]:
+    """Return shape by kind, and filling by the probability of being on the front; unknown ones are hollow."""
     scale = alt.Scale(domain=[*KINDS], range=[*KINDS.values()])
+    known = any(mark["probability"] is not None for mark in marks)
     legend = alt.Legend(title="on the front with probability", format="%", values=[0, 0.5, 1], symbolType="circle")
     filling = alt.FillOpacity(
-        "probability", type="quantitative", scale=alt.Scale(domain=[0, 1], range=[0, 1]), legend=legend
+        "probability",
+        type="quantitative",
+        scale=alt.Scale(domain=[0, 1], range=[0, 1]),
+        legend=legend if known else None,
     )
     fill = alt.Fill("kind", type="ordinal", title=None, sort=None, scale=alt.Scale(domain=[*KINDS]))
     return [alt.Shape("kind", type="nominal", title=None, sort=None, scale=scale), fill, filling]
@@ -128,8 +134,8 @@ def _names(marks: list[dict[str, Any]], task: str, across: Axis, up: Axis) -> li
     at = {m["cell"]: (panel.WIDTH * across.share(m["x"]), panel.HEIGHT * up.share(m["y"])) for m in marks}
     taken = [(x - GAP, x + GAP, y - GAP) for x, y in at.values()]  # start, end and foot of what is drawn already
     sides: dict[Side, list[dict[str, Any]]] = {"right": [], "left": []}
-    likely = [mark for mark in marks if mark["member"] or mark["probability"] >= SURE]
-    for mark in sorted(likely, key=lambda mark: -mark["probability"]):
+    likely = [mark for mark in marks if mark["member"] or (mark["probability"] or 0) >= SURE]
+    for mark in sorted(likely, key=lambda mark: -(mark["probability"] or 0)):
         (x, y), wide = at[mark["cell"]], panel.LETTER * len(short[mark["cell"]])
         starts: dict[Side, float] = {"right": x - wide - GAP, "left": x + GAP}
         for align, start in starts.items():

@@ -17,12 +17,13 @@ from pipeline.scaling.figures.panel import End
 from pipeline.scaling.table import Row, Sheet
 
 TOLD = {
-    "cell": "cell", "model": "model", "score": "score", "seeds": "95% over seeds", "examples": "95% over examples",
-    "parameters": "parameters", "rows": "training examples", "operations": "operations of training",
+    "cell": "cell", "model": "model", "score": "score", "interval": "95%", "parameters": "parameters",
+    "rows": "training examples", "operations": "operations of training",
 }  # fmt: skip
 SIZES = {"parameters": "parameters", "parameters_non_embedding": "parameters without embeddings"}
 WIDEST = 0.3  # of x, over which all lines are shifted
 LOOKS = "Colours run along the legend from little to much."
+BARS = "Bars: 95% interval over seeds and examples. Dashed: always the majority class."
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,6 @@ def _shift(index: int, count: int, apart: float) -> float:
     return 1 + min(apart, WIDEST / count) * (index - (count - 1) / 2)
 
 
-def interval(rows: Iterable[Row]) -> str:
-    """Return what the bars span: ``seeds`` where every cell has several, else ``examples`` (the bootstrap)."""
-    return "seeds" if all(row.ci95_low is not None for row in drawn(rows)) else "examples"
-
-
 def drawn(rows: Iterable[Row]) -> list[Row]:
     """Return what these figures show: cells of the grid that have results."""
     return [row for row in rows if row.score is not None and not row.section]
@@ -163,38 +159,36 @@ def models(rows: Iterable[Row], size: str) -> dict[float, str]:
 def _figure(rows: Sequence[Row], view: View) -> Figure:
     """Return a figure with a panel for each task that has results."""
     shown = drawn(rows)
-    kind, tasks = interval(shown), table.tasks(shown)
-    panels = [_panel([row for row in shown if row.task == task], view, kind, families(shown)) for task in tasks]
+    tasks = table.tasks(shown)
+    panels = [_panel([row for row in shown if row.task == task], view, families(shown)) for task in tasks]
     selections = [panel.POINTED, panel.legend(panel.SHADE, "shade"), panel.legend(panel.KIND, "family")]
-    bars = f"Bars: 95% interval over {kind}. Dashed: always the commonest answer."
     seen = f"{view.words} Panels: {', '.join(tasks)}. {_trend(shown, view)}"
     spec = figure.beside(panels, selections)
-    return Figure(view.name, view.title, f"{view.words} {LOOKS} {bars}", seen, spec, _numbers(shown, view))
+    return Figure(view.name, view.title, f"{view.words} {LOOKS} {BARS}", seen, spec, _numbers(shown, view))
 
 
-def _panel(of_task: list[Row], view: View, kind: str, kinds: list[str]) -> dict[str, Any]:
+def _panel(of_task: list[Row], view: View, kinds: list[str]) -> dict[str, Any]:
     found = [line for line in view.lines(of_task) if line.rows]
-    points = [_point(row, line, view.across, kind) for line in found for row in line.rows]
+    points = [_point(row, line, view.across) for line in found for row in line.rows]
     first, across, color = of_task[0], view.axis(of_task), panel.shades(view.shade, view.shades)
     levels = [] if first.majority_score is None else [100 * first.majority_score]
     heights = panel.heights(points)
     up = axes.linear(texts.metric(first.score_name), [*heights, *levels])
     named = [_end(line, view.across) for line in found if line.label]
-    commonest = [End(across.high, height, "commonest answer") for height in levels]
+    baseline = [End(across.high, height, "majority class") for height in levels]
     layers = [
         *(panel.level(height, up) for height in levels),
         *panel.lines(points, across, up, color, kinds, TOLD),
-        *panel.ends([*named, *commonest], across, up, color),
+        *panel.ends([*named, *baseline], across, up, color),
         *view.below(of_task, across),
     ]
     return figure.layered(layers, first.task, width=panel.WIDTH, height=panel.HEIGHT)
 
 
-def _point(row: Row, line: Line, across: str, kind: str) -> dict[str, Any]:
-    low, high = (row.ci95_low, row.ci95_high) if kind == "seeds" else (row.bootstrap_low, row.bootstrap_high)
+def _point(row: Row, line: Line, across: str) -> dict[str, Any]:
     return {
         "x": value(row, across) * line.shift, "y": 100 * value(row, "score"),
-        "low": None if low is None else 100 * low, "high": None if high is None else 100 * high,
+        "low": None if row.low is None else 100 * row.low, "high": None if row.high is None else 100 * row.high,
         "line": line.name, "shade": line.shade, "family": row.family, **_told(row),
     }  # fmt: skip
 
@@ -203,8 +197,7 @@ def _told(row: Row) -> dict[str, str]:
     """Return what is said of a row, under the keys of ``TOLD``."""
     return {
         "cell": row.cell, "model": row.model, "score": texts.points(row.score),
-        "seeds": texts.between(row.ci95_low, row.ci95_high),
-        "examples": texts.between(row.bootstrap_low, row.bootstrap_high), "parameters": texts.count(row.parameters),
+        "interval": texts.between(row.low, row.high), "parameters": texts.count(row.parameters),
         "rows": f"{row.train_examples:,}" if row.train_examples is not None else "",
         "operations": texts.amount(row.train_operations),
     }  # fmt: skip
@@ -227,7 +220,7 @@ def _trend(rows: Sequence[Row], view: View) -> str:
         of_task = _sorted((row for row in rows if row.task == task and row.family == rows[0].family), view.across)
         first, last = (texts.points(row.score) for row in (of_task[0], of_task[-1]))
         baseline = texts.points(of_task[0].majority_score)
-        said.append(f"{task}: {first} at the smallest place, {last} at the largest; commonest answer {baseline}.")
+        said.append(f"{task}: {first} at the smallest place, {last} at the largest; majority class {baseline}.")
     return " ".join(said)
 
 
