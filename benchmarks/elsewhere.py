@@ -98,12 +98,12 @@ def main() -> None:
             )
             found.append(json.loads(done.stdout.splitlines()[-1]))
         first = first or found
-        mean = records.interval([each["score"] for each in found])
+        mean = records.compute_spread([each["score"] for each in found])
         same = sum(one["weights"] == other["weights"] for one, other in zip(first, found, strict=True))
         most = max(abs(one["score"] - other["score"]) for one, other in zip(first, found, strict=True))
         print(
             f"{name:30s} {' '.join(format(100 * each['score'], '.2f') for each in found)}  "
-            f"{100 * mean['mean']:.1f} [{100 * mean['ci95_low']:.1f}, {100 * mean['ci95_high']:.1f}]  "
+            f"{100 * mean['mean']:.1f} ± {100 * (mean['std'] or 0):.1f}  "
             f"{same} of {given.seeds} the same bytes, at most {100 * most:.1f} points off",
             flush=True,
         )

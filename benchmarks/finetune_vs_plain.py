@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.plain import Plain  # noqa: E402
 from pipeline import machine  # noqa: E402
 from pipeline.data import batches  # noqa: E402
-from pipeline.evaluation import peak, quality, scores  # noqa: E402
+from pipeline.evaluation import peak, scores  # noqa: E402
 from pipeline.models import complexity, loading  # noqa: E402
 from pipeline.training import optimizer, vocabulary  # noqa: E402
 from pipeline.training.prediction import ROWS, logits  # noqa: E402
@@ -46,6 +46,7 @@ SPLITS = ("train", "selection")
 LENGTHS = (128, 512)
 PEAK_SECONDS = 2.0
 ROUNDS = 3
+RESAMPLES = 2000
 
 
 def arguments() -> argparse.Namespace:
@@ -114,9 +115,16 @@ def score(name: str, model: torch.nn.Module, report: batches.Examples) -> None:
     """Print a model's scores on the reported split, in fp32, with the interval over examples."""
     said = scores.predicted(logits(model, report, "fp32"))
     for metric in ("accuracy", "f1"):
-        low, high = quality.bootstrap(metric, said, np.asarray(report.labels))
+        low, high = bootstrap(metric, said, np.asarray(report.labels))
         value = float(scores.SCORES[metric](said, report.labels))
         print(f"{name}: {metric} {100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
+
+
+def bootstrap(metric: str, predictions: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Return the 95% interval of a metric over resampled examples."""
+    rows = np.random.default_rng(0).integers(len(labels), size=(RESAMPLES, len(labels)))
+    low, high = np.quantile(scores.SCORES[metric](predictions[rows], labels[rows]), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def ask(model: torch.nn.Module, plain: dict[int, Plain], report: batches.Examples) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import previous_intervals as previous
-from pipeline.scaling import draws as previous_draws
 from pipeline.scaling import equal, paired_gains, posterior_draws, score_intervals
 from pipeline.scaling.draws import Draws
 from pipeline.scaling.equal import NO_GAIN, Equal
@@ -132,7 +131,7 @@ def measure_ratios(ratio: float, seeds: int, repetitions: int) -> str:
         true = np.concatenate([PLAIN_COSTS, ratio * np.exp(plain)])
         costs = [cost * np.exp(CLOCK * random.normal(size=seeds)) for cost in true]
         before = previous.draw_scores(study.by_seed, study.covariance, study.crossed, random)
-        found[0].extend(compare_costs(study, before, costs, previous_draws.means(costs, RESAMPLES, random)))
+        found[0].extend(compare_costs(study, before, costs, previous.draw_means(costs, random)))
         now = posterior_draws.draw_scores(estimate(scenario, study), study.covariance, RESAMPLES)
         measured = [values.tolist() for values in costs]
         found[1].extend(compare_costs(study, now, costs, posterior_draws.draw_costs(measured, RESAMPLES)))
@@ -144,7 +143,7 @@ def compare_costs(study: Study, drawn: Floats, costs: list[Floats], drawn_costs:
     """Return the costs at equal quality from draws of the scores and of the costs."""
     names = tuple(str(cell) for cell in range(len(costs)))
     scores = np.array([values.mean() for values in study.by_seed])
-    draws = Draws("t", "accuracy", 0, names, names, scores, drawn, study.by_seed, study.covariance, study.crossed)
+    draws = Draws("t", "accuracy", 0, names, scores, study.by_seed, study.covariance, study.crossed, drawn)
     return equal.equal(draws, Prices("cost", names, np.array([c.mean() for c in costs]), drawn_costs), names[:4])
 
 

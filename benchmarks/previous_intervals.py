@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
@@ -33,6 +35,16 @@ def draw_scores(
         picked = random.integers(count, size=(RESAMPLES, max(1, count - 1)))
         draws[:, cell] += values.mean() + rest * (values[picked].mean(1) - values.mean())
     return np.minimum(1, draws)
+
+
+def draw_means(values: Sequence[Floats], random: np.random.Generator) -> Floats:
+    """Return the mean of each cell's numbers, one per seed, on resamples of k - 1 of its k seeds: (resamples, cells)."""
+    slots = random.random((RESAMPLES, max(1, max(map(len, values)) - 1)))
+    drawn = np.empty((RESAMPLES, len(values)))
+    for cell, numbers in enumerate(values):
+        picked = slots[:, : max(1, len(numbers) - 1)] * len(numbers)
+        drawn[:, cell] = numbers[picked.astype(int)].mean(1)
+    return drawn
 
 
 def compute_percentile_interval(draws: Floats) -> tuple[Floats, Floats]:

@@ -89,14 +89,13 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_a_cell_holds_every_seed_with_mean_and_interval(toy: Path) -> None:
+def test_a_cell_holds_every_seed_with_mean_and_deviation(toy: Path) -> None:
     done = run(toy, "--multirun", "+sweep=seeds")
     assert done.returncode == 0, done.stderr
     record = read(toy / "metrics/toy/toy.json")
     assert [trial["score"] for trial in record["trials"]] == [0.5, 1.5, 2.5]
-    assert record["summary"]["score"]["mean"] == 1.5
-    assert record["summary"]["score"]["ci95_high"] == pytest.approx(1.5 + 4.302652729911275 / 3**0.5)
-    assert re.fullmatch(r"toy toy: 3 seeds in \d+\.\d s, score 1\.500 \[-0\.984, 3\.984\]\n", done.stdout)
+    assert record["summary"]["score"] == {"mean": 1.5, "std": 1.0}
+    assert re.fullmatch(r"toy toy: 3 seeds in \d+\.\d s, score 1\.500 ± 1\.000\n", done.stdout)
     assert "note" not in record["summary"]
     assert "seed" not in record["summary"]
     for seed in (0, 1, 2):

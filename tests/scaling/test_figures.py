@@ -170,12 +170,11 @@ def test_points_intervals_and_baseline_stand_where_the_rows_say(rows: list[Row])
     assert baseline["mark"]["style"] == "baseline"
 
 
-def test_bars_are_over_examples_where_a_cell_has_one_seed(rows: list[Row]) -> None:
-    assert scores.interval(rows) == "seeds"
-    alone = [replace(rows[0], low=None, high=None), *rows[1:]]
-    assert scores.interval(alone) == "examples"
-    first = marks(scores.against_data(alone, SIZE), 0, "rule")[1]["values"][0]
-    assert (first["low"], first["high"]) == (100 * rows[0].bootstrap_low, 100 * rows[0].bootstrap_high)
+def test_a_cell_without_an_interval_has_no_bar(rows: list[Row]) -> None:
+    single = [replace(row, low=None, high=None) for row in rows]
+    (shown, *_) = scores.of_all(single, SIZE)
+    places = marks(shown, 0, "line")[0]["values"]
+    assert {(place["low"], place["high"], place["interval"]) for place in places} == {(None, None, "")}
 
 
 def test_families_are_told_apart_by_shape_filling_and_dash(counted: list[Row]) -> None:
@@ -300,7 +299,9 @@ def test_of_many_cells_the_best_are_compared_in_the_figure_and_the_rest_is_told_
         )
         for cell in range(60)
     ]
-    found = compared.compare(draw(cells, 200))
+    drawn_cells = draw(cells, 200)
+    error = np.full(60 * 59 // 2, 0.02)
+    found = compared.compare(drawn_cells, (error, np.full(len(error), 30.0)))
     (drawn,) = differences.of_tasks([found])
     squares = marks(drawn, 0, "rect")[0]["values"]
     assert len(squares) == 40 * 39

@@ -162,5 +162,5 @@ def test_a_record_of_another_layout_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         table.read([Point("long", "mrpc", "bert-tiny", 0.1, "patient", "evaluate-variant@long")], folder, {})
     assert str(caught.value) == (
-        "metrics/evaluate/long.json: schema: got 0, but this version reads 2; remove it, then run `dvc repro`"
+        "metrics/evaluate/long.json: schema: got 0, but this version reads 3; remove it, then run `dvc repro`"
     )

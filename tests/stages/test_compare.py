@@ -54,7 +54,7 @@ def test_cells_of_a_ratio_written_as_a_whole_number_are_drawn(evaluated: Path, m
     whole = replace(PLAN, ratios=(0.3, 1))
     monkeypatch.setattr(compare.plan, "load", lambda: whole)
     fakes.write(evaluated, [fakes.evaluation("mrpc", model, 1) for model in whole.models])
-    assert [(row.cell, row.section, row.score is not None) for row in results.rows()] == [
+    assert [(row.cell, row.section, row.score is not None) for row in results.rows(())] == [
         ("mrpc-bert-tiny-0.3", "", True),
         ("mrpc-bert-tiny-1", "", True),
         ("mrpc-bert-mini-0.3", "", True),

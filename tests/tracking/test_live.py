@@ -62,14 +62,14 @@ def test_a_store_hears_of_a_short_trial_when_somebody_waits_and_of_a_long_one_me
         each.fail("the test is over")
 
 
-def test_the_parent_bears_mean_and_interval(client: MlflowClient) -> None:
+def test_the_parent_run_has_mean_and_deviation(client: MlflowClient) -> None:
     metrics = client.get_run(log()).data.metrics
     spread = RECORD["summary"]["score"]
     assert metrics["score"] == pytest.approx(spread["mean"], rel=1e-5)
-    assert metrics["score_ci95_low"] == pytest.approx(spread["ci95_low"], rel=1e-5)
-    assert metrics["score_ci95_high"] == pytest.approx(spread["ci95_high"], rel=1e-5)
+    assert metrics["score_std"] == pytest.approx(spread["std"], rel=1e-5)
     assert metrics["parameters"] == 4_400_000
-    assert "parameters_ci95_low" not in metrics  # what does not vary has no interval to show
+    assert "parameters_std" not in metrics  # what does not vary has no deviation to show
+    assert not [name for name in metrics if "ci95" in name]  # the comparison has the one interval of a cell
 
 
 def test_the_parent_bears_the_words_that_all_seeds_share(client: MlflowClient) -> None:
