@@ -38,7 +38,7 @@ def draw_scores(
 
 
 def draw_means(values: Sequence[Floats], random: np.random.Generator) -> Floats:
-    """Return the mean of each cell's numbers, one per seed, on resamples of k - 1 of its k seeds: (resamples, cells)."""
+    """Return each cell's mean over seeds on resamples of k - 1 of its k seeds: (resamples, cells)."""
     slots = random.random((RESAMPLES, max(1, max(map(len, values)) - 1)))
     drawn = np.empty((RESAMPLES, len(values)))
     for cell, numbers in enumerate(values):

@@ -105,5 +105,14 @@ def test_a_parameter_is_a_metric_with_its_interval_where_the_data_determine_it(
             assert found[f"{place}/held_out_error_of_line"]["mean"] == finding.error("line")
 
 
+def test_the_score_of_a_cell_is_a_metric_with_its_one_interval(known: tuple[list[Trial], Comparison]) -> None:
+    found = files.measures(known[1])
+    (task,) = known[1].tasks
+    for name in task.draws.names:
+        low, high = task.draws.interval(name)
+        value = {"mean": task.draws.score(name), "std": None, "ci95_low": low, "ci95_high": high}
+        assert found[f"score/{name}"] == value
+
+
 def test_nothing_compared_leaves_the_table_of_trials_alone(tmp_path: Path) -> None:
     assert files.write([], Comparison((), ()), tmp_path) == ["results.csv", "results.parquet"]

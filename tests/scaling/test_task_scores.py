@@ -1,9 +1,37 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from pipeline.scaling import draws, task_scores
+from pipeline.evaluation import predictions
+from pipeline.scaling import draws, task_scores, trials
 from pipeline.scaling.draws import Answers, Draws
-from pipeline.scaling.task_scores import CellFacts
+from pipeline.scaling.table import Point
+from pipeline.scaling.task_scores import CellFacts, TaskScores
+from tests import fakes
+
+POINTS = [
+    Point(f"mrpc-{model}-1.0", "mrpc", model, 1.0, "standard", f"evaluate@mrpc-{model}-1.0")
+    for model in ("bert-tiny", "bert-mini", "bert-small")
+]
+STUDENT = Point("taught", "mrpc", "bert-tiny", 1.0, "standard", "evaluate-distill@taught",
+                section="distill", source="finetune/mrpc-bert-small-1.0", method="logits")  # fmt: skip
+
+
+def estimate(folder: Path, seeds: tuple[int, ...] = (0, 1, 2), same: bool = False) -> TaskScores:
+    """Return the scores of three models and a student; its teacher makes no difference where ``same``."""
+    known = [fakes.evaluation(point.task, point.model, point.ratio, seeds) for point in POINTS]
+    taught = fakes.evaluation("mrpc", "bert-tiny", 1.0, seeds) | {"cell": "taught"}
+    for trial in taught["trials"]:
+        alone = predictions.from_text(trial["predictions"]).copy()
+        if not same:
+            alone[:20] = 1 - predictions.from_text(trial["references"])[:20]
+        trial["alone_predictions"] = predictions.as_text(alone)
+    fakes.write(folder, [*known, taught])
+    points = [*POINTS, STUDENT]
+    planned = fakes.planned(points, seeds)
+    (found,) = task_scores.estimate_trials(trials.read(points, folder / "metrics" / "evaluate", planned))
+    return found
 
 
 def draw(seeds: int, metric: str = "accuracy") -> tuple[Draws, dict[str, CellFacts]]:
@@ -44,3 +72,29 @@ def test_the_interval_covers_examples_and_seeds() -> None:
 def test_a_task_with_one_seed_has_no_intervals() -> None:
     drawn, facts = draw(1)
     assert task_scores.estimate_task(drawn, facts, 0.5) is None
+
+
+def test_every_cell_and_every_gain_has_one_interval(tmp_path: Path) -> None:
+    found = estimate(tmp_path)
+    intervals = task_scores.collect_intervals([found])
+    for point in POINTS:
+        low, high = found.draws.interval(point.cell)
+        assert intervals[point.cell] == {"low": low, "high": high}
+        assert (low or 1) < found.draws.score(point.cell) < (high or 0)
+    gain = intervals["taught"]
+    assert 0 < gain["gain_low"] < found.gains["taught"].mean < gain["gain_high"] < 0.2
+
+
+def test_a_teacher_without_effect_has_a_gain_of_0_whose_interval_is_not_of_zero_width(tmp_path: Path) -> None:
+    """Three ties are no proof: the report examples limit what can be seen."""
+    found = estimate(tmp_path, same=True)
+    gain = task_scores.collect_intervals([found])["taught"]
+    assert found.gains["taught"].mean == 0
+    assert gain["gain_low"] < -0.001 < 0.001 < gain["gain_high"]
+
+
+def test_single_seeds_have_no_interval_and_no_draws(tmp_path: Path) -> None:
+    found = estimate(tmp_path, seeds=(0,))
+    assert (found.posterior, found.draws.draws) == (None, None)
+    assert task_scores.collect_intervals([found]) == {name: {} for name in found.draws.names}
+    assert found.gains["taught"].mean > 0

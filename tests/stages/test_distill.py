@@ -7,6 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from pipeline import machine, paths
+from pipeline.evaluation import predictions, scores
 from pipeline.stages.distill import distill
 from pipeline.stages.evaluate import evaluate
 from pipeline.stages.finetune import finetune
@@ -25,6 +26,9 @@ def test_a_student_stands_beside_the_same_student_alone(
     source = done(distill, cfg)
     result = evaluate(configured("evaluate", f"source={source}"), tmp_path, Told())  # type: ignore[arg-type]
     assert result["gain"] == pytest.approx(result["score"] - result["alone_score"])
+    answers = predictions.from_text(result["alone_predictions"])
+    score = scores.SCORES[result["score_name"]](answers, predictions.from_text(result["references"]))
+    assert result["alone_score"] == score
     taught, alone = (load_file(paths.made(source, 0) / name / "model.safetensors") for name in ("", paths.ALONE))
     assert taught.keys() == alone.keys()
     assert any(not taught[name].equal(alone[name]) for name in taught)
