@@ -94,7 +94,7 @@ def _panel(front: Front, marks: list[dict[str, Any]], metric: str) -> dict[str, 
         sources.encode(across.x("from_x"), up.y("from_y"), faint, x2=alt.X2("x"), y2=alt.Y2("y")),
         bars.transform_filter("isValid(datum.low)").encode(across.x(), up.y("low"), faint, _color(), y2=alt.Y2("high")),
         bars.encode(across.x("left"), up.y(), faint, _color(), x2=alt.X2("right")),
-        points.encode(across.x(), up.y(), held, _color(), *_looks(marks)),
+        points.encode(across.x(), up.y(), held, _color(), *_looks()),
         *_names(marks, front.task, across, up),
         panel.pointed(marks, across, up, TOLD),
     ]
@@ -105,16 +105,12 @@ def _color() -> alt.Color:
     return alt.Color("kind", type="ordinal", title=None, sort=None, scale=alt.Scale(domain=[*KINDS]))
 
 
-def _looks(marks: list[dict[str, Any]]) -> list[Any]:
+def _looks() -> list[Any]:
     """Return shape by kind, and filling by the probability of being on the front; unknown ones are hollow."""
     scale = alt.Scale(domain=[*KINDS], range=[*KINDS.values()])
-    known = any(mark["probability"] is not None for mark in marks)
     legend = alt.Legend(title="on the front with probability", format="%", values=[0, 0.5, 1], symbolType="circle")
     filling = alt.FillOpacity(
-        "probability",
-        type="quantitative",
-        scale=alt.Scale(domain=[0, 1], range=[0, 1]),
-        legend=legend if known else None,
+        "probability", type="quantitative", scale=alt.Scale(domain=[0, 1], range=[0, 1]), legend=legend
     )
     fill = alt.Fill("kind", type="ordinal", title=None, sort=None, scale=alt.Scale(domain=[*KINDS]))
     return [alt.Shape("kind", type="nominal", title=None, sort=None, scale=scale), fill, filling]
