@@ -74,6 +74,9 @@ def test_a_row_has_no_interval_where_no_cell_repeats_a_seed(evaluate: Path, poin
     (row,) = table.read(points[:1], evaluate, planned, task_scores.collect_intervals(scores))
     assert (row.seeds, row.low, row.high, row.above_majority) == (1, None, None, "")
     assert table.cells(row, {})[4:7] == [f"{100 * row.score:.1f}", "", ""]
+    assert table.overview([row]) == (
+        "1 of 1 cells have results; 1 cell has no interval, since no cell of the task repeats a seed."
+    )
 
 
 def test_what_a_training_took_is_read_and_a_seed_that_never_came_there_leaves_a_hole(
