@@ -23,13 +23,14 @@ from pipeline.scaling import report
 from pipeline.scaling import variance as shared
 from pipeline.scaling.costs import Cost
 from pipeline.scaling.draws import Answers, draw
-from pipeline.scaling.figures import axes, differences, figure, laws, panel, scores, theme, variance
+from pipeline.scaling.figures import axes, differences, figure, fronts, laws, panel, scores, theme, variance
 from pipeline.scaling.figures.axes import Axis
 from pipeline.scaling.figures.figure import Figure
+from pipeline.scaling.fronts import fronts as compute_fronts
 from pipeline.scaling.laws import Measured, Question, study
 from pipeline.scaling.table import Row
 from pipeline.scaling.variance import Outcome
-from tests.scaling import findings
+from tests.scaling import findings, places
 
 SIZE = "parameters_non_embedding"
 MAKERS = (scores.against_size, scores.against_data, scores.against_compute)
@@ -175,6 +176,20 @@ def test_a_cell_without_an_interval_has_no_bar(rows: list[Row]) -> None:
     (shown, *_) = scores.of_all(single, SIZE)
     places = marks(shown, 0, "line")[0]["values"]
     assert {(place["low"], place["high"], place["interval"]) for place in places} == {(None, None, "")}
+
+
+def test_a_front_without_probabilities_has_hollow_marks_and_no_bars_of_scores() -> None:
+    scored = replace(places.drawn({"a": 0.7, "b": 0.8}), draws=None, intervals=None)
+    (found,) = compute_fronts(scored, [places.priced({"a": 1e6, "b": 2e6})])
+    known = [
+        Row(cell, "t", "bert-tiny", 1.0, "standard", f"evaluate@{cell}", score_name="accuracy", score=score)
+        for cell, score in (("a", 0.7), ("b", 0.8))
+    ]
+    (shown,) = fronts.of_tasks([found], known)
+    points = marks(shown, 0, "point")[0]["values"]
+    assert [(point["y"], point["probability"], point["sure"], point["low"]) for point in points] == [
+        (70.0, 0.0, "", None), (80.0, 0.0, "", None),
+    ]  # fmt: skip
 
 
 def test_families_are_told_apart_by_shape_filling_and_dash(counted: list[Row]) -> None:

@@ -69,7 +69,8 @@ def _mark(place: Place, front: Front, known: dict[str, Row]) -> dict[str, Any]:
         "left": place.cost_low, "right": place.cost_high,
         "from_x": source.cost if source else None, "from_y": 100 * source.score if source else None,
         "line": place.cell, "cell": place.cell, "kind": _kind(row), "source": row.source or "",
-        "member": place in front.members, "probability": place.probability,
+        "member": place in front.members,
+        "probability": place.probability or 0.0,  # Vega-Lite leaves out marks without a number
         "score": texts.points(place.score), "interval": texts.between(place.low, place.high),
         "paid": texts.amount(place.cost), "sure": texts.percent(place.probability),
     }  # fmt: skip
@@ -130,8 +131,8 @@ def _names(marks: list[dict[str, Any]], task: str, across: Axis, up: Axis) -> li
     at = {m["cell"]: (panel.WIDTH * across.share(m["x"]), panel.HEIGHT * up.share(m["y"])) for m in marks}
     taken = [(x - GAP, x + GAP, y - GAP) for x, y in at.values()]  # start, end and foot of what is drawn already
     sides: dict[Side, list[dict[str, Any]]] = {"right": [], "left": []}
-    likely = [mark for mark in marks if mark["member"] or (mark["probability"] or 0) >= SURE]
-    for mark in sorted(likely, key=lambda mark: -(mark["probability"] or 0)):
+    likely = [mark for mark in marks if mark["member"] or mark["probability"] >= SURE]
+    for mark in sorted(likely, key=lambda mark: -mark["probability"]):
         (x, y), wide = at[mark["cell"]], panel.LETTER * len(short[mark["cell"]])
         starts: dict[Side, float] = {"right": x - wide - GAP, "left": x + GAP}
         for align, start in starts.items():
