@@ -3,11 +3,11 @@
 ``python benchmarks/selection_bias.py [studies]`` simulates studies whose expected scores are known (200 per row by
 default) and prints a Markdown row for each setting: the mean error of the recommended cell's score in points, as
 measured and corrected by holding out examples alone, seeds alone, and both (``pipeline/scaling/cross_fitting.py``);
-the root mean square error of the first and the last; and how often their 95% intervals contain the truth. It takes
-about four minutes on one core.
+the root mean square error of the first and the last; how often their 95% intervals contain the truth; and the width of
+the corrected interval relative to the other. It takes about five minutes on one core.
 
 A training answers an example correctly by a Gaussian copula: some examples are hard for all trainings, some for all
-seeds of a cell. The interval that ignores the choice knows the spread over examples and pools that over seeds.
+seeds of a cell. "Measured" intervals are those that ignore the choice (``pipeline/scaling/score_intervals.py``).
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 from scipy.special import ndtr, ndtri
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline.scaling import cross_fitting
+from pipeline.scaling import cross_fitting, score_intervals
 from pipeline.scaling.cross_fitting import Rule
 from pipeline.scaling.draws import Answers
-from pipeline.scaling.weighted import WEIGHTED
+from pipeline.scaling.weighted import WEIGHTED, Weights
 
 Floats = npt.NDArray[np.float64]
 
 SHARED, OWN = 0.4, 0.35  # correlation of the latent answers: of all trainings, and of the seeds of one cell besides
 SPREAD = 0.12  # over seeds, on the probit scale: about 3.5 points
+RESAMPLES = 200  # of the examples
 QUANTILES = ndtri((np.arange(200) + 0.5) / 200)
 HEADER = (
     "| cells | truths | seeds | examples | measured | examples held out | seeds held out | both held out "
-    "| error: measured | error: both | covered: measured | covered: both |"
+    "| error: measured | error: both | covered: measured | covered: both | width |"
 )
 
 TRUTHS: dict[str, Callable[[int, np.random.Generator], Floats]] = {
@@ -45,6 +45,12 @@ TRUTHS: dict[str, Callable[[int, np.random.Generator], Floats]] = {
     "differ by 2 points": lambda cells, random: 0.78 + 0.02 * random.normal(size=cells),
     "65 to 85": lambda cells, random: np.linspace(0.65, 0.85, cells),
     "two lead by 5 points": lambda cells, random: np.append(np.linspace(0.6, 0.75, cells - 2), [0.8, 0.8]),
+}
+
+BASELINES: dict[str, Callable[[float], float]] = {  # of the best constant answer, by the share of label 1
+    "accuracy": lambda positive: max(positive, 1 - positive),
+    "f1": lambda positive: 2 * positive / (1 + positive),
+    "matthews_correlation": lambda positive: 0.0,
 }
 
 
@@ -65,10 +71,11 @@ class Setting:
 def main(studies: int) -> None:
     """Print each row as it is measured."""
     print(HEADER)
-    print("|---:|---|" + "---:|" * 10)
+    print("|---:|---|" + "---:|" * 11)
     for row, setting in enumerate(make_settings()):
         random = np.random.default_rng([5, row])
-        outcomes = np.array([simulate_outcome(setting, random) for _ in range(studies)])
+        weights = random.multinomial(setting.examples, [1 / setting.examples] * setting.examples, RESAMPLES)
+        outcomes = np.array([simulate_outcome(setting, weights.astype(np.float32), random) for _ in range(studies)])
         print(f"| {describe_setting(setting)} | {format_outcomes(outcomes)} |", flush=True)
 
 
@@ -98,16 +105,20 @@ def format_outcomes(outcomes: Floats) -> str:
     """Return the other columns from the outcomes (studies, columns of ``simulate_outcome``)."""
     mean = outcomes.mean(0)
     error = outcomes.std(0) / len(outcomes) ** 0.5
-    biases = ["" if np.isnan(mean[column]) else f"{mean[column]:+.1f} ± {error[column]:.1f}" for column in range(4)]
+    bias = np.round(mean[:4], 1) + 0.0  # no negative zero
+    biases = [
+        "" if np.isnan(value) else f"{value:+.1f} ± {margin:.1f}" for value, margin in zip(bias, error[:4], strict=True)
+    ]
     roots = [f"{root:.1f}" for root in (outcomes[:, [0, 3]] ** 2).mean(0) ** 0.5]
-    return " | ".join([*biases, *roots, *(f"{100 * share:.0f}%" for share in mean[4:])])
+    return " | ".join([*biases, *roots, *(f"{100 * share:.0f}%" for share in mean[4:6]), f"{mean[6]:.2f}"])
 
 
-def simulate_outcome(setting: Setting, random: np.random.Generator) -> list[float]:
+def simulate_outcome(setting: Setting, weights: Weights, random: np.random.Generator) -> list[float]:
     """Simulate one study and return the errors of the recommended cell's score in points and what its intervals hold.
 
-    The errors are of the measured score and with examples, seeds and both held out, NaN where not computed. The last
-    two numbers are 1 where the interval contains the truth: that which ignores the choice, and the corrected one.
+    The errors are of the measured score and with examples, seeds and both held out, NaN where not computed. Then 1 or
+    0: whether the interval contains the truth, ignoring the choice and corrected; last the ratio of their widths.
+    ``weights`` (resamples, examples) are how often each example is drawn.
     """
     skills = TRUTHS[setting.truth](setting.cells, random)
     labels = (np.arange(setting.examples) < setting.positive * setting.examples).astype(np.int64)
@@ -118,15 +129,20 @@ def simulate_outcome(setting: Setting, random: np.random.Generator) -> list[floa
     found = cross_fitting.cross_fit_score(cells, rule)
     chosen = int(found.name)
     truth = compute_truth(setting, float(skills[chosen]))
-    half = compute_half_width(cells, chosen, random)
-    low, high = found.compute_interval(found.measured - half, found.measured + half, (-1.0, 1.0))
+    low, high = (float(ends[chosen]) for ends in compute_intervals(setting, cells, weights))
+    new_low, new_high = found.compute_interval(low, high, score_intervals.get_bounds(setting.metric))
     partly = [np.nan, np.nan]
     if setting.metric == "accuracy":
         groups = min(setting.seeds, cross_fitting.SEED_GROUPS)
         splits = ((cross_fitting.FOLDS, 1), (1, groups))
         partly = [cross_fit_accuracy(answers == labels, rule, *numbers) for numbers in splits]
     errors = [100 * (score - truth) for score in (found.measured, *partly, found.score)]
-    return [*errors, float(abs(found.measured - truth) <= half), float(low <= truth <= high)]
+    return [
+        *errors,
+        float(low <= truth <= high),
+        float(new_low <= truth <= new_high),
+        (new_high - new_low) / (high - low),
+    ]
 
 
 def simulate_answers(
@@ -155,21 +171,29 @@ def compute_truth(setting: Setting, skill: float) -> float:
     return float((1 - setting.failed) * skill + setting.failed * (1 - positive))
 
 
-def compute_half_width(cells: Sequence[Answers], chosen: int, random: np.random.Generator) -> float:
-    """Return half the 95% interval of the chosen cell's expected score that ignores the choice.
+def compute_intervals(setting: Setting, cells: Sequence[Answers], weights: Weights) -> tuple[Floats, Floats]:
+    """Return the ends of each cell's interval that ignores the choice.
 
-    The spread over seeds is pooled over all cells; 200 resamples of the examples give theirs.
+    ``weights`` (resamples, examples) are how often each example is drawn.
     """
-    labels, metric = cells[0].labels, cells[0].metric
-    seeds = len(cells[0].predictions)
-    every = np.concatenate([cell.predictions for cell in cells])
-    scores = WEIGHTED[metric](every, labels)(np.ones((1, len(labels)), np.float32)).reshape(len(cells), seeds)
-    weights = random.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), 200).astype(np.float32)
-    drawn = WEIGHTED[metric](cells[chosen].predictions, labels)(weights)
-    examples = drawn.mean(1).var()
-    crossed = max(0.0, float(drawn.var(0).mean() - examples)) / (seeds - 1)  # is in the spread over seeds as well
-    variance = scores.var(1, ddof=1).mean() / seeds + max(0.0, examples - crossed)
-    return float(stats.t.ppf(0.975, len(cells) * (seeds - 1)) * np.sqrt(variance))
+    labels = cells[0].labels
+    score = WEIGHTED[setting.metric](np.concatenate([cell.predictions for cell in cells]), labels)
+    measured, drawn = (
+        score(rows).reshape(-1, len(cells), setting.seeds) for rows in (np.ones_like(weights[:1]), weights)
+    )
+    examples = drawn.mean(2).var(0)
+    crossed = np.maximum(0, drawn.var(0).mean(1) - examples) / max(1, setting.seeds - 1)
+    failed = np.stack([(cell.predictions == 0).all(1) for cell in cells])
+    baseline, bounds = BASELINES[setting.metric](setting.positive), score_intervals.get_bounds(setting.metric)
+    statistics = [
+        score_intervals.CellScores(
+            measured[0, cell], failed[cell], setting.examples, examples[cell], crossed[cell], baseline, bounds=bounds
+        )
+        for cell in range(len(cells))
+    ]
+    posterior = score_intervals.estimate_scores(score_intervals.stack_cells(statistics))
+    assert posterior is not None
+    return score_intervals.compute_intervals(posterior)
 
 
 def cross_fit_accuracy(right: npt.NDArray[np.bool_], rule: Rule, folds: int, groups: int) -> float:

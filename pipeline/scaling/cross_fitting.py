@@ -45,7 +45,7 @@ class CrossFittedScore:
 
     @property
     def optimism(self) -> float:
-        """Return by how much the measured score flatters; slightly below zero at times, since it is an estimate."""
+        """Return by how much the measured score flatters; with a least score it may be slightly below zero."""
         return self.measured - self.score
 
     def compute_interval(
@@ -78,7 +78,7 @@ def build_rule(costs: Sequence[tuple[float, ...]], least_score: float | None = N
     return choose
 
 
-def cross_fit_score(answers: Sequence[Answers], rule: Rule, seed: int = 0) -> CrossFittedScore:
+def cross_fit_score(answers: Sequence[Answers], rule: Rule) -> CrossFittedScore:
     """Recommend one of the cells of a task by ``rule`` and estimate its expected score on new examples and new seeds.
 
     ``answers`` are those of the cells that fit the limits. Each repetition splits the examples into stratified folds
@@ -89,7 +89,7 @@ def cross_fit_score(answers: Sequence[Answers], rule: Rule, seed: int = 0) -> Cr
     trials = _stack_trials(answers)
     measured = _average_by_cell(trials, _compute_scores(trials.metric, trials.predictions, trials.labels))
     chosen = rule(measured)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     pairs = [_hold_out(trials, rule, random) for _ in range(REPETITIONS)]
     score = np.mean([_compute_scores(trials.metric, pooled, trials.labels).mean() for pooled, _ in pairs])
     wins = np.bincount(np.concatenate([choices for _, choices in pairs]), minlength=len(answers))

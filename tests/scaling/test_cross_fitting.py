@@ -83,10 +83,10 @@ def test_the_choice_never_sees_the_answers_that_score_it() -> None:
 
 
 def test_single_seeds_cannot_be_held_out_and_that_is_reported() -> None:
-    cells = make_cells([0.7] * 20, seeds=1)
-    found = cross_fitting.cross_fit_score(cells, build_plain_rule(cells))
-    assert not found.seeds_held_out
-    assert 0 < found.score < found.measured
+    studies = [make_cells([0.7] * 20, seeds=1, seed=seed) for seed in range(10)]
+    found = [cross_fitting.cross_fit_score(cells, build_plain_rule(cells)) for cells in studies]
+    assert not any(one.seeds_held_out for one in found)
+    assert np.mean([one.optimism for one in found]) > 0.01  # the luck of the examples is taken off all the same
 
 
 @pytest.mark.parametrize("seeds", [[1, 3, 3, 2], [3, 1, 10, 3], [2, 5, 5, 1]])
