@@ -1,4 +1,4 @@
-"""What a prepared task is, in numbers: counts, balance, lengths, and what always saying the same would score."""
+"""What a prepared task is, in numbers: counts, balance, lengths, and the baseline of a constant prediction."""
 
 from __future__ import annotations
 
@@ -30,20 +30,21 @@ def _spread(values: np.ndarray) -> dict[str, float]:
     return {"mean": float(values.mean()), "min": low, "median": median, "p95": p95, "max": high}
 
 
-def majority(task: Task, train: pa.Table, report: pa.Table) -> tuple[str | None, dict[str, float | None]]:
-    """Return the most frequent class of train and what saying it of every row of ``report`` scores, by metric.
+def majority(task: Task, train: pa.Table, report: pa.Table) -> tuple[str | None, dict[str, float]]:
+    """Return the most frequent class of train, and the baseline of each metric on ``report``.
 
-    With p the share of that class in ``report``: accuracy is p; F1 (of label 1) is 2p / (1 + p), or 0 when the class
-    is label 0; Matthews' correlation is 0 by convention, as scikit-learn has it. A regression says one number, of
-    which no correlation is defined: None.
+    The baseline is the best score that one answer for every example gets. With p the share of a class in ``report``:
+    accuracy is the largest p; F1 (of label 1) is 2p / (1 + p) for label 1, also where that is the minority; Matthews'
+    correlation and those of a regression are 0, as scikit-learn has it for predictions that do not vary.
     """
     if task.labels is None:
-        return None, dict.fromkeys(task.metrics)
-    said = int(np.bincount(train["label"].to_numpy(), minlength=len(task.labels)).argmax())
-    share = float((report["label"].to_numpy() == said).mean())
+        return None, dict.fromkeys(task.metrics, 0.0)
+    most_frequent = int(np.bincount(train["label"].to_numpy(), minlength=len(task.labels)).argmax())
+    counts = np.bincount(report["label"].to_numpy(), minlength=len(task.labels))
+    shares = counts / counts.sum()
     scores = {
-        "accuracy": share,
-        "f1": 2 * share / (1 + share) if said == 1 else 0.0,
+        "accuracy": float(shares.max()),
+        "f1": float(2 * shares[1] / (1 + shares[1])),
         "matthews_correlation": 0.0,
     }
-    return task.labels[said], {metric: scores[metric] for metric in task.metrics}
+    return task.labels[most_frequent], {metric: scores[metric] for metric in task.metrics}

@@ -18,12 +18,11 @@ FLAT = 0.01  # of the labels' standard deviation
 def quality(
     predictions: np.ndarray, references: np.ndarray, names: Sequence[str], score: str, majority: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return each metric of predictions against references (examples,), and that of the majority baseline.
+    """Return each metric of predictions against references (examples,), and its baseline.
 
-    ``score`` names the metric that the comparison uses; ``majority`` holds what always saying the most
-    frequent class of train scores, or None where that is not defined. A trial that says one class of every example is
-    ``collapsed``, and so is a regression whose numbers spread less than a hundredth as wide as the labels: no two
-    of its numbers are the same, however little a model looks at the examples.
+    ``score`` names the metric that the comparison uses; ``majority`` holds the best score of a constant prediction. A
+    trial that gives one class to every example is ``collapsed``, and so is a regression whose numbers spread less than
+    a hundredth as wide as the labels: no two of its numbers are the same, even if a model hardly looks at the examples.
     """
     values = metrics.compute(names, predictions, references)
     result: dict[str, Any] = {"score_name": score, "score": values[score]}

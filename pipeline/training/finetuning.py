@@ -19,11 +19,11 @@ from pipeline.models import complexity
 from pipeline.models.masks import kept_sparse
 from pipeline.training import optimizer, vocabulary
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.curves import Point, convergence
+from pipeline.training.curves import Judge, Point, compute_baseline, convergence
 from pipeline.training.objective import Loss
 from pipeline.training.quick import quick
 from pipeline.training.recipe import Recipe
-from pipeline.training.run import Judge, Run
+from pipeline.training.run import Run
 
 Record = Callable[[int, dict[str, float]], None]
 
@@ -80,7 +80,7 @@ def finetune(
         **run.cost(),
         **{name: value for name, value in run.told[-1][1].items() if name != "learning_rate"},
         **({} if (spent := run.curve[-1].operations) is None else {"train_operations": spent}),
-        **convergence(run.curve, recipe.fractions),
+        **convergence(run.curve, recipe.fractions, compute_baseline(judge, selection.labels, score)),
     }
 
 

@@ -20,7 +20,7 @@ from pipeline.distributed import Group
 from pipeline.errors import UserError
 from pipeline.training import checkpoints, optimizer
 from pipeline.training.checkpoints import Checkpoint, Found
-from pipeline.training.curves import Point
+from pipeline.training.curves import Judge, Point
 from pipeline.training.objective import EXPLODED, Loss, Objective, objective
 from pipeline.training.prediction import logits
 from pipeline.training.recipe import Recipe
@@ -29,8 +29,6 @@ from pipeline.training.recipe import Recipe
 # bert-tiny on MRPC takes 500 MB less and 0.85 of the time, the padding included (0.067 of the places, not 0.043).
 MULTIPLE = 4
 ASKED = 16  # steps between two times that several processes ask the first whether a checkpoint is due
-
-Judge = Callable[[np.ndarray, np.ndarray], dict[str, float]]
 
 
 class Run:

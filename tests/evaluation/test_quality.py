@@ -26,11 +26,11 @@ def test_a_model_that_says_one_class_is_collapsed_and_scores_the_majority() -> N
     assert found["f1"] == pytest.approx(MAJORITY["f1"], abs=0.001)
 
 
-def test_a_regression_has_no_majority_and_collapses_to_one_number() -> None:
+def test_the_baseline_of_a_regression_is_zero_and_one_number_is_collapsed() -> None:
     true = np.linspace(0, 5, 50)
-    none = {"pearson": None, "spearmanr": None}
+    none = {"pearson": 0.0, "spearmanr": 0.0}
     found = quality(true + np.sin(true * 9), true, ["pearson", "spearmanr"], "spearmanr", none)
-    assert (found["majority_score"], found["collapsed"]) == (None, False)
+    assert (found["majority_score"], found["collapsed"]) == (0, False)
     assert found["score"] == found["spearmanr"] > 0.5
     flat = quality(np.full(50, 2.5), true, ["pearson", "spearmanr"], "spearmanr", none)
     assert (flat["score"], flat["collapsed"]) == (0, True)
@@ -39,7 +39,7 @@ def test_a_regression_has_no_majority_and_collapses_to_one_number() -> None:
 @pytest.mark.parametrize(("spread", "collapsed"), [(0.0099, True), (0.0101, False)])
 def test_a_regression_that_says_nearly_one_number_is_collapsed(spread: float, collapsed: bool) -> None:
     true = np.linspace(0, 5, 50).astype(np.float32)
-    none = {"pearson": None, "spearmanr": None}
+    none = {"pearson": 0.0, "spearmanr": 0.0}
     found = quality(2.5 + spread * (true - 2.5), true, ["pearson", "spearmanr"], "spearmanr", none)
     assert found["spearmanr"] > 0.99
     assert found["collapsed"] == collapsed

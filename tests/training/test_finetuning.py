@@ -186,7 +186,8 @@ def test_what_it_took_to_come_near_the_end_is_told_for_the_fractions_of_the_reci
     train, selection, told = examples(19), examples(5), iter([0.2, 0.6, 0.5])  # at the end of batches of 8, 8 and 3
 
     def judge(said: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        return {"accuracy": next(told)}
+        constant = not np.ptp(said, axis=0).any()
+        return {"accuracy": 0.0 if constant else next(told)}
 
     settings = recipe(evaluations=3, fractions=[0.4, 0.625, 1])
     result = finetune(bert(), train, selection, settings, judge, "accuracy", 0)
