@@ -9,13 +9,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline import records
-from pipeline.scaling import differences, equal, fronts, laws, pair_errors, task_scores, texts, variance
+from pipeline.scaling import (
+    differences,
+    equal,
+    fronts,
+    latency_pool,
+    laws,
+    pair_errors,
+    task_scores,
+    texts,
+    variance,
+)  # fmt: skip
 from pipeline.scaling.differences import Differences
 from pipeline.scaling.draws import Draws
 from pipeline.scaling.equal import Equal
 from pipeline.scaling.fronts import Front
 from pipeline.scaling.laws import Finding
-from pipeline.scaling.table import Point
+from pipeline.scaling.table import LATENCY, Point
 from pipeline.scaling.task_scores import TaskScores
 from pipeline.scaling.trials import Trial
 from pipeline.scaling.variance import Outcome, Variance
@@ -29,7 +39,8 @@ Costs = dict[str, tuple[float, ...]]  # by name, a number a seed
 class Result:
     """A cell with results: its trials in the order of their seeds, and its costs, a number a seed.
 
-    What it trained includes all that it was made of or learned from; a cost that was not measured is missing.
+    Training costs include its whole ancestry; a cost that was not measured is missing. The latency has the numbers of
+    all cells that compute the same (``latency_pool``).
     """
 
     point: Point
@@ -40,6 +51,11 @@ class Result:
     def plain(self) -> bool:
         """Say whether it is a cell of the grid that was pre-trained as the others were."""
         return not self.point.section and self.trials[0].numbers["family"] == laws.FAMILY
+
+    @property
+    def machine(self) -> str:
+        """Return the machine that measured its times."""
+        return self.trials[0].machine
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -109,7 +125,8 @@ def results(trials: Iterable[Trial]) -> list[Result]:
         by_cell[trial.point].append(trial)
     ordered = {point: tuple(sorted(group, key=lambda trial: trial.seed)) for point, group in by_cell.items()}
     spent = {name: _spent(ordered, name) for name in PAID_BY_ALL}
-    return [Result(point, group, _costs(group, spent)) for point, group in ordered.items()]
+    costs = _pool_latency(ordered, [_costs(group, spent) for group in ordered.values()])
+    return [Result(point, group, of_cell) for (point, group), of_cell in zip(ordered.items(), costs, strict=True)]
 
 
 def of_task(task: str, found: Sequence[Result], targets: Sequence[str]) -> Task:
@@ -169,6 +186,13 @@ def _costs(group: tuple[Trial, ...], spent: dict[str, dict[tuple[str, int], floa
         if len(values) == len(group):  # what costs nothing is no part of a ratio
             found[key] = values
     return found
+
+
+def _pool_latency(ordered: dict[Point, tuple[Trial, ...]], costs: Sequence[Costs]) -> list[Costs]:
+    """Return the costs with the latency of each cell pooled over the cells that compute the same."""
+    keys = [latency_pool.compute_key(point, group[0].numbers, group[0].machine) for point, group in ordered.items()]
+    pooled = latency_pool.pool(keys, [of_cell.get(LATENCY, ()) for of_cell in costs])
+    return [{**of_cell, LATENCY: values} if values else of_cell for of_cell, values in zip(costs, pooled, strict=True)]
 
 
 def _cell(result: Result) -> laws.Cell:

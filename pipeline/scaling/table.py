@@ -12,7 +12,9 @@ from typing import Any
 
 from pipeline import records
 from pipeline.errors import UserError, near
-from pipeline.scaling import texts, warning_marks
+from pipeline.scaling import latency_pool, texts, warning_marks
+
+LATENCY = "latency_p50_ms"
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,10 @@ class Row(Point):
     of the 95% interval over seeds and examples (``task_scores``), None where no cell of the task repeats a seed.
     ``gain`` is a student's score less that of the same student ``alone``, paired by seed; ``changed`` is what a
     compression did, in its first trial; ``hole`` says why a cell has no numbers. What is ``to_95pct`` was spent when
-    the score on the selection rows came to 95% of its final value. ``warnings`` are sentences about the data of the
-    cell. ``torch`` and ``transformers`` are the versions that trained and evaluated it.
+    the score on the selection rows had covered 95% of the way from the baseline to its final value. ``warnings`` are
+    sentences about the data of the cell. ``latency_p50_ms`` is the median over the ``latency_cells`` cells whose
+    ``computation`` is the same; ``latency_p50_seeds_ms`` are the cell's own, one a seed. ``torch`` and ``transformers``
+    are the versions that trained and evaluated it.
     """
 
     family: str = "pretrained"
@@ -83,6 +87,9 @@ class Row(Point):
     gain_high: float | None = None
     changed: str | None = None
     machine: str | None = None
+    computation: str = ""
+    latency_p50_seeds_ms: tuple[float, ...] = ()
+    latency_cells: int = 0
     torch: str | None = None
     transformers: str | None = None
     warnings: tuple[str, ...] = ()
@@ -128,9 +135,11 @@ def read(
 
     ``intervals`` are by cell the ends of its interval and of its gain's (``task_scores.collect_intervals``).
     A record that does not count (``records.missing_reason``) leaves a hole with the reason. Raises UserError if a
-    record is damaged, has another layout, lacks a key that a row needs, or names an unknown family.
+    record is damaged, has another layout, lacks a key that a row needs, or names an unknown family. Latencies are
+    pooled over the cells that compute the same.
     """
-    return [_row(point, folder / f"{point.cell}.json", planned, intervals) for point in points]
+    rows = [_row(point, folder / f"{point.cell}.json", planned, intervals) for point in points]
+    return latency_pool.pool_rows(rows)
 
 
 def _row(point: Point, path: Path, planned: records.Planned, intervals: Intervals) -> Row:
@@ -151,7 +160,9 @@ def _row(point: Point, path: Path, planned: records.Planned, intervals: Interval
         seeds=len(trials),
         score_name=trials[0]["score_name"],
         **ends,
-        machine=_machine(record["machine"]),
+        machine=format_machine(record["machine"]),
+        computation=latency_pool.compute_key(point, trials[0], format_machine(record["machine"])),
+        latency_p50_seeds_ms=tuple(trial[LATENCY] for trial in trials if trial.get(LATENCY) is not None),
         torch=versions["torch"],
         transformers=versions["transformers"],
         warnings=records.collect_warnings(trials),
@@ -162,7 +173,7 @@ def _row(point: Point, path: Path, planned: records.Planned, intervals: Interval
     )
 
 
-def _machine(known: dict[str, Any]) -> str:
+def format_machine(known: dict[str, Any]) -> str:
     """Return what the numbers of a record depend on besides the plan."""
     return f"{known['processor']}, {known['device']}, {known['threads']} threads, torch {known['torch']}"
 
@@ -175,7 +186,7 @@ def as_csv(rows: Iterable[Row]) -> str:
     writer.writerow([*names, "above_majority"])
     for row in rows:
         values = (getattr(row, name) for name in names)
-        texts = (" ".join(value) if isinstance(value, tuple) else value for value in values)
+        texts = (" ".join(map(str, value)) if isinstance(value, tuple) else value for value in values)
         writer.writerow([*texts, row.above_majority])
     return text.getvalue()
 
@@ -195,7 +206,7 @@ def title(rows: list[Row]) -> str:
     over = " to ".join(str(count) for count in dict.fromkeys((seeds[0], seeds[-1])))
     return (
         f"{first.task}: {texts.metric(first.score_name)}, mean over {over} seed{'s' if seeds[-1] > 1 else ''}; "
-        f"baseline (majority class): {texts.points(first.majority_score)}"
+        f"baseline (best constant answer): {texts.points(first.majority_score)}"
     )
 
 
@@ -281,7 +292,8 @@ def sheets(rows: Iterable[Row]) -> list[Sheet]:
 def _sheet(rows: list[Row]) -> Sheet:
     marks = warning_marks.number_warnings(rows)
     shown = [cells(row, marks) for row in rows]
-    return Sheet(title(rows), HEADINGS, shown, list_holes(rows), warning_marks.list_warnings(marks))
+    notes = (*filter(None, [latency_pool.format_note(rows)]), *list_holes(rows))
+    return Sheet(title(rows), HEADINGS, shown, notes, warning_marks.list_warnings(marks))
 
 
 def as_markdown(sheet: Sheet) -> str:

@@ -30,7 +30,7 @@ class CellFacts:
 
 @dataclass(frozen=True)
 class TaskScores:
-    """The scores of a task's cells, and the gains of its students by cell.
+    """The scores of a task's cells with the ``answers`` behind them, and the gains of its students by cell.
 
     ``posterior`` is None where no cell repeats a seed: then nothing has an interval, and no difference is significant.
     """
@@ -38,6 +38,7 @@ class TaskScores:
     draws: Draws
     posterior: Posterior | None
     gains: dict[str, PairedGain]
+    answers: tuple[Answers, ...]
 
 
 def estimate_trials(trials: Iterable[Trial]) -> list[TaskScores]:
@@ -51,7 +52,8 @@ def estimate_trials(trials: Iterable[Trial]) -> list[TaskScores]:
 
 def estimate_cells(cells: Sequence[Sequence[Trial]]) -> TaskScores:
     """Estimate the scores of one task's cells, each given by its trials in the order of their seeds."""
-    drawn = bootstrap.draw([_collect_answers(trials) for trials in cells])
+    answers = tuple(_collect_answers(trials) for trials in cells)
+    drawn = bootstrap.draw(answers)
     facts = {
         trials[0].point.cell: CellFacts(
             trials[0].point.model, trials[0].point.ratio, [bool(trial.numbers.get("collapsed")) for trial in trials]
@@ -60,7 +62,7 @@ def estimate_cells(cells: Sequence[Sequence[Trial]]) -> TaskScores:
     }
     posterior = estimate_task(drawn, facts, cells[0][0].numbers.get("majority_score") or 0.0)
     gains = _estimate_gains(cells, posterior)
-    return TaskScores(drawn if posterior is None else add_intervals(drawn, posterior), posterior, gains)
+    return TaskScores(drawn if posterior is None else add_intervals(drawn, posterior), posterior, gains, answers)
 
 
 def estimate_task(draws: Draws, facts: Mapping[str, CellFacts], baseline: float) -> Posterior | None:

@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.scaling import ledger, notices, speed, table
+from pipeline.scaling import latency_pool, ledger, notices, speed, table
 from pipeline.scaling.costs import Cost
 from pipeline.scaling.table import Row, Sheet
 
@@ -34,7 +34,8 @@ def show(rows: Sequence[Row], measured: Sequence[Cost], answer: str = "", consol
             console.print(f"  {warning}", highlight=False, markup=False)
         if sheet.warnings:
             console.print()
-    for line in (table.overview(rows), *notices.collect(rows, measured)):
+    pooled = filter(None, [latency_pool.format_note(rows)])
+    for line in (*pooled, table.overview(rows), *notices.collect(rows, measured)):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     console.print(f"\n{answer}", highlight=False, markup=False)
 

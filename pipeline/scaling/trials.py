@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from pipeline import records
 from pipeline.errors import UserError
 from pipeline.evaluation import predictions
-from pipeline.scaling.table import Point
+from pipeline.scaling.table import Point, format_machine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,7 @@ class Trial:
 
     ``predictions`` and ``references`` (examples,) are its answers to the report examples and the true ones, ``alone``
     (examples,) the answers of the same student trained without its teacher, None where there is no teacher.
+    ``machine`` is what its times depend on.
     """
 
     point: Point
@@ -34,6 +35,7 @@ class Trial:
     predictions: np.ndarray
     references: np.ndarray
     alone: np.ndarray | None = None
+    machine: str = field(default="", kw_only=True)
 
     @property
     def seed(self) -> int:
@@ -71,6 +73,7 @@ def _read(point: Point, path: Path) -> list[Trial]:
             point,
             {name: value for name, value in trial.items() if name not in records.BY_EXAMPLE},
             *(predictions.from_text(trial[name]) for name in records.BY_EXAMPLE if name in trial),
+            machine=format_machine(record["machine"]),
         )
         for trial in record["trials"]
     ]
