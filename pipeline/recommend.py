@@ -1,7 +1,7 @@
 """Which cell to take under limits: ``python -m pipeline.recommend latency_p50_ms=2 storage_bytes=1e6 score=0.8``.
 
-Limits are those of ``compare.budget`` in the plan, and stand for it; without any, the plan's own count. Nothing is run
-again: the answer comes from the numbers of the cells that are there.
+Limits are those of ``compare.budget`` in the plan and replace them; without any, those of the plan apply. Nothing is
+run again: the answer comes from the records of the cells. ``--details`` adds the statistics behind the answer.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pipeline.scaling.budget import KEYS, Budget
 if TYPE_CHECKING:
     from pipeline.scaling.recommending import Answer
 
+DETAILS = "--details"
 USAGE = f"limits are written <name>=<number>, of {', '.join(KEYS)}"
 
 
@@ -25,7 +26,8 @@ def recommend(words: Sequence[str]) -> list[Answer]:
 
     Raises UserError where a word is no limit, or where nothing has been evaluated.
     """
-    budget = limits(words) if words else plan.load().budget
+    study = plan.load()
+    budget = limits(words) if words else study.budget
     measured = results.trials()
     if not measured:
         none = "metrics/evaluate: no cell of the plan has results yet; run `dvc repro`"
@@ -33,7 +35,7 @@ def recommend(words: Sequence[str]) -> list[Answer]:
     from pipeline.scaling import comparison, recommending
 
     found = comparison.compare(measured, targets=("error",))
-    return [recommending.recommend(task, budget) for task in found.tasks]
+    return [recommending.recommend(task, budget, study.margin) for task in found.tasks]
 
 
 def limits(words: Sequence[str]) -> Budget:
@@ -51,11 +53,11 @@ def _number(text: str) -> object:
     try:
         return float(text)
     except ValueError:
-        return text  # the budget tells what is wrong with it
+        return text  # Budget.parse reports it
 
 
-def show(answers: Sequence[Answer]) -> None:
-    """Print each answer, how it keeps the limits, and the runs that it rests on."""
+def show(answers: Sequence[Answer], details: bool = False) -> None:
+    """Print each answer and, with ``details``, the statistics and the runs behind it."""
     from rich.console import Console
 
     from pipeline.scaling import sheets, terminal
@@ -64,16 +66,23 @@ def show(answers: Sequence[Answer]) -> None:
     for answer in answers:
         for line in answer.lines:
             console.print(line, highlight=False, markup=False)
-        if sheet := sheets.limits(answer):
-            console.print()
+        console.print()
+        for sheet in sheets.details(answer) if details else ():
             console.print(terminal.as_table(sheet, wraps=True))
-        console.print(f"runs: {', '.join(answer.support)}\n", highlight=False, markup=False)
+            for note in sheet.notes:
+                console.print(f"  {note}", highlight=False, markup=False)
+            console.print()
+        if details:
+            console.print(f"runs: {', '.join(answer.support)}\n", highlight=False, markup=False)
+    if not details:
+        console.print(f"statistics behind this: add {DETAILS}", highlight=False, markup=False)
 
 
 def main() -> None:
     """Recommend by the words of the command line."""
+    words = [word for word in sys.argv[1:] if word != DETAILS]
     with ending("recommend: "):
-        show(recommend(sys.argv[1:]))
+        show(recommend(words), details=DETAILS in sys.argv[1:])
         for notice in results.notices():
             print(notice)
 

@@ -38,8 +38,22 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_plans_own_budget_counts_where_no_limits_are_given(capsys: pytest.CaptureFixture[str]) -> None:
     recommend.show(recommend.recommend([]))
     told = capsys.readouterr().out
-    assert told.startswith("For mrpc within 20.0 MB, the best of 2 cells: bert-tiny, F1 ")
-    assert "runs: finetune/mrpc-bert-tiny-1.0, finetune/mrpc-bert-tiny-0.3" in told
+    assert told.startswith("Use bert-tiny for mrpc: F1 ")
+    assert "of the 2 cells that work within 20.0 MB" in told
+    assert told.endswith("statistics behind this: add --details\n")
+    assert "p (Holm)" not in told
+
+
+@pytest.mark.usefixtures("evaluated")
+def test_details_add_the_statistics_and_the_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["recommend", "--details"])
+    recommend.main()
+    out = capsys.readouterr().out
+    assert "p (Holm)" in out
+    assert "mrpc: the limits" in out
+    assert "runs: finetune/mrpc-bert-tiny-1.0, finetune/mrpc-bert-tiny-0.3" in out
 
 
 def test_a_cell_that_does_not_count_is_told_beside_the_answer(
@@ -63,7 +77,7 @@ def test_limits_in_words_stand_for_the_plans(capsys: pytest.CaptureFixture[str])
     assert answer.choice.recommended is not None
     assert answer.choice.recommended.name == "mrpc-bert-small-0.3"  # bert-medium left the plan
     recommend.show([answer])
-    assert "1,000 labelled examples" in capsys.readouterr().out
+    assert "within 200 MB and 1,000 labelled examples" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pipeline.plan.cells import RECIPE, TRAINED, Benchmark, Cell, Compress, Dist
 from pipeline.plan.check import check, files
 from pipeline.plan.reading import AXES, read, shown
 from pipeline.plan.yaml_versions import find_misread
-from pipeline.scaling.budget import Budget
+from pipeline.scaling.budget import MARGIN, Budget
 
 __all__ = [
     "RECIPE", "TRAINED", "Benchmark", "Cell", "Plan", "check", "load", "load_or_exit", "main", "read",
@@ -55,6 +55,7 @@ def load(path: Path = paths.PARAMS) -> Plan:
         **axes,
         benchmark=Benchmark(**timed),
         budget=Budget.parse(content["compare"]["budget"]),
+        margin=float(content["compare"].get("margin", MARGIN)),
         parts=parts.axes(),
         **named,
     )

@@ -10,7 +10,7 @@ from itertools import product
 from pipeline import paths
 from pipeline.plan import parts
 from pipeline.records import PlannedCell
-from pipeline.scaling.budget import Budget
+from pipeline.scaling.budget import MARGIN, Budget
 
 RECIPE = "standard"  # how the grid is fine-tuned; variants and students name their own
 TRAINED = ("finetune", "distill", "compress")  # stages whose cells hold a classifier
@@ -88,7 +88,8 @@ class Benchmark:
 class Plan:
     """What runs: the axes of the grid, the variants beside it, the students and the compressions; what is timed.
 
-    ``budget`` holds the limits by which a cell is recommended, ``parts`` the axes by which the grid is split.
+    ``budget`` holds the limits by which a cell is recommended; cells whose scores differ by less than ``margin`` points
+    are equally good. ``parts`` are the axes by which the grid is split.
     """
 
     tasks: tuple[str, ...]
@@ -100,6 +101,7 @@ class Plan:
     distill: dict[str, Distill] = field(default_factory=dict)
     compress: dict[str, Compress] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
+    margin: float = MARGIN
     parts: tuple[str, ...] = ()
 
     @property

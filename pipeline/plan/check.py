@@ -112,15 +112,19 @@ def _sweep_keys() -> tuple[str, ...]:
 
 
 def _comparison(given: object) -> Iterator[str]:
-    """Check the section that says by which limits the comparison recommends a cell."""
+    """Check the limits by which a cell is recommended, and the margin within which cells are equally good."""
     if not isinstance(given, dict):
         got = "nothing" if given is None else type(given).__name__
         yield f"{COMPARISON}: got {got}; write budget: with limits by name, or budget: {{}} for none"
         return
-    yield from (f"{COMPARISON}.{key}: unknown key; {near(key, ['budget'])}" for key in given if key != "budget")
+    known = ("budget", "margin")
+    yield from (f"{COMPARISON}.{key}: unknown key; {near(key, known)}" for key in given if key not in known)
     if "budget" not in given:
         yield f"{COMPARISON}.budget: missing; write limits by name, or {{}} for none"
     yield from budget.mistakes(given.get("budget"), f"{COMPARISON}.budget")
+    margin = given.get("margin", budget.MARGIN)
+    if not is_number(margin) or not 0 < margin < 100:
+        yield f"{COMPARISON}.margin: got {margin!r}; give a number of points above 0, such as {budget.MARGIN}"
 
 
 def _axis(content: dict[str, Any], axis: str, mistake: Callable[[object], str | None]) -> Iterator[str]:

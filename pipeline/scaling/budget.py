@@ -10,6 +10,7 @@ from pipeline.errors import UserError, near
 from pipeline.values import is_number
 
 SECTION = "compare.budget"
+MARGIN = 1.0  # points; cells whose scores differ by less are equally good, where the plan sets no other margin
 
 
 @dataclass(frozen=True)

@@ -1,64 +1,22 @@
-"""Which cell to take under a budget, which stands next, and how sure that is; or what comes nearest where none fits."""
+"""Which cell to take under a budget, what its limits cost, and how the other cells compare with it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pipeline.scaling import posterior_draws
-from pipeline.scaling.budget import Budget
-from pipeline.scaling.differences import Differences
-from pipeline.scaling.draws import RESAMPLES, Draws
-
-LATENCY, BYTES, SCORE = "latency_p50_ms", "storage_bytes", "score"
-
-Confidence = Mapping[tuple[str, str], float | None]  # that a cell keeps a limit, by the names of both
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A cell and its costs under the keys of a budget, one number a seed; a cost that is missing is not measured.
-
-    ``name`` is its name in the draws; ``label`` is what a reader calls it.
-    """
-
-    name: str
-    label: str
-    costs: Mapping[str, tuple[float, ...]]
-
-    def cost(self, key: str) -> float | None:
-        """Return the mean over seeds of a cost, None where it was not measured."""
-        values = self.costs.get(key)
-        return math.fsum(values) / len(values) if values else None
-
-
-@dataclass(frozen=True)
-class Miss:
-    """A limit that a cell does not keep: what it has instead, and by what share of the limit it lies off."""
-
-    key: str
-    limit: float
-    got: float
-    excess: float
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A limit that a cell keeps, and the probability that the mean over many seeds does.
-
-    It is None where no cell repeats a seed.
-    """
-
-    key: str
-    limit: float
-    got: float
-    probability: float | None
+from pipeline.scaling import equivalence, limits
+from pipeline.scaling.budget import MARGIN, Budget
+from pipeline.scaling.differences import Difference, Differences
+from pipeline.scaling.draws import Draws
+from pipeline.scaling.equivalence import BETTER, EQUAL, UNDECIDED, Needed
+from pipeline.scaling.limits import BYTES, LATENCY, SCORE, Candidate, Confidence, Kept, Miss
 
 
 @dataclass(frozen=True)
 class Pick:
-    """A cell that fits: its score with 95% interval, its latency and bytes, and the limits that it keeps.
+    """A cell that an answer names: its score with its 95% interval, its costs, and the limits that it keeps.
 
     ``low`` and ``high`` are None where no cell of the task repeats a seed.
     """
@@ -71,19 +29,58 @@ class Pick:
     latency_p50_ms: float | None
     storage_bytes: float | None
     kept: tuple[Kept, ...]
+    machine: str = ""
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another cell that fits: ``difference`` is its score less that of the recommended cell.
+
+    ``verdict`` is of the alternative: worse, better, equally good within the margin, or undecided. ``equivalence_p`` is
+    corrected for all alternatives, None without repeated seeds; ``needed`` is what would decide, where it is undecided
+    and seeds were repeated.
+    """
+
+    pick: Pick
+    difference: Difference
+    verdict: str
+    equivalence_p: float | None
+    needed: Needed | None = None
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The score of the recommended cell on new data, corrected for the choice, with its 95% interval.
+
+    ``choices`` are the shares of the repeated choices that each cell won, by label, the largest first.
+    """
+
+    score: float
+    low: float
+    high: float
+    choices: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A cell that would be recommended without the limits that it ``misses``; ``shown``: it is significantly better."""
+
+    pick: Pick
+    misses: tuple[Miss, ...]
+    shown: bool
 
 
 @dataclass(frozen=True)
 class Choice:
     """The answer for a task under a budget.
 
-    ``at_least_runner_up`` and ``best_of_all`` are shares of the draws in which the recommended cell scores at least
-    as much as the runner-up, and as every cell that fits. ``told_apart`` is whether the two differ significantly, with
-    ``corrected_p``, both for all pairs of the task. Shares and p are None where no cell repeats a seed. ``cheaper``:
-    cells that fit, are not significantly different from the recommended one and cost less in latency or bytes, the
-    fastest first. Where
-    nothing fits, ``recommended`` is None, and ``nearest`` is the cell whose largest excess is least, with what it
-    ``misses``. ``unmeasured``: cells that lack the number of a limited cost, with its keys; they do not fit.
+    ``fitting`` cells keep every limit and are better than ``baseline``, the best score of a constant prediction (None
+    where that is unknown); ``useless`` cells keep every limit and are not shown to be better. ``repeated`` is whether
+    any seed was repeated: without, no difference is shown. ``alternatives`` are the other fitting cells by rank.
+    ``excluded`` is the cell that a limit excludes. Where nothing fits, ``recommended`` is None, ``nearest`` is the cell
+    whose largest excess is least, with what it ``misses``; ``strongest`` has the highest score of the useless cells or,
+    where no cell at all is better than the baseline, of all. ``unmeasured``: cells that lack the number of a limited
+    cost, with its keys; they do not fit. ``expected`` is None without a recommended cell and without repeated seeds.
     """
 
     task: str
@@ -91,99 +88,158 @@ class Choice:
     budget: Budget
     fitting: int
     recommended: Pick | None = None
-    runner_up: Pick | None = None
-    at_least_runner_up: float | None = None
-    best_of_all: float | None = None
-    told_apart: bool | None = None
-    corrected_p: float | None = None
-    cheaper: tuple[Pick, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+    excluded: Excluded | None = None
     nearest: Pick | None = None
     misses: tuple[Miss, ...] = ()
+    strongest: Pick | None = None
+    useless: int = 0
     unmeasured: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    baseline: float | None = None
+    margin: float = MARGIN / 100
+    repeated: bool = True
+    expected: Expected | None = None
 
 
-def choose(candidates: Sequence[Candidate], budget: Budget, draws: Draws, differences: Differences) -> Choice:
-    """Return the cell with the highest mean score of those that keep every limit, means over seeds counting.
+def choose(
+    candidates: Sequence[Candidate],
+    budget: Budget,
+    draws: Draws,
+    differences: Differences,
+    baseline: float | None = None,
+    margin: float = MARGIN / 100,
+) -> Choice:
+    """Return the cell with the highest mean score of those that keep every limit and are better than the baseline.
 
-    Where the budget asks for a score, it is the one with the lowest latency of those that reach it. Ties go to the
-    lower latency, then the fewer bytes, then the higher score, then the name; what was not measured comes last. The
-    runner-up is next by the same rule.
+    Where the budget sets a least score, it is the one with the lowest latency of those that reach it. Ties go to the
+    lower latency, then the fewer bytes, then the higher score, then the name; what was not measured comes last.
     """
     unmeasured = {one.name: tuple(key for key in budget.limits if one.cost(key) is None) for one in candidates}
-    measured = [one for one in candidates if not unmeasured[one.name]]
-    missed = {one.name: _misses(one, budget, draws) for one in measured}
-    ranked = sorted((one for one in measured if not missed[one.name]), key=lambda one: _rank(one, budget, draws))
-    lacking = tuple((name, keys) for name, keys in unmeasured.items() if keys)
-    confidence = _compute_confidence(candidates, budget, draws)
-    if not ranked:
-        return _nearest(measured, missed, budget, draws, lacking, confidence)
-    best, picks = ranked[0].name, [_pick(one, budget, draws, confidence) for one in ranked]
-    second = picks[1] if len(picks) > 1 else None
-    at_least_runner_up, best_of_all = _compute_shares([one.name for one in ranked], draws)
-    comparable = picks[1:] if draws.draws is not None else []
-    cheaper = [pick for pick in comparable if not differences.told_apart(best, pick.name) and _less(pick, picks[0])]
-    return Choice(
+    missed = {one.name: limits.find_misses(one, budget, draws) for one in candidates if not unmeasured[one.name]}
+    measured = sorted((one for one in candidates if one.name in missed), key=lambda one: _rank(one, budget, draws))
+    useful = [one for one in measured if _works(one, draws, baseline)]
+    weak = [one for one in measured if one not in useful and not missed[one.name]]
+    fitting = [one for one in useful if not missed[one.name]]
+    confidence = limits.compute_confidence(candidates, budget, draws)
+    base = Choice(
         draws.task,
         draws.metric,
         budget,
-        len(ranked),
-        picks[0],
-        second,
-        at_least_runner_up,
-        best_of_all,
-        differences.told_apart(best, second.name) if second else None,
-        differences.between(best, second.name).corrected_p if second else None,
-        tuple(sorted(cheaper, key=_costs)),
-        unmeasured=lacking,
+        len(fitting),
+        useless=len(weak),
+        unmeasured=tuple((name, keys) for name, keys in unmeasured.items() if keys),
+        baseline=baseline,
+        margin=margin,
+        repeated=draws.draws is not None,
+    )
+    if fitting:
+        return replace(
+            base,
+            recommended=_pick(fitting[0], budget, draws, confidence),
+            alternatives=_compare(fitting[0], fitting[1:], base, draws, differences, confidence),
+            excluded=_find_excluded(fitting[0], useful, missed, base, draws, differences, confidence),
+        )
+    strongest = max(weak if useful else measured, key=lambda one: draws.score(one.name), default=None)
+    nearest = _find_nearest(useful, missed, budget, draws)
+    return replace(
+        base,
+        strongest=_pick(strongest, budget, draws, confidence) if strongest else None,
+        nearest=_pick(nearest, budget, draws, confidence) if nearest else None,
+        misses=missed[nearest.name] if nearest else (),
     )
 
 
-def _compute_shares(ranked: Sequence[str], draws: Draws) -> tuple[float | None, float | None]:
-    """Return how often the first cell scores at least as much as the second, and as all of them."""
-    if draws.draws is None:
-        return None, None
-    drawn = draws.draws[:, [draws.names.index(name) for name in ranked]]
-    best = float((drawn[:, 0] >= drawn.max(1)).mean())
-    return (float((drawn[:, 0] >= drawn[:, 1]).mean()) if len(ranked) > 1 else None), best
+def find_eligible(
+    candidates: Sequence[Candidate], budget: Budget, draws: Draws, baseline: float | None = None
+) -> list[Candidate]:
+    """Return the cells among which the score decides, by name: they are useful and keep every limit of a cost."""
+    costs = replace(budget, score=None)
+    measured = [one for one in candidates if all(one.cost(key) is not None for key in budget.limits)]
+    fitting = [one for one in measured if not limits.find_misses(one, costs, draws)]
+    return sorted((one for one in fitting if _works(one, draws, baseline)), key=lambda one: one.name)
 
 
-def _misses(one: Candidate, budget: Budget, draws: Draws) -> tuple[Miss, ...]:
-    """Return the limits that a cell does not keep, all its limited costs being measured."""
-    got = {key: one.cost(key) or 0.0 for key in budget.limits}
-    found = [Miss(key, limit, got[key], got[key] / limit - 1) for key, limit in budget.limits.items()]
-    if budget.score is not None:
-        score = draws.score(one.name)
-        found.append(Miss(SCORE, budget.score, score, 1 - score / budget.score if budget.score else -score))
-    return tuple(miss for miss in found if miss.excess > 0)
+def _works(one: Candidate, draws: Draws, baseline: float | None) -> bool:
+    """Return whether a cell is better than the baseline: its 95% interval is above it.
+
+    Where there is no interval the score has to be above it.
+    """
+    low, _ = draws.interval(one.name)
+    return baseline is None or (draws.score(one.name) if low is None else low) > baseline
 
 
 def _rank(one: Candidate, budget: Budget, draws: Draws) -> tuple[float | str, ...]:
-    score = -draws.score(one.name)
-    costs = tuple(math.inf if (cost := one.cost(key)) is None else cost for key in (LATENCY, BYTES))
+    score, costs = -draws.score(one.name), one.rank_costs()
     return (score, *costs, one.name) if budget.score is None else (*costs, score, one.name)
 
 
-def _nearest(
-    measured: Sequence[Candidate],
-    missed: Mapping[str, tuple[Miss, ...]],
-    budget: Budget,
+def _compare(
+    best: Candidate,
+    others: Sequence[Candidate],
+    base: Choice,
     draws: Draws,
-    lacking: tuple[tuple[str, tuple[str, ...]], ...],
+    differences: Differences,
     confidence: Confidence,
-) -> Choice:
-    if not measured:
-        return Choice(draws.task, draws.metric, budget, 0, unmeasured=lacking)
+) -> tuple[Alternative, ...]:
+    """Return how the other cells that fit compare with the recommended one, in their order."""
+    margin, tests, pairs = base.margin, len(others), len(differences.pairs)
+    found = []
+    for other in others:
+        difference = differences.between(other.name, best.name)
+        verdict, needed = equivalence.decide(difference, margin, tests), None
+        if verdict == UNDECIDED and base.repeated:
+            needed = equivalence.compute_needed(draws, difference, margin, pairs, tests)
+        p = equivalence.compute_equivalence_p(difference, margin)
+        corrected = None if p is None else min(1.0, tests * p)
+        found.append(Alternative(_pick(other, base.budget, draws, confidence), difference, verdict, corrected, needed))
+    return tuple(found)
+
+
+def _find_excluded(
+    best: Candidate,
+    useful: Sequence[Candidate],
+    missed: Mapping[str, tuple[Miss, ...]],
+    base: Choice,
+    draws: Draws,
+    differences: Differences,
+    confidence: Confidence,
+) -> Excluded | None:
+    """Return the cell that comes nearest to the limits of those that would be recommended without them.
+
+    Those are better by the margin at least; or, where the budget sets a least score, faster. Cells whose higher score
+    is no noise come first.
+    """
+    budget = base.budget
+
+    def is_shown(one: Candidate) -> bool:
+        return budget.score is None and differences.between(one.name, best.name).verdict == BETTER
+
+    def is_preferred(one: Candidate) -> bool:
+        if budget.score is None:
+            return draws.score(one.name) >= draws.score(best.name) + base.margin
+        times = [math.inf if (cost := each.cost(LATENCY)) is None else cost for each in (one, best)]
+        return times[0] < times[1]
+
+    others = [one for one in useful if missed[one.name] and is_preferred(one)]
+    if not others:
+        return None
+    first = min(others, key=lambda one: (not is_shown(one), max(miss.excess for miss in missed[one.name])))
+    return Excluded(_pick(first, budget, draws, confidence), missed[first.name], is_shown(first))
+
+
+def _find_nearest(
+    useful: Sequence[Candidate], missed: Mapping[str, tuple[Miss, ...]], budget: Budget, draws: Draws
+) -> Candidate | None:
+    """Return the cell whose largest excess over a limit is least, None where no cell is useful."""
 
     def key(one: Candidate) -> tuple[float | str, ...]:
         return max(miss.excess for miss in missed[one.name]), *_rank(one, budget, draws)
 
-    one = min(measured, key=key)
-    pick = _pick(one, budget, draws, confidence)
-    return Choice(draws.task, draws.metric, budget, 0, nearest=pick, misses=missed[one.name], unmeasured=lacking)
+    return min(useful, key=key, default=None)
 
 
 def _pick(one: Candidate, budget: Budget, draws: Draws, confidence: Confidence) -> Pick:
-    score = draws.score(one.name)
+    score, (low, high) = draws.score(one.name), draws.interval(one.name)
     kept = [
         Kept(key, limit, got, confidence[one.name, key])
         for key, limit in budget.limits.items()
@@ -191,34 +247,22 @@ def _pick(one: Candidate, budget: Budget, draws: Draws, confidence: Confidence) 
     ]
     if budget.score is not None and score >= budget.score:
         kept.append(Kept(SCORE, budget.score, score, confidence[one.name, SCORE]))
-    low, high = draws.interval(one.name)
-    return Pick(one.name, one.label, score, low, high, one.cost(LATENCY), one.cost(BYTES), tuple(kept))
+    return Pick(one.name, one.label, score, low, high, one.cost(LATENCY), one.cost(BYTES), tuple(kept), one.machine)
 
 
-def _compute_confidence(candidates: Sequence[Candidate], budget: Budget, draws: Draws) -> Confidence:
-    """Return the share of draws in which each cell keeps each limit whose cost was measured."""
-    found: dict[tuple[str, str], float | None] = {}
-    for key, limit in budget.limits.items():
-        measured = [one for one in candidates if one.costs.get(key)]
-        shares: list[float | None] = [None] * len(measured)
-        if any(len(one.costs[key]) > 1 for one in measured):
-            drawn = posterior_draws.draw_costs([one.costs[key] for one in measured], RESAMPLES)
-            shares = (drawn <= limit).mean(0).tolist()
-        found |= {(one.name, key): share for one, share in zip(measured, shares, strict=True)}
-    if budget.score is not None:
-        shares = [None] * len(draws.names)
-        if draws.draws is not None:
-            shares = (draws.draws >= budget.score).mean(0).tolist()
-        found |= {(name, SCORE): share for name, share in zip(draws.names, shares, strict=True)}
-    return found
-
-
-def _less(pick: Pick, than: Pick) -> bool:
-    """Say whether a cell costs less in latency or in bytes."""
-    both = ((pick.latency_p50_ms, than.latency_p50_ms), (pick.storage_bytes, than.storage_bytes))
+def is_cheaper(pick: Pick, than: Pick) -> bool:
+    """Return whether a cell takes less time on the same machine, or fewer bytes."""
+    both = [(pick.storage_bytes, than.storage_bytes)]
+    if pick.machine == than.machine:
+        both.append((pick.latency_p50_ms, than.latency_p50_ms))
     return any(one is not None and other is not None and one < other for one, other in both)
 
 
-def _costs(pick: Pick) -> tuple[float, float, str]:
-    costs = [math.inf if cost is None else cost for cost in (pick.latency_p50_ms, pick.storage_bytes)]
-    return costs[0], costs[1], pick.name
+def find_alternative(choice: Choice) -> Alternative | None:
+    """Return the alternative to name: the first that is equally good and cheaper, else the next by rank."""
+    if choice.recommended is None:
+        return None
+    for one in choice.alternatives:
+        if one.verdict == EQUAL and is_cheaper(one.pick, choice.recommended):
+            return one
+    return next(iter(choice.alternatives), None)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
+
+from pipeline.scaling.weighted import Floats
 
 SIZE, DATA, COMPUTE = "size", "data", "compute"
 LAWS = {
@@ -24,11 +27,18 @@ UNITS = {
     "train_seconds": ("s of training", 1.0),
     "train_examples": ("labelled examples", 1.0),
 }
+FACTORS = (2, 5, 10, 20, 50, 100)  # farther than that no law is trusted
 LEAST = 0.01  # exponent of a cost that goes with size; ten times the size then costs 2% more
 
 
-class Sloped(Protocol):
+class ErrorLaw(Protocol):
     """A law of the error (1 - score)."""
+
+    def predict(self, at: npt.ArrayLike) -> Floats:
+        """Return the error at places (points, axes): (points,)."""
+
+    def band(self, at: npt.ArrayLike) -> tuple[Floats, Floats]:
+        """Return the ends of the 95% interval of the law at places (points, axes)."""
 
     def slope(self, at: tuple[float, ...], axis: int) -> tuple[float, float, float]:
         """Return the error per unit of an axis at a place, and the ends of its 95% interval."""
@@ -36,12 +46,12 @@ class Sloped(Protocol):
 
 @dataclass(frozen=True)
 class Route:
-    """A law and where the recommended cell stands on it, the axis to move along; no law where there is none, and why.
+    """A law, the place of the recommended cell on it and the axis to move along; or why there is no law.
 
     ``at`` is in natural units, such as (parameters,) or (parameters, examples).
     """
 
-    law: Sloped | None
+    law: ErrorLaw | None
     at: tuple[float, ...] = ()
     axis: int = 0
     why_not: str = "there is no law"
@@ -85,6 +95,34 @@ def gain(key: str, route: Route, cost: float | None, sizes: Sequence[tuple[float
         per_cost = x / (power * cost)
     value, low, high = (-slope * per_cost * amount for slope in route.law.slope(route.at, route.axis))
     return Gain(key, unit, value, min(low, high), max(low, high))
+
+
+@dataclass(frozen=True)
+class Way:
+    """What would beat a baseline by a law: ``factor`` times the ``kind`` (size or data) of a cell, which is ``amount``.
+
+    ``score`` is what the law predicts there.
+    """
+
+    kind: str
+    factor: int
+    amount: float
+    score: float
+
+
+def find_way(kind: str, route: Route, baseline: float) -> Way | None:
+    """Return the smallest of the ``FACTORS`` at which the law's whole 95% interval is better than a baseline."""
+    if route.law is None:
+        return None
+    places = [
+        tuple(place * (factor if axis == route.axis else 1) for axis, place in enumerate(route.at))
+        for factor in FACTORS
+    ]
+    errors, (_, high) = route.law.predict(places), route.law.band(places)
+    for factor, place, error, most in zip(FACTORS, places, errors, high, strict=True):
+        if 1 - most > baseline:
+            return Way(kind, factor, place[route.axis], 1 - float(error))
+    return None
 
 
 def _unit(key: str, cost: float | None) -> tuple[str, float]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from pipeline.scaling import table, texts, warning_marks
+from pipeline.scaling import latency_pool, table, texts, warning_marks
 from pipeline.scaling.table import Row, Sheet
 
 INDENT = "\u00a0\u00a0"  # spaces that neither HTML nor Markdown takes away
@@ -58,7 +58,8 @@ def _ledger(start: Row, rows: Sequence[Row]) -> Sheet:
     rows = [row for _, row in chain]
     marks = warning_marks.number_warnings(rows)
     steps = [_step(depth, row, start, marks) for depth, row in chain]
-    return Sheet(title, STEPS, steps, (*table.list_holes(rows), *notes), warning_marks.list_warnings(marks))
+    pooled = filter(None, [latency_pool.format_note(rows)])
+    return Sheet(title, STEPS, steps, (*pooled, *table.list_holes(rows), *notes), warning_marks.list_warnings(marks))
 
 
 def _chain(row: Row, rows: Sequence[Row], depth: int = 0) -> Iterator[tuple[int, Row]]:

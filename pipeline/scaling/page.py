@@ -23,11 +23,11 @@ from pipeline.scaling.table import Sheet
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer for a task in a few sentences, how it keeps the limits, and warnings about the data behind it."""
+    """The answer for a task in a few sentences, the statistics behind it, and warnings about the data behind it."""
 
     task: str
     sentences: tuple[str, ...]
-    limits: Sheet | None = None
+    details: tuple[Sheet, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pipeline.scaling import answer, choosing, comparison, gains
-from pipeline.scaling.budget import Budget
-from pipeline.scaling.choosing import Candidate, Choice
+from pipeline.scaling import answer, choosing, comparison, cross_fitting, gains, score_intervals
+from pipeline.scaling.budget import MARGIN, Budget
+from pipeline.scaling.choosing import Choice, Expected, Pick
 from pipeline.scaling.comparison import Result, Task
-from pipeline.scaling.gains import COMPUTE, DATA, SIZE, Gain, Route
+from pipeline.scaling.gains import COMPUTE, DATA, SIZE, Gain, Route, Way
 from pipeline.scaling.laws import SIZES, Finding
+from pipeline.scaling.limits import Candidate
 
 AXES = {SIZE: SIZES[0], DATA: "train_examples", COMPUTE: "train_operations"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What to take for a task under a budget, in at most three sentences.
+    """What to take for a task under a budget, in at most five sentences.
 
-    ``support`` names the recommended cell (or the nearest), the runner-up and all that they were made of, as
-    ``<stage>/<cell>``: the runs that the answer rests on. ``warnings`` are lines about the data of the cells that the
-    sentences name.
+    ``support`` names the recommended cell (or the nearest), the alternative that is named and their ancestries, as
+    ``<stage>/<cell>``: the runs that the answer rests on. ``warnings`` are lines about the cells that the sentences
+    name.
     """
 
     choice: Choice
@@ -36,20 +37,60 @@ class Answer:
         return (*self.sentences, *self.warnings)
 
 
-def recommend(found: Task, budget: Budget) -> Answer:
-    """Return the answer for a task: among its cells that fit, the best, or with a minimum score the fastest."""
+def recommend(found: Task, budget: Budget, margin: float = MARGIN) -> Answer:
+    """Return the answer for a task: among its cells that fit, the best, or with a minimum score the fastest.
+
+    ``margin`` is the difference in points (hundredths of the score) below which cells are equally good.
+    """
     candidates = [
-        Candidate(result.point.cell, comparison.label(result.point), result.costs) for result in found.results
+        Candidate(result.point.cell, comparison.label(result.point), result.costs, result.machine)
+        for result in found.results
     ]
-    choice = choosing.choose(candidates, budget, found.draws, found.differences)
-    picked = choice.recommended or choice.nearest
-    bought = _gains(found, found.result(picked.name), budget) if choice.recommended and picked else ()
-    cells = [pick.name for pick in (picked, choice.runner_up) if pick]
-    support = dict.fromkeys(step for cell in cells for step in _ancestry(found, found.result(cell).point.made))
     baseline = found.results[0].trials[0].numbers.get("majority_score")
-    named = [pick for pick in (picked, choice.runner_up, *choice.cheaper[:1]) if pick]
-    warnings = answer.warnings({pick.label: found.result(pick.name).warnings for pick in named})
-    return Answer(choice, bought, answer.sentences(choice, bought, baseline), tuple(support), warnings)
+    choice = choosing.choose(candidates, budget, found.draws, found.differences, baseline, margin / 100)
+    choice = replace(choice, expected=_correct_score(found, choice, candidates))
+    named = _list_named(choice)
+    bought = _gains(found, found.result(choice.recommended.name), budget) if choice.recommended else ()
+    ways = _find_ways(found, choice.strongest.name, baseline) if choice.strongest and baseline is not None else ()
+    support = dict.fromkeys(step for pick in named for step in _ancestry(found, found.result(pick.name).point.made))
+    of_cells = {pick.label: found.result(pick.name) for pick in named}
+    warnings = answer.format_warnings(
+        {label: result.warnings for label, result in of_cells.items()},
+        {label: result.machine for label, result in of_cells.items()},
+    )
+    sentences = answer.format_sentences(choice, bought, ways)
+    return Answer(choice, bought, sentences, tuple(support), warnings)
+
+
+def _correct_score(found: Task, choice: Choice, candidates: Sequence[Candidate]) -> Expected | None:
+    """Return the recommended cell's score corrected for the choice, None where it has no interval."""
+    pick = choice.recommended
+    if pick is None or pick.low is None or pick.high is None:
+        return None
+    eligible = choosing.find_eligible(candidates, choice.budget, found.draws, choice.baseline)
+    answers = {one.name: one for one in found.scores.answers}
+    rule = cross_fitting.build_rule([one.rank_costs() for one in eligible], choice.budget.score)
+    fitted = cross_fitting.cross_fit_score([answers[one.name] for one in eligible], rule)
+    low, high = fitted.compute_interval(pick.low, pick.high, score_intervals.get_bounds(choice.metric))
+    labels = {one.name: one.label for one in eligible}
+    return Expected(fitted.score, low, high, {labels[name]: share for name, share in fitted.choices.items()})
+
+
+def _list_named(choice: Choice) -> list[Pick]:
+    """Return the cells that the sentences name."""
+    picked, other = choice.recommended or choice.nearest, choosing.find_alternative(choice)
+    named = [pick for pick in (picked, other.pick if other else None) if pick]
+    if not named and choice.strongest:
+        named = [choice.strongest]
+    return [*named, choice.excluded.pick] if choice.excluded else named
+
+
+def _find_ways(found: Task, cell: str, baseline: float) -> tuple[Way, ...]:
+    """Return how much more data, or how much larger a model, would beat the baseline by the laws of the error."""
+    start = _start(found, found.result(cell))
+    findings = [finding for finding in found.findings if finding.question.target == "error"]
+    ways = [gains.find_way(kind, _route(findings, AXES[kind], start), baseline) for kind in (DATA, SIZE)]
+    return tuple(way for way in ways if way)
 
 
 def _ancestry(found: Task, made: str | None) -> Iterator[str]:
@@ -92,7 +133,7 @@ def _route(findings: Sequence[Finding], axis: str, start: Result) -> Route:
 
 
 def _why_not(finding: Finding, axis: int, unplaced: bool) -> str:
-    """Say why a law tells no slope along its axis, or return nothing."""
+    """Return why a law has no slope along its axis, or an empty text."""
     if finding.law is None:
         return next(iter(finding.refused.values()))  # of the form that asks for least
     if finding.flat:

@@ -17,14 +17,15 @@ from pipeline.scaling.fronts import Front
 from pipeline.scaling.laws import Finding
 from pipeline.scaling.page import Answer, Link, Part
 from pipeline.scaling.studio import Studio
-from pipeline.scaling.table import Row, Sheet
+from pipeline.scaling.table import Row
 from pipeline.scaling.variance import Variance
 
 TITLE = "How the models of this plan scale"
 COMPUTE = (
     "Operations of a training: multiplications and additions of matrix products, forward and backward, for the tokens "
-    "that are no padding; to 95%: spent when the score on the selection rows came to 95% of its final value, empty "
-    "where a seed never came there. Means over seeds. M, G, T, P: 10 to the 6th, 9th, 12th, 15th.",
+    "that are no padding; to 95%: spent when the score on the selection rows had covered 95% of the way from the "
+    "baseline to its final value, empty where a seed did not get above the baseline. Means over seeds. M, G, T, P: 10 "
+    "to the 6th, 9th, 12th, 15th.",
 )
 BENCHMARK = (
     "Pairs/s of training: whole steps, of all processes together, tokens without padding; 95% over rounds tells how "
@@ -71,7 +72,6 @@ def write(material: Material, out: Path, size: str, dpi: int, studio: Studio) ->
     """
     (out / "figures").mkdir()
     saved = studio.saved(drawn(material, size), out / "figures", dpi)
-    figures = [one for one, *_ in saved]
     numbers = {"cells.csv": table.as_csv(material.rows)}
     if material.measured:
         numbers |= {"costs.csv": costs.as_csv(material.measured), "growth.csv": costs.growth_as_csv(material.measured)}
@@ -83,7 +83,7 @@ def write(material: Material, out: Path, size: str, dpi: int, studio: Studio) ->
         "index.html": page.render(
             TITLE, overview, wrong, material.answers, stills, tables(material), said, material.links, files, library
         ),
-        "summary.md": _summary(material, figures),
+        "summary.md": _summary(material),
         **numbers,
     }
     for name, text in texts.items():
@@ -122,15 +122,15 @@ def remarks(rows: Sequence[Row], measured: Sequence[Cost]) -> list[str]:
         "Score: the task's metric on the reported split, which is never used to choose anything; mean over seeds.",
         "95%: interval of the expected score, over new seeds and new examples of the same kind. The spread over seeds "
         "is shrunk towards that of the task's other cells; without a repeated seed there is no interval.",
-        "Above majority: yes if the interval is above the baseline, which is to predict the majority class of the "
-        "training rows; below the baseline if it is below it; unclear if the baseline is inside the interval.",
+        "Above majority: yes if the interval is above the baseline, the best score of one answer for every example; "
+        "below the baseline if it is below it; unclear if the baseline is inside the interval.",
         "Significantly different: two cells whose difference, paired over examples, is more than noise once all pairs "
         "of the task are allowed for (differences.csv). Intervals that overlap do not show the opposite.",
         "Families: pretrained models are trained once and kept, fresh ones are pre-trained anew in the plan, random "
         "ones not at all.",
         "Collapsed: trials that gave every example the same answer.",
-        "Latency (p50): median of single examples, not padded. Pairs/s: batches of like length. Stored: bytes of the "
-        "weights on disk.",
+        "Latency (p50): median of single examples, not padded, over all cells and seeds that compute the same. "
+        "Pairs/s: batches of similar length. Stored: bytes of the weights on disk.",
         *(COMPUTE if compute.known(rows) else ()),
         *(BENCHMARK if any(cost.model for cost in measured) else ()),
         *(GROWTH if growth.sheets(measured) else ()),
@@ -139,25 +139,14 @@ def remarks(rows: Sequence[Row], measured: Sequence[Cost]) -> list[str]:
     ]
 
 
-def _summary(material: Material, figures: Sequence[Figure]) -> str:
-    """Return the report for a pull request: the answer, the figures as links, the tables that are not too long."""
+def _summary(material: Material) -> str:
+    """Return the report for a pull request, one screen: the answer of each task and where to find the rest."""
     wrong = "\n".join(f"- **{line}**" for line in notices.collect(material.rows, material.measured))
-    parts = [f"# {TITLE}", table.overview(material.rows), *([wrong] if wrong else [])]
-    parts += map(_answer, material.answers)
-    parts += [f"![{one.alt}](figures/{one.name}.png)\n\n{one.caption}" for one in figures]
-    for part in tables(material):
-        note = [part.note] if part.note else []
-        parts += [f"## {part.title}", *note, *_tables(part.sheets)]
-    said = remarks(material.rows, material.measured)
-    parts += ["## How this was measured", "\n".join(f"- {remark}" for remark in said)]
-    return "\n\n".join(parts) + "\n"
+    parts = [f"# {TITLE}", table.overview(material.rows), *([wrong] if wrong else []), *map(_answer, material.answers)]
+    files = ", ".join(f"[{name}]({name})" for name in ("index.html", "cells.csv"))
+    return "\n\n".join([*parts, f"Figures, tables and statistics: {files}."]) + "\n"
 
 
 def _answer(answer: Answer) -> str:
-    limits = [table.as_markdown(answer.limits)] if answer.limits else []
-    warnings = ["\n".join(f"- {warning}" for warning in answer.warnings)] if answer.warnings else []
-    return "\n\n".join([f"**{answer.task}**: {' '.join(answer.sentences)}", *warnings, *limits])
-
-
-def _tables(sheets: Sequence[Sheet]) -> list[str]:
-    return [text for sheet in sheets for text in (f"### {sheet.title}", table.as_markdown(sheet))]
+    warnings = "\n".join(f"- {warning}" for warning in answer.warnings)
+    return "\n\n".join([f"**{answer.task}**: {' '.join(answer.sentences)}", *([warnings] if warnings else [])])

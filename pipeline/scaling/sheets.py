@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.scaling import answer, comparison, texts
-from pipeline.scaling.choosing import SCORE, Pick
+from pipeline.scaling import answer, choosing, comparison, texts
+from pipeline.scaling.choosing import Alternative, Pick
 from pipeline.scaling.comparison import Task
 from pipeline.scaling.equal import BELOW, BEYOND, NO_GAIN, Equal
 from pipeline.scaling.laws import BASELINES, Finding, Law
+from pipeline.scaling.limits import SCORE
 from pipeline.scaling.recommending import Answer
 from pipeline.scaling.table import Sheet
 
@@ -33,6 +34,17 @@ EQUAL_COSTS = {
     "parameters_nonzero": "parameters not zero", "storage_bytes": "stored", "inference_operations": "operations",
     "latency_p50_ms": "p50", "train_operations": "training operations",
 }  # fmt: skip
+MAX_ALTERNATIVES = 8
+ALTERNATIVES_NOTE = (
+    "Difference: the cell's score less that of the recommended one; p (Holm) allows for all pairs of the task. Equal: "
+    "two one-sided tests that the difference is within {margin}, corrected for all cells that fit. More seeds, "
+    "more examples: how many would decide, by that alone, with a probability of 80%. Latency: median over all cells "
+    "and seeds that compute the same."
+)
+REPEATED_NOTE = (
+    "The choice was repeated on parts of the examples and seeds, and the chosen cell scored on the rest. Measured: "
+    "{measured}; corrected for the choice: {expected}."
+)
 CERTAIN = 0.995  # confidence that needs no word
 EQUAL_NOTE = (
     "A cell's cost divided by what a plainly fine-tuned model of the same score would cost, read off the front of the "
@@ -123,21 +135,87 @@ def _interval(one: Equal) -> str:
     return f"[{one.low:.2f}, {one.high:.2f}]" if one.low else f"[<= {one.high:.2f}]"
 
 
+def details(found: Answer) -> tuple[Sheet, ...]:
+    """Return the statistics behind an answer: how the cells that fit compare, the choice repeated, and the limits."""
+    return tuple(sheet for sheet in (compare_alternatives(found), repeat_choice(found), limits(found)) if sheet)
+
+
+def repeat_choice(found: Answer) -> Sheet | None:
+    """Return how often each cell was chosen in the repeated choices, None where there was one cell to choose."""
+    pick, expected = found.choice.recommended, found.choice.expected
+    if pick is None or expected is None or not found.choice.alternatives:
+        return None
+    rows = [[label, texts.percent(share)] for label, share in expected.choices.items()]
+    note = REPEATED_NOTE.format(
+        measured=_score(pick), expected=f"{texts.points(expected.score)} {texts.between(expected.low, expected.high)}"
+    )
+    headings = ("cell", "chosen in this share of repeated choices")
+    return Sheet(f"{found.choice.task}: the choice repeated", headings, rows[:MAX_ALTERNATIVES], (note,))
+
+
 def limits(found: Answer) -> Sheet | None:
-    """Return how the recommended cell and the runner-up keep the limits, None where there are no limits or cells."""
+    """Return how the recommended cell and the named alternative keep the limits, None without limits or cells.
+
+    What more of a limit would buy is shown only where that limit alone excludes a better cell.
+    """
     choice = found.choice
-    picks = [pick for pick in (choice.recommended, choice.runner_up) if pick]
+    other = choosing.find_alternative(choice)
+    picks = [pick for pick in (choice.recommended, other.pick if other else None) if pick]
     if not picks or not picks[0].kept:
         return None
-    name = answer.metric(choice)
-    bought = {gain.key: gain for gain in found.gains}
+    metric = answer.format_metric(choice)
+    binding = [miss.key for miss in choice.excluded.misses] if choice.excluded else []
+    bought = {gain.key: gain for gain in found.gains if binding == [gain.key]}
     rows = []
     for kept in picks[0].kept:
         gain = bought.get(kept.key)
-        more = "" if gain is None else gain.why_not or f"{gain.unit}: {answer.bought(gain)} points"
-        rows.append([answer.limit(kept.key, kept.limit, name), *(_kept(pick, kept.key) for pick in picks), more])
+        more = "" if gain is None else gain.why_not or f"{gain.unit}: {answer.format_gain(gain)} points"
+        rows.append(
+            [answer.format_limit(kept.key, kept.limit, metric), *(_kept(pick, kept.key) for pick in picks), more]
+        )
     headings = ("limit", *(pick.label for pick in picks), "what more would buy")
     return Sheet(f"{choice.task}: the limits", headings, rows)
+
+
+def compare_alternatives(found: Answer) -> Sheet | None:
+    """Return how the other cells that fit compare with the recommended one, None where there are none."""
+    choice = found.choice
+    if choice.recommended is None or not choice.alternatives:
+        return None
+    metric, margin = answer.format_metric(choice), f"{100 * choice.margin:g}"
+    headings = ("cell", f"{metric} [95%]", "difference [95%]", "p (Holm)", f"p equal within {margin}", "verdict",
+                "more seeds", "more examples", "p50 ms", "MB")  # fmt: skip
+    first = [choice.recommended.label, _score(choice.recommended), *[""] * 3, "recommended", "", ""]
+    rows = [[*first, *_costs(choice.recommended)], *map(_alternative, choice.alternatives[:MAX_ALTERNATIVES])]
+    left = len(choice.alternatives) - MAX_ALTERNATIVES
+    notes = [
+        ALTERNATIVES_NOTE.format(margin=answer.format_margin(choice)),
+        *([f"More cells fit ({left}): see differences.csv."] if left > 0 else []),
+    ]
+    return Sheet(f"{choice.task}: what else fits", headings, rows, tuple(notes))
+
+
+def _alternative(one: Alternative) -> list[str]:
+    difference = one.difference
+    needed = [one.needed.seeds, one.needed.examples] if one.needed else []
+    return [
+        one.pick.label,
+        _score(one.pick),
+        f"{100 * difference.difference:+.1f} {texts.between(difference.low, difference.high)}".rstrip(),
+        texts.chance(difference.corrected_p),
+        texts.chance(one.equivalence_p),
+        one.verdict,
+        *(["never" if count is None else f"{count:,}" for count in needed] or ["", ""]),
+        *_costs(one.pick),
+    ]
+
+
+def _score(pick: Pick) -> str:
+    return f"{texts.points(pick.score)} {texts.between(pick.low, pick.high)}".rstrip()
+
+
+def _costs(pick: Pick) -> list[str]:
+    return [texts.digits(pick.latency_p50_ms), texts.digits(pick.storage_bytes / 1e6 if pick.storage_bytes else None)]
 
 
 def _kept(pick: Pick, key: str) -> str:

@@ -44,8 +44,9 @@ def compare(cfg: DictConfig) -> None:
     folder = paths.cell("compare", CELL, exploration=True) / "report" if exploration else paths.REPORT
     with studio.opened() as drawing, paths.replacing(folder) as out:
         found = comparison.compare(trials)
+        study = plan.load()
         rows = results.rows(task.scores for task in found.tasks)
-        answers = [recommending.recommend(task, plan.load().budget) for task in found.tasks]
+        answers = [recommending.recommend(task, study.budget, study.margin) for task in found.tasks]
         numbers = files.write(trials, found, out)
         material = _material(rows, measured, found, answers, numbers)
         written = [path.relative_to(out) for path in report.write(material, out, cfg.size, cfg.dpi, drawing)]
@@ -80,7 +81,7 @@ def _material(
         variance=found.variances,
         differences=[task.differences for task in found.tasks],
         fronts=[front for task in found.tasks for front in task.fronts],
-        answers=[page.Answer(one.choice.task, one.sentences, sheets.limits(one), one.warnings) for one in answers],
+        answers=[page.Answer(one.choice.task, one.sentences, sheets.details(one), one.warnings) for one in answers],
         parts=sheets.parts(found.tasks),
         links=linked,
         files=numbers,

@@ -314,7 +314,7 @@ def run_check(project: Path) -> subprocess.CompletedProcess[str]:
         (
             {"budgets": {}},
             [
-                "compare.budgets: unknown key; did you mean 'budget'? (allowed: budget)",
+                "compare.budgets: unknown key; did you mean 'budget'? (allowed: budget, margin)",
                 "compare.budget: missing; write limits by name, or {} for none",
             ],
         ),
@@ -326,6 +326,14 @@ def run_check(project: Path) -> subprocess.CompletedProcess[str]:
                 "compare.budget.score: got 84; give a score from 0 to 1",
             ],
         ),
+        *[
+            (
+                {"budget": {}, "margin": margin},
+                [f"compare.margin: got {margin!r}; give a number of points above 0, such as 1.0"],
+            )
+            for margin in (0, -1, 100, True, "1", None)
+        ],
+        ({"budget": {}, "margin": 0.5}, []),
     ],
 )
 def test_a_budget_that_cannot_be_kept_to_is_refused_with_the_plan(given: object, told: list[str]) -> None:
@@ -337,3 +345,12 @@ def test_the_budget_is_part_of_the_plan(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(json.dumps({**SOUND, "variants": {}, "compare": {"budget": limits}}))
     found = plan.load(tmp_path / "params.yaml").budget
     assert (found.limits, found.score) == ({"latency_p50_ms": 5.0}, 0.84)
+
+
+@pytest.mark.parametrize(("given", "margin"), [({}, 1.0), ({"margin": 2}, 2.0)])
+def test_the_margin_is_part_of_the_plan_and_one_point_by_default(
+    given: dict[str, object], margin: float, tmp_path: Path
+) -> None:
+    content = {**SOUND, "variants": {}, "compare": {"budget": {}, **given}}
+    (tmp_path / "params.yaml").write_text(json.dumps(content))
+    assert plan.load(tmp_path / "params.yaml").margin == margin

@@ -6,36 +6,42 @@ import numpy as np
 
 from pipeline.scaling import choosing, differences
 from pipeline.scaling.budget import Budget
-from pipeline.scaling.choosing import Candidate, Choice
+from pipeline.scaling.choosing import Choice
 from pipeline.scaling.draws import Draws
+from pipeline.scaling.limits import Candidate
 
 TINY = 1e-9
 
 
-def drawn(scores: dict[str, float], spread: float = 0.0) -> Draws:
-    """Return draws of cells whose scores vary independently."""
+def drawn(scores: dict[str, float], spread: float = 0.0, seeds: int = 3) -> Draws:
+    """Return draws of cells whose scores vary independently over examples and agree over seeds."""
     values, cells = np.array(list(scores.values())), len(scores)
     draws = values + spread * np.random.default_rng(0).normal(size=(2000, cells))
-    return Draws(
-        "t", "f1", 1000, tuple(scores), values, tuple(np.array([value] * 3) for value in values),
+    found = Draws(
+        "t", "f1", 1000, tuple(scores), values, tuple(np.full(seeds, value) for value in values),
         spread**2 * np.eye(cells), np.zeros(cells), draws, np.quantile(draws, [0.025, 0.975], axis=0),
     )  # fmt: skip
+    return found if seeds > 1 else replace(found, draws=None, intervals=None)
 
 
-def cell(name: str, **costs: float | tuple[float, ...]) -> Candidate:
+def cell(name: str, machine: str = "", **costs: float | tuple[float, ...]) -> Candidate:
     given = {key: value if isinstance(value, tuple) else (float(value),) * 3 for key, value in costs.items()}
-    return Candidate(name, f"the {name}", given)
+    return Candidate(name, f"the {name}", given, machine)
 
 
-def chosen(cells: list[Candidate], scores: dict[str, float], spread: float = 0.0, **limits: float) -> Choice:
-    draws, pairs = drawn(scores, spread), len(scores) * (len(scores) - 1) // 2
-    error = np.full(pairs, max(2**0.5 * spread, TINY))
-    return choosing.choose(cells, Budget(**limits), draws, differences.compare(draws, (error, np.full(pairs, np.inf))))
-
-
-def choose_from_single_seeds(cells: list[Candidate], scores: dict[str, float], **limits: float) -> Choice:
-    draws = replace(drawn(scores), draws=None, intervals=None)
-    return choosing.choose(cells, Budget(**limits), draws, differences.compare(draws, None))
+def chosen(
+    cells: list[Candidate],
+    scores: dict[str, float],
+    spread: float = 0.0,
+    baseline: float | None = None,
+    margin: float = 0.01,
+    seeds: int = 3,
+    **limits: float,
+) -> Choice:
+    draws, pairs = drawn(scores, spread, seeds), len(scores) * (len(scores) - 1) // 2
+    errors = np.full(pairs, max(2**0.5 * spread, TINY)), np.full(pairs, np.inf)
+    compared = differences.compare(draws, errors if seeds > 1 else None)
+    return choosing.choose(cells, Budget(**limits), draws, compared, baseline, margin)
 
 
 THREE = [

@@ -46,7 +46,7 @@ def material(rows: Sequence[Row], measured: Sequence[Cost] = ()) -> Material:
         variance.analyses([outcome for row in known if _whole(row) for outcome in _outcomes(row)]),
         [compared for _, compared in drawn.values()],
         [front for task, (draws, _) in drawn.items() for front in fronts.fronts(draws, _prices(by_task[task]))],
-        [Answer(task, ("First.", "Second.", "Third."), limits) for task in tasks],
+        [Answer(task, ("First.", "Second.", "Third."), (limits,)) for task in tasks],
         links=[Link("the comparison", "http://127.0.0.1:5000/#/runs/1")],
         files=["results.csv"],
     )

@@ -1,138 +1,238 @@
+"""The sentences of an answer: at most five, plain, and silent about what is not known."""
+
+from dataclasses import replace
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.scaling import answer
-from pipeline.scaling.gains import Gain
-from tests.scaling.candidates import SCORES, THREE, cell, choose_from_single_seeds, chosen
+from pipeline.scaling.choosing import Expected
+from pipeline.scaling.gains import DATA, SIZE, Gain, Way
+from tests.scaling.candidates import SCORES, THREE, cell, chosen
 
 
-def test_an_answer_names_the_cell_its_runner_up_and_what_more_would_buy() -> None:
-    scores = {"small": 0.85, "middle": 0.848, "large": 0.95}
-    found = chosen(THREE, scores, 0.01, latency_p50_ms=3, storage_bytes=5e6)
-    bought = [
-        Gain("latency_p50_ms", "1 ms", 0.004, 0.001, 0.02),
-        Gain("storage_bytes", "1 MB", why_not="there is no law"),
-    ]
-    first, second, third = answer.sentences(found, bought)
+def test_an_answer_says_what_to_use_which_limit_binds_and_what_comes_next() -> None:
+    found = chosen(THREE, SCORES, 0.004, baseline=0.5, latency_p50_ms=3, storage_bytes=50e6)
     assert found.recommended is not None
-    ends = f"[{100 * found.recommended.low:.1f}, {100 * found.recommended.high:.1f}]"
-    assert (
-        first == f"For t within 3.00 ms and 5.00 MB, the best of 2 cells: the small, F1 85.0 {ends}, 1.00 ms, 1.00 MB."
+    ends = f"({100 * found.recommended.low:.1f} to {100 * found.recommended.high:.1f})"
+    assert answer.format_sentences(found) == (
+        f"Use the middle for t: F1 80.0 {ends} on new data, 2.00 ms, 4.00 MB; a constant answer scores 50.0.",
+        "It scores best of the 2 cells that work within 3.00 ms and 50.0 MB.",
+        "Beyond the limits, the large is better (90.0) but needs 4.00 ms (you allow 3.00).",
+        "The next best, the small, scores 70.0, is worse and takes 1.00 ms less and 3.00 MB less.",
     )
-    assert found.at_least_runner_up is not None
+
+
+def test_more_of_a_limit_buys_something_only_if_that_limit_alone_excludes_a_better_cell() -> None:
+    gains = [Gain("latency_p50_ms", "1 ms", 0.004, 0.001, 0.02), Gain("storage_bytes", "0.1 MB", 0.0089, 0.008, 0.01)]
+    loose = answer.format_sentences(chosen(THREE, SCORES, latency_p50_ms=3, storage_bytes=50e6), gains)
+    assert loose[2] == "Beyond the limits, the large is better (90.0) but needs 4.00 ms (you allow 3.00)."
+    assert loose[4] == "By the laws, 1 ms more would buy 0.4 points."
+    both = answer.format_sentences(chosen(THREE, SCORES, latency_p50_ms=3, storage_bytes=5e6), gains)
+    assert both[2] == (
+        "Beyond the limits, the large is better (90.0) but needs 4.00 ms and 16.0 MB (you allow 3.00 and 5.00)."
+    )
+    assert len(both) == 4
+    none = answer.format_sentences(chosen(THREE, SCORES, latency_p50_ms=9, storage_bytes=50e6), gains)
+    assert none[2] == "No limit excludes a cell that is better by 1 point."
+    assert len(none) == 4
+    unsure = [Gain("latency_p50_ms", "1 ms", 0.004, -0.001, 0.02), Gain("latency_p50_ms", "1 ms", why_not="no law")]
+    for gain in unsure:
+        assert len(answer.format_sentences(chosen(THREE, SCORES, latency_p50_ms=3), [gain])) == 4
+
+
+def test_a_cell_that_is_better_by_less_than_the_margin_does_not_make_a_limit_bind() -> None:
+    scores = {"small": 0.7, "middle": 0.893, "large": 0.9}
+    assert "No limit excludes a cell that is better by 1 point." in answer.format_sentences(
+        chosen(THREE, scores, latency_p50_ms=3)
+    )
+    assert answer.format_sentences(chosen(THREE, scores, 0.02, margin=0.005, latency_p50_ms=3))[2].startswith(
+        "Beyond the limits, the large may be better (90.0) but "
+    )
+
+
+def test_not_significantly_different_is_not_equally_good() -> None:
+    scores = {"small": 0.85, "middle": 0.852}
+    *_, undecided, needed = answer.format_sentences(chosen(THREE[:2], scores, 0.01))
+    assert undecided == "The next best, the small, scores 85.0, may be as good and takes 1.00 ms less and 3.00 MB less."
+    assert needed == (
+        "About 19,000 more test examples would show that the two are equal within 1 point; more seeds alone cannot."
+    )
+    *_, equal = answer.format_sentences(chosen(THREE[:2], scores, 0.001))
+    assert equal == (
+        "The next best, the small, scores 85.0, is equally good (within 1 point) and takes 1.00 ms less and 3.00 MB "
+        "less."
+    )
+
+
+def test_the_recommended_score_is_corrected_for_the_choice_and_the_measured_one_follows() -> None:
+    found = replace(chosen(THREE[:2], SCORES, 0.004, latency_p50_ms=3), expected=Expected(0.7944, 0.77, 0.812, {}))
+    first, second, *_ = answer.format_sentences(found)
+    assert first == "Use the middle for t: F1 79.4 (77.0 to 81.2) on new data, 2.00 ms, 4.00 MB."
     assert second == (
-        "Runner-up: the middle, 84.8, 2.00 ms, 4.00 MB; the two are not significantly different (p 0.89 over all "
-        f"pairs; the first scores at least as much in {100 * found.at_least_runner_up:.0f}% of draws)."
-    )
-    assert third == (
-        "1 ms more would buy +0.4 [+0.1, +2] points of F1; what 1 MB more would buy is not known: there is no law."
+        "It scores best of the 2 cells that work within 3.00 ms; it measured 80.0, and the best of many measures too "
+        "high."
     )
 
 
-def test_an_answer_without_limits_names_the_best_and_the_cheapest_that_is_not_significantly_different() -> None:
-    scores = {"small": 0.849, "middle": 0.5, "large": 0.85}
-    found = chosen(THREE, scores, 0.01)
-    first, second = answer.sentences(found)
-    assert f"% and as much as all that fit in {100 * (found.best_of_all or 0):.0f}% of" in second.replace("%,", "%")
-    assert first.startswith("For t, the best of 3 cells: the large, F1 85.0 [")
-    assert second.endswith("% of draws), and the runner-up costs less.")
+def test_a_fastest_cell_that_measured_too_low_is_not_called_lucky() -> None:
+    found = replace(chosen(THREE[:2], SCORES, 0.004, score=0.8), expected=Expected(0.805, 0.79, 0.82, {}))
+    assert answer.format_sentences(found)[1].endswith("% confidence; it measured 80.0.")
+
+
+def test_a_correction_that_does_not_show_in_the_digits_leaves_the_interval_of_the_tables() -> None:
+    plain = chosen(THREE, SCORES, 0.004)
+    found = replace(plain, expected=Expected(0.90004, 0.88, 0.93, {}))
+    assert answer.format_sentences(found) == answer.format_sentences(plain)
+
+
+def test_one_seed_gives_no_interval_and_shows_no_difference() -> None:
+    first, *_, undecided, advice = answer.format_sentences(chosen(THREE[:2], SCORES, 0.001, baseline=0.5, seeds=1))
+    assert first == (
+        "Use the middle for t: F1 80.0 (one seed: no interval), 2.00 ms, 4.00 MB; a constant answer scores 50.0."
+    )
+    assert ", may be as good and takes" in undecided
+    assert advice == "One seed shows no difference between cells: run at least 3 seeds."
+
+
+def test_a_cheaper_cell_that_is_equally_good_is_named_before_the_next_best() -> None:
+    cells = [*THREE, cell("slow", latency_p50_ms=9, storage_bytes=99e6)]
     scores = {"small": 0.848, "middle": 0.5, "large": 0.85, "slow": 0.849}
-    _, second = answer.sentences(chosen([*THREE, cell("slow", latency_p50_ms=9, storage_bytes=16e6)], scores, 0.01))
-    assert second.endswith("; cheaper and not significantly different: the small, 84.8, 1.00 ms, 1.00 MB.")
+    assert answer.format_sentences(chosen(cells, scores, 0.001))[-1] == (
+        "A cheaper cell, the small, scores 84.8, is equally good (within 1 point) and takes 3.00 ms less and 15.0 MB "
+        "less."
+    )
+
+
+def test_costs_less_names_the_cost() -> None:
+    cells = [cell("a", latency_p50_ms=2.2, storage_bytes=2e6), cell("b", latency_p50_ms=14.2, storage_bytes=1e6)]
+    assert answer.format_sentences(chosen(cells, {"a": 0.85, "b": 0.848}, 0.001))[-1] == (
+        "The next best, the b, scores 84.8, is equally good (within 1 point) and takes 12.0 ms more and 1.00 MB less."
+    )
+    same = [cell("a", latency_p50_ms=2), cell("b", latency_p50_ms=2)]
+    assert answer.format_sentences(chosen(same, {"a": 0.85, "b": 0.7}, 0.001))[-1] == (
+        "The next best, the b, scores 70.0, is worse and costs the same."
+    )
+
+
+def test_times_of_two_machines_are_not_compared() -> None:
+    cells = [
+        cell("a", "one", latency_p50_ms=2, storage_bytes=2e6), cell("b", "two", latency_p50_ms=1, storage_bytes=1e6)
+    ]  # fmt: skip
+    assert answer.format_sentences(chosen(cells, {"a": 0.85, "b": 0.8}, 0.001))[-1] == (
+        "The next best, the b, scores 80.0, is worse and takes 1.00 MB less; its times are from another machine."
+    )
+    assert answer.format_warnings({}, {"the a": "one", "the b": "two"}) == (
+        "Warning (the b): measured on another machine (two), so its times are not compared.",
+    )
 
 
 def test_an_answer_with_a_least_score_is_the_fastest_and_says_how_surely_it_reaches_it() -> None:
     found = chosen(THREE, SCORES, 0.01, score=0.8)
-    first, *_ = answer.sentences(found)
     assert found.recommended is not None
     (kept,) = found.recommended.kept
     assert kept.probability == pytest.approx(0.5, abs=0.05)
-    assert first.startswith("For t at F1 80.0 or more, the fastest of 2 cells: the middle, F1 80.0 [")
-    assert first.endswith(f"; it keeps F1 80.0 with {100 * (kept.probability or 0):.0f}% confidence.")
+    _, rule, limits, other = answer.format_sentences(found)
+    assert rule == (
+        "It is the fastest of the 2 cells that work with F1 80.0 or more, but reaches F1 80.0 with only "
+        f"{100 * (kept.probability or 0):.0f}% confidence."
+    )
+    assert limits == "Beyond the limits, the small is faster but scores 70.0 (you ask for 80.0)."
+    assert other == "The next fastest, the large, scores 90.0, is better and takes 2.00 ms more and 12.0 MB more."
 
 
-def test_an_answer_says_what_one_seed_cannot_tell() -> None:
+def test_an_answer_says_what_one_measurement_cannot_show() -> None:
     found = chosen([cell("a", latency_p50_ms=(2.0,))], {"a": 0.8}, latency_p50_ms=3)
-    assert answer.sentences(found) == (
-        "For t within 3.00 ms, the best of 1 cell: the a, F1 80.0 [80.0, 80.0], 2.00 ms; one seed does not tell how "
-        "surely it keeps 3.00 ms.",
+    assert answer.format_sentences(found) == (
+        "Use the a for t: F1 80.0 (80.0 to 80.0) on new data, 2.00 ms.",
+        "It is the only cell that works within 3.00 ms; one seed does not show whether it keeps them.",
+        "No limit excludes a cell that is better by 1 point.",
         "No other cell fits.",
     )
 
 
-def test_an_answer_from_single_seeds_states_no_significance() -> None:
-    first, second = answer.sentences(choose_from_single_seeds(THREE, SCORES), baseline=0.95)
-    assert first == "For t, the best of 3 cells: the large, F1 90.0, 4.00 ms, 16.0 MB."
-    assert second == (
-        "Runner-up: the middle, 80.0, 2.00 ms, 4.00 MB; no cell repeats a seed, so it is unknown whether the two "
-        "differ."
-    )
-
-
-def test_an_answer_where_nothing_fits_says_what_is_nearest_and_what_was_not_measured() -> None:
+def test_where_no_cell_keeps_the_limits_the_answer_says_what_the_nearest_needs() -> None:
     cells = [cell("a", latency_p50_ms=4, train_examples=900), cell("b", latency_p50_ms=3)]
     found = chosen(cells, {"a": 0.8, "b": 0.9}, latency_p50_ms=2, train_examples=1000, score=0.85)
-    assert answer.sentences(found) == (
-        "For t within 2.00 ms and 1,000 labelled examples at F1 85.0 or more: no cell fits.",
-        "Nearest: the a, F1 80.0 [80.0, 80.0], 4.00 ms, which misses 2.00 ms (4.00 ms, 100% more) and F1 85.0 "
-        "(80.0, 5.9% less).",
+    assert answer.format_sentences(found) == (
+        "No cell for t works within 2.00 ms and 1,000 labelled examples with F1 85.0 or more.",
+        "The nearest that works, the a (80.0), needs 4.00 ms (you allow 2.00) and scores 80.0 (you ask for 85.0).",
         "Not considered: b (no train_examples).",
     )
 
 
-def test_cells_that_lack_the_number_of_a_limit_are_told_beside_an_answer_too() -> None:
-    lacking = {name: cell(name, latency_p50_ms=1) for name in "bcde"}
-    found = chosen([cell("a", storage_bytes=4e6), lacking["b"]], {"a": 0.8, "b": 0.9}, storage_bytes=5e6)
-    assert answer.sentences(found)[0].startswith(
-        "For t within 5.00 MB, the best of 1 cell, without b (no storage_bytes): the a, F1 80.0 ["
-    )
-    many = chosen([cell("a", storage_bytes=4e6), *lacking.values()], dict.fromkeys("abcde", 0.8), storage_bytes=5e6)
-    assert ", the best of 1 cell, without 4 cells (no storage_bytes): the a" in answer.sentences(many)[0]
-
-
-def test_what_is_told_of_several_limits_is_told_once() -> None:
-    found = chosen(
-        [cell("a", latency_p50_ms=(2.0,), storage_bytes=(1e6,))], {"a": 0.8}, latency_p50_ms=3, storage_bytes=2e6
-    )
-    why = "1 size; a power law has 2 parameters and takes 3 to be tested"
-    gains = [Gain(key, unit, why_not=why) for key, unit in (("latency_p50_ms", "1 ms"), ("storage_bytes", "0.1 MB"))]
-    first, _, third = answer.sentences(
-        found, [*gains, Gain("train_examples", "10 examples", why_not="there is no law")]
-    )
-    assert first.endswith("; one seed does not tell how surely it keeps 3.00 ms and 2.00 MB.")
-    assert third == (
-        f"What 1 ms or 0.1 MB more would buy is not known: {why}; what 10 examples more would buy is not known: there "
-        "is no law."
+def test_cells_without_the_number_of_a_limit_are_named_or_counted() -> None:
+    lacking = [cell(name, latency_p50_ms=1) for name in "bcde"]
+    few = chosen([cell("a", storage_bytes=4e6), lacking[0]], {"a": 0.8, "b": 0.9}, storage_bytes=5e6)
+    assert answer.format_sentences(few)[-1] == "Not considered: b (no storage_bytes)."
+    many = chosen([cell("a", storage_bytes=4e6), *lacking], dict.fromkeys("abcde", 0.8), storage_bytes=5e6)
+    assert answer.format_sentences(many)[-1] == "Not considered: 4 cells (no storage_bytes)."
+    assert answer.format_sentences(chosen(lacking, dict.fromkeys("bcde", 0.8), storage_bytes=5e6)) == (
+        "No cell for t has the numbers that its limits need.",
+        "Not considered: 4 cells (no storage_bytes).",
     )
 
 
-def test_a_limit_that_nothing_comes_near_is_missed_by_a_multiple() -> None:
-    found = chosen([cell("a", latency_p50_ms=4)], {"a": 0.8}, latency_p50_ms=1e-300)
-    assert answer.sentences(found)[1].endswith(", which misses 1e-300 ms (4.00 ms, 4e+300 times as much).")
-    assert "within 1e+300 ms, " in answer.sentences(chosen(THREE, SCORES, latency_p50_ms=1e300))[0]
+def test_where_no_cell_beats_the_baseline_the_answer_says_so_and_what_would_help() -> None:
+    found = chosen(THREE, {"small": 0.49, "middle": 0.5, "large": 0.52}, 0.02, baseline=0.5)
+    first, second, *rest = answer.format_sentences(found, ways=[Way(DATA, 5, 4500, 0.582), Way(SIZE, 10, 4e6, 0.55)])
+    assert first == "Nothing works yet for t: no cell scores clearly above a constant answer."
+    assert second.startswith("The best of them, the large, reaches F1 52.0 (48.")
+    assert second.endswith("); a constant answer scores 50.0.")
+    assert rest == [
+        "By the law of data, 5 times the labelled examples (4,500) would score about 58.2.",
+        "By the law of size, a model 10 times as large would score about 55.0.",
+    ]
+    assert answer.format_sentences(found)[2:] == (answer.NO_WAY,)
 
 
-def test_a_cell_that_may_be_no_better_than_the_baseline_is_reported_as_such() -> None:
-    found = chosen([cell("a", latency_p50_ms=1)], {"a": 0.8}, spread=0.01, latency_p50_ms=3)
-    first = answer.sentences(found, baseline=0.805)[0]
-    assert first.endswith("; that is not clearly above the baseline of always predicting the majority class (80.5).")
-    assert "baseline" not in answer.sentences(found, baseline=0.7)[0]
-
-
-def test_a_cell_below_the_baseline_is_reported_as_such_wherever_the_answer_names_it() -> None:
-    cells = [cell(name, latency_p50_ms=cost) for name, cost in (("a", 3), ("b", 2), ("c", 1))]
-    found = chosen(cells, {"a": 0.42, "b": 0.41, "c": 0.4}, spread=0.03, latency_p50_ms=3)
-    first, second, *_ = answer.sentences(found, baseline=0.5)
-    assert first.endswith("; that is below the baseline of always predicting the majority class (50.0).")
-    assert second.startswith("Runner-up: the b, 41.0 (below the baseline), 2.00 ms; ")
-    assert second.endswith("; cheaper and not significantly different: the c, 40.0 (below the baseline), 1.00 ms.")
-    nearest = chosen(cells, {"a": 0.42, "b": 0.41, "c": 0.4}, spread=0.03, latency_p50_ms=0.5)
-    assert answer.sentences(nearest, baseline=0.5)[1].endswith(
-        "; that is below the baseline of always predicting the majority class (50.0)."
-    )
+def test_where_only_cells_beyond_the_limits_work_the_answer_names_the_nearest_of_them() -> None:
+    found = chosen(THREE, {"small": 0.5, "middle": 0.8, "large": 0.9}, 0.004, baseline=0.5, latency_p50_ms=1.5)
+    first, second, third = answer.format_sentences(found)
+    assert first == "Nothing works yet for t within 1.50 ms: no cell scores clearly above a constant answer."
+    assert second.startswith("The best of them, the small, reaches F1 50.0 (")
+    assert third == "The nearest that works, the middle (80.0), needs 2.00 ms (you allow 1.50)."
 
 
 def test_a_warning_of_several_cells_is_one_line_that_names_them() -> None:
-    assert answer.warnings({"the a": ("Rows leak.",), "the b": ("Rows leak.", "Texts are cut."), "the c": ()}) == (
+    found = {"the a": ("Rows leak.",), "the b": ("Rows leak.", "Texts are cut."), "the c": ()}
+    assert answer.format_warnings(found, {}) == (
         "Warning (the a; the b): Rows leak.",
         "Warning (the b): Texts are cut.",
     )
+
+
+COST = st.one_of(st.none(), st.floats(0.001, 1e12))
+KEYS = ("latency_p50_ms", "storage_bytes", "inference_memory_mib", "train_seconds", "train_examples")
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 1), st.tuples(*[COST] * 5), st.sampled_from(["one", "two"])), min_size=1, max_size=6
+    ),
+    st.dictionaries(st.sampled_from([*KEYS, "score"]), st.floats(0.001, 1)),
+    st.sampled_from([0.0, 0.003, 0.05]),
+    st.sampled_from([None, 0.5]),
+    st.sampled_from([1, 3]),
+)
+def test_an_answer_has_at_most_five_sentences_of_less_than_thirty_words_without_p_values(
+    cells: list[tuple[float, tuple[float | None, ...], str]],
+    limits: dict[str, float],
+    spread: float,
+    baseline: float | None,
+    seeds: int,
+) -> None:
+    names = [f"{place} (magnitude, starter-3x96 on 30% of the data)" for place in range(len(cells))]
+    candidates = [
+        cell(name, machine, **{key: cost for key, cost in zip(KEYS, costs, strict=True) if cost is not None})
+        for name, (_, costs, machine) in zip(names, cells, strict=True)
+    ]
+    scores = {name: score for name, (score, *_) in zip(names, cells, strict=True)}
+    found = chosen(candidates, scores, spread, baseline, seeds=seeds, **limits)
+    gains = [Gain(key, "0.1 labelled examples", 0.01, 0.005, 0.02) for key in KEYS]
+    sentences = answer.format_sentences(found, gains, [Way(DATA, 5, 4500, 0.582), Way(SIZE, 10, 4e6, 0.55)])
+    assert 1 <= len(sentences) <= 5
+    assert all(sentence.endswith(".") and len(sentence.split()) < 30 for sentence in sentences), sentences
+    assert not any(" p " in sentence or "resample" in sentence for sentence in sentences)

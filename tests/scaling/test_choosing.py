@@ -4,17 +4,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.scaling import posterior_draws
-from pipeline.scaling.choosing import Kept, Miss
-from tests.scaling.candidates import SCORES, THREE, cell, choose_from_single_seeds, chosen
+from pipeline.scaling import choosing, posterior_draws
+from pipeline.scaling.budget import Budget
+from pipeline.scaling.equivalence import EQUAL, UNDECIDED, WORSE
+from pipeline.scaling.limits import Kept, Miss
+from tests.scaling.candidates import SCORES, THREE, cell, chosen, drawn
 
 
 def test_without_limits_the_best_score_wins() -> None:
     found = chosen(THREE, SCORES)
     assert found.recommended is not None
-    assert found.runner_up is not None
-    assert (found.recommended.name, found.runner_up.name, found.fitting) == ("large", "middle", 3)
-    assert (found.told_apart, found.at_least_runner_up, found.best_of_all, found.cheaper) == (True, 1, 1, ())
+    assert (found.recommended.name, found.fitting, found.excluded) == ("large", 3, None)
+    assert [(one.pick.name, one.verdict) for one in found.alternatives] == [("middle", WORSE), ("small", WORSE)]
 
 
 def test_a_limit_leaves_out_what_does_not_keep_it_and_one_that_is_just_kept_fits() -> None:
@@ -28,8 +29,7 @@ def test_with_a_least_score_the_fastest_that_reaches_it_wins_and_fewer_bytes_bre
     twin = cell("twin", latency_p50_ms=2, storage_bytes=3e6)
     found = chosen([*THREE, twin], {**SCORES, "twin": 0.8}, score=0.8)
     assert found.recommended is not None
-    assert found.runner_up is not None
-    assert (found.recommended.name, found.runner_up.name) == ("twin", "middle")
+    assert [found.recommended.name, *(one.pick.name for one in found.alternatives)] == ["twin", "middle", "large"]
     assert found.recommended.kept == (Kept("score", 0.8, 0.8, 1.0),)
 
 
@@ -59,34 +59,84 @@ def test_where_nothing_fits_the_nearest_is_the_one_that_misses_least_with_all_th
     ]  # fmt: skip
 
 
-def test_cells_that_cost_less_and_are_not_significantly_different_are_named_the_fastest_first() -> None:
-    scores = {"small": 0.895, "middle": 0.5, "large": 0.9, "light": 0.89}
-    light = cell("light", latency_p50_ms=5, storage_bytes=1e5)
-    found = chosen([*THREE, light], scores, 0.01)
-    assert [pick.name for pick in found.cheaper] == ["small", "light"]
-    assert found.told_apart is False
-    assert found.corrected_p == 1
+def test_a_cell_is_excluded_by_the_limits_that_it_misses() -> None:
+    found = chosen(THREE, SCORES, 0.004, latency_p50_ms=3, storage_bytes=50e6)
+    assert found.excluded is not None
+    assert (found.excluded.pick.name, found.excluded.shown) == ("large", True)
+    assert found.excluded.misses == (Miss("latency_p50_ms", 3, 4, pytest.approx(1 / 3)),)
 
 
-def test_how_sure_a_choice_is_follows_from_the_draws() -> None:
-    """The better of two normal scores stays the better one with probability Phi(difference / spread / sqrt 2)."""
-    found = chosen(THREE[:2], {"small": 0.71, "middle": 0.7}, 0.02)
-    expected = 0.5 * (1 + math.erf(0.01 / 0.02 / 2))
-    assert found.at_least_runner_up == found.best_of_all == pytest.approx(expected, abs=0.03)
-    three = chosen(THREE, {"small": 0.7, "middle": 0.7, "large": 0.7}, 0.02)
-    assert three.best_of_all == pytest.approx(1 / 3, abs=0.03)
+def test_of_the_excluded_cells_one_that_is_significantly_better_comes_first_then_the_nearest() -> None:
+    near, far = cell("near", latency_p50_ms=5), cell("far", latency_p50_ms=9)
+    scores = {"small": 0.7, "middle": 0.8, "large": 0.5, "near": 0.82, "far": 0.95}
+    found = chosen([*THREE, near, far], scores, 0.01, latency_p50_ms=3)
+    assert found.excluded is not None
+    assert (found.excluded.pick.name, found.excluded.shown) == ("far", True)
+    unsure = chosen([*THREE, near, far], scores, 0.2, latency_p50_ms=3)
+    assert unsure.excluded is not None
+    assert (unsure.excluded.pick.name, unsure.excluded.shown) == ("near", False)
+
+
+def test_a_cell_that_is_not_better_than_the_baseline_is_no_candidate() -> None:
+    """The interval of the middle one holds the baseline, though its score is above it."""
+    scores = {"small": 0.7, "middle": 0.52, "large": 0.45}
+    found = chosen(THREE, scores, 0.02, baseline=0.5)
+    assert found.recommended is not None
+    assert (found.recommended.name, found.alternatives, found.useless) == ("small", (), 2)
+    nothing = chosen(THREE, scores | {"small": 0.51}, 0.02, baseline=0.5, latency_p50_ms=3)
+    assert (nothing.recommended, nothing.nearest, nothing.fitting) == (None, None, 0)
+    assert nothing.strongest is not None
+    assert nothing.strongest.name == "middle"
+
+
+def test_the_alternative_to_name_is_an_equally_good_cheaper_one_or_the_next() -> None:
+    cells = [*THREE, cell("slow", latency_p50_ms=9, storage_bytes=99e6)]
+    scores = {"small": 0.848, "middle": 0.5, "large": 0.85, "slow": 0.849}
+    assert choosing.find_alternative(chosen(cells, scores, 0.001)).pick.name == "small"  # type: ignore[union-attr]
+    assert choosing.find_alternative(chosen(cells, scores, 0.02)).pick.name == "slow"  # type: ignore[union-attr]
+    assert choosing.find_alternative(chosen(THREE[:1], scores)) is None
+
+
+def test_a_faster_cell_of_another_machine_is_not_cheaper() -> None:
+    one, other = (
+        cell(name, name, latency_p50_ms=time, storage_bytes=1e6) for name, time in (("a", 2.0), ("b", 1.0))
+    )  # fmt: skip
+    found = chosen([one, other], {"a": 0.85, "b": 0.85 - 1e-6}, 0.0001)
+    assert found.recommended is not None
+    assert found.alternatives[0].verdict == EQUAL
+    assert not choosing.is_cheaper(found.alternatives[0].pick, found.recommended)
+
+
+def test_without_repeated_seeds_every_alternative_is_undecided() -> None:
+    found = chosen(THREE, SCORES, 0.001, seeds=1)
+    assert not found.repeated
+    assert {one.verdict for one in found.alternatives} == {UNDECIDED}
+    assert {one.needed for one in found.alternatives} == {None}
+
+
+def test_without_intervals_a_cell_works_if_its_score_is_above_the_baseline() -> None:
+    found = chosen(THREE, SCORES, seeds=1, baseline=0.75)
+    assert found.recommended is not None
+    assert (found.recommended.low, found.recommended.high, found.fitting, found.useless) == (None, None, 2, 1)
+    assert {one.equivalence_p for one in found.alternatives} == {None}
 
 
 def test_how_surely_a_limit_is_kept_follows_from_the_draws_of_the_costs() -> None:
     """A latency that was measured once takes its spread from the others, so it is less certain."""
     cells = [cell("a", latency_p50_ms=(1.0, 2.0, 3.0)), cell("b", latency_p50_ms=(2.0,))]
     found = chosen(cells, {"a": 0.8, "b": 0.7}, latency_p50_ms=3)
-    drawn = posterior_draws.draw_costs([(1.0, 2.0, 3.0), (2.0,)], 2000)
+    costs = posterior_draws.draw_costs([(1.0, 2.0, 3.0), (2.0,)], 2000)
     assert found.recommended is not None
-    assert found.runner_up is not None
-    shares = [pick.kept[0].probability for pick in (found.recommended, found.runner_up)]
-    assert shares == (drawn <= 3).mean(0).tolist()
-    assert 0.5 < shares[1] < shares[0] < 1
+    shares = [pick.kept[0].probability for pick in (found.recommended, found.alternatives[0].pick)]
+    assert shares == (costs <= 3).mean(0).tolist()
+    assert 0.5 < shares[1] < shares[0] < 1  # type: ignore[operator]
+
+
+def test_cells_with_one_pooled_latency_keep_a_limit_equally_surely() -> None:
+    cells = [cell(name, latency_p50_ms=(1.0, 2.0, 3.0)) for name in ("a", "b")]
+    found = chosen(cells, {"a": 0.8, "b": 0.7}, latency_p50_ms=2.1)
+    assert found.recommended is not None
+    assert found.recommended.kept == found.alternatives[0].pick.kept
 
 
 def test_one_measurement_everywhere_is_no_evidence_of_how_surely_a_limit_is_kept() -> None:
@@ -96,14 +146,12 @@ def test_one_measurement_everywhere_is_no_evidence_of_how_surely_a_limit_is_kept
     assert found.recommended.kept == (Kept("latency_p50_ms", 3, 1, None),)
 
 
-def test_where_no_cell_repeats_a_seed_a_choice_states_no_significance() -> None:
-    found = choose_from_single_seeds(THREE, SCORES, score=0.8)
-    assert found.recommended is not None
-    assert (found.recommended.name, found.recommended.low, found.recommended.high) == ("middle", None, None)
-    assert found.recommended.kept == (Kept("score", 0.8, 0.8, None),)
-    assert (found.at_least_runner_up, found.best_of_all, found.told_apart, found.corrected_p, found.cheaper) == (
-        None, None, False, None, (),
-    )  # fmt: skip
+def test_the_cells_among_which_the_score_decides_keep_the_limits_of_costs_and_work() -> None:
+    weak, unknown = cell("weak", latency_p50_ms=1), cell("unknown")
+    scores = {"small": 0.7, "middle": 0.8, "large": 0.9, "weak": 0.5, "unknown": 0.9}
+    budget = Budget(latency_p50_ms=3, score=0.75)
+    found = choosing.find_eligible([*THREE[::-1], weak, unknown], budget, drawn(scores, 0.01), 0.5)
+    assert [one.name for one in found] == ["middle", "small"]
 
 
 def test_a_correlation_below_0_does_not_reach_a_score_of_0() -> None:
@@ -112,12 +160,6 @@ def test_a_correlation_below_0_does_not_reach_a_score_of_0() -> None:
     assert (found.recommended.name, found.fitting) == ("middle", 2)
     (miss,) = chosen(THREE[:1], {"small": -0.2}, score=0).misses
     assert miss == Miss("score", 0, -0.2, 0.2)
-
-
-def test_a_single_cell_has_no_runner_up() -> None:
-    found = chosen(THREE[:1], {"small": 0.7})
-    assert (found.runner_up, found.at_least_runner_up, found.told_apart) == (None, None, None)
-    assert found.best_of_all == 1
 
 
 COST = st.one_of(st.none(), st.integers(1, 4))
@@ -149,8 +191,8 @@ def test_the_choice_is_the_one_of_filtering_and_sorting(
     expected = sorted(filter(fits, names), key=order)
     candidates = [cell(name, **{key: cost for key, cost in costs[name].items() if cost is not None}) for name in names]
     found = chosen(candidates, scores, **limits, **({} if least is None else {"score": least}))
-    picked = [pick.name for pick in (found.recommended, found.runner_up) if pick]
-    assert (picked, found.fitting) == (expected[:2], len(expected))
+    picked = [pick.name for pick in (found.recommended, *(one.pick for one in found.alternatives)) if pick]
+    assert (picked, found.fitting) == (expected, len(expected))
     measured = [name for name in names if all(costs[name][key] is not None for key in limits)]
     assert [name for name, _ in found.unmeasured] == [name for name in names if name not in measured]
     if expected or not measured:

@@ -1,7 +1,10 @@
+from collections.abc import Sequence
+
+import numpy as np
 import pytest
 
 from pipeline.scaling import gains
-from pipeline.scaling.gains import Gain, Route
+from pipeline.scaling.gains import Gain, Route, Way
 
 
 class Power:
@@ -11,6 +14,12 @@ class Power:
 
     def error(self, x: float) -> float:
         return self.E + self.A * x**-self.a
+
+    def predict(self, at: Sequence[tuple[float, ...]]) -> np.ndarray:
+        return np.array([self.error(x) for (x,) in at])
+
+    def band(self, at: Sequence[tuple[float, ...]]) -> tuple[np.ndarray, np.ndarray]:
+        return 0.9 * self.predict(at), 1.1 * self.predict(at)
 
     def slope(self, at: tuple[float, ...], axis: int) -> tuple[float, float, float]:
         slope = -self.a * self.A * at[axis] ** (-self.a - 1)
@@ -97,3 +106,13 @@ def test_a_unit_of_a_cost_that_hardly_follows_size_is_small_in_size() -> None:
 def test_the_exponent_of_a_cost_is_found() -> None:
     assert gains.elasticity([(size, 3 * size**0.6) for size in (10, 50, 90)]) == pytest.approx(0.6)
     assert gains.elasticity([(10, 1), (10, 2)]) is None
+
+
+def test_the_way_to_beat_a_baseline_is_the_smallest_step_whose_whole_interval_does() -> None:
+    """error = 0.05 + 3 x^-0.4; the upper interval's end is 1.1 times that."""
+    law = Power()
+    found = gains.find_way(gains.DATA, Route(law, (100.0,)), 0.6)
+    assert found == Way(gains.DATA, 5, 500.0, pytest.approx(1 - law.error(500)))
+    assert 1 - 1.1 * law.error(200) < 0.6 < 1 - 1.1 * law.error(500)
+    assert gains.find_way(gains.DATA, Route(law, (100.0,)), 0.99) is None
+    assert gains.find_way(gains.DATA, Route(None), 0.6) is None

@@ -9,10 +9,13 @@ import pytest
 
 from pipeline.scaling import sheets
 from pipeline.scaling.budget import Budget
-from pipeline.scaling.choosing import Choice, Kept, Pick
+from pipeline.scaling.choosing import Alternative, Choice, Excluded, Expected, Pick
+from pipeline.scaling.differences import SAME, Difference
 from pipeline.scaling.equal import BELOW, BEYOND, CHEAPER, NO_GAIN, WITHIN, Equal
+from pipeline.scaling.equivalence import UNDECIDED, Needed
 from pipeline.scaling.gains import Gain
 from pipeline.scaling.laws import Measured, Question, study
+from pipeline.scaling.limits import Kept, Miss
 from pipeline.scaling.recommending import Answer
 
 
@@ -64,14 +67,23 @@ def test_a_ratio_names_the_ends_that_are_known(changed: dict[str, Any], text: st
     assert sheets._ratio(None) == ""
 
 
-def test_the_limits_are_told_beside_what_keeps_them_and_what_more_would_buy() -> None:
-    budget = Budget(latency_p50_ms=2, score=0.8)
+LATENCY = Gain("latency_p50_ms", "0.1 ms", 0.004, 0.001, 0.02)
+
+
+def found(**changed: Any) -> Answer:
+    """Return an answer with a recommended cell, one alternative, and a cell that the latency alone excludes."""
     kept = (Kept("latency_p50_ms", 2, 1.5, 0.97), Kept("score", 0.8, 0.85, None))
     first = Pick("a", "the a", 0.85, 0.83, 0.87, 1.5, 4e6, kept)
-    second = Pick("b", "the b", 0.84, 0.82, 0.86, 1.6, 4e6, (Kept("latency_p50_ms", 2, 1.6, 1.0),))
-    choice = Choice("mrpc", "f1", budget, 2, first, second)
-    answer = Answer(choice, (Gain("latency_p50_ms", "0.1 ms", 0.004, 0.001, 0.02),), ("One.",), ())
-    sheet = sheets.limits(answer)
+    second = Pick("b", "the b", 0.84, 0.82, 0.86, 1.6, 5e6, (Kept("latency_p50_ms", 2, 1.6, 1.0),))
+    difference = Difference("b", "a", -0.01, 0.005, 8, -0.02, 0.001, 0.08, -0.03, 0.01, 0.24, SAME)
+    alternative = Alternative(second, difference, UNDECIDED, 0.5, Needed(6, None, False))
+    excluded = Excluded(first, (Miss("latency_p50_ms", 2, 3, 0.5),), False)
+    choice = Choice("mrpc", "f1", Budget(latency_p50_ms=2, score=0.8), 2, first, (alternative,), excluded)
+    return Answer(replace(choice, **changed), (LATENCY,), ("One.",), ())
+
+
+def test_the_limits_are_shown_with_what_keeps_them_and_what_more_of_a_binding_one_would_buy() -> None:
+    sheet = sheets.limits(found())
     assert sheet is not None
     assert sheet.headings == ("limit", "the a", "the b", "what more would buy")
     assert sheet.rows == [
@@ -79,9 +91,36 @@ def test_the_limits_are_told_beside_what_keeps_them_and_what_more_would_buy() ->
          "0.1 ms: +0.4 [+0.1, +2] points"],
         ["F1 80.0", "85.0", "", ""],
     ]  # fmt: skip
+    loose = sheets.limits(found(excluded=None))
+    assert loose is not None
+    assert [row[-1] for row in loose.rows] == ["", ""]
 
 
-def test_without_limits_or_cells_there_is_no_table_of_them() -> None:
+def test_the_statistics_of_each_alternative_are_a_row() -> None:
+    sheet = sheets.compare_alternatives(found())
+    assert sheet is not None
+    assert sheet.rows == [
+        ["the a", "85.0 [83.0, 87.0]", "", "", "", "recommended", "", "", "1.50", "4.00"],
+        ["the b", "84.0 [82.0, 86.0]", "-1.0 [-2.0, 0.1]", "0.24", "0.5", "undecided", "6", "never", "1.60", "5.00"],
+    ]
+    assert sheet.notes[0].startswith("Difference: the cell's score less that of the recommended one; p (Holm) ")
+    many = sheets.compare_alternatives(found(alternatives=found().choice.alternatives * 10))
+    assert many is not None
+    assert (len(many.rows), many.notes[-1]) == (9, "More cells fit (2): see differences.csv.")
+
+
+def test_the_repeated_choices_are_shown_with_the_corrected_score() -> None:
+    sheet = sheets.repeat_choice(found(expected=Expected(0.841, 0.82, 0.863, {"the a": 0.62, "the b": 0.38})))
+    assert sheet is not None
+    assert sheet.rows == [["the a", "62%"], ["the b", "38%"]]
+    assert sheet.notes == (
+        "The choice was repeated on parts of the examples and seeds, and the chosen cell scored on the rest. "
+        "Measured: 85.0 [83.0, 87.0]; corrected for the choice: 84.1 [82.0, 86.3].",
+    )
+    assert sheets.repeat_choice(found()) is None
+
+
+def test_without_limits_or_cells_there_are_no_statistics_of_an_answer() -> None:
     nothing = Choice("mrpc", "f1", Budget(latency_p50_ms=1), 0)
     free = Choice("mrpc", "f1", Budget(), 1, Pick("a", "the a", 0.8, 0.7, 0.9, 1.0, 1e6, ()))
-    assert [sheets.limits(Answer(choice, (), (), ())) for choice in (nothing, free)] == [None, None]
+    assert [sheets.details(Answer(choice, (), (), ())) for choice in (nothing, free)] == [(), ()]
