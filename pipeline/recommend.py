@@ -59,6 +59,8 @@ def _number(text: str) -> object:
 def show(answers: Sequence[Answer], details: bool = False) -> None:
     """Print each answer and, with ``details``, the statistics and the runs behind it."""
     from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
 
     from pipeline.scaling import sheets, terminal
 
@@ -70,7 +72,7 @@ def show(answers: Sequence[Answer], details: bool = False) -> None:
         for sheet in sheets.details(answer) if details else ():
             console.print(terminal.as_table(sheet, wraps=True))
             for note in sheet.notes:
-                console.print(f"  {note}", highlight=False, markup=False)
+                console.print(Padding(Text(note), (0, 0, 0, 2)))
             console.print()
         if details:
             console.print(f"runs: {', '.join(answer.support)}\n", highlight=False, markup=False)

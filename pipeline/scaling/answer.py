@@ -137,7 +137,7 @@ def _format_scope(choice: Choice) -> str:
 
 def _format_doubt(choice: Choice, kept: Sequence[Kept]) -> str:
     """Return the limit that is kept with the least confidence, where that is not high."""
-    known = [one for one in kept if one.probability is not None and one.probability < SURE]
+    known = [one for one in kept if one.probability is not None and round(one.probability, 2) < SURE]
     if known:
         least = min(known, key=lambda one: one.probability or 0)
         words = format_limit(least.key, least.limit, format_metric(choice))

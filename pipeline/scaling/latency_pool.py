@@ -66,6 +66,6 @@ def format_note(rows: Sequence[Row]) -> str:
         return ""
     cells = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(counts[0])
     return (
-        f"p50 ms: median over all cells and seeds that compute the same ({cells} cells each): the share of the data, "
-        "zeros and shared weights do not change the computation."
+        f"p50 ms: median over all cells and seeds that compute the same ({cells} cells each): data, "
+        "zeros and shared weights do not change it."
     )

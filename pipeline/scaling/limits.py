@@ -72,19 +72,15 @@ def find_misses(one: Candidate, budget: Budget, draws: Draws) -> tuple[Miss, ...
 
 
 def compute_confidence(candidates: Sequence[Candidate], budget: Budget, draws: Draws) -> Confidence:
-    """Return the share of draws in which each cell keeps each limit whose cost was measured.
-
-    Cells with the same measurements, such as a pooled latency, share their draws.
-    """
+    """Return the share of draws in which each cell keeps each limit whose cost was measured."""
     found: dict[tuple[str, str], float | None] = {}
     for key, limit in budget.limits.items():
-        measured = {one.name: one.costs[key] for one in candidates if one.costs.get(key)}
-        different = list(dict.fromkeys(measured.values()))
-        shares: dict[tuple[float, ...], float | None] = dict.fromkeys(different)
-        if any(len(values) > 1 for values in different):
-            drawn = posterior_draws.draw_costs(different, RESAMPLES)
-            shares = dict(zip(different, (drawn <= limit).mean(0).tolist(), strict=True))
-        found |= {(name, key): shares[values] for name, values in measured.items()}
+        measured = [one for one in candidates if one.costs.get(key)]
+        shares: list[float | None] = [None] * len(measured)
+        if any(len(one.costs[key]) > 1 for one in measured):
+            drawn = posterior_draws.draw_costs([one.costs[key] for one in measured], RESAMPLES)
+            shares = (drawn <= limit).mean(0).tolist()
+        found |= {(one.name, key): share for one, share in zip(measured, shares, strict=True)}
     if budget.score is not None:
         reached = [None] * len(draws.names) if draws.draws is None else (draws.draws >= budget.score).mean(0).tolist()
         found |= {(name, SCORE): share for name, share in zip(draws.names, reached, strict=True)}

@@ -44,8 +44,16 @@ def draw_costs(costs: Sequence[Sequence[float]], resamples: int, seed: int = 1) 
     """Draw the mean cost of each cell from its measurements, one per seed: (resamples, cells).
 
     The spread of the logarithm is shrunk towards that of all cells. A cost that no seed changes, such as bytes, is
-    exact; so is one that was measured once everywhere, since nothing estimates its spread.
+    exact; so is one that was measured once everywhere, since nothing estimates its spread. Cells with the same
+    measurements, such as a pooled latency, have the same cost and share their draws.
     """
+    different = list(dict.fromkeys(tuple(values) for values in costs))
+    columns = {values: column for column, values in enumerate(different)}
+    drawn = _draw_different_costs(different, resamples, seed)
+    return drawn[:, [columns[tuple(values)] for values in costs]]
+
+
+def _draw_different_costs(costs: Sequence[Sequence[float]], resamples: int, seed: int) -> Floats:
     means = np.array([np.mean(values) for values in costs], float)
     exact = np.tile(means, (resamples, 1))
     if all(min(values) == max(values) for values in costs):

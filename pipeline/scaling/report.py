@@ -122,7 +122,7 @@ def remarks(rows: Sequence[Row], measured: Sequence[Cost]) -> list[str]:
         "Score: the task's metric on the reported split, which is never used to choose anything; mean over seeds.",
         "95%: interval of the expected score, over new seeds and new examples of the same kind. The spread over seeds "
         "is shrunk towards that of the task's other cells; without a repeated seed there is no interval.",
-        "Above majority: yes if the interval is above the baseline, the best score of one answer for every example; "
+        "Above baseline: yes if the interval is above the baseline, the best score of one answer for every example; "
         "below the baseline if it is below it; unclear if the baseline is inside the interval.",
         "Significantly different: two cells whose difference, paired over examples, is more than noise once all pairs "
         "of the task are allowed for (differences.csv). Intervals that overlap do not show the opposite.",

@@ -97,7 +97,7 @@ class Row(Point):
 
     @property
     def above_majority(self) -> str:
-        """Return whether the score is above the majority baseline (``yes``, ``no`` below it, ``unclear``)."""
+        """Return whether the score is above the baseline (``yes``, ``no`` below it, ``unclear``)."""
         if self.majority_score is None or self.low is None or self.high is None:
             return ""
         if self.low > self.majority_score:
@@ -241,7 +241,7 @@ HEADINGS = (
     "examples",
     "score",
     "95%",
-    "above majority",
+    "above baseline",
     "collapsed",
     "p50 ms",
     "pairs/s",

@@ -113,7 +113,7 @@ def test_pointing_at_a_mark_tells_its_numbers_and_dims_other_lines(opened: webdr
     told = dict(
         zip(*[iter(cell.text.rstrip(":") for cell in tooltip.find_elements(By.TAG_NAME, "td"))] * 2, strict=True)
     )
-    assert set(told) >= {"cell", "model", "score", "95% over seeds", "training examples"}
+    assert set(told) >= {"cell", "model", "score", "95%", "training examples"}
     assert float(told["score"]) > 50
     dimmed = "#score-against-data .live .mark-line.role-mark path[opacity='0.12']"
     assert 0 < len(opened.find_elements(By.CSS_SELECTOR, dimmed)) < 10

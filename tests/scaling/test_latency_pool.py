@@ -61,7 +61,7 @@ def test_rows_share_the_pooled_latency_and_their_table_says_so() -> None:
     assert [row.latency_p50_ms for row in pooled] == [pytest.approx(2.7), pytest.approx(2.7), 9.0]
     assert [row.latency_p50_seeds_ms for row in pooled] == own
     assert latency_pool.format_note(pooled) == (
-        "p50 ms: median over all cells and seeds that compute the same (2 cells each): the share of the data, zeros "
-        "and shared weights do not change the computation."
+        "p50 ms: median over all cells and seeds that compute the same (2 cells each): data, zeros and shared weights "
+        "do not change it."
     )
     assert latency_pool.format_note(pooled[2:]) == ""

@@ -75,7 +75,7 @@ def test_another_build_of_the_same_version_is_no_other_version() -> None:
 def test_a_score_below_the_baseline_is_reported_as_such_in_table_and_overview() -> None:
     rows = [row("a"), row("b", score=0.7, low=0.69, high=0.71), row("c", low=0.7)]
     (sheet,) = table.sheets(rows)
-    column = sheet.headings.index("above majority")
+    column = sheet.headings.index("above baseline")
     assert [cells[column] for cells in sheet.rows] == ["yes", "below the baseline", "unclear"]
     assert table.overview(rows) == (
         "3 of 3 cells have results; 1 cell is below the baseline; 1 cell is not clearly above the baseline."

@@ -59,3 +59,9 @@ def test_a_cell_as_dear_as_a_plain_one_is_called_cheaper_or_dearer_in_5_of_100_c
     claimed = gain_and_ratio_coverage.measure_ratios(1.0, seeds=2, repetitions=40).split(" | ")[0]
     before, now = (float(share.strip("%")) for share in claimed.split(" → "))
     assert now <= 8 < before
+
+
+def test_cells_with_the_same_measurements_have_the_same_cost_in_every_draw() -> None:
+    drawn = posterior_draws.draw_costs([(1.0, 2.0), (3.0, 4.0), (1.0, 2.0)], 50)
+    assert (drawn[:, 0] == drawn[:, 2]).all()
+    assert len(np.unique(drawn[:, 0])) == 50

@@ -23,7 +23,7 @@ TOLD = {
 SIZES = {"parameters": "parameters", "parameters_non_embedding": "parameters without embeddings"}
 WIDEST = 0.3  # of x, over which all lines are shifted
 LOOKS = "Colours run along the legend from little to much."
-BARS = "Bars: 95% interval over seeds and examples. Dashed: always the majority class."
+BARS = "Bars: 95% interval over seeds and examples. Dashed: the best constant answer."
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _panel(of_task: list[Row], view: View, kinds: list[str]) -> dict[str, Any]:
     heights = panel.heights(points)
     up = axes.linear(texts.metric(first.score_name), [*heights, *levels])
     named = [_end(line, view.across) for line in found if line.label]
-    baseline = [End(across.high, height, "majority class") for height in levels]
+    baseline = [End(across.high, height, "constant answer") for height in levels]
     layers = [
         *(panel.level(height, up) for height in levels),
         *panel.lines(points, across, up, color, kinds, TOLD),
@@ -220,7 +220,7 @@ def _trend(rows: Sequence[Row], view: View) -> str:
         of_task = _sorted((row for row in rows if row.task == task and row.family == rows[0].family), view.across)
         first, last = (texts.points(row.score) for row in (of_task[0], of_task[-1]))
         baseline = texts.points(of_task[0].majority_score)
-        said.append(f"{task}: {first} at the smallest place, {last} at the largest; majority class {baseline}.")
+        said.append(f"{task}: {first} at the smallest place, {last} at the largest; a constant answer {baseline}.")
     return " ".join(said)
 
 
