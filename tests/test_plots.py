@@ -47,7 +47,8 @@ def write(root: Path, models: list[str]) -> None:
     shutil.rmtree(root / "runs", ignore_errors=True)
     fakes.write(root, [fakes.evaluation(point.task, point.model, point.ratio) for point in points])
     (root / "report").mkdir(exist_ok=True)
-    rows = table.read([*points, beside], root / "metrics" / "evaluate", fakes.planned(points))
+    intervals = {point.cell: {"low": 0.6, "high": 0.9} for point in points}
+    rows = table.read([*points, beside], root / "metrics" / "evaluate", fakes.planned(points), intervals)
     (root / "report" / "cells.csv").write_text(table.as_csv(rows))
 
 
@@ -75,6 +76,7 @@ def test_every_plot_draws_each_cell_that_has_run(project: Path) -> None:
     for spec in found.values():
         svg = vl_convert.vegalite_to_svg(spec)
         assert svg.count('aria-roledescription="point"') == 18  # two tasks, three models, three ratios
+        assert svg.count('aria-roledescription="rule mark"') == 18  # the intervals
         assert "NaN" not in svg
         assert svg.count(">mrpc<") == svg.count(">starter-swap<") == 1
 
