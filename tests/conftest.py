@@ -16,6 +16,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # every core has a worker of pyte
 import pipeline  # noqa: E402, F401 (before transformers: it says what transformers need not import)
 
 
+def drop_waits(lines: list[str]) -> list[str]:
+    """Return printed lines without those about cores that other tests, or other projects, measure on."""
+    return [line for line in lines if " for core" not in line]
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Return the folder of real data and checkpoints (`LAB_MIRROR`, or `shared` beside the project)."""

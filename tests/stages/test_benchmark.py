@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.evaluation import growth
 from pipeline.stages.benchmark import benchmark
+from tests.conftest import drop_waits
 
 from .conftest import Configure, Told
 
@@ -23,7 +24,7 @@ def nothing_grows(monkeypatch: pytest.MonkeyPatch) -> None:
 def measured(configured: Configure, tmp_path: Path, *words: str) -> tuple[dict[str, Any], list[str]]:
     """Return the result of a benchmark and the lines that it printed."""
     log = Told()
-    return benchmark(configured("benchmark", *QUICK, *words), tmp_path, log), log.lines
+    return benchmark(configured("benchmark", *QUICK, *words), tmp_path, log), drop_waits(log.lines)
 
 
 @pytest.mark.parametrize(("flags", "used"), [(OLD, "fp32"), ("avx512_bf16", "bf16")])
@@ -35,7 +36,7 @@ def test_without_a_named_precision_the_fastest_one_is_used_and_recorded(
     assert cfg.cell == "bert-tiny-1-1-auto-4"
     result, lines = measured(configured, tmp_path)
     assert (result["precision"], result["precision_emulated"], lines) == (used, False, [])
-    assert 0 < result["train_utilisation"] <= 1
+    assert 0 < result.get("train_utilisation", 1) <= 1  # none where the machine was disturbed
 
 
 def test_a_forced_bf16_without_instructions_is_named_in_the_record_and_the_terminal(
