@@ -100,7 +100,7 @@ def _find_correction(choice: Choice) -> Expected | None:
 
 
 def _format_score(one: Pick | Expected) -> str:
-    interval = "one seed: no interval" if one.low is None else f"{texts.points(one.low)} to {texts.points(one.high)}"
+    interval = "no interval" if one.low is None else f"{texts.points(one.low)} to {texts.points(one.high)}"
     return f"{texts.points(one.score)} ({interval})"
 
 
@@ -144,7 +144,7 @@ def _format_doubt(choice: Choice, kept: Sequence[Kept]) -> str:
         verb = "reaches" if least.key == SCORE else "keeps"
         return f", but {verb} {words} with only {texts.percent(least.probability)} confidence"
     if any(one.probability is None for one in kept):
-        return "; one seed does not show whether it keeps them"
+        return "; without repeated seeds it is unknown whether it keeps them"
     return ""
 
 
@@ -232,7 +232,7 @@ def _format_needed(choice: Choice, other: Alternative | None) -> str:
     if other is None or other.verdict != UNDECIDED:
         return ""
     if not choice.repeated:
-        return "One seed shows no difference between cells: run at least 3 seeds."
+        return "No difference is shown without repeated seeds that learn: run at least 3 seeds."
     if other.needed is None:
         return ""
     what = (

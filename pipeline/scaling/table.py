@@ -223,7 +223,7 @@ def overview(rows: Sequence[Row]) -> str:
         parts.append(f"{_count_cells(unclear)} not clearly above the baseline")
     if single := sum(row.low is None for row in done):
         cells = "cell has" if single == 1 else "cells have"
-        parts.append(f"{single} {cells} no interval, since no cell of the task repeats a seed")
+        parts.append(f"{single} {cells} no interval, since no cell of the task has two seeds that learned")
     if warned := sum(bool(row.warnings) for row in done):
         parts.append(f"{warned} {'cell has' if warned == 1 else 'cells have'} warnings about the data")
     return "; ".join(parts) + "."

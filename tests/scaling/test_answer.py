@@ -89,11 +89,9 @@ def test_a_correction_that_does_not_show_in_the_digits_leaves_the_interval_of_th
 
 def test_one_seed_gives_no_interval_and_shows_no_difference() -> None:
     first, *_, undecided, advice = answer.format_sentences(chosen(THREE[:2], SCORES, 0.001, baseline=0.5, seeds=1))
-    assert first == (
-        "Use the middle for t: F1 80.0 (one seed: no interval), 2.00 ms, 4.00 MB; a constant answer scores 50.0."
-    )
+    assert first == ("Use the middle for t: F1 80.0 (no interval), 2.00 ms, 4.00 MB; a constant answer scores 50.0.")
     assert ", may be as good and takes" in undecided
-    assert advice == "One seed shows no difference between cells: run at least 3 seeds."
+    assert advice == "No difference is shown without repeated seeds that learn: run at least 3 seeds."
 
 
 def test_a_cheaper_cell_that_is_equally_good_is_named_before_the_next_best() -> None:
@@ -146,7 +144,7 @@ def test_an_answer_says_what_one_measurement_cannot_show() -> None:
     found = chosen([cell("a", latency_p50_ms=(2.0,))], {"a": 0.8}, latency_p50_ms=3)
     assert answer.format_sentences(found) == (
         "Use the a for t: F1 80.0 (80.0 to 80.0) on new data, 2.00 ms.",
-        "It is the only cell that works within 3.00 ms; one seed does not show whether it keeps them.",
+        "It is the only cell that works within 3.00 ms; without repeated seeds it is unknown whether it keeps them.",
         "No limit excludes a cell that is better by 1 point.",
         "No other cell fits.",
     )

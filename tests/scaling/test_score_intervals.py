@@ -146,3 +146,8 @@ def test_intervals_contain_the_truth_in_95_of_100_studies_and_are_narrow(name: s
     variance = np.stack([study.seed_variance for study in studies]) / seeds + scores.examples_variance.mean(0)
     assert ((low <= truth) & (truth <= high)).mean() == pytest.approx(0.95, abs=0.025)
     assert np.median((high - low) / np.sqrt(variance) / 2 / 1.96) < 1.25
+
+
+def test_repeated_seeds_that_all_failed_have_no_interval() -> None:
+    cell = CellScores([0.5, 0.5], [True, True], 40, 0.006, 0.0, baseline=0.5)
+    assert score_intervals.estimate_scores(score_intervals.stack_cells([cell])) is None

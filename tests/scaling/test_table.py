@@ -75,7 +75,7 @@ def test_a_row_has_no_interval_where_no_cell_repeats_a_seed(evaluate: Path, poin
     assert (row.seeds, row.low, row.high, row.above_majority) == (1, None, None, "")
     assert table.cells(row, {})[4:7] == [f"{100 * row.score:.1f}", "", ""]
     assert table.overview([row]) == (
-        "1 of 1 cells have results; 1 cell has no interval, since no cell of the task repeats a seed."
+        "1 of 1 cells have results; 1 cell has no interval, since no cell of the task has two seeds that learned."
     )
 
 

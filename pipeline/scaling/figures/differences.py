@@ -53,7 +53,8 @@ def of_tasks(found: Sequence[Differences]) -> list[Figure]:
 def _seen(found: Differences) -> str:
     """Describe a panel for those who cannot see it."""
     if np.isnan(found.pairs.columns["p"]).all():
-        return f"{found.task}: no cell repeats a seed, so it is unknown which of the {len(found.pairs)} pairs differ."
+        unknown = f"it is unknown which of the {len(found.pairs)} pairs differ"
+        return f"{found.task}: no cell has two seeds that learned, so {unknown}."
     apart = int((found.pairs.columns["verdict"] != SAME).sum())
     named, more = found.best_set()[:NAMED], len(found.best_set()) - NAMED
     others = f" and {more} more" if more > 0 else ""
