@@ -2,8 +2,9 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,35 +76,51 @@ def test_training_has_four_phases_and_asking_two(ask: Ask, precision: str) -> No
     assert list(memory.phases(replace(request, labels=1))) == names("load", "inference")
 
 
+# Print what each phase adds for the requests, in turn. The first request brings in the kernels, so it is not printed.
+# A block of 64 MiB is held during every forward pass of the requests whose shape is "hungry".
+MEASURE = """
+import json, sys
+import numpy as np
+from pipeline.evaluation import memory
+open_model = memory._model
+
+def open_hungry_model(request, loading):
+    model = open_model(request, loading)
+    if request.shape == "hungry":
+        model.register_forward_hook(lambda *_: np.ones(2**26 // 8).sum() and None)
+    return model
+
+memory._model = open_hungry_model
+requests = [memory.Request(**fields) for fields in json.loads(sys.argv[1])]
+print(json.dumps([memory.phases(request) for request in requests[:1] + requests][1:]))
+"""
+
+
+def measure_added(*requests: Request) -> list[dict[str, float]]:
+    """Measure what each phase of each request adds, in a process that no other test has touched."""
+    command = [sys.executable, "-c", MEASURE, json.dumps([asdict(request) for request in requests])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [added(found) for found in json.loads(done.stdout)]
+
+
 @pytest.mark.parametrize("training", [False, True])
-def test_what_lives_in_one_phase_shows_in_that_phase_alone(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch, training: bool
-) -> None:
+def test_a_block_held_in_one_phase_is_added_to_that_phase_only(ask: Ask, training: bool) -> None:
     request = ask(training=training)
-    memory.phases(request)  # what is brought in at first stays
-    usual = added(memory.phases(request))
-    opened = memory._model
-
-    def hungry(*asked: Any) -> Any:
-        model = opened(*asked)
-        model.register_forward_hook(lambda *_: np.ones(64 * MIB // 8).sum() and None)
-        return model
-
-    monkeypatch.setattr(memory, "_model", hungry)
-    found = added(memory.phases(request))
-    where = "forward" if training else "inference"
-    assert found.pop(where) - usual.pop(where) == pytest.approx(64, abs=8)
-    assert found == pytest.approx(usual, abs=8)
+    usual, hungry = measure_added(request, replace(request, shape="hungry"))
+    phase = "forward" if training else "inference"
+    assert hungry.pop(phase) - usual.pop(phase) == pytest.approx(64, abs=8)
+    assert hungry == pytest.approx(usual, abs=8)
 
 
-def test_a_wider_model_adds_its_weights_gradients_and_moments_where_they_arise(ask: Ask) -> None:
+def test_a_wider_model_adds_weights_gradients_and_moments_in_their_phases(ask: Ask) -> None:
     """Weights in fp32 are a mapped file, of which nothing is resident before it is read."""
-    small, hidden = ask(training=True), 2048
-    memory.phases(small)
-    usual, found = added(memory.phases(small)), added(memory.phases(ask(hidden=hidden, training=True)))
+    hidden = 2048
+    usual, wide = measure_added(ask(training=True), ask(hidden=hidden, training=True))
     weights = (2 * (4 * hidden**2 + 2 * 64 * hidden) + hidden**2) * 4 / MIB  # two layers and the pooler
-    times = {phase: round((found[phase] - usual[phase]) / weights) for phase in TRAINING}
-    assert times == {"load": 0, "forward": 1, "backward": 2, "update": 4}
+    load, forward, backward, update = (round((wide[phase] - usual[phase]) / weights) for phase in TRAINING)
+    assert load == 0
+    assert forward in (1, 2)  # the pages of the file, and a copy of the layers where they are computed by hand
+    assert (backward - forward, update - backward) == (1, 2)
 
 
 @pytest.mark.usefixtures("answers")
