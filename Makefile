@@ -24,7 +24,7 @@ help:
 $(BIN)/.made: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(PIP) --editable .
-	@{ dvc root; python -c "from pipeline.warm import server; server.ready()"; } >/dev/null 2>&1 || true
+	@{ dvc root; python -c "from pipeline.system.preload import server; server.ready()"; } >/dev/null 2>&1 || true
 	@touch $@
 
 # What the tests run with, each file by its hash. Of torch a place that pip knows may have the build for CPUs alone.
@@ -36,25 +36,25 @@ $(BIN)/.dev: pyproject.toml $(wildcard requirements/*.txt)
 	@touch $(BIN)/.made $@
 
 repro: $(BIN)/.made
-	@python -m pipeline.mend
-	@test ! -d parts || python -m pipeline.split
-	$(if $(JOBS),python -m pipeline.repro $(JOBS),dvc repro)
+	@python -m pipeline.system.dvc_lock_repair
+	@test ! -d parts || python -m pipeline.cli.split
+	$(if $(JOBS),python -m pipeline.cli.run $(JOBS),dvc repro)
 	@python -m pipeline.stages.compare show
 
 plan: $(BIN)/.made
-	@python -m pipeline.listing
+	@python -m pipeline.runner.plan_status
 
 split: $(BIN)/.made
-	@python -m pipeline.split $(BY)
+	@python -m pipeline.cli.split $(BY)
 
 recommend: $(BIN)/.made
-	@python -m pipeline.recommend $(BUDGET)
+	@python -m pipeline.cli.recommend $(BUDGET)
 
 ui: $(BIN)/.made
-	@python -m pipeline.tracking ui
+	@python -m pipeline.cli.tracking ui
 
 sync: $(BIN)/.made
-	@python -m pipeline.tracking sync
+	@python -m pipeline.cli.tracking sync
 
 lint: $(BIN)/.dev
 	ruff format --check .

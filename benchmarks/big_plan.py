@@ -22,8 +22,9 @@ from ruamel.yaml import YAML
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline import plan, records
-from pipeline.paths import ROOT
+from pipeline import plan
+from pipeline.core import records
+from pipeline.core.paths import ROOT
 
 TASKS = ["starter-swap", "starter-nest", "starter-replace", "rte", "wnli"]
 MODELS = [
@@ -129,10 +130,10 @@ def a_cell(root: Path, axes: list[str], ratios: list[float]) -> float:
 
 def measure(root: Path, axes: list[str]) -> dict[str, float]:
     """Return the seconds of what a user types, for a plan that is split by some axes or by none."""
-    found = {"make split": run(root, sys.executable, "-m", "pipeline.split", *(axes or ["none"]))}
+    found = {"make split": run(root, sys.executable, "-m", "pipeline.cli.split", *(axes or ["none"]))}
     found["the check"] = run(root, sys.executable, "-m", "pipeline.plan")
     run(root, "dvc", "repro", "-q")
-    found["make plan"] = run(root, sys.executable, "-m", "pipeline.listing")
+    found["make plan"] = run(root, sys.executable, "-m", "pipeline.runner.plan_status")
     found["a no-op"] = run(root, "dvc", "repro", "-q")
     if axes:
         point = {"task": TASKS[0], "model": MODELS[0]}

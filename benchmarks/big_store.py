@@ -25,7 +25,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import many_runs
-from pipeline.tracking import runs, store, ui, views
+from pipeline.tracking.mlflow import runs, store, ui, views
 
 TABLES = ("tags", "params", "metrics", "latest_metrics")  # by run_uuid; artifacts stay files of the first copy
 TASK, SEEDS = "mrpc", 3
@@ -135,7 +135,7 @@ def main() -> None:
         root, database = Path(folder), Path(folder) / "mlflow.db"
         many_runs.laboratory(root, [TASK], RATIOS, SEEDS)
         settings = {**os.environ, "PYTHONPATH": str(root), "MLFLOW_TRACKING_URI": f"sqlite:///{database}"}
-        command = [sys.executable, "-m", "pipeline.tracking", "sync"]
+        command = [sys.executable, "-m", "pipeline.cli.tracking", "sync"]
         for name in ("make sync of 100 cells, 400 runs", "once more, nothing to do"):
             took = seconds(lambda: subprocess.run(command, cwd=root, env=settings, check=True))
             print(f"{name}: {took:.1f} s")

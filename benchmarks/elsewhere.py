@@ -33,27 +33,30 @@ PLACES: dict[str, tuple[int, str, dict[str, str]]] = {  # threads, precision, en
 
 def train(task: str, model: str, ratio: float, seed: int, threads: int, precision: str) -> dict[str, Any]:
     """Return accuracy on the reported rows, and a digest of the weights, of one training."""
-    from pipeline import machine, paths
+    from pipeline.core import paths
     from pipeline.data import batches
-    from pipeline.evaluation import scores
-    from pipeline.models import loading
-    from pipeline.training import finetuning, prediction
+    from pipeline.metrics import registry
+    from pipeline.models import load_model
+    from pipeline.system import hardware
+    from pipeline.training import finetune_classifier, predict
     from pipeline.training.draw_seeds import derive_seed
     from pipeline.training.recipe import parse
 
-    machine.set_threads(threads)
-    if precision != machine.AUTO:
-        machine.precision = lambda at: precision
+    hardware.set_threads(threads)
+    if precision != hardware.AUTO:
+        hardware.precision = lambda at: precision
     data, start = paths.data(task), paths.model(model)
     settings = _settings(task, model, ratio)
     recipe = parse(settings["recipe"])
     seed = derive_seed(seed, task=task, model=model, ratio=ratio, recipe=settings["recipe"]["name"])
-    classifier = loading.classifier(start, 2, seed).model
+    classifier = load_model.classifier(start, 2, seed).model
     read = partial(batches.read, tokenizer=start, max_length=settings["task"]["max_length"])
     selection, report = read(data / "selection.parquet", 1.0), read(data / "report.parquet", 1.0)
-    judge = partial(scores.judge, metrics=["accuracy"])
-    finetuning.finetune(classifier, read(data / "train.parquet", ratio), selection, recipe, judge, "accuracy", seed)
-    said = prediction.logits(classifier.eval(), report, "fp32")
+    judge = partial(registry.judge, metrics=["accuracy"])
+    finetune_classifier.finetune(
+        classifier, read(data / "train.parquet", ratio), selection, recipe, judge, "accuracy", seed
+    )
+    said = predict.logits(classifier.eval(), report, "fp32")
     weights = hashlib.sha256(b"".join(weight.detach().numpy().tobytes() for weight in classifier.parameters()))
     return {"score": judge(said, report.labels)["accuracy"], "weights": weights.hexdigest()[:12]}
 
@@ -63,7 +66,8 @@ def _settings(task: str, model: str, ratio: float) -> dict[str, Any]:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from pipeline import paths, plan
+    from pipeline import plan
+    from pipeline.core import paths
 
     plan.register_resolvers()
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
@@ -84,7 +88,7 @@ def main() -> None:
     if given.one:
         print(json.dumps(train(**json.loads(given.one))))
         return
-    from pipeline import records
+    from pipeline.core import records
 
     first: list[dict[str, Any]] = []
     for name, (threads, precision, environment) in PLACES.items():

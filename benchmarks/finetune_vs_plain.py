@@ -32,15 +32,17 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.plain import Plain  # noqa: E402
-from pipeline import machine  # noqa: E402
 from pipeline.data import batches  # noqa: E402
-from pipeline.evaluation import peak, scores  # noqa: E402
-from pipeline.models import complexity, loading  # noqa: E402
-from pipeline.training import optimizer, vocabulary  # noqa: E402
-from pipeline.training.prediction import ROWS, logits  # noqa: E402
-from pipeline.training.quick import quick  # noqa: E402
+from pipeline.evaluation.cost import peak_flops  # noqa: E402
+from pipeline.metrics import registry  # noqa: E402
+from pipeline.models import load_model  # noqa: E402
+from pipeline.models.flops import model_flops  # noqa: E402
+from pipeline.system import hardware  # noqa: E402
+from pipeline.training import optimizer, used_embeddings  # noqa: E402
+from pipeline.training.fast_cpu import quick  # noqa: E402
+from pipeline.training.predict import ROWS, logits  # noqa: E402
 from pipeline.training.recipe import Recipe  # noqa: E402
-from pipeline.training.run import Run  # noqa: E402
+from pipeline.training.trainer import Run  # noqa: E402
 
 SPLITS = ("train", "selection")
 LENGTHS = (128, 512)
@@ -69,26 +71,26 @@ def main() -> None:
     asked = arguments()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    machine.set_threads(None)
-    at = machine.device()
+    hardware.set_threads(None)
+    at = hardware.device()
     train, selection = (batches.read(asked.data / f"{split}.parquet", 1.0, asked.model, 128) for split in SPLITS)
     recipe = Recipe(asked.learning_rate, asked.batch_size, asked.epochs, None, 0.1, 0.01, 1.0, 1)
     whole = recipe.updates(len(train))
     steps = min(asked.steps or whole, whole)
-    machine.make_repeatable(asked.seed)
+    hardware.make_repeatable(asked.seed)
     given = (whole, asked.batch_size, asked.learning_rate, asked.seed, at)
     plain = {length: Plain(asked.data, asked.model, length, *given) for length in asked.length}
-    model = loading.classifier(asked.model, 2, asked.seed).model.to(at).train()
-    useful = sum(float(np.mean(operations(train.lengths))) for operations in complexity.training_operations(model))
+    model = load_model.classifier(asked.model, 2, asked.seed).model.to(at).train()
+    useful = sum(float(np.mean(operations(train.lengths))) for operations in model_flops.training_operations(model))
     left = optimizer.decayed(asked.learning_rate, 0.01, whole, 0.1)
-    with vocabulary.narrowed(model, [train, selection], left) as (seen, _), quick(model):
+    with used_embeddings.narrowed(model, [train, selection], left) as (seen, _), quick(model):
         run = Run(model, seen, recipe, asked.seed)
         for until in [*range(asked.turn, steps, asked.turn), steps]:
             for each in plain.values():
                 each.advance(until - run.done)
             run.advance(until, lambda _: None)
             print(f"{until} of {steps} steps", end="\r", flush=True)
-    print(f"{machine.describe()}\n{steps} of {whole} steps, batch {asked.batch_size}, seed {asked.seed}")
+    print(f"{hardware.describe()}\n{steps} of {whole} steps, batch {asked.batch_size}, seed {asked.seed}")
     tell(run, plain, useful)
     if steps == whole:
         report = batches.read(asked.data / "report.parquet", 1.0, asked.model, 128)
@@ -103,7 +105,7 @@ def tell(run: Run, plain: dict[int, Plain], useful: float) -> None:
     ours = int(run.rows.sum()) / run.train_seconds
     rates = {f"plain {length}": (each.pairs / each.seconds, "fp32") for length, each in plain.items()}
     for name, (rate, precision) in {**rates, "finetune": (ours, run.precision)}.items():
-        most = peak.peak_operations_per_second(run.device, precision, PEAK_SECONDS).operations_per_second
+        most = peak_flops.peak_operations_per_second(run.device, precision, PEAK_SECONDS).operations_per_second
         print(
             f"{name}: {rate:.2f} pairs/s, {100 * useful * rate / most:.0f}% of {most / 1e9:.0f} GFLOP/s "
             f"({precision}); finetune is {ours / rate:.2f} times as fast",
@@ -113,17 +115,17 @@ def tell(run: Run, plain: dict[int, Plain], useful: float) -> None:
 
 def score(name: str, model: torch.nn.Module, report: batches.Examples) -> None:
     """Print a model's scores on the reported split, in fp32, with the interval over examples."""
-    said = scores.predicted(logits(model, report, "fp32"))
+    said = registry.predicted(logits(model, report, "fp32"))
     for metric in ("accuracy", "f1"):
         low, high = bootstrap(metric, said, np.asarray(report.labels))
-        value = float(scores.SCORES[metric](said, report.labels))
+        value = float(registry.SCORES[metric](said, report.labels))
         print(f"{name}: {metric} {100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
 
 
 def bootstrap(metric: str, predictions: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """Return the 95% interval of a metric over resampled examples."""
     rows = np.random.default_rng(0).integers(len(labels), size=(RESAMPLES, len(labels)))
-    low, high = np.quantile(scores.SCORES[metric](predictions[rows], labels[rows]), [0.025, 0.975])
+    low, high = np.quantile(registry.SCORES[metric](predictions[rows], labels[rows]), [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -11,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import previous_intervals as previous
-from pipeline.scaling import equal, paired_gains, posterior_draws, score_intervals
-from pipeline.scaling.draws import Draws
-from pipeline.scaling.equal import NO_GAIN, Equal
-from pipeline.scaling.fronts import Prices
-from pipeline.scaling.paired_gains import PairedScores
-from pipeline.scaling.score_intervals import Posterior, Scores
-from tests.scaling import simulated_studies
-from tests.scaling.simulated_studies import Scenario, Study
+from pipeline.analysis.recommendation import equal_quality
+from pipeline.analysis.recommendation.equal_quality import NO_GAIN, Equal
+from pipeline.analysis.recommendation.pareto import Prices
+from pipeline.analysis.statistics import paired_gains, posterior_draws, score_intervals
+from pipeline.analysis.statistics.bootstrap import Draws
+from pipeline.analysis.statistics.paired_gains import PairedScores
+from pipeline.analysis.statistics.score_intervals import Posterior, Scores
+from tests.analysis import simulated_studies
+from tests.analysis.simulated_studies import Scenario, Study
 
 Floats = npt.NDArray[np.float64]
 
@@ -144,7 +145,9 @@ def compare_costs(study: Study, drawn: Floats, costs: list[Floats], drawn_costs:
     names = tuple(str(cell) for cell in range(len(costs)))
     scores = np.array([values.mean() for values in study.by_seed])
     draws = Draws("t", "accuracy", 0, names, scores, study.by_seed, study.covariance, study.crossed, drawn)
-    return equal.equal(draws, Prices("cost", names, np.array([c.mean() for c in costs]), drawn_costs), names[:4])
+    return equal_quality.equal(
+        draws, Prices("cost", names, np.array([c.mean() for c in costs]), drawn_costs), names[:4]
+    )
 
 
 def summarize_ratios(found: list[Equal], ratio: float) -> list[str]:

@@ -21,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import gain_and_ratio_coverage
 from benchmarks import previous_intervals as previous
-from pipeline.scaling import pair_errors, score_intervals
-from pipeline.scaling.score_intervals import Posterior, Scores
-from tests.scaling import simulated_studies
-from tests.scaling.simulated_studies import Scenario, Study
+from pipeline.analysis.statistics import pair_errors, score_intervals
+from pipeline.analysis.statistics.score_intervals import Posterior, Scores
+from tests.analysis import simulated_studies
+from tests.analysis.simulated_studies import Scenario, Study
 
 Floats = npt.NDArray[np.float64]
 Ends = tuple[Floats, Floats]

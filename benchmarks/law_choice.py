@@ -15,9 +15,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline.scaling.laws import Question, study
-from tests.scaling.laws import truth
-from tests.scaling.laws.truth import Truth
+from pipeline.analysis.laws import Question, study
+from tests.analysis.laws import truth
+from tests.analysis.laws.truth import Truth
 
 QUESTION = Question("task", "loss", ("parameters",), "most data")
 DESIGNS = {"power, 5": truth.power(5), "power with floor, 4": truth.floor(4), "power with floor, 5": truth.floor(5)}

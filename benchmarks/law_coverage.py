@@ -16,9 +16,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline.scaling.laws import law
-from tests.scaling.laws import truth
-from tests.scaling.laws.truth import Truth
+from pipeline.analysis.laws import law
+from tests.analysis.laws import truth
+from tests.analysis.laws.truth import Truth
 
 DESIGNS = {
     **{f"power, {count}": truth.power(count) for count in (3, 4, 5, 8)},

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline.paths import ROOT
+from pipeline.core.paths import ROOT
 from tests import fakes
 
 TASKS = ["mrpc", "starter-swap", "starter-nest", "starter-replace", "rte", "sst2", "qnli", "qqp", "cola", "mnli"]

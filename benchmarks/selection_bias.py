@@ -2,12 +2,14 @@
 
 ``python benchmarks/selection_bias.py [studies]`` simulates studies whose expected scores are known (200 per row by
 default) and prints a Markdown row for each setting: the mean error of the recommended cell's score in points, as
-measured and corrected by holding out examples alone, seeds alone, and both (``pipeline/scaling/cross_fitting.py``);
+measured and corrected by holding out examples alone, seeds alone, and both
+(``pipeline/analysis/statistics/cross_fitting.py``);
 the root mean square error of the first and the last; how often their 95% intervals contain the truth; and the width of
 the corrected interval relative to the other. It takes about five minutes on one core.
 
 A training answers an example correctly by a Gaussian copula: some examples are hard for all trainings, some for all
-seeds of a cell. "Measured" intervals are those that ignore the choice (``pipeline/scaling/score_intervals.py``).
+seeds of a cell. "Measured" intervals are those that ignore the choice
+(``pipeline/analysis/statistics/score_intervals.py``).
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ from scipy.special import ndtr, ndtri
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline.scaling import cross_fitting, score_intervals
-from pipeline.scaling.cross_fitting import Rule
-from pipeline.scaling.draws import Answers
-from pipeline.scaling.weighted import WEIGHTED, Weights
+from pipeline.analysis.statistics import cross_fitting, score_intervals
+from pipeline.analysis.statistics.bootstrap import Answers
+from pipeline.analysis.statistics.cross_fitting import Rule
+from pipeline.analysis.statistics.weighted_metrics import WEIGHTED, Weights
 
 Floats = npt.NDArray[np.float64]
 

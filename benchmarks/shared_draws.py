@@ -21,11 +21,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline.scaling import variance
-from pipeline.scaling.laws import Law, Measured, law
-from pipeline.scaling.variance import Outcome
-from tests.scaling.laws import truth
-from tests.scaling.laws.truth import Truth
+from pipeline.analysis.laws import Law, Measured, law
+from pipeline.analysis.statistics import variance
+from pipeline.analysis.statistics.variance import Outcome
+from tests.analysis.laws import truth
+from tests.analysis.laws.truth import Truth
 
 SIZES, RATIOS, SEEDS = 4, (0.1, 0.3, 1.0), 3
 DRAWS = {"shared": (0.62, 0.85), "own": (0.0, 0.0)}  # correlation between ratios, between tasks

@@ -17,11 +17,12 @@ from omegaconf import OmegaConf
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline import machine, paths
+from pipeline.core import paths
 from pipeline.data import batches
 from pipeline.data.batches import Batch
-from pipeline.evaluation import cost, timing
-from pipeline.models import loading
+from pipeline.evaluation.cost import model_cost, timing
+from pipeline.models import load_model
+from pipeline.system import hardware
 
 ROUNDS, SINGLE, TOGETHER, ROWS = 12, 12, 2, 32
 
@@ -34,14 +35,14 @@ def opened(cell: str) -> tuple[Any, list[Batch], list[Batch], dict[str, float]]:
     folder = folders[0]
     task = OmegaConf.load(folder / "config.yaml").task
     report = batches.read(paths.data(task.name) / "report.parquet", 1.0, folder, task.max_length)
-    at = machine.device()
-    model = loading.saved(folder).model.to(at)
+    at = hardware.device()
+    model = load_model.saved(folder).model.to(at)
     rows = np.linspace(0, len(report) - 1, SINGLE).round().astype(int)
     ordered = list(batches.by_length(report.lengths, ROWS))
     middle = ordered[len(ordered) // 2 : len(ordered) // 2 + TOGETHER]
     single = [batches.collate(report, np.array([row])).to(at) for row in rows]
     together = [batches.collate(report, chosen).to(at) for chosen in middle]
-    return model, single, together, {**cost.storage(model, Path(folder)), **cost.operations(model, report)}
+    return model, single, together, {**model_cost.storage(model, Path(folder)), **model_cost.operations(model, report)}
 
 
 @torch.inference_mode()
@@ -49,9 +50,9 @@ def seconds(model: Any, asked: list[Batch]) -> list[float]:
     """Return what each batch takes."""
     taken = []
     for batch in asked:
-        started = timing.now(machine.device())
+        started = timing.now(hardware.device())
         model(**batch.inputs)
-        taken.append(timing.now(machine.device()) - started)
+        taken.append(timing.now(hardware.device()) - started)
     return taken
 
 

@@ -24,14 +24,16 @@ from sklearn.linear_model import LogisticRegressionCV
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline import machine, paths, target
-from pipeline.data import batches, preparing, sources, tasks
-from pipeline.data.tasks import Task
-from pipeline.evaluation import scores
-from pipeline.models import loading
-from pipeline.training import finetuning
+from pipeline.core import instantiate, paths
+from pipeline.data import batches, dataset_sources
+from pipeline.metrics import registry
+from pipeline.models import load_model
+from pipeline.system import hardware
+from pipeline.tasks import prepare_task, task_config
+from pipeline.tasks.task_config import Task
+from pipeline.training import finetune_classifier
 from pipeline.training.draw_seeds import derive_seed
-from pipeline.training.prediction import logits
+from pipeline.training.predict import logits
 from pipeline.training.recipe import Recipe
 
 GRADES = ("replace", "swap", "nest")
@@ -43,7 +45,7 @@ Rows = list[dict[str, Any]]
 
 def main() -> None:
     """Measure a grade after the other and print what came out."""
-    machine.set_threads(1)
+    hardware.set_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         for grade in GRADES:
             print(table(grade, measure(grade, Path(folder))), flush=True)
@@ -60,10 +62,10 @@ def measure(grade: str, folder: Path) -> dict[str, list[float]]:
 def prepared(grade: str, folder: Path) -> tuple[Task, Path]:
     """Prepare the task of a grade and return it with its folder."""
     conf = yaml.safe_load((paths.CONF / "task" / f"starter-{grade}.yaml").read_text(encoding="utf-8"))
-    task, out = tasks.parse(conf), folder / grade
+    task, out = task_config.parse(conf), folder / grade
     out.mkdir()
-    found = sources.find(task.name, None, lambda: target.call(conf["source"], task.name))
-    preparing.prepare(task, found.splits, conf["source"], out)
+    found = dataset_sources.find(task.name, None, lambda: instantiate.call(conf["source"], task.name))
+    prepare_task.prepare(task, found.splits, conf["source"], out)
     return task, out
 
 
@@ -85,7 +87,7 @@ def pretrained(model: str, folder: Path) -> Path:
     out = folder / model
     if not out.exists():
         out.mkdir()
-        target.call(conf_of(model)["source"], model, out=out, log=Silent())
+        instantiate.call(conf_of(model)["source"], model, out=out, log=Silent())
     return out
 
 
@@ -101,10 +103,10 @@ def trial(task: Task, data: Path, weights: Path, model: str, seed: int) -> float
     recipe = Recipe(**settings | {"learning_rate": conf_of(model)["learning_rate"], "evaluations": 1})
     read = partial(batches.read, tokenizer=weights, max_length=task.max_length)
     seed = derive_seed(seed, task=task.name, model=model, ratio=1.0, recipe="standard")
-    classifier = loading.classifier(weights, 2, seed).model
-    judge = partial(scores.judge, metrics=["accuracy"])
+    classifier = load_model.classifier(weights, 2, seed).model
+    judge = partial(registry.judge, metrics=["accuracy"])
     train, selection = read(data / "train.parquet", 1.0), read(data / "selection.parquet", 1.0)
-    finetuning.finetune(classifier, train, selection, recipe, judge, "accuracy", seed)
+    finetune_classifier.finetune(classifier, train, selection, recipe, judge, "accuracy", seed)
     report = read(data / "report.parquet", 1.0)
     return judge(logits(classifier.eval(), report, "fp32"), report.labels)["accuracy"]
 

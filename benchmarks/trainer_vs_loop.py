@@ -1,4 +1,4 @@
-"""What transformers' Trainer costs a step, against the loop of ``pipeline.training.finetuning``.
+"""What transformers' Trainer costs a step, against the loop of ``pipeline.training.finetune_classifier``.
 
 Both train the same quick model on the same examples, batch size and precision, in turns, on one thread. The clock is
 the processor's and a step's figure is the lowest decile, so other work on the machine disturbs them little.
@@ -23,12 +23,12 @@ from transformers.utils import logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline import machine
 from pipeline.data import batches
 from pipeline.data.batches import Examples
-from pipeline.training.quick import quick
+from pipeline.system import hardware
+from pipeline.training.fast_cpu import quick
 from pipeline.training.recipe import Recipe
-from pipeline.training.run import Run
+from pipeline.training.trainer import Run
 
 LADDER = [(2, 64, 600, 40, 80), (2, 96, 600, 40, 80), (3, 96, 600, 40, 60), (4, 128, 600, 40, 40)]
 SIZES = [*LADDER, (6, 384, 8000, 48, 6)]  # layers, hidden size, words, tokens a pair, steps a turn
@@ -63,7 +63,7 @@ def trainer(model: BertForSequenceClassification, train: Examples, steps: int) -
         settings = TrainingArguments(
             output_dir=folder, max_steps=steps, per_device_train_batch_size=ROWS, learning_rate=1e-4,
             warmup_steps=steps // 10, weight_decay=0.01, max_grad_norm=1.0, optim="adamw_torch_fused",
-            bf16=machine.precision(torch.device("cpu")) == "bf16", use_cpu=True, report_to=[], save_strategy="no",
+            bf16=hardware.precision(torch.device("cpu")) == "bf16", use_cpu=True, report_to=[], save_strategy="no",
             logging_strategy="no", disable_tqdm=True, logging_nan_inf_filter=False,
         )  # fmt: skip
         made = Ready(model=model, args=settings, train_dataset=[0] * len(train), callbacks=[Mark(marks)])
@@ -113,6 +113,6 @@ def _step_and_setup(runs: list[Marks]) -> tuple[float, float]:
 
 if __name__ == "__main__":
     logging.set_verbosity_error()
-    machine.set_threads(1)
+    hardware.set_threads(1)
     for size in SIZES:
         compare(*size)

@@ -1,7 +1,7 @@
 """Where the time of the shipped plan goes, one cell after another and side by side.
 
 ``python benchmarks/whole_plan.py --jobs 2`` runs the plan twice in fresh copies of the project, by `dvc repro` and by
-`python -m pipeline.repro 2`, in the environment that runs this script, and prints for each: the seconds of the trials
+`python -m pipeline.cli.run 2`, in the environment that runs this script, and prints for each: the seconds of the trials
 of every stage, what is left for everything else, how long the part that trains took, whether both made the same bytes,
 and how long a run takes that finds nothing to do. A quarter of an hour, and nothing else may compute meanwhile.
 With ``--split task model`` a third one is `dvc repro` of the same plan after `make split BY="task model"`.
@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline import machine
+from pipeline.system import hardware
 from tests.chaos import Lab, differences
 
 TRAINING = ("prepare", "pretrain", "finetune", "distill", "compress")
@@ -32,7 +32,7 @@ def measured(folder: Path, jobs: int, split: list[str]) -> Lab:
 
     def change(copy: Path) -> None:
         if split:
-            subprocess.run([sys.executable, "-m", "pipeline.split", *split], cwd=copy, check=True)
+            subprocess.run([sys.executable, "-m", "pipeline.cli.split", *split], cwd=copy, check=True)
 
     lab = Lab.copy(folder, change, jobs=jobs)
     started, log = time.time(), folder.with_suffix(".log")
@@ -68,10 +68,10 @@ def nothing(lab: Lab) -> float:
 def main() -> None:
     """Measure both and compare them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=machine.cores())
+    parser.add_argument("--jobs", type=int, default=hardware.cores())
     parser.add_argument("--split", nargs="+", default=[])
     given = parser.parse_args()
-    print(machine.describe())
+    print(hardware.describe())
     with tempfile.TemporaryDirectory(prefix="lab-") as folder:
         one = measured(Path(folder) / "one", 0, [])
         for jobs, split in [(given.jobs, []), *([(0, given.split)] if given.split else [])]:

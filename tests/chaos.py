@@ -28,7 +28,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from pipeline import paths
+from pipeline.core import paths
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "CHAOS_LAB"  # a variable by which every process of a laboratory is known
@@ -83,12 +83,12 @@ class Lab:
         Where no process was left alive, DVC's files are mended first, as `make repro` does.
         """
         if self.kills and self.kills[-1].victim == "everything":
-            subprocess.run([sys.executable, "-m", "pipeline.mend"], cwd=self.root, check=True)
+            subprocess.run([sys.executable, "-m", "pipeline.system.dvc_lock_repair"], cwd=self.root, check=True)
         known = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}  # of nobody's runs
         temporary = self.root / "tmp"
         temporary.mkdir(exist_ok=True)
         place = {"TMPDIR": str(temporary), MARK: str(self.root), "PATH": f"{Path(sys.executable).parent}:{os.defpath}"}
-        command = ("pipeline.repro", str(self.jobs)) if self.jobs else ("dvc", "repro")
+        command = ("pipeline.runner.scheduler", str(self.jobs)) if self.jobs else ("dvc", "repro")
         with log.open("ab") as file:
             return subprocess.Popen(
                 [sys.executable, "-m", *command],

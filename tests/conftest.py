@@ -33,7 +33,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a tracking store to copy: MLflow takes seconds to create one."""
-    from pipeline.tracking import store
+    from pipeline.tracking.mlflow import store
 
     database = tmp_path_factory.mktemp("store") / "mlflow.db"
     store.connect(f"sqlite:///{database}")

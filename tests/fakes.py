@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import digests, machine, records
-from pipeline.evaluation import predictions, scores
+from pipeline.analysis.results.cell_table import Point
+from pipeline.core import checksums, records
+from pipeline.evaluation import predictions
+from pipeline.metrics import registry
 from pipeline.plan import Plan
-from pipeline.scaling.table import Point
+from pipeline.system import hardware
 
 TASKS = {"mrpc": ("f1", 3302, 0.812), "starter-swap": ("accuracy", 7200, 0.5)}  # score, rows, majority baseline
 MODELS = {"bert-tiny": (0.4, 4.4), "bert-mini": (3.2, 11.2), "bert-small": (12.6, 28.8), "bert-medium": (25.2, 41.4)}
 RATIOS = (0.1, 0.3, 1.0)
 SEEDS = (0, 1, 2)
 EXAMPLES = 400  # reported
-MACHINE = {"processor": "a processor", "device": "cpu", "threads": 2, **machine.versions()}
+MACHINE = {"processor": "a processor", "device": "cpu", "threads": 2, **hardware.versions()}
 COORDINATES = ("task", "model", "recipe", "ratio", "source")
 
 
@@ -93,7 +95,7 @@ def write(root: Path, cells: Iterable[dict[str, Any]]) -> None:
             (folder / "trial.json").write_text(json.dumps({**trial, "artifacts": names}))
             (folder / "config.yaml").write_text(f"seed: {trial['seed']}\n")
             (folder / "curves.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve(content, trial)))
-            digests.write(folder)
+            checksums.write(folder)
 
 
 def curve(content: dict[str, Any], trial: dict[str, Any]) -> list[dict[str, float]]:
@@ -129,7 +131,7 @@ def _evaluated(task: str, model: str, ratio: float, seed: int) -> dict[str, Any]
         + noise.gauss(0, 0.008)
     )
     said, true = answers(task, score, noise)
-    score = float(scores.SCORES[score_name](said, true))
+    score = float(registry.SCORES[score_name](said, true))
     seconds = 0.0006 + 0.00011 * inner
     return {
         "seed": seed, "score": score, "score_name": score_name, score_name: score,
@@ -150,7 +152,7 @@ def answers(task: str, score: float, noise: random.Random) -> tuple[np.ndarray, 
     true = np.array([1] * ones + [0] * (EXAMPLES - ones))
     wrong = noise.sample(range(EXAMPLES), EXAMPLES)
     tries = [np.where(np.isin(np.arange(EXAMPLES), wrong[:count]), 1 - true, true) for count in range(0, EXAMPLES, 2)]
-    return min(tries, key=lambda said: abs(float(scores.SCORES[name](said, true)) - score)), true
+    return min(tries, key=lambda said: abs(float(registry.SCORES[name](said, true)) - score)), true
 
 
 def _digest(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline import paths
+from pipeline.core import paths
 
 
 def written(root: Path) -> list[Path]:

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline import distributed
+from pipeline.system import distributed
 
 
 def meet(folder: Path) -> None:

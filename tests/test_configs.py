@@ -10,9 +10,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline import paths, plan, sweep, target
-from pipeline.compression import checks, recovery
-from pipeline.training import distillation
+from pipeline import plan
+from pipeline.compression import method_checks, recovery
+from pipeline.core import instantiate, paths
+from pipeline.execution import cell_run
+from pipeline.training.distillation import distillation_settings
 from tests.pipelines import blocks
 
 PLANS = [paths.PARAMS, *sorted((paths.CONF / "plan").glob("*.yaml"))]
@@ -64,9 +66,9 @@ def test_every_compression_states_what_its_method_takes(name: str) -> None:
     cfg: Any = OmegaConf.to_container(composed("compress", "source=finetune/x", f"compression={name}").compression)
     assert cfg["name"] == name
     recovery.parse(cfg["recovery"], name)
-    method = target.locate(cfg["method"].pop("_target_"), name)
-    target.settled(method, cfg["method"], name, without=("model", "calibration"))
-    assert getattr(checks, method.__name__)(None, **cfg["method"]) == []
+    method = instantiate.locate(cfg["method"].pop("_target_"), name)
+    instantiate.settled(method, cfg["method"], name, without=("model", "calibration"))
+    assert getattr(method_checks, method.__name__)(None, **cfg["method"]) == []
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (paths.CONF / "distillation").glob("*.yaml")))
@@ -74,7 +76,7 @@ def test_every_distillation_can_be_taught_with(name: str) -> None:
     words = ("task=mrpc", "model=bert-tiny", "teacher=finetune/x", "ratio=0.5", f"distillation={name}")
     cfg: Any = OmegaConf.to_container(composed("distill", *words).distillation)
     assert cfg["name"] == name
-    distillation.parse(cfg)
+    distillation_settings.parse(cfg)
 
 
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in (paths.CONF / "recipe").glob("*.yaml")))
@@ -130,7 +132,7 @@ def test_the_comparison_is_the_plans_only_where_dvc_asks_for_it() -> None:
 
 
 def test_a_cell_can_be_named_by_what_is_swept() -> None:
-    (example,) = re.findall(r"cell='(.*)'", sweep.TWO_SETTINGS)
+    (example,) = re.findall(r"cell='(.*)'", cell_run.TWO_SETTINGS)
     cfg = composed(
         "finetune", "task=mrpc", "model=bert-tiny", "ratio=0.5", "recipe.learning_rate=1e-4", f"cell={example}"
     )

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline import modules, paths, plan
-from pipeline.plan.entries import SECTIONS
-from pipeline.repro import FIRST
+from pipeline import plan
+from pipeline.core import paths
+from pipeline.plan.named_sections import SECTIONS
+from pipeline.runner import code_digests
+from pipeline.runner.scheduler import FIRST
 from tests.pipelines import blocks, written
 
 DIGESTS = "stages/sources/dvc.yaml:source-digests"
@@ -148,7 +150,7 @@ def test_a_second_repro_runs_nothing(repro: Path) -> None:
 
 
 def split(root: Path, *words: str) -> str:
-    command = [sys.executable, "-m", "pipeline.split", *words]
+    command = [sys.executable, "-m", "pipeline.cli.split", *words]
     done = subprocess.run(command, cwd=root, env={"PYTHONPATH": str(root)}, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 
@@ -199,20 +201,21 @@ def test_dvc_and_the_plan_name_the_same_cells() -> None:
 def test_every_conf_file_that_a_command_reads_makes_its_cell_stale() -> None:
     """An undeclared conf file would leave everything `up to date` after an edit.
 
-    conf/<stage>.yaml stands in the list of modules, on which all cells of the stage depend (tests/test_modules.py).
+    conf/<stage>.yaml stands in the list of modules, on which all cells of the stage depend
+    (tests/runner/test_code_digests.py).
     conf/workspace.yaml and conf/sweep/ are left out on purpose. They say where a result goes (folders, exploration or
     not) and which seeds a sweep names, not what a trial computes; the seeds stand in the params of every cell that
     trains (the grid's in its lists), and in what the others are made of. Declared, an edit of them would train the
     whole plan anew for the same numbers.
     """
-    shared = [f"conf/{stage}.yaml" for stage in modules.STAGES]
+    shared = [f"conf/{stage}.yaml" for stage in code_digests.STAGES]
     assert YAML(typ="safe").load(paths.ROOT / "dvc.yaml")["params"] == [*shared, f"conf/recipe/{plan.RECIPE}.yaml"]
     for name, block in blocks().items():
         stage = block.get("do", block)
         if "pipeline.stages." not in stage["cmd"]:
             continue
         declared = json.dumps([stage.get("params"), stage["deps"]])
-        if GRID in stage["deps"]:  # tests/test_modules.py says what stands there
+        if GRID in stage["deps"]:  # tests/runner/test_code_digests.py says what stands there
             declared += "conf/recipe/ conf/model/"
         for group in ("model", "recipe", "distillation", "compression"):
             if f" {group}=" in stage["cmd"]:
@@ -238,7 +241,7 @@ def test_the_recipe_of_the_grid_is_the_same_word_everywhere() -> None:
 
 def test_every_cell_depends_on_the_modules_of_its_stage() -> None:
     assert blocks()["modules"]["outs"] == [{".cache/modules": {"cache": False}}]
-    assert modules.FOLDER == paths.ROOT / ".cache/modules"
+    assert code_digests.FOLDER == paths.ROOT / ".cache/modules"
     for name, block in blocks().items():
         if name not in ("plan", "modules", "source-digests"):
             wanted = GRID if name == "finetune" else f".cache/modules/{name.split('-')[0]}.txt"

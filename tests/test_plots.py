@@ -12,9 +12,9 @@ import pytest
 import vl_convert
 from ruamel.yaml import YAML
 
-from pipeline import paths
-from pipeline.scaling import table
-from pipeline.scaling.table import Point
+from pipeline.analysis.results import cell_table
+from pipeline.analysis.results.cell_table import Point
+from pipeline.core import paths
 from tests import fakes
 
 PLOTS = YAML(typ="safe").load(paths.ROOT / "dvc.yaml")["plots"]
@@ -48,8 +48,8 @@ def write(root: Path, models: list[str]) -> None:
     fakes.write(root, [fakes.evaluation(point.task, point.model, point.ratio) for point in points])
     (root / "report").mkdir(exist_ok=True)
     intervals = {point.cell: {"low": 0.6, "high": 0.9} for point in points}
-    rows = table.read([*points, beside], root / "metrics" / "evaluate", fakes.planned(points), intervals)
-    (root / "report" / "cells.csv").write_text(table.as_csv(rows))
+    rows = cell_table.read([*points, beside], root / "metrics" / "evaluate", fakes.planned(points), intervals)
+    (root / "report" / "cells.csv").write_text(cell_table.as_csv(rows))
 
 
 def run(root: Path, *command: str) -> str:

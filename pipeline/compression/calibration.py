@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.compression.checks import Shape
+from pipeline.compression.method_checks import Shape
+from pipeline.core.errors import UserError
 from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
-from pipeline.errors import UserError
-from pipeline.models import quantised
+from pipeline.models import quantised_layers
 
 ROWS = 16  # of a batch
 
@@ -53,7 +53,7 @@ def agreed(model: Any, check: Callable[..., list[str]], **arguments: Any) -> Non
 
 def refuse_int8(model: nn.Module) -> None:
     """Raise UserError where the model's weights are int8: a method cannot change them."""
-    if quantised.kind(model) is not None:
+    if quantised_layers.kind(model) is not None:
         raise UserError("the model's weights are int8 already; put int8 last in the chain, behind this method")
 
 

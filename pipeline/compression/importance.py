@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from pipeline.compression.calibration import Calibration
-from pipeline.models.anatomy import reading, writing
-from pipeline.models.factorised import Factorised
+from pipeline.models.bert_layers import reading, writing
+from pipeline.models.low_rank_layers import Factorised
 from pipeline.training.objective import objective
 
 

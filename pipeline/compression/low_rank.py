@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.compression import checks
+from pipeline.compression import method_checks
 from pipeline.compression.calibration import Calibration, Compressed, agreed
-from pipeline.compression.spectra import Spectrum, by_budget, by_energy, decompose, error
-from pipeline.errors import UserError
-from pipeline.models import anatomy
-from pipeline.models.factorised import Factorised, FactorisedEmbedding
-from pipeline.models.masks import SPARSE
+from pipeline.compression.singular_values import Spectrum, by_budget, by_energy, decompose, error
+from pipeline.core.errors import UserError
+from pipeline.models import bert_layers
+from pipeline.models.low_rank_layers import Factorised, FactorisedEmbedding
+from pipeline.models.sparse_masks import SPARSE
 
 RIDGE = 1e-6  # of the mean square of the inputs: directions that the examples never take still have an inverse
 
@@ -40,7 +40,7 @@ def svd(
     Linears that are factors already, or that no rank would make smaller, stay whole. Raises UserError for arguments
     that are not allowed, int8 weights, and where nothing at all would be smaller.
     """
-    agreed(model, checks.svd, rank=rank, parts=parts, weighted=weighted, embeddings=embeddings)
+    agreed(model, method_checks.svd, rank=rank, parts=parts, weighted=weighted, embeddings=embeddings)
     places = _places(model, parts)
     chosen = {name: part for name, part in places.items() if isinstance(part, nn.Linear)}
     roots = _roots(model, calibration, chosen.values()) if weighted else {}
@@ -61,18 +61,18 @@ def factorised(linear: nn.Linear, spectrum: Spectrum, rank: int) -> Factorised:
     module = Factorised(linear.in_features, linear.out_features, rank, linear.bias is not None)
     module = module.to(linear.weight.device, linear.weight.dtype).train(linear.training)
     reading, writing = spectrum.factors(rank)
-    anatomy.reading(module).weight.copy_(reading)
-    anatomy.writing(module).weight.copy_(writing)
+    bert_layers.reading(module).weight.copy_(reading)
+    bert_layers.writing(module).weight.copy_(writing)
     if linear.bias is not None:
-        anatomy.writing(module).bias.copy_(linear.bias)
+        bert_layers.writing(module).bias.copy_(linear.bias)
     return module
 
 
 def _places(model: Any, parts: str) -> dict[str, nn.Module]:
     """Return the parts of all layers by name, those that layers share once."""
     found: dict[nn.Module, str] = {}
-    for layer in anatomy.layers(model):
-        for part in anatomy.PARTS[parts]:
+    for layer in bert_layers.layers(model):
+        for part in bert_layers.PARTS[parts]:
             found.setdefault(layer.part(part), f"{layer.name}.{part}")
     return {name: module for module, name in found.items()}
 
@@ -85,7 +85,7 @@ def _ranks(names: list[str], spectra: list[Spectrum], rank: Mapping[str, float],
         ranks = by_budget(spectra, int(value * total) - biases)
     elif way == "energy":
         wanted = [by_energy(spectrum.values, value) for spectrum in spectra]
-        ranks = [one if checks.saves(one, *size) else None for one, size in zip(wanted, sizes, strict=True)]
+        ranks = [one if method_checks.saves(one, *size) else None for one, size in zip(wanted, sizes, strict=True)]
     else:
         ranks = [_fraction(name, value, *size) for name, size in zip(names, sizes, strict=True)]
     if all(one is None for one in ranks):
@@ -96,8 +96,8 @@ def _ranks(names: list[str], spectra: list[Spectrum], rank: Mapping[str, float],
 
 
 def _fraction(name: str, fraction: float, rows: int, columns: int) -> int:
-    rank = checks.full_rank(fraction, rows, columns)
-    if not checks.saves(rank, rows, columns):
+    rank = method_checks.full_rank(fraction, rows, columns)
+    if not method_checks.saves(rank, rows, columns):
         raise UserError(
             f"rank: fraction {fraction} is rank {rank} of {name}, {rows} x {columns}, which saves nothing; "
             "use a smaller fraction, or an energy, which leaves such matrices whole"
@@ -151,8 +151,8 @@ def _embeddings(model: Any, rank: Mapping[str, float]) -> str:
     spectrum = decompose(table.weight)
     way, value = next(iter(rank.items()))
     size = spectrum.size
-    kept = checks.full_rank(value, *size) if way == "fraction" else by_energy(spectrum.values, value)
-    if not checks.saves(kept, *size):
+    kept = method_checks.full_rank(value, *size) if way == "fraction" else by_energy(spectrum.values, value)
+    if not method_checks.saves(kept, *size):
         raise UserError(
             f"embeddings: {way} {value} is rank {kept} of a table of {size[0]} x {size[1]}, which saves nothing; "
             f"use a smaller {way}, or null"

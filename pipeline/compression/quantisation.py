@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from pipeline.compression import checks
+from pipeline.compression import method_checks
 from pipeline.compression.calibration import Compressed, agreed, parameters
-from pipeline.models import anatomy, quantised
+from pipeline.models import bert_layers, quantised_layers
 
-KINDS = {"dynamic": quantised.DYNAMIC, "none": quantised.WEIGHT_ONLY}
+KINDS = {"dynamic": quantised_layers.DYNAMIC, "none": quantised_layers.WEIGHT_ONLY}
 PROBES = ((1, 1), (2, 7))  # rows and tokens of what the quantised model is asked once, to see that it answers
 
 
@@ -23,10 +23,10 @@ def int8(model: Any, activations: str) -> Compressed:
     which it lies, the model stays as it is and that is what is told, with torchao's own words. Raises UserError for an
     argument that is not allowed and for int8 weights.
     """
-    agreed(model, checks.int8, activations=activations)
-    plain, linears = copy.deepcopy(model), anatomy.linears(model)
+    agreed(model, method_checks.int8, activations=activations)
+    plain, linears = copy.deepcopy(model), bert_layers.linears(model)
     try:
-        quantised.quantise(model, KINDS[activations])
+        quantised_layers.quantise(model, KINDS[activations])
         _probe(model)
     except torch.OutOfMemoryError:
         raise

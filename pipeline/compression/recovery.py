@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import UserError, near
-from pipeline.training.distillation import Distillation
-from pipeline.values import is_number
+from pipeline.core.errors import UserError, near
+from pipeline.core.validators import is_number
+from pipeline.training.distillation.distillation_settings import Distillation
 
 KEYS = ("epochs", "rate", "distillation")
 SOFT = ("alpha", "temperature")

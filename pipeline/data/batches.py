@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data import subsets
-from pipeline.models import inputs
+from pipeline.models import model_inputs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -112,7 +112,7 @@ def _open(tokenizer: Path) -> PreTrainedTokenizerBase:
     opened: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         tokenizer, local_files_only=True, trust_remote_code=False
     )
-    inputs.set_tokenizer_inputs_from(tokenizer, opened)
+    model_inputs.set_tokenizer_inputs_from(tokenizer, opened)
     return opened
 
 

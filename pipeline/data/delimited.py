@@ -13,7 +13,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 Columns = Mapping[str, Sequence[str | None]]
 Rows = list[list[str]]

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import distributed, machine
+from pipeline.core.errors import UserError
 from pipeline.data.batches import Examples
-from pipeline.distributed import Group
-from pipeline.errors import UserError
-from pipeline.evaluation import growth, peak, speed, timing
-from pipeline.evaluation.settings import Settings
-from pipeline.models import complexity
-from pipeline.training.endless import BATCHES, endless
-from pipeline.training.run import Run
+from pipeline.evaluation.benchmark_settings import Settings
+from pipeline.evaluation.cost import peak_flops, speed, step_scaling, timing
+from pipeline.models.flops import model_flops
+from pipeline.system import distributed, hardware
+from pipeline.system.distributed import Group
+from pipeline.training.benchmark_loop import BATCHES, endless
+from pipeline.training.trainer import Run
 
 GROWN_ROWS = 8  # of a batch, while something else grows
 
@@ -29,7 +29,7 @@ def benchmark(
     growing as well. Several are timed with the batch divided among them (strong scaling), with a whole one for each
     (weak), and one of them alone, all in the same run.
     """
-    device = machine.device()
+    device = hardware.device()
     model.to(device)
     before = _peak(settings, group)
     found: dict[str, Any] = _costs(model, train, settings.batch_size // group.size)
@@ -39,11 +39,11 @@ def benchmark(
     found["peak_operations_per_second"] = max(before, _peak(settings, group))  # something may have disturbed one
     found |= _budget(found["train_pairs_per_second"], settings, group)
     for verb, lengths in (("train", found.pop("lengths")), ("inference", report.lengths)):
-        found |= _utilisation(verb, found, model, lengths, machine.is_emulated(settings.precision, device))
+        found |= _utilisation(verb, found, model, lengths, hardware.is_emulated(settings.precision, device))
     if group.size == 1 and model.config.model_type == "bert":
         length, brief = round(float(train.lengths.mean())), settings.at_most / 10
         most = found["peak_operations_per_second"] * settings.at_most / 16
-        found["growth"] = growth.growth(model.config, GROWN_ROWS, length, settings.precision, device, brief, most)
+        found["growth"] = step_scaling.growth(model.config, GROWN_ROWS, length, settings.precision, device, brief, most)
     return found
 
 
@@ -55,7 +55,7 @@ def _utilisation(verb: str, found: dict[str, Any], model: Any, lengths: np.ndarr
     """
     if "forward_operations" not in found or f"{verb}_pairs_per_second" not in found or emulated:
         return {}
-    forward, backward = complexity.training_operations(model)
+    forward, backward = model_flops.training_operations(model)
     passes = (forward, backward) if verb == "train" else (forward,)
     useful = sum(float(np.mean(operations(lengths))) for operations in passes) * found[f"{verb}_pairs_per_second"]
     share = useful / found["peak_operations_per_second"]
@@ -65,20 +65,20 @@ def _utilisation(verb: str, found: dict[str, Any], model: Any, lengths: np.ndarr
 def _peak(settings: Settings, group: Group) -> float:
     """Return the operations a second that all processes reach at the same time."""
     group.wait()
-    own = peak.peak_operations_per_second(machine.device(), settings.precision, settings.at_most / 4)
+    own = peak_flops.peak_operations_per_second(hardware.device(), settings.precision, settings.at_most / 4)
     return group.total(own.operations_per_second)
 
 
 def _costs(model: Any, train: Examples, rows: int) -> dict[str, float]:
     """Return parameters and, where the formulas know the family, operations of a pair and bytes of a process."""
-    known = complexity.weights(model)
+    known = model_flops.weights(model)
     found: dict[str, float] = {
         "parameters": known.parameters,
         "parameters_trainable": known.trainable,
         "parameters_non_embedding": known.non_embedding,
     }
     try:
-        whole = complexity.analyse(model, round(float(train.lengths.mean())), rows)
+        whole = model_flops.analyse(model, round(float(train.lengths.mean())), rows)
     except UserError:
         return found
     return found | {

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.evaluation import scores
+from pipeline.metrics import registry
 
 
 def as_text(values: np.ndarray) -> str:
@@ -33,7 +33,7 @@ def write(path: Path, report: Path, logits: np.ndarray) -> None:
     """
     rows = pq.read_table(report, columns=["idx", "label"])
     columns = {f"logit_{output}": logits[:, output] for output in range(logits.shape[1])}
-    table = rows.append_column("prediction", pa.array(scores.predicted(logits)))
+    table = rows.append_column("prediction", pa.array(registry.predicted(logits)))
     for name, values in columns.items():
         table = table.append_column(name, pa.array(values))
     pq.write_table(table, path, compression="zstd")

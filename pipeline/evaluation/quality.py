@@ -1,6 +1,7 @@
 """Quality of a model on the report split, and the score of the best constant prediction.
 
-The interval of a score needs all cells of a task (``pipeline.scaling.task_scores``): one trial cannot estimate it.
+The interval of a score needs all cells of a task (``pipeline.analysis.statistics.task_scores``): one trial cannot
+estimate it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation import metrics
+from pipeline.metrics import evaluate_adapter
 
 FLAT = 0.01  # of the labels' standard deviation
 
@@ -24,7 +25,7 @@ def quality(
     trial that gives one class to every example is ``collapsed``, and so is a regression whose numbers spread less than
     a hundredth as wide as the labels: no two of its numbers are the same, even if a model hardly looks at the examples.
     """
-    values = metrics.compute(names, predictions, references)
+    values = evaluate_adapter.compute(names, predictions, references)
     result: dict[str, Any] = {"score_name": score, "score": values[score]}
     result |= {"majority_score": majority[score], "collapsed": _collapsed(predictions, references)}
     for name in names:

@@ -9,8 +9,8 @@ from typing import Any
 from safetensors import safe_open
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from pipeline.errors import UserError
-from pipeline.models.files import CONFIG, TOKENIZER_CONFIG, WEIGHTS
+from pipeline.core.errors import UserError
+from pipeline.models.model_files import CONFIG, TOKENIZER_CONFIG, WEIGHTS
 
 
 def check_encoder(where: str, config: Any) -> None:

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pipeline import paths
-from pipeline.errors import UserError, ending, line
-from pipeline.plan import parts, space
+from pipeline.core import paths
+from pipeline.core.errors import UserError, ending, line
+from pipeline.plan import disk_space, split_grid
+from pipeline.plan.budget import MARGIN, Budget
 from pipeline.plan.cells import RECIPE, TRAINED, Benchmark, Cell, Compress, Distill, Plan, Variant
-from pipeline.plan.check import check, files
-from pipeline.plan.reading import AXES, read, shown
+from pipeline.plan.load_plan import AXES, read, shown
+from pipeline.plan.plan_check import check, files
 from pipeline.plan.yaml_versions import find_misread
-from pipeline.scaling.budget import MARGIN, Budget
 
 __all__ = [
     "RECIPE", "TRAINED", "Benchmark", "Cell", "Plan", "check", "load", "load_or_exit", "main", "read",
@@ -56,7 +56,7 @@ def load(path: Path = paths.PARAMS) -> Plan:
         benchmark=Benchmark(**timed),
         budget=Budget.parse(content["compare"]["budget"]),
         margin=float(content["compare"].get("margin", MARGIN)),
-        parts=parts.axes(),
+        parts=split_grid.axes(),
         **named,
     )
 
@@ -87,8 +87,8 @@ def main() -> None:
     """Check the plan, and that there is room for it, and leave word for DVC that it is sound."""
     with ending():
         study = load()
-        parts.check(study)
-        space.check(study)
+        split_grid.check(study)
+        disk_space.check(study)
         CHECKED.parent.mkdir(exist_ok=True)
         for stage in COMPARED:  # DVC needs them even if the plan has no such cells, and warns of an empty one
             paths.write(paths.metrics(stage, "").parent / ".gitkeep", b"")

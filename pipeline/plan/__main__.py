@@ -2,9 +2,10 @@
 
 import os
 
-from pipeline import plan, warm
+from pipeline import plan
+from pipeline.system import preload
 
 if __name__ == "__main__":
     plan.main()
     if "DVC_STAGE" in os.environ:
-        warm.prepare()  # for the stages that DVC runs next
+        preload.prepare()  # for the stages that DVC runs next

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from itertools import product
 
-from pipeline import paths
-from pipeline.plan import parts
-from pipeline.records import PlannedCell
-from pipeline.scaling.budget import MARGIN, Budget
+from pipeline.core import paths
+from pipeline.core.records import PlannedCell
+from pipeline.plan import split_grid
+from pipeline.plan.budget import MARGIN, Budget
 
 RECIPE = "standard"  # how the grid is fine-tuned; variants and students name their own
 TRAINED = ("finetune", "distill", "compress")  # stages whose cells hold a classifier
@@ -180,7 +180,7 @@ class Plan:
         """Return DVC's name of a cell: its file, the block that makes it from a section of the plan, and its own."""
         block = stage + {"variants": "-variant"}.get(section, f"-{section}" if section else "")
         if self.parts and not section:
-            return f"{parts.folder(self.parts, vars(at))}/{paths.PIPELINE}:{block}@{name}"
+            return f"{split_grid.folder(self.parts, vars(at))}/{paths.PIPELINE}:{block}@{name}"
         return _apart(block, name)
 
 

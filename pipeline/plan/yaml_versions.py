@@ -25,7 +25,7 @@ def find_misread(path: Path, texts: Sequence[str] = ()) -> Mistakes:
     """Return a message for each value of a file that two readers read differently.
 
     The entries of the lists under the keys in ``texts`` must be text or plain whole numbers as well. Call it only for
-    files that ``pipeline.plan.reading.read`` accepts.
+    files that ``pipeline.plan.load_plan.read`` accepts.
     """
     return _compare(path.read_text(encoding="utf-8"), tuple(texts))
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths, stage
+from pipeline.core import paths
+from pipeline.execution import entry
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pipeline.trial import Log
+    from pipeline.execution.trial import Log
 
 
 def benchmark(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
@@ -24,26 +25,27 @@ def benchmark(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     import torch
     from omegaconf import OmegaConf
 
-    from pipeline import distributed, machine, quiet
-    from pipeline.data import batches, tasks
+    from pipeline.data import batches
     from pipeline.evaluation import benchmark as timed
-    from pipeline.evaluation import memory
-    from pipeline.evaluation import settings as asked
-    from pipeline.models import loading
+    from pipeline.evaluation import benchmark_settings as asked
+    from pipeline.evaluation.cost import memory
+    from pipeline.models import load_model
+    from pipeline.system import distributed, hardware, machine_lock
+    from pipeline.tasks import task_config
 
     conf: Any = OmegaConf.to_container(cfg)
-    settings, task, device = asked.parse(conf), tasks.parse(conf["task"]), machine.device()
-    settings = replace(settings, precision=machine.resolve_precision(settings.precision, device))
-    emulated = machine.is_emulated(settings.precision, device)
+    settings, task, device = asked.parse(conf), task_config.parse(conf["task"]), hardware.device()
+    settings = replace(settings, precision=hardware.resolve_precision(settings.precision, device))
+    emulated = hardware.is_emulated(settings.precision, device)
     group, threads = distributed.current(), torch.get_num_threads()
     data, pretrained = paths.data(cfg.task.name), paths.model(cfg.model.name)
-    if group.size * threads > machine.cores():
-        log.say(f"{group.size} x {threads} threads take turns on {machine.cores()} cores")
+    if group.size * threads > hardware.cores():
+        log.say(f"{group.size} x {threads} threads take turns on {hardware.cores()} cores")
     if emulated:
         log.say(f"{settings.precision} is emulated: this {device.type} has no instructions for it; give precision=auto")
-    machine.make_repeatable(cfg.seed)
+    hardware.make_repeatable(cfg.seed)
     start = pretrained, len(task.labels or ()), cfg.seed, task.regression
-    trained, told = loading.classifier(*start).model, loading.classifier(*start, attention=None).model
+    trained, told = load_model.classifier(*start).model, load_model.classifier(*start, attention=None).model
     train, report = (
         batches.read(data / f"{split}.parquet", 1.0, pretrained, task.max_length) for split in ("train", "report")
     )
@@ -55,7 +57,7 @@ def benchmark(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
         "batch_size": settings.batch_size,
         "device": device.type,
     }
-    with quiet.measuring(log.say):
+    with machine_lock.measuring(log.say):
         result |= timed.benchmark(trained, told, train, report, settings, group)
     if group.size == 1:
         request = memory.Request(
@@ -67,4 +69,4 @@ def benchmark(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    stage.run(benchmark)
+    entry.run(benchmark)

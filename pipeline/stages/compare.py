@@ -13,17 +13,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import masking, paths, plan, results, warm
-from pipeline.errors import UserError, ending, near
+from pipeline import plan
+from pipeline.analysis.results import load_results
+from pipeline.core import paths, redaction
+from pipeline.core.errors import UserError, ending, near
+from pipeline.system import preload
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pipeline.scaling.comparison import Comparison
-    from pipeline.scaling.costs import Cost
-    from pipeline.scaling.recommending import Answer
-    from pipeline.scaling.report import Material
-    from pipeline.scaling.table import Row
+    from pipeline.analysis.comparison import Comparison
+    from pipeline.analysis.recommendation.recommendation import Answer
+    from pipeline.analysis.report.build_report import Material
+    from pipeline.analysis.results.cell_table import Row
+    from pipeline.analysis.results.costs import Cost
 
 SIZES = ("parameters", "parameters_non_embedding")
 CELL = "plan"
@@ -36,24 +39,27 @@ def compare(cfg: DictConfig) -> None:
     Raises UserError where the configuration names no size that a row has.
     """
     from pipeline import tracking
-    from pipeline.scaling import comparison, files, recommending, report, studio
+    from pipeline.analysis import comparison
+    from pipeline.analysis.recommendation import recommendation
+    from pipeline.analysis.report import build_report, render_pool
+    from pipeline.analysis.results import export_tables
 
     if cfg.size not in SIZES:
         raise UserError(f"conf/compare.yaml: size: got {cfg.size!r}; {near(cfg.size, SIZES)}")
-    trials, measured, exploration = results.trials(), results.benchmarks(), bool(cfg.exploration)
+    trials, measured, exploration = load_results.trials(), load_results.benchmarks(), bool(cfg.exploration)
     folder = paths.cell("compare", CELL, exploration=True) / "report" if exploration else paths.REPORT
-    with studio.opened() as drawing, paths.replacing(folder) as out:
+    with render_pool.opened() as drawing, paths.replacing(folder) as out:
         found = comparison.compare(trials)
         study = plan.load()
-        rows = results.rows(task.scores for task in found.tasks)
-        answers = [recommending.recommend(task, study.budget, study.margin) for task in found.tasks]
-        numbers = files.write(trials, found, out)
+        rows = load_results.rows(task.scores for task in found.tasks)
+        answers = [recommendation.recommend(task, study.budget, study.margin) for task in found.tasks]
+        numbers = export_tables.write(trials, found, out)
         material = _material(rows, measured, found, answers, numbers)
-        written = [path.relative_to(out) for path in report.write(material, out, cfg.size, cfg.dpi, drawing)]
+        written = [path.relative_to(out) for path in build_report.write(material, out, cfg.size, cfg.dpi, drawing)]
         told = "\n\n".join("\n".join(answer.lines) for answer in answers)
         (out / ANSWER).write_text(told + "\n" if told else "", encoding="utf-8")
     made = [folder / path for path in [*written, *map(Path, numbers), Path(ANSWER)]]
-    record = _record(rows, files.measures(found), made, exploration)
+    record = _record(rows, export_tables.measures(found), made, exploration)
     path = paths.metrics("compare", CELL, exploration=exploration)
     paths.write_json(path, record)
     tracking.tell_cell(record, [path, *made])
@@ -66,23 +72,26 @@ def _material(
     rows: list[Row], measured: list[Cost], found: Comparison, answers: list[Answer], numbers: list[str]
 ) -> Material:
     from pipeline import tracking
-    from pipeline.scaling import page, report, sheets
+    from pipeline.analysis.report import build_report, html
+    from pipeline.analysis.report.tables import conclusions
 
     steps = [(f"{answer.choice.task}: {step}", step) for answer in answers for step in answer.support]
     linked = [
-        page.Link(text, address)
+        html.Link(text, address)
         for text, step in [("this comparison", f"compare/{CELL}"), *steps]
         if (address := tracking.address(*step.split("/")))
     ]
-    return report.Material(
+    return build_report.Material(
         rows,
         measured,
         findings=[finding for task in found.tasks for finding in task.findings],
         variance=found.variances,
         differences=[task.differences for task in found.tasks],
         fronts=[front for task in found.tasks for front in task.fronts],
-        answers=[page.Answer(one.choice.task, one.sentences, sheets.details(one), one.warnings) for one in answers],
-        parts=sheets.parts(found.tasks),
+        answers=[
+            html.Answer(one.choice.task, one.sentences, conclusions.details(one), one.warnings) for one in answers
+        ],
+        parts=conclusions.parts(found.tasks),
         links=linked,
         files=numbers,
     )
@@ -90,37 +99,42 @@ def _material(
 
 def show() -> None:
     """Print the plan's tables and its answer, the path of its report, and how to browse every run."""
-    from pipeline.scaling import task_scores
+    from pipeline.analysis.statistics import task_scores
 
-    _print(results.rows(task_scores.estimate_trials(results.trials())), results.benchmarks(), paths.REPORT)
+    _print(
+        load_results.rows(task_scores.estimate_trials(load_results.trials())), load_results.benchmarks(), paths.REPORT
+    )
 
 
 def _read_answer(rows: list[Row], folder: Path) -> str:
     """Return the answer in a report, or what to run if the report was made from other results."""
-    from pipeline.scaling import table
+    from pipeline.analysis.results import cell_table
 
     answer, numbers = folder / ANSWER, folder / "cells.csv"
     if not answer.exists() or not numbers.exists():
         return ""
-    if numbers.read_text(encoding="utf-8") != table.as_csv(rows):
+    if numbers.read_text(encoding="utf-8") != cell_table.as_csv(rows):
         return f"{answer.relative_to(paths.ROOT)}: made from other results than these; run `dvc repro -s compare`\n"
     return answer.read_text(encoding="utf-8")
 
 
 def _print(rows: list[Row], measured: list[Cost], folder: Path) -> None:
-    from pipeline.scaling import terminal
+    from pipeline.analysis.report import terminal
 
     page = folder / "index.html"
     terminal.show(rows, measured, _read_answer(rows, folder))
     if page.exists():
         print(f"report:       {page}")
-    print("all runs:     make ui (or python -m pipeline.tracking ui)")
-    print('other limits: make recommend BUDGET="latency_p50_ms=5" (or python -m pipeline.recommend ...)', flush=True)
+    print("all runs:     make ui (or python -m pipeline.cli.tracking ui)")
+    print(
+        'other limits: make recommend BUDGET="latency_p50_ms=5" (or python -m pipeline.cli.recommend ...)', flush=True
+    )
 
 
 def _record(rows: list[Row], measures: dict[str, Any], files: list[Path], exploration: bool) -> dict[str, Any]:
     """Return the comparison in the form of every cell's record; it has no trials of its own."""
-    from pipeline import origins, records
+    from pipeline.core import records
+    from pipeline.execution import provenance
 
     done = [row for row in rows if row.score is not None]
     counts = {
@@ -140,7 +154,7 @@ def _record(rows: list[Row], measures: dict[str, Any], files: list[Path], explor
         "trials": [],
         "summary": {name: records.compute_spread([float(count)]) for name, count in counts.items()} | measures,
         "inputs": {},
-        "tags": {"git_commit": origins.commit(), "inputs_sha256": digest},
+        "tags": {"git_commit": provenance.commit(), "inputs_sha256": digest},
         "machine": {},
         "artifacts": [str(path.relative_to(paths.ROOT)) for path in files],
     }
@@ -151,7 +165,7 @@ def main() -> None:
     """Compare as a Hydra app."""
     import hydra
 
-    from pipeline import overrides, sweeper
+    from pipeline.execution import overrides, sweeper
 
     sweeper.compose_seeds_once()
     mistakes: list[UserError] = []
@@ -170,7 +184,7 @@ def main() -> None:
 
 
 def _command() -> None:
-    masking.cover()
+    redaction.cover()
     with ending("compare: "):
         main()
 
@@ -180,4 +194,4 @@ if __name__ == "__main__":
         with ending("compare: "):
             show()
     else:
-        warm.call(_command)
+        preload.call(_command)

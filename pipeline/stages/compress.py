@@ -10,14 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths, stage
+from pipeline.core import paths
+from pipeline.execution import entry
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from pipeline.compression.recovery import Recovery
     from pipeline.data.batches import Examples
-    from pipeline.trial import Log
+    from pipeline.execution.trial import Log
 
 
 def compress(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
@@ -27,24 +28,27 @@ def compress(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
 
     from omegaconf import OmegaConf
 
-    from pipeline import machine, origins, target
     from pipeline.compression import recovery
     from pipeline.compression.calibration import Calibration
-    from pipeline.data import batches, data_warnings, tasks
-    from pipeline.models import loading
+    from pipeline.core import instantiate
+    from pipeline.data import batches
+    from pipeline.execution import provenance
+    from pipeline.models import load_model
+    from pipeline.system import hardware
+    from pipeline.tasks import data_warnings, task_config
     from pipeline.training import draw_seeds
 
     conf: Any = OmegaConf.to_container(cfg)
-    task, folder = tasks.parse(conf["task"]), origins.made(cfg.source, cfg.seed)
+    task, folder = task_config.parse(conf["task"]), provenance.made(cfg.source, cfg.seed)
     where = f"conf/compression/{cfg.compression.name}.yaml"
     after = recovery.parse(conf["compression"].get("recovery"), where)
     train = batches.read(paths.data(task.name) / "train.parquet", cfg.ratio, folder, task.max_length)
-    model, tokenizer, _ = loading.saved(folder)
+    model, tokenizer, _ = load_model.saved(folder)
     seed = draw_seeds.derive_trial_seed(cfg)  # equal to that of the source
-    machine.make_repeatable(seed)
-    given = {"model": model.to(machine.device()), "calibration": Calibration(train)}
+    hardware.make_repeatable(seed)
+    given = {"model": model.to(hardware.device()), "calibration": Calibration(train)}
     started = time.perf_counter()
-    model, changed = target.call(conf["compression"].get("method"), f"{where}: method", **given)
+    model, changed = instantiate.call(conf["compression"].get("method"), f"{where}: method", **given)
     seconds = time.perf_counter() - started
     log.say(changed)
     source = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
@@ -57,7 +61,7 @@ def compress(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     }
     if after:
         result |= _recover(cfg, seed, model, after, train, log)
-    loading.save(model, tokenizer, out)
+    load_model.save(model, tokenizer, out)
     return result
 
 
@@ -65,25 +69,27 @@ def _recover(cfg: DictConfig, seed: int, model: Any, after: Recovery, train: Exa
     """Continue training the compressed model in place with draws from ``seed``; return its cost and scores."""
     from omegaconf import OmegaConf
 
-    from pipeline import origins
-    from pipeline.data import batches, tasks
-    from pipeline.evaluation import scores
-    from pipeline.training import finetuning, matching, teacher
+    from pipeline.data import batches
+    from pipeline.execution import provenance
+    from pipeline.metrics import registry
+    from pipeline.tasks import task_config
+    from pipeline.training import finetune_classifier
+    from pipeline.training.distillation import distillation_loss, teacher
     from pipeline.training.recipe import Recipe
 
     conf: Any = OmegaConf.to_container(cfg)
-    task, folder = tasks.parse(conf["task"]), origins.made(cfg.source, cfg.seed)
+    task, folder = task_config.parse(conf["task"]), provenance.made(cfg.source, cfg.seed)
     data, rate = paths.data(task.name), after.rate * conf["recipe"]["learning_rate"]
     recipe = Recipe(**conf["recovery"], epochs=after.epochs, learning_rate=rate)
     selection = batches.read(data / "selection.parquet", 1.0, folder, task.max_length)
     loss = None
     if after.distillation:
         asked = (data / "train.parquet", cfg.ratio, task.max_length, after.distillation, 0, paths.CACHE)
-        answers = teacher.asked(origins.made(cfg.origin, cfg.seed), *asked)
-        loss = matching.Loss(after.distillation, answers, model, train, seed)
-    judge = partial(scores.judge, metrics=task.metrics)
+        answers = teacher.asked(provenance.made(cfg.origin, cfg.seed), *asked)
+        loss = distillation_loss.Loss(after.distillation, answers, model, train, seed)
+    judge = partial(registry.judge, metrics=task.metrics)
     with log.progress(recipe.updates(len(train))) as progress:
-        return finetuning.finetune(
+        return finetune_classifier.finetune(
             model,
             train,
             selection,
@@ -99,4 +105,4 @@ def _recover(cfg: DictConfig, seed: int, model: Any, after: Recovery, train: Exa
 
 
 if __name__ == "__main__":
-    stage.run(compress)
+    entry.run(compress)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths, stage
+from pipeline.core import paths
+from pipeline.execution import entry
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from pipeline.data.batches import Examples
-    from pipeline.trial import Log
+    from pipeline.execution.trial import Log
 
 CARRIED = (  # from the trial that made the classifier
     "train_examples", "changed", "train_seconds", "train_operations", "truncated_train_rows_pct",
@@ -30,21 +31,25 @@ def evaluate(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     import torch
     from omegaconf import OmegaConf
 
-    from pipeline import machine, origins, quiet
-    from pipeline.data import batches, data_warnings, tasks
-    from pipeline.evaluation import cost, predictions, quality, scores
-    from pipeline.models import loading
+    from pipeline.data import batches
+    from pipeline.evaluation import predictions, quality
+    from pipeline.evaluation.cost import model_cost
+    from pipeline.execution import provenance
+    from pipeline.metrics import registry
+    from pipeline.models import load_model
+    from pipeline.system import hardware, machine_lock
+    from pipeline.tasks import data_warnings, task_config
     from pipeline.training.objective import objective
-    from pipeline.training.prediction import logits
+    from pipeline.training.predict import logits
 
     conf: Any = OmegaConf.to_container(cfg.task)
-    task, data, trained = tasks.parse(conf), paths.data(cfg.task.name), origins.made(cfg.source, cfg.seed)
-    model = loading.saved(trained).model.to(machine.device())
+    task, data, trained = task_config.parse(conf), paths.data(cfg.task.name), provenance.made(cfg.source, cfg.seed)
+    model = load_model.saved(trained).model.to(hardware.device())
     report = batches.read(data / "report.parquet", 1.0, trained, task.max_length)
     summary = json.loads((data / "summary.json").read_text(encoding="utf-8"))
-    with quiet.measuring(log.say):
-        said, speed = cost.predict(model, report)
-        speed |= cost.latency(model, report)
+    with machine_lock.measuring(log.say):
+        said, speed = model_cost.predict(model, report)
+        speed |= model_cost.latency(model, report)
     predictions.write(out / "predictions.parquet", data / "report.parquet", said)
     log.artifact(out / "predictions.parquet")
     training = json.loads((trained / "trial.json").read_text(encoding="utf-8"))
@@ -52,10 +57,10 @@ def evaluate(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
         "family": cfg.model.get("family", "pretrained"),
         **{key: value for key, value in training.items() if key in CARRIED or "_to_" in key},
         "loss": float(objective(torch.from_numpy(said), torch.from_numpy(report.labels))),
-        **quality.quality(scores.predicted(said), report.labels, task.metrics, task.score, summary["majority"]),
-        **cost.storage(model, trained),
-        **cost.operations(model, report),
-        **cost.training(model, report),
+        **quality.quality(registry.predicted(said), report.labels, task.metrics, task.score, summary["majority"]),
+        **model_cost.storage(model, trained),
+        **model_cost.operations(model, report),
+        **model_cost.training(model, report),
         **speed,
         **_memory(trained, report),
         **data_warnings.compute_truncation(report, "report"),
@@ -63,19 +68,19 @@ def evaluate(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
             summary.get("warnings", []),
             training.get("warnings", []),
             data_warnings.find_report_warnings(task, report, batches.longest(trained, task.max_length)),
-            data_warnings.find_missed_classes(scores.predicted(said), report.labels, task.labels),
+            data_warnings.find_missed_classes(registry.predicted(said), report.labels, task.labels),
         ),
         "inference_precision": "fp32",
-        "device": machine.device().type,
+        "device": hardware.device().type,
         "threads": torch.get_num_threads(),
-        "predictions": predictions.as_text(scores.predicted(said)),
+        "predictions": predictions.as_text(registry.predicted(said)),
         "references": predictions.as_text(report.labels),
     }
     if (trained / paths.ALONE).is_dir():  # the student of a teacher, trained without it
-        alone = logits(loading.saved(trained / paths.ALONE).model.to(machine.device()), report, "fp32")
-        score = scores.judge(alone, report.labels, [task.score])[task.score]
+        alone = logits(load_model.saved(trained / paths.ALONE).model.to(hardware.device()), report, "fp32")
+        score = registry.judge(alone, report.labels, [task.score])[task.score]
         result |= {"alone_score": score, "gain": result["score"] - score}
-        result["alone_predictions"] = predictions.as_text(scores.predicted(alone))
+        result["alone_predictions"] = predictions.as_text(registry.predicted(alone))
     return result
 
 
@@ -83,8 +88,8 @@ def _memory(trained: Path, report: Examples) -> dict[str, float]:
     """Return the peak of a process that does nothing but open the model and predict its longest batch."""
     import torch
 
-    from pipeline.evaluation import memory
-    from pipeline.training.prediction import ROWS
+    from pipeline.evaluation.cost import memory
+    from pipeline.training.predict import ROWS
 
     found = memory.apart(
         memory.Request(
@@ -96,4 +101,4 @@ def _memory(trained: Path, report: Examples) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    stage.run(evaluate)
+    entry.run(evaluate)

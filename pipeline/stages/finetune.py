@@ -10,40 +10,42 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths, stage
+from pipeline.core import paths
+from pipeline.execution import entry
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pipeline.trial import Log
+    from pipeline.execution.trial import Log
 
 
 def finetune(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     """Write the fine-tuned weights and the tokenizer into ``out`` and return the run's length, cost and scores."""
     from omegaconf import OmegaConf
 
-    from pipeline import distributed
-    from pipeline.data import batches, data_warnings, tasks
-    from pipeline.evaluation import scores
-    from pipeline.models import loading
-    from pipeline.training import draw_seeds, finetuning
+    from pipeline.data import batches
+    from pipeline.metrics import registry
+    from pipeline.models import load_model
+    from pipeline.system import distributed
+    from pipeline.tasks import data_warnings, task_config
+    from pipeline.training import draw_seeds, finetune_classifier
     from pipeline.training import recipe as recipes
 
     conf: Any = OmegaConf.to_container(cfg)
-    task = tasks.parse(conf["task"])
+    task = task_config.parse(conf["task"])
     recipe = recipes.parse(conf["recipe"])
     pretrained, data = paths.model(cfg.model.name), paths.data(task.name)
     seed = draw_seeds.derive_trial_seed(cfg)
-    model, tokenizer, notes = loading.classifier(pretrained, task.labels or (), seed, task.regression)
+    model, tokenizer, notes = load_model.classifier(pretrained, task.labels or (), seed, task.regression)
     train = batches.read(data / "train.parquet", cfg.ratio, pretrained, task.max_length)
     selection = batches.read(data / "selection.parquet", 1.0, pretrained, task.max_length)
     longest = batches.longest(pretrained, task.max_length)
     warnings = data_warnings.find_training_warnings(task, train, selection, longest)
     for warning in warnings:
         log.say(warning)
-    judge = partial(scores.judge, metrics=task.metrics)
+    judge = partial(registry.judge, metrics=task.metrics)
     with log.progress(recipe.updates(len(train))) as progress:
-        result = finetuning.finetune(
+        result = finetune_classifier.finetune(
             model,
             train,
             selection,
@@ -56,7 +58,7 @@ def finetune(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
             checkpoint=log.checkpoint(),
         )
     if distributed.leads():
-        loading.save(model, tokenizer, out)
+        load_model.save(model, tokenizer, out)
     return {
         **result,
         **data_warnings.compute_truncation(train, "train"),
@@ -66,4 +68,4 @@ def finetune(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    stage.run(finetune)
+    entry.run(finetune)

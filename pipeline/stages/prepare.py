@@ -8,32 +8,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import stage
+from pipeline.execution import entry
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pipeline.trial import Log
+    from pipeline.execution.trial import Log
 
 
 def prepare(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     """Write the files of ``cfg.task`` into ``out`` and return their counts and the majority baseline."""
     from omegaconf import OmegaConf
 
-    from pipeline import target
-    from pipeline.data import preparing, sources, tasks
+    from pipeline.core import instantiate
+    from pipeline.data import dataset_sources
+    from pipeline.tasks import prepare_task, task_config
 
     conf: Any = OmegaConf.to_container(cfg.task)
-    task = tasks.parse(conf)
+    task = task_config.parse(conf)
     where = f"conf/task/{task.name}.yaml: source"
-    found = sources.find(task.name, cfg.mirror, lambda: target.call(conf["source"], where))
+    found = dataset_sources.find(task.name, cfg.mirror, lambda: instantiate.call(conf["source"], where))
     source = {"mirror": found.mirrored} if found.mirrored else conf["source"]
-    summary = preparing.prepare(task, found.splits, source, out)
-    for line in preparing.format_reading(summary):
+    summary = prepare_task.prepare(task, found.splits, source, out)
+    for line in prepare_task.format_reading(summary):
         log.say(line)
     log.artifact(out / "summary.json")
-    return preparing.result(summary)
+    return prepare_task.result(summary)
 
 
 if __name__ == "__main__":
-    stage.run(prepare)
+    entry.run(prepare)

@@ -8,12 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths, stage
+from pipeline.core import paths
+from pipeline.execution import entry
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pipeline.trial import Log
+    from pipeline.execution.trial import Log
 
 IDENTITY = ("kind", "id", "revision")
 
@@ -22,18 +23,20 @@ def pretrain(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     """Fill ``out`` with the checkpoint of ``cfg.model`` and ``source.json``; return what it is and what it cost."""
     from omegaconf import OmegaConf
 
-    from pipeline import target
+    from pipeline.core import instantiate
     from pipeline.data import batches
-    from pipeline.models import loading, sources
+    from pipeline.models import checkpoint_sources, load_model
     from pipeline.training import padding
 
     conf: Any = OmegaConf.to_container(cfg.model)
     where = f"conf/model/{conf['name']}.yaml: source"
-    origin = sources.find(conf["name"], cfg.mirror, out, lambda: target.call(conf["source"], where, out=out, log=log))
-    weights = sources.weights(out)
-    model, tokenizer, notes = loading.classifier(out, attention=None, arriving_as=where)
+    origin = checkpoint_sources.find(
+        conf["name"], cfg.mirror, out, lambda: instantiate.call(conf["source"], where, out=out, log=log)
+    )
+    weights = checkpoint_sources.weights(out)
+    model, tokenizer, notes = load_model.classifier(out, attention=None, arriving_as=where)
     padding.check_padding(model, tokenizer, batches.longest(out, padding.MAX_LENGTH), where)
-    for remark in sources.remarks(notes.initialised, notes.unused):
+    for remark in checkpoint_sources.remarks(notes.initialised, notes.unused):
         log.say(remark)
     paths.write_json(out / "source.json", {**{key: origin[key] for key in IDENTITY}, **weights})
     log.artifact(out / "source.json")
@@ -48,4 +51,4 @@ def pretrain(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    stage.run(pretrain)
+    entry.run(pretrain)

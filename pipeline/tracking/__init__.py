@@ -1,13 +1,13 @@
 """What MLflow sees: a parent run for each cell, a child run for each seed. No other package imports mlflow.
 
 Files are the truth and MLflow is a view of them, so nothing here may cost a trained model: a store that is away
-is one warning line, and ``python -m pipeline.tracking sync`` brings it level with the files later.
-``python -m pipeline.tracking ui`` shows the store in a browser.
+is one warning line, and ``python -m pipeline.cli.tracking sync`` brings it level with the files later.
+``python -m pipeline.cli.tracking ui`` shows the store in a browser.
 """
 
-from pipeline.tracking.identity import Identity, Input
-from pipeline.tracking.links import address
-from pipeline.tracking.live import (
+from pipeline.tracking.mlflow.identity import Identity, Input
+from pipeline.tracking.mlflow.links import address
+from pipeline.tracking.mlflow.live import (
     Trial,
     close_cell,
     fail_cell,
@@ -18,8 +18,8 @@ from pipeline.tracking.live import (
     tell_cell,
     tell_kept,
 )
-from pipeline.tracking.rehearsal import rehearse
-from pipeline.tracking.work import close_here
+from pipeline.tracking.mlflow.ownership import close_here
+from pipeline.tracking.mlflow.rehearsal import rehearse
 
 __all__ = [
     "Identity", "Input", "Trial", "address", "close_cell", "close_here", "fail_cell", "open_cell", "open_trial",

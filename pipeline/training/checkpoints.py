@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pipeline import paths
-from pipeline.distributed import ALONE, Group
+from pipeline.core import paths
+from pipeline.system.distributed import ALONE, Group
 
 PATIENCE = 20  # times what the last one took to write is the least time between two: at most 5% of a run goes into them
 STATE, DIGEST = "state", "sha256"  # keys of the file's header

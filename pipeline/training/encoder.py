@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers.activations import GELUActivation
 
-from pipeline.models.anatomy import PARTS
-from pipeline.training.dropout import mask
-from pipeline.training.packed import Packed
+from pipeline.models.bert_layers import PARTS
+from pipeline.training.fast_dropout import mask
+from pipeline.training.packed_rows import Packed
 
 
 def fits(model: Any) -> bool:

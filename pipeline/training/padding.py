@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.errors import UserError
 from pipeline.data.batches import Examples
-from pipeline.errors import UserError
-from pipeline.models import inputs
-from pipeline.training.prediction import logits
+from pipeline.models import model_inputs
+from pipeline.training.predict import logits
 
 SHORT = (7, 25)  # tokens of rows that are padded to the longest that the model takes
 MAX_LENGTH = 1024  # of the longest row, to bound the time of the check
@@ -24,7 +24,7 @@ def check_padding(model: Any, tokenizer: Any, longest: int, where: str) -> None:
     ``model`` is a classifier in fp32, ``tokenizer`` the one it was opened with, ``longest`` the most tokens of a row.
     """
     kind, remedy = model.config.model_type, "name a checkpoint of another family in conf/model"
-    if not inputs.is_parameter("attention_mask", type(model)):
+    if not model_inputs.is_parameter("attention_mask", type(model)):
         raise UserError(f"{where}: a {kind} cannot ignore padding, for it takes no attention mask; {remedy}")
     lengths = [min(length, longest) for length in (*SHORT, longest)]
     try:

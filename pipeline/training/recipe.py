@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from pipeline.errors import UserError, near
-from pipeline.values import is_number, is_whole
+from pipeline.core.errors import UserError, near
+from pipeline.core.validators import is_number, is_whole
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline import digests
+from pipeline.core import checksums
 
 SEEDS = ("--multirun", "+sweep=seeds", "task=starter-swap", "model=starter-2x64", "ratio=1.0")
 CELL = "starter-swap-starter-2x64-1.0"
@@ -28,7 +28,7 @@ import time
 import torch
 from safetensors.torch import save_file
 from pipeline import paths, stage
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 def finetune(cfg, out, log):
     if (paths.ROOT / f"broken-{cfg.seed}").exists():
@@ -63,7 +63,7 @@ def laboratory(project: Path) -> Path:
     for made, file in (("data/starter-swap", "summary.json"), ("models/starter-2x64", "source.json")):
         (project / made).mkdir(parents=True)
         (project / made / file).write_text('{"kind": "local", "id": "starter", "revision": null}')
-        digests.write(project / made)
+        checksums.write(project / made)
     edit(project / "params.yaml", small)
     return project
 

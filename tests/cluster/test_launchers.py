@@ -16,8 +16,10 @@ import psutil
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline import launchers, machine, paths, sweep
-from pipeline.errors import UserError
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.execution import cell_run, launchers
+from pipeline.system import hardware
 from tests.conftest import ROOT, drop_waits
 
 from .conftest import CELL, LIGHT, SEEDS, run
@@ -213,14 +215,14 @@ def test_trials_side_by_side_do_not_fight_for_the_cores(
     given: tuple[int, str],
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr(machine, "cores", lambda: cores)
+    monkeypatch.setattr(hardware, "cores", lambda: cores)
     launcher: Any = type("JoblibLauncher", (SimpleNamespace,), {})(joblib={"n_jobs": asked})
     launchers._share(launcher, OmegaConf.create({"threads": threads, "processes": processes}), trials)
     assert (launcher.joblib["n_jobs"], os.environ["OMP_NUM_THREADS"]) == given
 
 
 def test_trials_side_by_side_are_no_more_than_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "gpus", lambda: 4)
+    monkeypatch.setattr(hardware, "gpus", lambda: 4)
     launcher: Any = type("JoblibLauncher", (SimpleNamespace,), {})(joblib={"n_jobs": 16})
     launchers._share(launcher, OmegaConf.create({"threads": None, "processes": 1}), 20)
     assert launcher.joblib["n_jobs"] == 4
@@ -228,5 +230,5 @@ def test_trials_side_by_side_are_no_more_than_the_gpus(monkeypatch: pytest.Monke
 
 def test_a_record_tells_of_every_machine_on_which_its_trials_ran() -> None:
     one = {"processor": "A", "cores": 8, "torch": "2"}
-    assert sweep._joined([one, dict(one)]) == one
-    assert sweep._joined([one, one | {"cores": 64}, one]) == one | {"cores": "8 / 64"}
+    assert cell_run._joined([one, dict(one)]) == one
+    assert cell_run._joined([one, one | {"cores": 64}, one]) == one | {"cores": "8 / 64"}

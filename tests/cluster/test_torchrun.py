@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline import machine
+from pipeline.system import hardware
 from tests.conftest import ROOT
 from tests.training import together
 
@@ -86,7 +86,7 @@ def test_two_nodes_train_what_one_process_trains(
     assert second[0] == ""  # the first node tells
     (trial,) = json.loads((laboratory / f"metrics/finetune/{CELL}.json").read_text())["trials"]
     assert trial["processes"] == 2
-    monkeypatch.setattr(machine, "precision", lambda at: "fp32")
+    monkeypatch.setattr(hardware, "precision", lambda at: "fp32")
     alone = together.plain().model.state_dict()
     made = load_file(laboratory / f"runs/finetune/{CELL}/seed-0/model.safetensors")
     assert made.keys() == alone.keys()

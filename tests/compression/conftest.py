@@ -14,7 +14,7 @@ from transformers.models.bert.tokenization_bert import BertTokenizer
 
 from pipeline.compression.calibration import Calibration
 from pipeline.data.batches import Examples
-from pipeline.models import loading
+from pipeline.models import load_model
 
 WORDS = 60
 
@@ -72,7 +72,7 @@ def reopened(tmp_path: Path) -> Callable[[Any], Any]:
     )
 
     def opened(model: Any) -> Any:
-        loading.save(model, tokenizer, tmp_path / "trial")
-        return loading.saved(tmp_path / "trial", attention="eager").model
+        load_model.save(model, tokenizer, tmp_path / "trial")
+        return load_model.saved(tmp_path / "trial", attention="eager").model
 
     return opened

@@ -15,11 +15,11 @@ from transformers.models.bert.modeling_bert import BertForSequenceClassification
 from pipeline.compression.calibration import Calibration
 from pipeline.compression.low_rank import factorised, svd
 from pipeline.compression.quantisation import int8
-from pipeline.compression.spectra import Spectrum, by_budget, by_energy, decompose
+from pipeline.compression.singular_values import Spectrum, by_budget, by_energy, decompose
+from pipeline.core.errors import UserError
 from pipeline.data.batches import Examples
-from pipeline.errors import UserError
-from pipeline.models import anatomy
-from pipeline.models.factorised import Factorised, FactorisedEmbedding
+from pipeline.models import bert_layers
+from pipeline.models.low_rank_layers import Factorised, FactorisedEmbedding
 
 HIDDEN, INNER, WORDS = 32, 48, 60
 WHOLE = 4 * HIDDEN**2 + 2 * HIDDEN * INNER  # weights of the Linears of a layer
@@ -47,7 +47,7 @@ def calibration(examples: Examples) -> Calibration:
 
 
 def parts(model: nn.Module, names: str = "all") -> list[nn.Module]:
-    return [layer.part(name) for layer in anatomy.layers(model) for name in anatomy.PARTS[names]]
+    return [layer.part(name) for layer in bert_layers.layers(model) for name in bert_layers.PARTS[names]]
 
 
 def matrix(part: nn.Module) -> np.ndarray:
@@ -117,11 +117,11 @@ def test_weighted_is_the_optimum_for_what_the_task_puts_in(
 ) -> None:
     """The least of ||X W^T - X W'^T|| over rank r is the tail of the singular values of X W^T, whatever W' is."""
     said = {}
-    asked = inputs_of(model, calibration, anatomy.layers(model)[1].part(name))
-    was = matrix(anatomy.layers(model)[1].part(name))
+    asked = inputs_of(model, calibration, bert_layers.layers(model)[1].part(name))
+    was = matrix(bert_layers.layers(model)[1].part(name))
     for weighted in (True, False):
         other = svd(copy.deepcopy(model), calibration, **ARGUMENTS | {"weighted": weighted}).model
-        said[weighted] = np.linalg.norm(asked @ (was - matrix(anatomy.layers(other)[1].part(name))).T)
+        said[weighted] = np.linalg.norm(asked @ (was - matrix(bert_layers.layers(other)[1].part(name))).T)
     optimum = np.sqrt((np.linalg.svd(asked @ was.T, compute_uv=False)[8:] ** 2).sum())
     assert said[True] == pytest.approx(optimum, rel=1e-3)
     assert said[False] > 1.01 * said[True]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.data.tasks import Task
+from pipeline.tasks.task_config import Task
 
 
 @pytest.fixture

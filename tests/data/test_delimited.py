@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.errors import UserError
 from pipeline.data import delimited
-from pipeline.errors import UserError
 
 ENCLOSING = "quotation marks enclose fields and are no part of them, as in files of pandas"
 

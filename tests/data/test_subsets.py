@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.errors import UserError
 from pipeline.data import subsets
-from pipeline.errors import UserError
 
 SEEDS = st.integers(0, 2**32 - 1)
 TWO_OR_THREE_CLASSES = st.lists(st.integers(0, 2), min_size=1, max_size=300)

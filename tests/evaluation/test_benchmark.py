@@ -11,12 +11,13 @@ from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
+from pipeline.core.errors import UserError
 from pipeline.data.batches import Examples
-from pipeline.distributed import ALONE
-from pipeline.errors import UserError
-from pipeline.evaluation import benchmark, growth, peak, settings, speed
-from pipeline.evaluation.settings import Settings
-from pipeline.training import endless
+from pipeline.evaluation import benchmark, benchmark_settings
+from pipeline.evaluation.benchmark_settings import Settings
+from pipeline.evaluation.cost import peak_flops, speed, step_scaling
+from pipeline.system.distributed import ALONE
+from pipeline.training import benchmark_loop
 
 FILE = "conf/benchmark.yaml"
 PEAK = 1e9
@@ -37,7 +38,7 @@ def conf(**changes: Any) -> dict[str, Any]:
 
 def test_settings_are_those_stated() -> None:
     stated = conf(budget__price_per_hour=2.5, batch=6, processes=3)
-    assert settings.parse(stated) == Settings("fp32", 6, 0.5, 0.01, (1, 3), 2, 7200, 2.5)
+    assert benchmark_settings.parse(stated) == Settings("fp32", 6, 0.5, 0.01, (1, 3), 2, 7200, 2.5)
 
 
 @pytest.mark.parametrize(
@@ -60,13 +61,13 @@ def test_settings_are_those_stated() -> None:
 )
 def test_what_cannot_be_measured_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError) as error:
-        settings.parse(conf(**changes))
+        benchmark_settings.parse(conf(**changes))
     assert str(error.value) == f"{FILE}: {said}"
 
 
 def test_a_batch_that_cannot_be_divided_is_refused() -> None:
     with pytest.raises(UserError) as error:
-        settings.parse(conf(batch=4, processes=3))
+        benchmark_settings.parse(conf(batch=4, processes=3))
     assert str(error.value) == f"{FILE}: batch: 4 rows cannot be shared evenly by 3 processes; give a multiple"
 
 
@@ -74,14 +75,14 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this a machine with a known peak, first disturbed, and let nothing grow; rounds are of one step."""
     reached = iter([PEAK / 2, PEAK] * 9)
-    monkeypatch.setattr(peak, "peak_operations_per_second", lambda *_: peak.Peak(next(reached), 64))
-    monkeypatch.setattr(growth, "growth", lambda *given: [{"given": given[1:]}])
+    monkeypatch.setattr(peak_flops, "peak_operations_per_second", lambda *_: peak_flops.Peak(next(reached), 64))
+    monkeypatch.setattr(step_scaling, "growth", lambda *given: [{"given": given[1:]}])
     monkeypatch.setattr(speed, "ROUND", 1e-9)
     monkeypatch.setattr(speed, "PHASED", (1, 1))
 
 
 def measured(model: Any, train: Examples, **changes: Any) -> dict[str, Any]:
-    return benchmark.benchmark(model, model, train, longer(train), settings.parse(conf(**changes)), ALONE)
+    return benchmark.benchmark(model, model, train, longer(train), benchmark_settings.parse(conf(**changes)), ALONE)
 
 
 def longer(train: Examples) -> Examples:
@@ -101,7 +102,7 @@ def test_utilisation_is_operations_times_rate_by_peak(model: BertForSequenceClas
     learnt, asked = forward(examples.lengths), forward(longer(examples).lengths)
     assert (found["forward_operations"], found["backward_operations"]) == pytest.approx((learnt, 2 * learnt))
     assert found["peak_operations_per_second"] == PEAK
-    rows = np.concatenate(endless._spread(examples, 4))
+    rows = np.concatenate(benchmark_loop._spread(examples, 4))
     timed = forward(examples.lengths[rows])
     assert found["train_utilisation"] == pytest.approx(3 * timed * found["train_pairs_per_second"] / PEAK)
     assert found["inference_utilisation"] == pytest.approx(asked * found["inference_pairs_per_second"] / PEAK)
@@ -113,7 +114,7 @@ def test_utilisation_is_operations_times_rate_by_peak(model: BertForSequenceClas
 def test_a_rate_above_the_measured_peak_has_no_utilisation(
     monkeypatch: pytest.MonkeyPatch, model: BertForSequenceClassification, examples: Examples
 ) -> None:
-    monkeypatch.setattr(peak, "peak_operations_per_second", lambda *_: peak.Peak(1.0, 64))
+    monkeypatch.setattr(peak_flops, "peak_operations_per_second", lambda *_: peak_flops.Peak(1.0, 64))
     found = measured(model, examples)
     assert found["peak_operations_per_second"] == 1.0
     assert not [name for name in found if "utilisation" in name]

@@ -28,7 +28,7 @@ NASTY = (  # what shells, paths, YAML, Hydra and databases read as something els
     "\ufeff", "\ud800", "é", "名前", "🙂", "null", "true", "nan", "inf", "1e5", "0x10", "1_000", "???", "${ratio}",
     "${oc.env:HOME}", "${", "a=b", "a,b", "[a", "{a: b}", "*", "a*", "--help", "-x", "'", '"', "\\", "%s", "{}", "#x",
     "!!python/object/apply:os.system [touch x]", "&a", "*a", "<<", "con", "a.b", "x" * 300, "x" * 5000, "os.system",
-    "pipeline.paths.rmtree", "finetune/../../x", "compress/a b", "A" * 81,
+    "pipeline.core.paths.rmtree", "finetune/../../x", "compress/a b", "A" * 81,
 )  # fmt: skip
 LARGE = (0, -1, 1, 2, 7, 2**31, 2**32, 2**63, 2**64, 10**18, 10**30, 10**400, -(10**30))
 FLOATS = (float("nan"), float("inf"), float("-inf"), 0.0, -0.0, 1e-320, 1e308, 0.1 + 0.2, 1e-05, 0.5)

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import mirror
-from pipeline.data import files, preparing, validation
-from pipeline.data.tasks import Task
-from pipeline.errors import UserError, told
+from pipeline.core.errors import UserError, told
+from pipeline.data import mirror, split_files
+from pipeline.tasks import prepare_task, row_checks
+from pipeline.tasks.task_config import Task
 from tests.faults.strategies import EXAMPLES, NASTY, damaged, fuzzed, numbers, plain, texts, values
 
 PAIRS = Task(
@@ -37,15 +37,15 @@ ROWS = [{"one": f"a {i}", "two": f"b {i}", "same": i % 2} for i in range(30)]
 
 
 def prepared(task: Task, folder: Path, out: Path) -> dict[str, Any]:
-    splits = files.read(folder)
-    return preparing.prepare(counted(task, splits), splits, {}, out)
+    splits = split_files.read(folder)
+    return prepare_task.prepare(counted(task, splits), splits, {}, out)
 
 
 def counted(task: Task, splits: Mapping[str, pa.Table]) -> Task:
     """Return a task that states the rows by class that its train split has."""
     if "train" not in splits:
         return task
-    labels = validation.check(task, "train", splits["train"])[0]["label"].to_pylist()
+    labels = row_checks.check(task, "train", splits["train"])[0]["label"].to_pylist()
     classes = range(len(task.labels or ()))
     return replace(task, train_counts=tuple(map(labels.count, classes)) or (len(labels),))
 

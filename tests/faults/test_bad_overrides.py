@@ -14,10 +14,12 @@ from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import complexity, overrides, paths, plan, recommend
-from pipeline.errors import LONGEST, UserError, told
-from pipeline.tracking import __main__ as tracking
-from pipeline.values import is_cell, is_name, is_whole
+from pipeline import plan
+from pipeline.cli import flops, recommend, tracking
+from pipeline.core import paths
+from pipeline.core.errors import LONGEST, UserError, told
+from pipeline.core.validators import is_cell, is_name, is_whole
+from pipeline.execution import overrides
 from tests.faults.strategies import EXAMPLES, NASTY, fuzzed, texts
 
 POINT = ["task=mrpc", "model=bert-tiny", "ratio=0.5"]
@@ -131,7 +133,7 @@ def test_the_words_of_the_other_commands_are_taken_or_refused_in_a_line() -> Non
     @given(st.lists(word, max_size=3))
     def once(given: list[str]) -> None:
         ran[0] += 1
-        for command in (recommend.limits, complexity.arguments):
+        for command in (recommend.limits, flops.arguments):
             try:
                 found: Any = command(given)
             except UserError as error:
@@ -240,7 +242,8 @@ def test_a_word_that_cannot_be_meant_is_told_with_what_can(word: str, said: str)
             "prepare",
             ["task=mrpc", "task.source._target_=os.system"],
             "conf/task/mrpc.yaml: source: _target_: got 'os.system', which is no function of this project; name a "
-            "function by its module, such as pipeline.data.sources.files or pipeline.models.sources.hub",
+            "function by its module, such as pipeline.data.dataset_sources.files or "
+            "pipeline.models.checkpoint_sources.hub",
         ),
         (
             "finetune",

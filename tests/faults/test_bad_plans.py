@@ -17,15 +17,16 @@ from dvc.utils.serialize import parse_yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import paths, plan
-from pipeline.errors import LONGEST, UserError
-from pipeline.plan import check, making, reading
-from pipeline.repro import FIRST
-from pipeline.values import is_name
+from pipeline import plan
+from pipeline.core import paths
+from pipeline.core.errors import LONGEST, UserError
+from pipeline.core.validators import is_name
+from pipeline.plan import dependencies, load_plan, plan_check
+from pipeline.runner.scheduler import FIRST
 from tests.faults.strategies import EXAMPLES, NASTY, damaged, fuzzed, mistaken
 
 SHIPPED = (paths.ROOT / "params.yaml").read_text(encoding="utf-8")
-SOUND: dict[str, Any] = reading.read(paths.PARAMS)
+SOUND: dict[str, Any] = load_plan.read(paths.PARAMS)
 SAFE = re.compile(r"[A-Za-z0-9 ._/=+-]*")  # a command in which no shell finds anything but words
 SHARES = st.sampled_from((1, 1.0, 0.5, 1e-1, 0.3, 0.1 + 0.2, 2 / 3)) | st.floats(0.02, 1)
 COUNTS = st.lists(st.sampled_from((1, 2, 4, 8)), min_size=1, max_size=2, unique=True)
@@ -152,7 +153,7 @@ def test_a_damaged_plan_is_refused_in_lines_or_read_as_dvc_reads_it(dvc: Repo, t
         except UserError as error:
             return refused(error)
         assert all(SAFE.fullmatch(word) for word in commands(study))
-        assert reading.read(file) == parse_yaml(content.decode(), "params.yaml")
+        assert load_plan.read(file) == parse_yaml(content.decode(), "params.yaml")
 
     once()
     assert ran[0] >= EXAMPLES["plan texts"]
@@ -167,7 +168,7 @@ GROUPS = {
     "compression": ("svd-budget", "heads", "two-four", "share-all", "int8-dynamic", "layers", "magnitude", "width"),
 }
 FILES = {
-    (group, name): reading.read(paths.CONF / group / f"{name}.yaml")
+    (group, name): load_plan.read(paths.CONF / group / f"{name}.yaml")
     for group, names in GROUPS.items()
     for name in names
 }
@@ -183,7 +184,13 @@ def forgetting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 
 
 def forget() -> None:
-    for kept in (reading.names, check.__globals__["file"], check.__globals__["_rows"], making._file, making._shape):
+    for kept in (
+        load_plan.names,
+        plan_check.__globals__["file"],
+        plan_check.__globals__["_rows"],
+        dependencies._file,
+        dependencies._shape,
+    ):
         kept.cache_clear()
 
 

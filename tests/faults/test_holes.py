@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import paths, records
-from pipeline.errors import UserError
+from pipeline.analysis.results import cell_table, notices, trial_table
+from pipeline.analysis.results.cell_table import Point
+from pipeline.core import paths, records
+from pipeline.core.errors import UserError
 from pipeline.plan import Plan
 from pipeline.plan.cells import Benchmark, Compress
-from pipeline.scaling import notices, table, trials
-from pipeline.scaling.table import Point
 from tests import fakes
 
 TINY = "finetune/mrpc-bert-tiny-0.3"
@@ -49,13 +49,13 @@ def metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "metrics"
 
 
-def read_rows(metrics: Path, plan: Plan = PLAN) -> list[table.Row]:
-    return table.read([POINT, SMALL], metrics / "evaluate", plan.describe_cells())
+def read_rows(metrics: Path, plan: Plan = PLAN) -> list[cell_table.Row]:
+    return cell_table.read([POINT, SMALL], metrics / "evaluate", plan.describe_cells())
 
 
 def holes(metrics: Path, plan: Plan = PLAN) -> list[str | None]:
     rows = read_rows(metrics, plan)
-    read = trials.read([POINT, SMALL], metrics / "evaluate", plan.describe_cells())
+    read = trial_table.read([POINT, SMALL], metrics / "evaluate", plan.describe_cells())
     assert {row.cell for row in rows if row.score is not None} == {trial.point.cell for trial in read}
     return [row.hole for row in rows]
 
@@ -96,12 +96,12 @@ def test_a_result_whose_data_or_model_could_not_be_made_again_is_a_hole(metrics:
 def test_a_hole_is_shown_with_its_reason(metrics: Path) -> None:
     trained_again(metrics)
     rows = read_rows(metrics)
-    assert table.overview(rows) == "0 of 2 cells have results."
+    assert cell_table.overview(rows) == "0 of 2 cells have results."
     assert notices.collect(rows) == [
         "metrics/evaluate/mrpc-bert-tiny-0.3.json and 1 more: made from an earlier training of "
         "finetune/mrpc-bert-tiny-0.3; run `dvc repro`"
     ]
-    (sheet,) = table.sheets(rows)
+    (sheet,) = cell_table.sheets(rows)
     assert sheet.rows[0][4] == "outdated"
     assert sheet.notes == ("mrpc-bert-tiny-0.3: made from an earlier training of finetune/mrpc-bert-tiny-0.3",)
 

@@ -19,7 +19,7 @@ At a Ctrl-C it then ends "well", is "deaf" to it, or has "lost" it and fails by 
 import time
 import torch
 from pipeline import paths, stage
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 def toy(cfg, out, log):
     kept = log.checkpoint()

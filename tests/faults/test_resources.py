@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from pipeline import machine, paths, resources
-from pipeline.errors import ending
+from pipeline.core import paths, system_errors
+from pipeline.core.errors import ending
+from pipeline.system import hardware
 
 AGAIN = "run the same command again: what is finished is kept"
 FULL = f"no room left (No space left on device); make room and {AGAIN}"
@@ -171,7 +172,7 @@ class SafetensorError(Exception):
     ],
 )
 def test_each_way_of_a_library_to_tell_it_is_known(error: BaseException, line: str) -> None:
-    assert str(resources.told(error)) == line
+    assert str(system_errors.told(error)) == line
 
 
 @pytest.mark.parametrize(
@@ -182,11 +183,11 @@ def test_each_way_of_a_library_to_tell_it_is_known(error: BaseException, line: s
     ],
 )  # fmt: skip
 def test_a_bug_is_not_taken_for_the_machine(error: BaseException) -> None:
-    assert resources.told(error) is None
+    assert system_errors.told(error) is None
 
 
 def test_a_process_too_many_is_a_line_that_names_the_limit() -> None:
-    told = resources.told(BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)))  # as os.fork raises it
+    told = system_errors.told(BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)))  # as os.fork raises it
     assert str(told) == f"too many processes; end others, or allow more (`ulimit -u`), and {AGAIN}"
 
 
@@ -216,8 +217,8 @@ def test_gpus_that_are_named_where_there_are_none_leave_the_cpu(monkeypatch: pyt
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    machine.claim_gpus(4)
-    assert machine.device().type == "cpu"
+    hardware.claim_gpus(4)
+    assert hardware.device().type == "cpu"
 
 
 CALLS = [(Path, "mkdir"), (Path, "open"), (os, "fsync"), (Path, "replace"), (Path, "rename")]

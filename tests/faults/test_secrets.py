@@ -15,18 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
-from pipeline import masking, paths
-from pipeline.errors import UserError, told
-from pipeline.masking import bare, masked, without
-from pipeline.tracking import Identity, Input, open_trial, runs, store, ui
-from pipeline.tracking.sync import sync
-from pipeline.warm import server as warm
+from pipeline.core import paths, redaction
+from pipeline.core.errors import UserError, told
+from pipeline.core.redaction import bare, masked, without
+from pipeline.system.preload import server as warm
+from pipeline.tracking import Identity, Input, open_trial
+from pipeline.tracking.mlflow import runs, store, ui
+from pipeline.tracking.mlflow.sync import sync
 from tests import fakes
-from tests.tracking.told import close_cell, die, open_cell, run_of
+from tests.tracking.mlflow.told import close_cell, die, open_cell, run_of
 
 PRINTED = st.characters(categories=("L", "N", "P", "S"))
 CREDENTIAL = st.text(PRINTED, min_size=1, max_size=30)
-LONG = st.text(st.characters(categories=("L", "N", "P", "S", "Zs")), min_size=masking.SHORTEST, max_size=30)
+LONG = st.text(st.characters(categories=("L", "N", "P", "S", "Zs")), min_size=redaction.SHORTEST, max_size=30)
 SCHEMES = st.sampled_from(["http", "https", "postgresql", "postgresql+psycopg2", "mysql+pymysql", "mssql", "s3", "ssh"])
 
 
@@ -199,7 +200,7 @@ import subprocess
 import sys
 import warnings
 from pipeline import stage
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 def toy(cfg, out, log):
     known = [value for name, value in os.environ.items() if name in cfg.names]

@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.tracking import Identity, away, open_trial, runs, store, tell_kept
-from pipeline.tracking.sync import Counts, sync
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.tracking import Identity, open_trial, tell_kept
+from pipeline.tracking.mlflow import outage, runs, store
+from pipeline.tracking.mlflow.sync import Counts, sync
 from tests import fakes
 from tests.faults.shelf import SIDES, Client, Shelf
-from tests.tracking.told import close_cell, die, fail_cell, open_cell
+from tests.tracking.mlflow.told import close_cell, die, fail_cell, open_cell
 
 RECORD = fakes.finetuning("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
 CELL = (RECORD["stage"], RECORD["cell"])
@@ -51,7 +52,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let trials not look at the machine: it takes a moment each time."""
-    monkeypatch.setattr("pipeline.tracking.system.KINDS", ())
+    monkeypatch.setattr("pipeline.tracking.mlflow.system_metrics.KINDS", ())
 
 
 def record() -> dict[str, Any]:
@@ -76,7 +77,7 @@ def work(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, bad: int = 0, side: str 
     client = Client(shelf, bad, side)
     monkeypatch.setattr(store, "connect", lambda uri: client)
     store._store.cache_clear()
-    away.back()
+    outage.back()
     run_cell()
     return client
 
@@ -140,11 +141,11 @@ def test_the_cells_after_one_that_found_the_store_away_neither_ask_nor_warn(
 
     clock = [1e9]
     monkeypatch.setattr(store, "connect", unreachable)
-    monkeypatch.setattr(away.time, "time", lambda: clock[0])
+    monkeypatch.setattr(outage.time, "time", lambda: clock[0])
     for _ in range(30):  # cells of five minutes each
         store._store.cache_clear()
         run_cell()
-        if (note := away.note()).exists():
+        if (note := outage.note()).exists():
             os.utime(note, (clock[0], clock[0]))
         clock[0] += 300
     assert len(asked) == 15  # every ten minutes: it may have come back
@@ -161,7 +162,7 @@ def test_the_cells_after_one_that_found_the_store_away_neither_ask_nor_warn(
     shelf = Shelf()
     monkeypatch.setattr(store, "connect", lambda uri: Client(shelf))
     sync([CELL])
-    assert not away.note().exists()
+    assert not outage.note().exists()
 
 
 def test_another_store_is_asked_although_one_was_away(
@@ -170,7 +171,7 @@ def test_another_store_is_asked_although_one_was_away(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     run_cell()
     assert capsys.readouterr().err.startswith("warning: tracking store http://***@127.0.0.1:9 is away (Mlflow")
-    assert "secret" not in away.note().read_text()
+    assert "secret" not in outage.note().read_text()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:8")
     run_cell()
     assert capsys.readouterr().err.startswith("warning: tracking store http://***@127.0.0.1:8 is away (Mlflow")
@@ -392,7 +393,7 @@ from pipeline import paths
 paths.ROOT = Path(sys.argv[1])
 paths.CACHE = paths.ROOT / ".cache"
 from tests import fakes
-from tests.tracking.told import open_cell, run_of, trial_of
+from tests.tracking.mlflow.told import open_cell, run_of, trial_of
 from pipeline.tracking import Identity, open_trial
 record = fakes.finetuning("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
 for exploration in (False, True):

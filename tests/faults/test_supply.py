@@ -15,9 +15,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.models import sources
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.models import checkpoint_sources
 from requirements import audit
 
 REQUIREMENTS = paths.ROOT / "requirements"
@@ -119,8 +119,8 @@ def test_a_checkpoint_that_could_run_code_is_refused(
 
 
 def taken(out: Path) -> None:
-    sources.directory("odd", out)
-    sources.weights(out)
+    checkpoint_sources.directory("odd", out)
+    checkpoint_sources.weights(out)
 
 
 def test_files_that_are_no_part_of_a_checkpoint_are_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_files_that_are_no_part_of_a_checkpoint_are_not_copied(tmp_path: Path, m
     for name in ("mine.py", "archive.tar.gz", "weights.zip", "pytorch_model.bin", "optimizer.pt"):
         (folder / name).write_bytes(b"x")
     (tmp_path / "out").mkdir()
-    sources.directory("odd", tmp_path / "out")
+    checkpoint_sources.directory("odd", tmp_path / "out")
     assert sorted(os.listdir(tmp_path / "out")) == [
         "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
@@ -144,7 +144,7 @@ def test_a_file_of_a_checkpoint_that_leads_out_of_its_folder_is_refused(
     (folder / "tokenizer.json").symlink_to(tmp_path / "secret")
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError) as error:
-        sources.directory("odd", tmp_path / "out")
+        checkpoint_sources.directory("odd", tmp_path / "out")
     assert str(error.value) == (
         "odd: tokenizer.json leads out of its folder or is no plain file; put the file itself there"
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import paths
+from pipeline.core import paths
 from pipeline.plan.yaml_versions import find_misread
 
 

@@ -15,10 +15,12 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertModel
 from transformers.models.bert.tokenization_bert import BertTokenizer
 
-from pipeline import digests, origins, paths, plan
-from pipeline.data import preparing, tasks
-from pipeline.evaluation import memory
+from pipeline import plan
+from pipeline.core import checksums, paths
+from pipeline.evaluation.cost import memory
+from pipeline.execution import provenance
 from pipeline.stages.finetune import finetune
+from pipeline.tasks import prepare_task, task_config
 from pipeline.training.checkpoints import Checkpoint
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
@@ -67,7 +69,7 @@ def configured() -> Configure:
 
     def compose_stage(verb: str, *overrides: str) -> DictConfig:
         with initialize_config_dir(str(paths.CONF), version_base="1.3"):
-            cfg = origins.inherit(compose(verb, list(overrides)))
+            cfg = provenance.inherit(compose(verb, list(overrides)))
         OmegaConf.resolve(cfg)
         return cfg
 
@@ -90,7 +92,7 @@ def laboratory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: Conf
         conf["train_counts"] = counts
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
-        preparing.prepare(tasks.parse(conf), {"train": train, "validation": made_up(20, name)}, {}, folder)
+        prepare_task.prepare(task_config.parse(conf), {"train": train, "validation": made_up(20, name)}, {}, folder)
     config = BertConfig(
         vocab_size=len(PIECES), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
         max_position_embeddings=32,
@@ -99,7 +101,7 @@ def laboratory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: Conf
     BertModel(config).save_pretrained(tmp_path / "models" / "bert-tiny")
     BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)}).save_pretrained(tmp_path / "models" / "bert-tiny")
     for made in ("data/rte", "data/stsb", "models/bert-tiny"):
-        digests.write(tmp_path / made)
+        checksums.write(tmp_path / made)
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     return tmp_path
 
@@ -112,7 +114,7 @@ def done(work: Callable[..., dict[str, Any]], cfg: DictConfig) -> str:
     result = work(cfg, out, Told())
     (out / "trial.json").write_text(json.dumps(result, allow_nan=False))
     OmegaConf.save(cfg, out / "config.yaml")
-    digests.write(out)
+    checksums.write(out)
     return f"exploration/{verb}/{cfg.cell}"
 
 

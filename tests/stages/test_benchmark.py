@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.evaluation import growth
+from pipeline.evaluation.cost import step_scaling
 from pipeline.stages.benchmark import benchmark
 from tests.conftest import drop_waits
 
@@ -18,7 +18,7 @@ OLD = "avx2 fma"
 @pytest.fixture(autouse=True)
 def nothing_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the part that takes longest and has other tests."""
-    monkeypatch.setattr(growth, "growth", lambda *_: [])
+    monkeypatch.setattr(step_scaling, "growth", lambda *_: [])
 
 
 def measured(configured: Configure, tmp_path: Path, *words: str) -> tuple[dict[str, Any], list[str]]:

@@ -8,14 +8,15 @@ import pytest
 from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline import paths, records, results
-from pipeline.errors import UserError
+from pipeline.analysis.results import load_results
+from pipeline.core import paths, records
+from pipeline.core.errors import UserError
 from pipeline.plan import Plan, Variant
 from pipeline.plan.cells import Benchmark
 from pipeline.stages import compare
-from pipeline.tracking import runs, store
+from pipeline.tracking.mlflow import runs, store
 from tests import fakes
-from tests.scaling import made
+from tests.analysis import made
 
 BESIDE = {"equal-steps": Variant("mrpc", "bert-tiny", 0.3, "equal-steps")}
 NOTHING = Benchmark("mrpc", (), (), (), (), ())
@@ -49,14 +50,14 @@ def test_the_report_holds_exactly_the_cells_of_the_plan(evaluated: Path, capsys:
     assert '<th scope="row">bert-tiny (equal-steps)</th><td></td><td>0.3</td><td></td><td>not run</td>' in texts[1]
     assert f"report:       {evaluated}/report/index.html\n" in told
     assert "\nUse bert-mini for mrpc: F1 " in told
-    assert "all runs:     make ui (or python -m pipeline.tracking ui)\n" in told
+    assert "all runs:     make ui (or python -m pipeline.cli.tracking ui)\n" in told
 
 
 def test_cells_of_a_ratio_written_as_a_whole_number_are_drawn(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = replace(PLAN, ratios=(0.3, 1))
     monkeypatch.setattr(compare.plan, "load", lambda: whole)
     fakes.write(evaluated, [fakes.evaluation("mrpc", model, 1) for model in whole.models])
-    assert [(row.cell, row.section, row.score is not None) for row in results.rows(())] == [
+    assert [(row.cell, row.section, row.score is not None) for row in load_results.rows(())] == [
         ("mrpc-bert-tiny-0.3", "", True),
         ("mrpc-bert-tiny-1", "", True),
         ("mrpc-bert-mini-0.3", "", True),
@@ -148,9 +149,9 @@ def test_a_size_that_no_row_has_is_refused(evaluated: Path) -> None:
 def test_a_report_that_fails_leaves_the_earlier_one_whole(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compare.compare(CFG)
     before = (evaluated / "report" / "index.html").read_bytes()
-    from pipeline.scaling import report
+    from pipeline.analysis.report import build_report
 
-    monkeypatch.setattr(report.table, "as_csv", lambda rows: 1 / 0)
+    monkeypatch.setattr(build_report.table, "as_csv", lambda rows: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         compare.compare(CFG)
     assert (evaluated / "report" / "index.html").read_bytes() == before
@@ -188,9 +189,9 @@ def test_a_benchmark_of_another_task_is_a_hole(evaluated: Path, monkeypatch: pyt
     asked = replace(PLAN, benchmark=Benchmark("mrpc", ("bert-tiny",), (2,), (1,), ("bf16",), (32,)))
     monkeypatch.setattr(compare.plan, "load", lambda: asked)
     fakes.write(evaluated, [made.several()])
-    (cost,) = results.benchmarks()
+    (cost,) = load_results.benchmarks()
     assert (cost.model, cost.hole) == (None, "made with task starter-swap, but the plan has mrpc")
-    assert results.notices() == [
+    assert load_results.notices() == [
         "metrics/benchmark/bert-tiny-2-1-bf16-32.json: made with task starter-swap, but the plan has mrpc; "
         "run `dvc repro`"
     ]

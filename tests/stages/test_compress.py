@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline import digests, machine, paths
 from pipeline.compression.calibration import Calibration
 from pipeline.compression.low_rank import svd
 from pipeline.compression.quantisation import int8
-from pipeline.compression.structured import width
+from pipeline.compression.structured_pruning import width
+from pipeline.core import checksums, paths
+from pipeline.core.errors import UserError
 from pipeline.data import batches
-from pipeline.errors import UserError
-from pipeline.models import loading
+from pipeline.models import load_model
 from pipeline.stages.compress import compress
 from pipeline.stages.evaluate import evaluate
 from pipeline.stages.finetune import finetune
-from pipeline.training import teacher as teachers
+from pipeline.system import hardware
+from pipeline.training.distillation import teacher as teachers
 from pipeline.training.draw_seeds import derive_seed
-from pipeline.training.prediction import logits
+from pipeline.training.predict import logits
 
 from .conftest import Configure, Told, done
 
@@ -56,13 +57,13 @@ def test_a_chain_equals_its_steps_by_hand(teacher: str, configured: Configure) -
 
     folder = paths.made(teacher, 0)
     train = batches.read(paths.data("rte") / "train.parquet", 0.5, folder, 128)
-    model: Any = loading.saved(folder).model
+    model: Any = load_model.saved(folder).model
     for method, name in ((width, "width"), (svd, "svd"), (int8, "int8-dynamic")):
         settings: Any = OmegaConf.to_container(configured("compress", f"source={teacher}", f"compression={name}"))
         arguments = {key: value for key, value in settings["compression"]["method"].items() if key != "_target_"}
         given = {} if method is int8 else {"calibration": Calibration(train)}
         model = method(model, **given, **arguments).model  # type: ignore[operator]
-    chained = loading.saved(paths.made(small, 0)).model
+    chained = load_model.saved(paths.made(small, 0)).model
     assert np.array_equal(logits(chained, train, "fp32"), logits(model, train, "fp32"))
     config = OmegaConf.load(paths.made(small, 0) / "config.yaml")
     assert (config.source, config.origin) == (low, teacher)
@@ -98,8 +99,8 @@ def test_a_compression_and_its_source_share_draws(
     laboratory: Path, configured: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds: list[int] = []
-    make_repeatable = machine.make_repeatable
-    monkeypatch.setattr(machine, "make_repeatable", lambda seed: seeds.append(seed) or make_repeatable(seed))
+    make_repeatable = hardware.make_repeatable
+    monkeypatch.setattr(hardware, "make_repeatable", lambda seed: seeds.append(seed) or make_repeatable(seed))
     source = done(finetune, configured("finetune", "task=rte", "model=bert-tiny", "ratio=0.5", "cell=any"))
     narrow = done(compress, configured("compress", f"source={source}", "compression=width", "cell=narrow"))
     done(compress, configured("compress", f"source={narrow}", "compression=svd", "cell=low"))
@@ -110,7 +111,7 @@ def test_a_compression_and_its_source_share_draws(
 def test_zeros_and_ties_are_kept_through_recovery(teacher: str, configured: Configure) -> None:
     shared = done(compress, configured("compress", f"source={teacher}", "compression=share-all", "cell=shared"))
     sparse = done(compress, configured("compress", f"source={shared}", "compression=two-four", "cell=sparse"))
-    model: Any = loading.saved(paths.made(sparse, 0)).model
+    model: Any = load_model.saved(paths.made(sparse, 0)).model
     one, other = model.bert.encoder.layer
     weight = one.attention.self.query.weight
     assert weight is other.attention.self.query.weight
@@ -140,7 +141,7 @@ def test_a_compression_keeps_the_classes_and_the_warnings_of_its_source(teacher:
     assert json.loads((paths.made(source, 0) / "trial.json").read_text())["warnings"] == [rare]
     summary = paths.data("rte") / "summary.json"
     summary.write_text(json.dumps(json.loads(summary.read_text()) | {"warnings": ["2 rows are in two splits", rare]}))
-    digests.write(paths.data("rte"))
+    checksums.write(paths.data("rte"))
     (paths.ROOT / "out").mkdir()
     cfg = configured("evaluate", f"source={source}")
     cfg.task.max_length = 10

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from pipeline import machine, paths
-from pipeline.evaluation import predictions, scores
+from pipeline.core import paths
+from pipeline.evaluation import predictions
+from pipeline.metrics import registry
 from pipeline.stages.distill import distill
 from pipeline.stages.evaluate import evaluate
 from pipeline.stages.finetune import finetune
+from pipeline.system import hardware
 from pipeline.training.draw_seeds import derive_seed
 
 from .conftest import Configure, Told, done
@@ -27,7 +29,7 @@ def test_a_student_stands_beside_the_same_student_alone(
     result = evaluate(configured("evaluate", f"source={source}"), tmp_path, Told())  # type: ignore[arg-type]
     assert result["gain"] == pytest.approx(result["score"] - result["alone_score"])
     answers = predictions.from_text(result["alone_predictions"])
-    score = scores.SCORES[result["score_name"]](answers, predictions.from_text(result["references"]))
+    score = registry.SCORES[result["score_name"]](answers, predictions.from_text(result["references"]))
     assert result["alone_score"] == score
     taught, alone = (load_file(paths.made(source, 0) / name / "model.safetensors") for name in ("", paths.ALONE))
     assert taught.keys() == alone.keys()
@@ -44,8 +46,8 @@ def test_a_student_and_the_student_alone_share_draws_under_any_cell_name(
     teacher: str, configured: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds: list[int] = []
-    make_repeatable = machine.make_repeatable
-    monkeypatch.setattr(machine, "make_repeatable", lambda seed: seeds.append(seed) or make_repeatable(seed))
+    make_repeatable = hardware.make_repeatable
+    monkeypatch.setattr(hardware, "make_repeatable", lambda seed: seeds.append(seed) or make_repeatable(seed))
     done(distill, configured("distill", *POINT, f"teacher={teacher}", "cell=renamed"))
     assert seeds == 2 * [derive_seed(0, task="rte", model="bert-tiny", ratio=0.5, recipe="standard")]
 

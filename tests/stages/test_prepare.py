@@ -8,8 +8,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline import paths
-from pipeline.errors import UserError
+from pipeline.core import paths
+from pipeline.core.errors import UserError
 from pipeline.stages.prepare import prepare
 
 
@@ -90,7 +90,7 @@ def test_a_source_of_your_own_is_named_in_a_conf_file(tmp_path: Path) -> None:
     log, out = Told(), tmp_path / "out"
     out.mkdir()
     cfg = configured("task=rte", "mirror=null")
-    cfg.task.source = {"_target_": "pipeline.data.starter.pairs", "grade": "swap", "rows": ROWS, "seed": 0}
+    cfg.task.source = {"_target_": "pipeline.data.synthetic.pairs", "grade": "swap", "rows": ROWS, "seed": 0}
     cfg.task.train_counts = [25, 25]
     cfg.task.columns = {"text_a": "text_a", "text_b": "text_b", "label": "label"}
     result = prepare(cfg, out, log)  # type: ignore[arg-type]

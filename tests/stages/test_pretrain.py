@@ -16,8 +16,8 @@ from transformers.models.bert.tokenization_bert import BertTokenizer
 from transformers.models.convbert.configuration_convbert import ConvBertConfig
 from transformers.models.convbert.modeling_convbert import ConvBertModel
 
-from pipeline import paths
-from pipeline.errors import UserError
+from pipeline.core import paths
+from pipeline.core.errors import UserError
 from pipeline.stages.pretrain import pretrain
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
@@ -90,10 +90,10 @@ def test_what_a_source_has_to_tell_is_a_result_and_no_part_of_what_the_model_is(
             (out / file.name).write_bytes(file.read_bytes())
         return {"kind": "scratch", "id": "made-up", "revision": None, "mlm_loss": 1.5}
 
-    trained.__module__ = "pipeline.models.sources"  # as if it stood there
-    monkeypatch.setattr("pipeline.models.sources.directory", trained)
+    trained.__module__ = "pipeline.models.checkpoint_sources"  # as if it stood there
+    monkeypatch.setattr("pipeline.models.checkpoint_sources.directory", trained)
     cfg = configured("model=bert-tiny", "mirror=null")
-    cfg.model.source = {"_target_": "pipeline.models.sources.directory", "path": "some/text"}
+    cfg.model.source = {"_target_": "pipeline.models.checkpoint_sources.directory", "path": "some/text"}
     log = Told()
     result = pretrain(cfg, out, log)  # type: ignore[arg-type]
     assert (result["source"], result["mlm_loss"]) == ("scratch", 1.5)
@@ -124,7 +124,7 @@ def test_any_encoder_is_named_by_its_id_on_the_command_line() -> None:
 
 def refusal(out: Path, folder: Path) -> str:
     cfg = configured("model=bert-tiny", "mirror=null")
-    cfg.model.source = {"_target_": "pipeline.models.sources.directory", "path": str(folder)}
+    cfg.model.source = {"_target_": "pipeline.models.checkpoint_sources.directory", "path": str(folder)}
     with pytest.raises(UserError) as error:
         pretrain(cfg, out, Told())  # type: ignore[arg-type]
     return str(error.value)

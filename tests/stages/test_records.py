@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline import digests, machine, origins, paths, sweep
-from pipeline.evaluation import growth
-from pipeline.scaling import files
-from pipeline.scaling.comparison import Comparison
-from pipeline.scaling.laws import Cell, Finding, of_task
+from pipeline.analysis.comparison import Comparison
+from pipeline.analysis.laws import Cell, Finding, of_task
+from pipeline.analysis.results import export_tables
+from pipeline.core import checksums, paths
+from pipeline.evaluation.cost import step_scaling
+from pipeline.execution import cell_run, provenance
 from pipeline.stages import compare
 from pipeline.stages.benchmark import benchmark
 from pipeline.stages.compress import compress
@@ -24,7 +25,8 @@ from pipeline.stages.evaluate import evaluate
 from pipeline.stages.finetune import finetune
 from pipeline.stages.prepare import prepare
 from pipeline.stages.pretrain import pretrain
-from tests.scaling import places
+from pipeline.system import hardware
+from tests.analysis import places
 
 from .conftest import Configure, Told, made_up
 
@@ -44,7 +46,7 @@ Curves = dict[str, set[str]]
 @pytest.fixture
 def records(laboratory: Path, configured: Configure, monkeypatch: pytest.MonkeyPatch) -> tuple[Records, Curves]:
     """Return the records of every stage, and what the curves of its trials hold."""
-    monkeypatch.setattr(growth, "growth", lambda *_: [])  # which has tests of its own, and takes a while
+    monkeypatch.setattr(step_scaling, "growth", lambda *_: [])  # which has tests of its own, and takes a while
     mirror = laboratory / "mirror"
     for task in ("rte", "stsb"):
         (mirror / "data" / task).mkdir(parents=True)
@@ -80,7 +82,7 @@ def records(laboratory: Path, configured: Configure, monkeypatch: pytest.MonkeyP
     numbers.parent.mkdir()
     numbers.touch()
     compared = SimpleNamespace(findings=_laws(), draws=places.drawn({"mrpc-a": 0.7}))
-    measures = files.measures(Comparison((compared,), ()))  # type: ignore[arg-type]
+    measures = export_tables.measures(Comparison((compared,), ()))  # type: ignore[arg-type]
     return found | {"compare": [compare._record([], measures, [numbers], exploration=False)]}, curves
 
 
@@ -108,8 +110,8 @@ def _record(name: str, cfg: Any, curve: set[str]) -> dict[str, Any]:
     (folder / "trial.json").write_text(json.dumps(trial, allow_nan=False))
     OmegaConf.save(cfg, folder / "config.yaml")
     for out in filter(None, (folder, product)):
-        digests.write(out)
-    record = sweep.summarise(origins.identify(name, cfg), {cfg.seed: machine.describe()})
+        checksums.write(out)
+    record = cell_run.summarise(provenance.identify(name, cfg), {cfg.seed: hardware.describe()})
     paths.write_json(paths.metrics(name, cfg.cell, exploration=True), record)
     curve |= {key for _, values in log.curve for key in values}
     return record

@@ -10,8 +10,8 @@ import torch
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
-from pipeline import machine
 from pipeline.data.batches import Examples
+from pipeline.system import hardware
 from pipeline.training.recipe import Recipe
 
 VOCABULARY = 40
@@ -63,4 +63,4 @@ def recipe() -> Callable[..., Recipe]:
 @pytest.fixture
 def fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every machine compute in fp32, to compare numbers closely."""
-    monkeypatch.setattr(machine, "precision", lambda at: "fp32")
+    monkeypatch.setattr(hardware, "precision", lambda at: "fp32")

@@ -12,21 +12,21 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
+from pipeline.core.errors import UserError
 from pipeline.data.batches import Examples
-from pipeline.errors import UserError
-from pipeline.evaluation import scores
-from pipeline.training import checkpoints, pretraining
+from pipeline.metrics import registry
+from pipeline.training import checkpoints, pretrain_model
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.finetuning import finetune
+from pipeline.training.finetune_classifier import finetune
 from pipeline.training.objective import Loss
 from pipeline.training.recipe import Recipe
-from tests.training.test_pretraining import TINY, Silent, digest
+from tests.training.test_pretrain_model import TINY, Silent, digest
 from tests.training.together import Certain
 
 Bert = Callable[..., BertForSequenceClassification]
 Make = Callable[..., Examples]
 Recipes = Callable[..., Recipe]
-JUDGE = partial(scores.judge, metrics=["accuracy"])
+JUDGE = partial(registry.judge, metrics=["accuracy"])
 MEASURED = ("seconds", "per_second", "memory")  # what a clock or the machine told: another time at every run
 
 
@@ -128,7 +128,7 @@ def test_a_pre_training_that_died_ends_with_the_same_bytes(tmp_path: Path) -> No
     steady.mkdir()
     resumed.mkdir()
     first = Silent()
-    told = pretraining.scratch(steady, first, **settings)
+    told = pretrain_model.scratch(steady, first, **settings)
 
     class Dies(Silent):
         def __init__(self, at: int, seconds: float = 0.0) -> None:
@@ -142,11 +142,11 @@ def test_a_pre_training_that_died_ends_with_the_same_bytes(tmp_path: Path) -> No
     begun = []
     for at in (100, 150, 210):  # a checkpoint stands where a pool ends
         with pytest.raises(Died):
-            pretraining.scratch(resumed, Dies(at), **settings)
+            pretrain_model.scratch(resumed, Dies(at), **settings)
         begun.append(Checkpoint(file).load() and safe_open(file, "pt").metadata()["state"].split(",")[0])
     assert begun == ['{"step": 96', '{"step": 141', '{"step": 205']
     second = Dies(-1)
-    again = pretraining.scratch(resumed, second, **settings)
+    again = pretrain_model.scratch(resumed, second, **settings)
     assert second.points == first.points
     assert determined(again) == determined(told)
     assert again["pretrain_seconds"] > second.kept.earlier > 0

@@ -10,10 +10,10 @@ from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
 from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
-from pipeline.models import surgery
-from pipeline.models.factorised import Factorised
-from pipeline.training import dropout, encoder
-from pipeline.training.quick import quick
+from pipeline.models import layer_surgery
+from pipeline.models.low_rank_layers import Factorised
+from pipeline.training import encoder, fast_dropout
+from pipeline.training.fast_cpu import quick
 
 Bert = Callable[..., BertForSequenceClassification]
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -32,12 +32,12 @@ def gradients(model: nn.Module, batch: Batch, precision: str = "fp32") -> dict[s
 
 
 def fewer_heads(model: BertForSequenceClassification) -> None:
-    surgery.keep_heads(model.bert.encoder.layer[0].attention, [1])
+    layer_surgery.keep_heads(model.bert.encoder.layer[0].attention, [1])
 
 
 def fewer_neurons(model: BertForSequenceClassification) -> None:
     layer = model.bert.encoder.layer[0]
-    surgery.keep_neurons(layer.intermediate, layer.output, range(5))
+    layer_surgery.keep_neurons(layer.intermediate, layer.output, range(5))
 
 
 def shared(model: BertForSequenceClassification) -> None:
@@ -120,7 +120,7 @@ def test_an_evaluation_sees_the_weights_that_training_has_moved(bert: Bert, batc
 
 def test_layers_of_another_kind_are_left_to_transformers(bert: Bert) -> None:
     model = bert()
-    surgery.replace(model, "bert.encoder.layer.1.output.dense", Factorised(64, 32, 3, bias=True))
+    layer_surgery.replace(model, "bert.encoder.layer.1.output.dense", Factorised(64, 32, 3, bias=True))
     assert not encoder.fits(model)
     assert not encoder.fits(bert(hidden_act="relu"))
     assert encoder.fits(bert())
@@ -129,7 +129,7 @@ def test_layers_of_another_kind_are_left_to_transformers(bert: Bert) -> None:
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_a_mask_holds_zero_and_what_keeps_the_mean(kind: torch.dtype) -> None:
     torch.manual_seed(0)
-    kept = dropout.mask(torch.empty(1000, 7, dtype=kind), 0.1)
+    kept = fast_dropout.mask(torch.empty(1000, 7, dtype=kind), 0.1)
     assert kept is not None
     values = kept.unique().tolist()
     assert kept.dtype == kind

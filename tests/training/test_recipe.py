@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline import paths
-from pipeline.errors import UserError
+from pipeline.core import paths
+from pipeline.core.errors import UserError
 from pipeline.training.recipe import Recipe, parse
 
 Make = Callable[..., Recipe]

@@ -16,18 +16,19 @@ from torch import Tensor, nn
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
-from pipeline import distributed, machine
+from pipeline.core.errors import UserError
 from pipeline.data.batches import Batch, Examples
-from pipeline.errors import UserError
-from pipeline.evaluation import scores, speed
 from pipeline.evaluation.benchmark import benchmark
-from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.benchmark_settings import Settings
+from pipeline.evaluation.cost import speed
+from pipeline.metrics import registry
+from pipeline.system import distributed, hardware
 from pipeline.training import checkpoints
-from pipeline.training import run as running
+from pipeline.training import trainer as running
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.finetuning import finetune
+from pipeline.training.finetune_classifier import finetune
 from pipeline.training.objective import Loss
-from pipeline.training.prediction import logits
+from pipeline.training.predict import logits
 from pipeline.training.recipe import Recipe
 
 # 22 rows make batches of 7, 7, 7 and 1. Of the gradients' norms some are clipped and some are not.
@@ -115,7 +116,7 @@ def run(
     """Fine-tune ``model``; a regression where it has one output."""
     measure, curve, loss = "pearson" if model.config.num_labels == 1 else "accuracy", [], loss or Loss()
     selection = examples(30, seed=1, kind=train.labels.dtype)
-    judge = partial(scores.judge, metrics=[measure])
+    judge = partial(registry.judge, metrics=[measure])
     try:
         result = finetune(
             model, train, selection, recipe, judge, measure, seed, lambda *point: curve.append(point), advanced, loss,
@@ -188,7 +189,7 @@ def main(folder: Path) -> None:
     """Write what each run came to in this process."""
     global FOLDER
     FOLDER = folder
-    machine.precision = lambda at: "fp32"
+    hardware.precision = lambda at: "fp32"
     running.ASKED, checkpoints.PATIENCE = 1, 0
     torch.set_num_threads(1)
     with distributed.joined():

@@ -1,0 +1,1 @@
+"""Results, statistics, laws, recommendation and report; knows neither DVC, Hydra nor MLflow."""

@@ -1,0 +1,1 @@
+"""Pareto fronts, limits and the recommended cell for a budget."""

@@ -1,0 +1,308 @@
+"""A choice in at most five plain sentences: what to take, what its limits cost, and what compares with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from pipeline.analysis.recommendation import select
+from pipeline.analysis.recommendation.limits import SCORE, Kept, Miss
+from pipeline.analysis.recommendation.marginal_gains import DATA, Gain, Way
+from pipeline.analysis.recommendation.select import Alternative, Choice, Expected, Pick
+from pipeline.analysis.report import formatting
+from pipeline.analysis.statistics.equivalence import BETTER, EQUAL, UNDECIDED, WORSE
+from pipeline.plan.budget import COSTS
+
+SURE = 0.95  # a limit that is kept with this confidence needs no remark
+NAMED = 2  # limits or cells at most that are named instead of counted
+MANY = 1000  # more seeds than this are no advice
+POINT = 100  # a score is shown in hundredths
+
+AMOUNTS: dict[str, Callable[[float], str]] = {
+    "latency_p50_ms": lambda value: f"{formatting.digits(value)} ms",
+    "storage_bytes": lambda value: f"{formatting.digits(value / 1e6)} MB",
+    "inference_memory_mib": lambda value: f"{formatting.digits(value)} MiB of memory",
+    "train_seconds": lambda value: f"{formatting.digits(value)} s of training",
+    "train_examples": lambda value: f"{value:,.0f} labelled examples",
+}
+NO_WAY = "The laws do not determine what would help: try more labelled examples, a larger model or another recipe."
+
+
+def format_sentences(choice: Choice, gains: Sequence[Gain] = (), ways: Sequence[Way] = ()) -> tuple[str, ...]:
+    """Return the answer for a task in at most five sentences, the most important first; scores in hundredths.
+
+    ``gains`` are what more of each limit would buy; ``ways`` are what would help where no cell is useful.
+    """
+    if choice.recommended is None:
+        return tuple(filter(None, _format_nothing(choice, ways)))
+    other = select.find_alternative(choice)
+    return tuple(
+        filter(
+            None,
+            (
+                _format_recommended(choice, choice.recommended),
+                _format_rule(choice, choice.recommended),
+                _format_limits(choice),
+                _format_alternative(choice, choice.recommended, other),
+                _format_needed(choice, other) or _format_bought(choice, gains) or _format_unmeasured(choice),
+            ),
+        )
+    )
+
+
+def format_warnings(of_cells: Mapping[str, Sequence[str]], machines: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a line for each warning about the cells of an answer: ``Warning (a, b): sentence``.
+
+    ``of_cells`` are the warnings about the data of each cell by its label; ``machines`` measured each cell.
+    """
+    labels: dict[str, list[str]] = {}
+    for label, of_cell in of_cells.items():
+        for sentence in of_cell:
+            labels.setdefault(sentence, []).append(label)
+    first = next(iter(machines.values()), "")
+    for label, machine in machines.items():
+        if machine != first:
+            sentence = f"measured on another machine ({machine}), so its times are not compared."
+            labels.setdefault(sentence, []).append(label)
+    return tuple(f"Warning ({'; '.join(cells)}): {sentence}" for sentence, cells in labels.items())
+
+
+def format_metric(choice: Choice) -> str:
+    """Return the metric's name without its unit."""
+    return formatting.metric(choice.metric).split(" (")[0]
+
+
+def format_limit(key: str, value: float, metric: str) -> str:
+    """Return a limit in words; ``metric`` is the metric's name."""
+    return f"{metric} {formatting.points(value)}" if key == SCORE else AMOUNTS[key](value)
+
+
+def format_gain(gain: Gain) -> str:
+    """Return what a unit more buys, in hundredths of the score with its interval; nothing where that is not known."""
+    if gain.value is None or gain.low is None or gain.high is None:
+        return ""
+    return f"{POINT * gain.value:+.2g} [{POINT * gain.low:+.2g}, {POINT * gain.high:+.2g}]"
+
+
+def _format_recommended(choice: Choice, pick: Pick) -> str:
+    new = "" if pick.low is None else " on new data"
+    score = f"{format_metric(choice)} {_format_score(_find_correction(choice) or pick)}{new}"
+    costs = {"latency_p50_ms": pick.latency_p50_ms, "storage_bytes": pick.storage_bytes}
+    facts = [score, *(AMOUNTS[key](cost) for key, cost in costs.items() if cost is not None)]
+    return f"Use {pick.label} for {choice.task}: {', '.join(facts)}{_format_baseline(choice)}."
+
+
+def _find_correction(choice: Choice) -> Expected | None:
+    """Return the corrected score of the recommended cell, None where it does not differ from the measured one."""
+    expected, pick = choice.expected, choice.recommended
+    if expected is None or pick is None or formatting.points(expected.score) == formatting.points(pick.score):
+        return None
+    return expected
+
+
+def _format_score(one: Pick | Expected) -> str:
+    interval = "no interval" if one.low is None else f"{formatting.points(one.low)} to {formatting.points(one.high)}"
+    return f"{formatting.points(one.score)} ({interval})"
+
+
+def _format_baseline(choice: Choice) -> str:
+    return "" if choice.baseline is None else f"; a constant answer scores {formatting.points(choice.baseline)}"
+
+
+def _format_rule(choice: Choice, pick: Pick) -> str:
+    """Return by which rule it was chosen, from how many cells, and which limit it may not keep."""
+    rule = "scores best" if choice.budget.score is None else "is the fastest"
+    among = (
+        f"It {rule} of the {choice.fitting} cells that work" if choice.fitting > 1 else "It is the only cell that works"
+    )
+    return f"{among}{_format_scope(choice)}{_format_doubt(choice, pick.kept)}{_format_measured(choice, pick)}."
+
+
+def _format_measured(choice: Choice, pick: Pick) -> str:
+    """Return the measured score where the choice makes it differ from the expected one."""
+    expected = _find_correction(choice)
+    if expected is None:
+        return ""
+    reason = ", and the best of many measures too high" if pick.score > expected.score else ""
+    return f"; it measured {formatting.points(pick.score)}{reason}"
+
+
+def _format_scope(choice: Choice) -> str:
+    """Return the limits in words, such as `` within 3.00 ms with F1 80.0 or more``; many of them are counted."""
+    limits, least = choice.budget.limits, choice.budget.score
+    named = [AMOUNTS[key](value) for key, value in limits.items()]
+    within = _join(named) if len(named) <= NAMED else f"all {len(named)} limits"
+    score = f" with {format_metric(choice)} {formatting.points(least)} or more" if least is not None else ""
+    return f"{f' within {within}' if limits else ''}{score}"
+
+
+def _format_doubt(choice: Choice, kept: Sequence[Kept]) -> str:
+    """Return the limit that is kept with the least confidence, where that is not high."""
+    known = [one for one in kept if one.probability is not None and round(one.probability, 2) < SURE]
+    if known:
+        least = min(known, key=lambda one: one.probability or 0)
+        words = format_limit(least.key, least.limit, format_metric(choice))
+        verb = "reaches" if least.key == SCORE else "keeps"
+        return f", but {verb} {words} with only {formatting.percent(least.probability)} confidence"
+    if any(one.probability is None for one in kept):
+        return "; without repeated seeds it is unknown whether it keeps them"
+    return ""
+
+
+def _format_limits(choice: Choice) -> str:
+    """Return what the cell that a limit excludes would need."""
+    excluded, least = choice.excluded, choice.budget.score
+    if not choice.budget.limits and least is None:
+        return ""
+    if excluded is None:
+        what = f"cell that is better by {format_margin(choice)}" if least is None else "faster cell"
+        return f"No limit excludes a {what}."
+    verdict = f"{'is' if excluded.shown else 'may be'} better ({formatting.points(excluded.pick.score)})"
+    return (
+        f"Beyond the limits, {excluded.pick.label} {verdict if least is None else 'is faster'} but "
+        f"{_format_misses(choice, excluded.misses)}."
+    )
+
+
+def _format_bought(choice: Choice, gains: Sequence[Gain]) -> str:
+    """Return what more of a limit would buy, only where that limit alone excludes a better cell."""
+    binding = [miss.key for miss in choice.excluded.misses] if choice.excluded else []
+    gain = next((gain for gain in gains if [gain.key] == binding), None)
+    if gain is None or gain.value is None or gain.low is None or gain.low <= 0:
+        return ""
+    return f"By the laws, {gain.unit} more would buy {POINT * gain.value:.2g} points."
+
+
+def format_margin(choice: Choice) -> str:
+    """Return the margin within which cells are equally good, in points."""
+    margin = f"{POINT * choice.margin:g}"
+    return f"{margin} point{'' if margin == '1' else 's'}"
+
+
+def _format_misses(choice: Choice, misses: Sequence[Miss]) -> str:
+    """Return what a cell needs and what is allowed, such as ``needs 3.50 ms (you allow 3.00)``."""
+    if len(misses) > NAMED:
+        return f"misses {len(misses)} limits"
+    costs, parts = [miss for miss in misses if miss.key != SCORE], []
+    if costs:
+        needs = _join([AMOUNTS[miss.key](miss.got) for miss in costs])
+        allowed = _join([AMOUNTS[miss.key](miss.limit).split()[0] for miss in costs])
+        parts.append(f"needs {needs} (you allow {allowed})")
+    for miss in misses:
+        if miss.key == SCORE:
+            parts.append(f"scores {formatting.points(miss.got)} (you ask for {formatting.points(miss.limit)})")
+    return _join(parts)
+
+
+def _format_alternative(choice: Choice, best: Pick, other: Alternative | None) -> str:
+    """Return how the cell that comes next compares, and which of its costs are lower or higher."""
+    if other is None:
+        return "No other cell fits."
+    verdict = {
+        EQUAL: f"is equally good (within {format_margin(choice)})",
+        UNDECIDED: "may be as good",
+        WORSE: "is worse",
+        BETTER: "is better",
+    }[other.verdict]
+    rank = "best" if choice.budget.score is None else "fastest"
+    lead = f"The next {rank}" if other is choice.alternatives[0] else "A cheaper cell"
+    costs = _format_costs(other.pick, best)
+    what = f"{verdict} and {costs}" if costs else verdict
+    return f"{lead}, {other.pick.label}, scores {formatting.points(other.pick.score)}, {what}."
+
+
+def _format_costs(pick: Pick, best: Pick) -> str:
+    """Return what a cell costs more or less than another in each cost; times of two machines are not compared."""
+    both = [("storage_bytes", pick.storage_bytes, best.storage_bytes)]
+    if pick.machine == best.machine:
+        both.insert(0, ("latency_p50_ms", pick.latency_p50_ms, best.latency_p50_ms))
+    parts = [
+        f"{AMOUNTS[key](abs(one - other))} {'less' if one < other else 'more'}"
+        for key, one, other in both
+        if one is not None and other is not None and not math.isclose(one, other, rel_tol=0.005)
+    ]
+    known = any(one is not None and other is not None for _, one, other in both)
+    costs = f"takes {_join(parts)}" if parts else "costs the same" if known else ""
+    if pick.machine == best.machine:
+        return costs
+    return f"{costs}; its times are from another machine" if parts else "its times are from another machine"
+
+
+def _format_needed(choice: Choice, other: Alternative | None) -> str:
+    """Return how many more seeds or examples would decide between the recommended cell and an undecided one."""
+    if other is None or other.verdict != UNDECIDED:
+        return ""
+    if not choice.repeated:
+        return "No difference is shown without repeated seeds that learn: run at least 3 seeds."
+    if other.needed is None:
+        return ""
+    what = (
+        f"show that the two are equal within {format_margin(choice)}" if other.needed.as_equal else "separate the two"
+    )
+    seeds, examples = other.needed.seeds, other.needed.examples
+    ways = [
+        *([_count(seeds, "seed")] if seeds is not None and seeds <= MANY else []),
+        *([_count(_round_up(examples), "test example")] if examples is not None else []),
+    ]
+    if not ways:
+        return f"Neither more seeds nor more test examples alone can {what}."
+    alone = ""
+    if len(ways) == 1:
+        alone = "; more test examples alone cannot" if examples is None else "; more seeds alone cannot"
+    return f"About {' or '.join(ways)} would {what}{alone}."
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} more {what}{'' if count == 1 else 's'}"
+
+
+def _round_up(count: int) -> int:
+    """Return a count with two digits, rounded up."""
+    step: int = 10 ** max(0, len(str(count)) - 2)
+    return -(-count // step) * step
+
+
+def _format_nothing(choice: Choice, ways: Sequence[Way]) -> list[str]:
+    """Return why no cell is recommended: none is better than a constant answer, or none keeps the limits."""
+    within = _format_scope(choice)
+    near, best = choice.nearest, choice.strongest
+    if best is not None:
+        scope = within if near is not None else ""
+        found = [
+            f"Nothing works yet for {choice.task}{scope}: no cell scores clearly above a constant answer.",
+            f"The best of them, {best.label}, reaches {format_metric(choice)} {_format_score(best)}"
+            f"{_format_baseline(choice)}.",
+        ]
+    elif near is not None:
+        found = [f"No cell for {choice.task} works{within}."]
+    else:
+        found = [f"No cell for {choice.task} has the numbers that its limits need."]
+    if near is not None:
+        misses = _format_misses(choice, choice.misses)
+        found.append(f"The nearest that works, {near.label} ({formatting.points(near.score)}), {misses}.")
+    elif best is not None:
+        found += [_format_way(way) for way in ways[:NAMED]] or [NO_WAY]
+    return [*found, _format_unmeasured(choice)]
+
+
+def _format_way(way: Way) -> str:
+    more = (
+        f"{way.factor} times the labelled examples ({way.amount:,.0f})"
+        if way.kind == DATA
+        else f"a model {way.factor} times as large"
+    )
+    return f"By the law of {way.kind}, {more} would score about {formatting.points(way.score)}."
+
+
+def _format_unmeasured(choice: Choice) -> str:
+    """Return which cells lack the number of a limit, and which numbers those are."""
+    if not choice.unmeasured:
+        return ""
+    keys = [key for key in COSTS if any(key in missing for _, missing in choice.unmeasured)]
+    names = [name for name, _ in choice.unmeasured]
+    cells = _join(names) if len(names) <= NAMED else f"{len(names)} cells"
+    return f"Not considered: {cells} (no {_join(keys, 'or')})."
+
+
+def _join(parts: Sequence[str], last: str = "and") -> str:
+    return f" {last} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -1,0 +1,1 @@
+"""Tables of trials, cells and costs from the records of a plan."""

@@ -1,0 +1,192 @@
+"""What training and asking a model cost, as the benchmark measured it: a row for each of its cells."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pipeline.core import records
+from pipeline.core.errors import UserError, near
+
+AXES = ("depth", "width", "length", "batch")
+LATENCY = re.compile(r"latency_b(\d+)_(p\d\d)_ms")
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Percentiles of the milliseconds that a batch of so many examples takes."""
+
+    batch: int
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A training step of the model with one side of its shape, or of its batch, at ``value``."""
+
+    axis: str
+    value: float
+    seconds: float
+    seconds_low: float | None = None
+    seconds_high: float | None = None
+    operations: float | None = None
+    activation_bytes: float | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A cell's costs under the keys of its record (docs/metrics.md); None, or nothing, where it measured none.
+
+    A cell without results has no ``model``; ``hole`` is the reason. ``machine`` is what the rates depend on besides
+    the other fields.
+    """
+
+    cell: str
+    address: str
+    model: str | None = None
+    task: str | None = None
+    machine: str | None = None
+    torch: str | None = None
+    transformers: str | None = None
+    hole: str | None = None
+    parameters: float | None = None
+    parameters_non_embedding: float | None = None
+    parameters_trainable: float | None = None
+    forward_operations: float | None = None
+    backward_operations: float | None = None
+    update_operations: float | None = None
+    activation_bytes: float | None = None
+    gradient_bytes: float | None = None
+    optimizer_bytes: float | None = None
+    processes: int | None = None
+    threads: int | None = None
+    precision: str | None = None
+    precision_emulated: bool | None = None
+    batch_size: int | None = None
+    device: str | None = None
+    train_pairs_per_second: float | None = None
+    train_pairs_per_second_low: float | None = None
+    train_pairs_per_second_high: float | None = None
+    train_tokens_per_second: float | None = None
+    train_step_ms: float | None = None
+    train_data_ms: float | None = None
+    train_forward_ms: float | None = None
+    train_backward_ms: float | None = None
+    train_update_ms: float | None = None
+    train_utilisation: float | None = None
+    peak_operations_per_second: float | None = None
+    train_joules_per_pair: float | None = None
+    alone_pairs_per_second: float | None = None
+    strong_efficiency: float | None = None
+    weak_pairs_per_second: float | None = None
+    weak_efficiency: float | None = None
+    communication_share: float | None = None
+    budget_examples: float | None = None
+    budget_seconds: float | None = None
+    budget_process_hours: float | None = None
+    budget_cost: float | None = None
+    inference_pairs_per_second: float | None = None
+    inference_pairs_per_second_low: float | None = None
+    inference_pairs_per_second_high: float | None = None
+    inference_tokens_per_second: float | None = None
+    inference_utilisation: float | None = None
+    inference_joules_per_pair: float | None = None
+    load_memory_mib: float | None = None
+    forward_memory_mib: float | None = None
+    backward_memory_mib: float | None = None
+    update_memory_mib: float | None = None
+    inference_memory_mib: float | None = None
+    load_memory_added_mib: float | None = None
+    forward_memory_added_mib: float | None = None
+    backward_memory_added_mib: float | None = None
+    update_memory_added_mib: float | None = None
+    inference_memory_added_mib: float | None = None
+    load_gpu_memory_mib: float | None = None
+    forward_gpu_memory_mib: float | None = None
+    backward_gpu_memory_mib: float | None = None
+    update_gpu_memory_mib: float | None = None
+    inference_gpu_memory_mib: float | None = None
+    latencies: tuple[Latency, ...] = ()
+    growth: tuple[Grown, ...] = ()
+
+
+NEEDED = ("processes", "threads", "precision", "batch_size")
+LISTS = ("latencies", "growth")
+SCALARS = tuple(column.name for column in fields(Cost) if column.name not in LISTS)
+
+
+def read(cells: Iterable[tuple[str, str]], folder: Path, planned: records.Planned) -> list[Cost]:
+    """Return the costs of each (cell, address) from its record in ``folder``.
+
+    A record that does not count (``records.missing_reason``) leaves a hole with the reason. Raises UserError if a
+    record is damaged, has another layout, lacks a key that a row needs, or grows along an unknown axis.
+    """
+    return [_cost(cell, address, folder / f"{cell}.json", planned) for cell, address in cells]
+
+
+def _cost(cell: str, address: str, path: Path, planned: records.Planned) -> Cost:
+    if reason := records.missing_reason(path, planned):
+        return Cost(cell, address, hole=reason)
+    record = records.opened(path, NEEDED)
+    (trial,) = record["trials"]
+    known = record["machine"]
+    named = {
+        "cell": cell,
+        "address": address,
+        "model": record["model"],
+        "task": record["task"],
+        "machine": f"{known['processor']}, {known['device']}, torch {known['torch']}",
+        "hole": None,
+        **records.read_versions([record]),
+    }
+    growth = tuple(Grown(**point) for point in trial.get("growth", ()))
+    if unknown := next((point.axis for point in growth if point.axis not in AXES), None):
+        raise UserError(f"metrics/benchmark/{path.name}: growth: got {unknown!r}; {near(unknown, AXES)}")
+    numbers = {name: trial.get(name) for name in SCALARS if name not in named}
+    return Cost(**named, **numbers, latencies=_latencies(trial), growth=growth)
+
+
+def _latencies(trial: dict[str, Any]) -> tuple[Latency, ...]:
+    """Return the latencies of a trial, the smallest batch first."""
+    found: dict[int, dict[str, float]] = {}
+    for key, value in trial.items():
+        if match := LATENCY.fullmatch(key):
+            found.setdefault(int(match[1]), {})[match[2]] = value
+    return tuple(Latency(batch, **found[batch]) for batch in sorted(found))
+
+
+def batches(costs: Iterable[Cost]) -> list[int]:
+    """Return the batch sizes whose latency somebody measured."""
+    return sorted({latency.batch for cost in costs for latency in cost.latencies})
+
+
+def as_csv(costs: Sequence[Cost]) -> str:
+    """Return every number of every cell but those of its growth, unrounded, holes empty."""
+    percentiles = ("p50", "p90", "p95", "p99")
+    asked = [(batch, name) for batch in batches(costs) for name in percentiles]
+    lines: list[list[Any]] = [[*SCALARS, *(f"latency_b{batch}_{name}_ms" for batch, name in asked)]]
+    for cost in costs:
+        taken = {(latency.batch, name): getattr(latency, name) for latency in cost.latencies for name in percentiles}
+        lines.append([*(getattr(cost, name) for name in SCALARS), *(taken.get(key) for key in asked)])
+    return _written(lines)
+
+
+def growth_as_csv(costs: Iterable[Cost]) -> str:
+    """Return every point of every cell's growth, unrounded."""
+    names = [column.name for column in fields(Grown)]
+    points = [[cost.cell, *(getattr(point, name) for name in names)] for cost in costs for point in cost.growth]
+    return _written([["cell", *names], *points])
+
+
+def _written(lines: Iterable[Iterable[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()

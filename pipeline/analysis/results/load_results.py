@@ -1,0 +1,74 @@
+"""The results of exactly the cells that the plan names, from ``metrics/``; records of an earlier plan do not count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import plan
+from pipeline.core import paths
+
+if TYPE_CHECKING:
+    from pipeline.analysis.results.cell_table import Point, Row
+    from pipeline.analysis.results.costs import Cost
+    from pipeline.analysis.results.trial_table import Trial
+    from pipeline.analysis.statistics.task_scores import TaskScores
+
+EVALUATED = "evaluate"
+
+
+def rows(scores: Iterable[TaskScores]) -> list[Row]:
+    """Return a row for each cell that the plan evaluates, with a reason instead of numbers where no record counts.
+
+    ``scores`` are those of the plan's tasks; a cell that they lack has no interval.
+    """
+    from pipeline.analysis.results import cell_table
+    from pipeline.analysis.statistics import task_scores
+
+    study = plan.load()
+    return cell_table.read(
+        _points(study), _folder(EVALUATED), study.describe_cells(), task_scores.collect_intervals(scores)
+    )
+
+
+def notices() -> list[str]:
+    """Return what is wrong with the records of the plan's cells, a line each."""
+    from pipeline.analysis.results import notices
+
+    return notices.collect(rows(()), benchmarks())
+
+
+def trials() -> list[Trial]:
+    """Return the trials of the cells that the plan evaluates and whose records count."""
+    from pipeline.analysis.results import trial_table
+
+    study = plan.load()
+    return trial_table.read(_points(study), _folder(EVALUATED), study.describe_cells())
+
+
+def benchmarks() -> list[Cost]:
+    """Return the costs of the cells that the plan benchmarks."""
+    from pipeline.analysis.results import costs
+
+    study = plan.load()
+    cells = [(cell.name, cell.address) for cell in study.benchmarked()]
+    return costs.read(cells, _folder("benchmark"), study.describe_cells())
+
+
+def _folder(stage: str) -> Path:
+    return paths.metrics(stage, "").parent
+
+
+def _points(study: plan.Plan) -> list[Point]:
+    return [_point(cell, one.address) for cell, one in zip(study.trained(), study.evaluated(), strict=True)]
+
+
+def _point(cell: plan.Cell, address: str) -> Point:
+    from pipeline.analysis.results.cell_table import Point
+
+    task, model, recipe = str(cell.task), str(cell.model), str(cell.recipe)
+    return Point(
+        cell.name, task, model, float(cell.ratio or 0), recipe, address,
+        section=cell.section, source=cell.source, method=cell.method,
+    )  # fmt: skip

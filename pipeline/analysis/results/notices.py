@@ -1,0 +1,69 @@
+"""What is wrong with the records behind a report: those that do not count, and those of other package versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pipeline.analysis.results.cell_table import Row
+from pipeline.analysis.results.costs import Cost
+from pipeline.core import records
+from pipeline.system import hardware
+
+MAX_LINES = 5  # reasons that are listed; the rest is counted
+
+
+def collect(rows: Sequence[Row], measured: Sequence[Cost] = ()) -> list[str]:
+    """Return a line for each thing that is wrong with the records of the cells, and what to run."""
+    return [*_list_outdated({"evaluate": rows, "benchmark": measured}), *_list_versions([*rows, *measured])]
+
+
+def _list_outdated(cells: dict[str, Sequence[Row] | Sequence[Cost]]) -> list[str]:
+    """Return a line for each reason why records do not count, with the first of its records."""
+    by_reason: dict[str, list[str]] = {}
+    for stage, of_stage in cells.items():
+        for cell in of_stage:
+            if cell.hole and cell.hole != records.NOT_RUN:
+                by_reason.setdefault(cell.hole, []).append(f"metrics/{stage}/{cell.cell}.json")
+    lines = [f"{_name_first(files)}: {reason}; run `dvc repro`" for reason, files in by_reason.items()]
+    if rest := sum(len(files) for files in [*by_reason.values()][MAX_LINES:]):
+        return [*lines[:MAX_LINES], f"{rest} more records do not count; run `dvc repro`"]
+    return lines
+
+
+def _name_first(files: Sequence[str]) -> str:
+    return files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+
+
+def _list_versions(cells: Sequence[Row | Cost]) -> list[str]:
+    """Return a line for each set of package versions that made cells and is not installed."""
+    installed = {name: _strip_build(version) for name, version in hardware.versions().items()}
+    by_versions: dict[str, list[Row | Cost]] = {}
+    made = [(cell, found) for cell in cells if (found := _read_versions(cell))]
+    for cell, found in made:
+        if any(versions != [installed[name]] for name, versions in found.items()):
+            by_versions.setdefault(_format_versions(found), []).append(cell)
+    expected = _format_versions({name: [version] for name, version in installed.items()})
+    return [
+        f"{len(others)} of {len(made)} {'cell was' if len(made) == 1 else 'cells were'} made with {versions}, but "
+        f"{expected} is installed, so scores and times may differ; the first is {others[0].cell}; "
+        f"run `dvc repro -f {others[0].address}`"
+        for versions, others in by_versions.items()
+    ]
+
+
+def _read_versions(cell: Row | Cost) -> dict[str, list[str]]:
+    """Return the versions of each package that made a cell, without their builds (``+cpu``)."""
+    texts = {name: getattr(cell, name) for name in records.VERSIONED}
+    return {
+        name: [*dict.fromkeys(map(_strip_build, text.split(records.VERSIONS_APART)))]
+        for name, text in texts.items()
+        if text
+    }
+
+
+def _strip_build(version: str) -> str:
+    return version.partition("+")[0]
+
+
+def _format_versions(found: Mapping[str, Sequence[str]]) -> str:
+    return ", ".join(f"{name} {records.VERSIONS_APART.join(versions)}" for name, versions in found.items())

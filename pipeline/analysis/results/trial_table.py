@@ -1,0 +1,91 @@
+"""One row for each trial of the evaluated cells, with every number of it and its answers example by example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.analysis.results.cell_table import Point, format_machine
+from pipeline.core import records
+from pipeline.core.errors import UserError
+from pipeline.evaluation import predictions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEEDED = ("score", "score_name", "loss", "family", "predictions", "references")
+COORDINATES = ("task", "model", "ratio", "recipe", "cell", "section", "source", "method")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A cell at one seed: its numbers and words under the keys of its record (docs/metrics.md).
+
+    ``predictions`` and ``references`` (examples,) are its answers to the report examples and the true ones, ``alone``
+    (examples,) the answers of the same student trained without its teacher, None where there is no teacher.
+    ``machine`` is what its times depend on.
+    """
+
+    point: Point
+    numbers: dict[str, Any]
+    predictions: np.ndarray
+    references: np.ndarray
+    alone: np.ndarray | None = None
+    machine: str = field(default="", kw_only=True)
+
+    @property
+    def seed(self) -> int:
+        """Return its seed."""
+        return int(self.numbers["seed"])
+
+
+def read(points: Iterable[Point], folder: Path, planned: records.Planned) -> list[Trial]:
+    """Return the trials of each cell from its record in ``folder``, in the given order.
+
+    A record that does not count (``records.missing_reason``) is left out. Raises UserError if a record is damaged, has
+    another layout, lacks a key that a trial needs, or was evaluated on other examples than the rest of its task.
+    """
+    found: list[Trial] = []
+    first: dict[str, Trial] = {}
+    for point in points:
+        path = folder / f"{point.cell}.json"
+        if records.missing_reason(path, planned):
+            continue
+        for trial in _read(point, path):
+            known = first.setdefault(point.task, trial)
+            if not np.array_equal(known.references, trial.references):
+                raise UserError(
+                    f"metrics/evaluate/{path.name}: judged on other examples than metrics/evaluate/"
+                    f"{known.point.cell}.json, so the two cannot be compared; run `dvc repro`"
+                )
+            found.append(trial)
+    return found
+
+
+def _read(point: Point, path: Path) -> list[Trial]:
+    record = records.opened(path, NEEDED)
+    return [
+        Trial(
+            point,
+            {name: value for name, value in trial.items() if name not in records.BY_EXAMPLE},
+            *(predictions.from_text(trial[name]) for name in records.BY_EXAMPLE if name in trial),
+            machine=format_machine(record["machine"]),
+        )
+        for trial in record["trials"]
+    ]
+
+
+def frame(trials: Sequence[Trial]) -> pd.DataFrame:
+    """Return a row for each trial: its coordinates, then every number and text of its record; warnings as one text."""
+    import pandas as pd
+
+    rows = [{**{name: getattr(t.point, name) for name in COORDINATES}, **_flatten(t.numbers)} for t in trials]
+    return pd.DataFrame(rows, columns=list(dict.fromkeys(name for row in rows for name in row)) or [*COORDINATES])
+
+
+def _flatten(numbers: dict[str, Any]) -> dict[str, Any]:
+    return {name: " ".join(value) if isinstance(value, list) else value for name, value in numbers.items()}

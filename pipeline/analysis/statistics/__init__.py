@@ -1,0 +1,1 @@
+"""Intervals, tests and selection under noise from seeds and examples."""

@@ -1,0 +1,116 @@
+"""Bootstrap of a task's report examples, the same resamples for every cell, so that cells can be compared.
+
+Each resample weighs every example by how often it was drawn, so that a matrix product of the weights with indicators of
+the answers counts what a metric needs, for every trial at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.analysis.statistics.weighted_metrics import WEIGHTED, Floats, Weights
+
+RESAMPLES = 2000
+NUMBERS_AT_ONCE = 1_000_000  # weights in memory
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A cell's predictions of the report examples (seeds, examples), with their labels (examples,).
+
+    Each row of the predictions is one trial, in the order of the seeds.
+    """
+
+    name: str
+    task: str
+    predictions: np.ndarray
+    labels: np.ndarray
+    metric: str
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The scores of a task's cells, as means over seeds, and how much chance is in them.
+
+    ``by_seed``: the scores of each cell's seeds. ``covariance`` (cells, cells): of the scores when the examples are
+    resampled. ``crossed`` (cells,): the part of a cell's variance there that comes from its seeds answering single
+    examples differently. ``draws`` (resamples, cells) are of the expected scores and ``intervals`` (2, cells) the ends
+    of their 95% intervals (``task_scores``); both are None where no cell of the task repeats a seed.
+    """
+
+    task: str
+    metric: str
+    examples: int
+    names: tuple[str, ...]
+    scores: Floats
+    by_seed: tuple[Floats, ...]
+    covariance: Floats
+    crossed: Floats
+    draws: Floats | None = None
+    intervals: Floats | None = None
+
+    def score(self, name: str) -> float:
+        """Return the score of a cell."""
+        return float(self.scores[self.names.index(name)])
+
+    def interval(self, name: str) -> tuple[float | None, float | None]:
+        """Return the ends of the 95% interval of a cell's expected score, None where they are unknown."""
+        if self.intervals is None:
+            return None, None
+        low, high = self.intervals[:, self.names.index(name)]
+        return float(low), float(high)
+
+
+def draw(answers: Sequence[Answers], resamples: int = RESAMPLES, seed: int = 0) -> Draws:
+    """Return the scores of one task's cells, and their covariance on ``resamples`` bootstrap resamples of examples.
+
+    Every cell gets the same examples, n of n, with replacement.
+    """
+    first = answers[0]
+    trials = np.concatenate([cell.predictions for cell in answers])
+    random = np.random.default_rng(seed)
+    examples = len(first.labels)
+    weighted = WEIGHTED[first.metric](trials, first.labels)
+    drawn = np.concatenate([weighted(weights) for weights in draw_weights(random, resamples, examples)])
+    exact = weighted(np.ones((1, examples), np.float32))[0]
+    ends = np.cumsum([len(cell.predictions) for cell in answers])[:-1]
+    by_cell, by_seed = np.split(drawn, ends, axis=1), tuple(np.split(exact, ends))
+    of_examples = np.stack([values.mean(1) for values in by_cell], 1)
+    # the same answers in another column of a matrix product, or in a mean over more seeds, may differ in the last digit
+    scores = np.round([values.mean() for values in by_seed], 12)
+    crossed = np.array([compute_crossed_variance(values) for values in by_cell])
+    return Draws(
+        first.task,
+        first.metric,
+        examples,
+        tuple(cell.name for cell in answers),
+        scores,
+        by_seed,
+        np.atleast_2d(np.cov(of_examples.T)),
+        crossed,
+    )
+
+
+def compute_crossed_variance(values: Floats) -> float:
+    """Return the part of the variance of a mean score that comes from seeds answering single examples differently.
+
+    ``values`` (resamples, seeds) are scores on resampled examples. An example that moves all seeds alike moves their
+    mean as much as each of them; the mean varies less by a share 1 - 1/k of the part where the seeds differ.
+    """
+    count = values.shape[1]
+    if count == 1:
+        return 0.0
+    return float(max(0.0, values.var(0, ddof=1).mean() - values.mean(1).var(ddof=1)) / (count - 1))
+
+
+def draw_weights(random: np.random.Generator, resamples: int, examples: int) -> Iterator[Weights]:
+    """Yield how often each example was drawn, in batches of resamples: (resamples, examples)."""
+    step = max(1, NUMBERS_AT_ONCE // examples)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = random.integers(examples, size=(rows, examples)) + examples * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * examples)
+        yield counts.reshape(rows, examples).astype(np.float32)

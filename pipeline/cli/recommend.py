@@ -1,0 +1,96 @@
+"""Which cell to take under limits: ``python -m pipeline.cli.recommend latency_p50_ms=2 storage_bytes=1e6 score=0.8``.
+
+Limits are those of ``compare.budget`` in the plan and replace them; without any, those of the plan apply. Nothing is
+run again: the answer comes from the records of the cells. ``--details`` adds the statistics behind the answer.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipeline import plan
+from pipeline.analysis.results import load_results
+from pipeline.core.errors import UserError, ending
+from pipeline.plan.budget import KEYS, Budget
+
+if TYPE_CHECKING:
+    from pipeline.analysis.recommendation.recommendation import Answer
+
+DETAILS = "--details"
+USAGE = f"limits are written <name>=<number>, of {', '.join(KEYS)}"
+
+
+def recommend(words: Sequence[str]) -> list[Answer]:
+    """Return the answer for each task of the plan under the limits of the words, or of the plan where there are none.
+
+    Raises UserError where a word is no limit, or where nothing has been evaluated.
+    """
+    study = plan.load()
+    budget = limits(words) if words else study.budget
+    measured = load_results.trials()
+    if not measured:
+        none = "metrics/evaluate: no cell of the plan has results yet; run `dvc repro`"
+        raise UserError("\n".join(load_results.notices()) or none)
+    from pipeline.analysis import comparison
+    from pipeline.analysis.recommendation import recommendation
+
+    found = comparison.compare(measured, targets=("error",))
+    return [recommendation.recommend(task, budget, study.margin) for task in found.tasks]
+
+
+def limits(words: Sequence[str]) -> Budget:
+    """Return the budget that ``<name>=<number>`` words state; UserError names every mistake in them."""
+    if wrong := [word for word in words if "=" not in word]:
+        raise UserError("\n".join(f"got {word!r}; {USAGE}" for word in wrong))
+    pairs = [(name, _number(value)) for name, _, value in (word.partition("=") for word in words)]
+    given = dict(pairs)
+    if twice := [name for name in given if sum(name == other for other, _ in pairs) > 1]:
+        raise UserError("\n".join(f"{name}: given more than once; one limit counts" for name in twice))
+    return Budget.parse(given, "")
+
+
+def _number(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # Budget.parse reports it
+
+
+def show(answers: Sequence[Answer], details: bool = False) -> None:
+    """Print each answer and, with ``details``, the statistics and the runs behind it."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from pipeline.analysis.report import terminal
+    from pipeline.analysis.report.tables import conclusions
+
+    console = Console(width=None if sys.stdout.isatty() else terminal.PLAIN_WIDTH)
+    for answer in answers:
+        for line in answer.lines:
+            console.print(line, highlight=False, markup=False)
+        console.print()
+        for sheet in conclusions.details(answer) if details else ():
+            console.print(terminal.as_table(sheet, wraps=True))
+            for note in sheet.notes:
+                console.print(Padding(Text(note), (0, 0, 0, 2)))
+            console.print()
+        if details:
+            console.print(f"runs: {', '.join(answer.support)}\n", highlight=False, markup=False)
+    if not details:
+        console.print(f"statistics behind this: add {DETAILS}", highlight=False, markup=False)
+
+
+def main() -> None:
+    """Recommend by the words of the command line."""
+    words = [word for word in sys.argv[1:] if word != DETAILS]
+    with ending("recommend: "):
+        show(recommend(words), details=DETAILS in sys.argv[1:])
+        for notice in load_results.notices():
+            print(notice)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""``python -m pipeline.cli.split task model``: splits the grid of a long plan by these axes; ``none`` joins it again.
+
+Without a word it is split as it was, for a ``params.yaml`` or a block of the grid that has changed since.
+What has run stays so: DVC's records of it go with their cells from one ``dvc.lock`` to the other.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from pipeline import plan
+from pipeline.core import paths
+from pipeline.core.errors import UserError, ending, near
+from pipeline.plan import Plan, split_grid
+from pipeline.system import dvc_lock_repair
+
+JOINED = "none"
+
+
+def split(words: Sequence[str]) -> str:
+    """Split the grid by the axes in ``words``, and say what there is now.
+
+    Raises UserError for a word that is no axis and while DVC is at work.
+    """
+    if unknown := [word for word in words if word not in split_grid.AXES and list(words) != [JOINED]]:
+        raise UserError(f"got {unknown[0]!r}; {near(unknown[0], [*split_grid.AXES, JOINED])}")
+    by = tuple(axis for axis in split_grid.AXES if axis in words) if words else split_grid.axes()
+    study = replace(plan.load(), parts=by)
+    dvc_lock_repair.mend()
+    with dvc_lock_repair.alone():
+        if dvc_lock_repair.at_work():
+            raise UserError("a `dvc` is at work; wait for it, and run the command again")
+        _lay(study)
+    count = len(paths.pipelines()) - len(paths.written())
+    return f"{count} parts, each with its dvc.yaml and dvc.lock below parts/" if count else "one grid, without parts"
+
+
+def _lay(study: Plan) -> None:
+    """Write the files of the parts, then those of the project, then remove parts that are no more.
+
+    Whatever stands in two lock files after a kill in the middle stands there with the same words.
+    """
+    written = {file: split_grid.cut(file.read_text(encoding="utf-8"), study.parts) for file in paths.written()}
+    made = split_grid.made("\n".join(written.values()), study)
+    files = {paths.ROOT / name: content for name, content in made.items()} | written
+    before, earlier = _recorded(), paths.pipelines()
+    recorded: dict[Any, dict[str, Any]] = {file: {} for file in files}
+    owners = {name: file for file, _, name in (cell.address.rpartition(":") for cell in study.cells) if file}
+    for name, entry in {key: entry for lock in before.values() for key, entry in lock.items()}.items():
+        block = name.partition("@")[0]
+        recorded[paths.ROOT / owners.get(name, paths.pipeline(block))][name] = entry
+    for file, content in files.items():
+        if recorded[file] != before.get(file, {}):
+            paths.write(file.with_suffix(".lock"), _as_dvc_writes({"schema": "2.0", "stages": recorded[file]}))
+        paths.write(file, content.encode())
+    for file in earlier:
+        if file not in files:
+            file.unlink()
+            file.with_suffix(".lock").unlink(missing_ok=True)
+            with suppress(OSError):  # something of the user's own lies there
+                for folder in file.relative_to(paths.ROOT).parents[:-1]:
+                    (paths.ROOT / folder).rmdir()
+
+
+def _recorded() -> dict[Any, dict[str, Any]]:
+    """Return what DVC has recorded of each cell, by the ``dvc.yaml`` that makes it."""
+    from ruamel.yaml import YAML
+
+    files = [file for file in paths.pipelines() if file.with_suffix(".lock").exists()]
+    read = (YAML(typ="safe").load(file.with_suffix(".lock").read_text(encoding="utf-8")) for file in files)
+    return {file: content.get("stages", {}) for file, content in zip(files, read, strict=True)}
+
+
+def _as_dvc_writes(content: dict[str, Any]) -> bytes:
+    from ruamel.yaml import YAML
+
+    stream = io.BytesIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump(content, stream)
+    return stream.getvalue()
+
+
+if __name__ == "__main__":
+    with ending("split: "):
+        print(split(sys.argv[1:]))

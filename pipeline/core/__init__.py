@@ -1,0 +1,1 @@
+"""What every layer uses: errors, paths, records, checksums, YAML, redaction."""

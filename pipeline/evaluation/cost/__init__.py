@@ -1,0 +1,1 @@
+"""Latency, throughput, memory, energy and peak FLOP/s of a model."""

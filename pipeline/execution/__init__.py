@@ -1,0 +1,1 @@
+"""How one cell and its trials run under Hydra."""

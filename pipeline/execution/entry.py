@@ -1,0 +1,33 @@
+"""How every stage begins.
+
+A stage module holds one function from a config to a result and ends with ``stage.run(function)``. Where the warm parent
+takes the command, nothing else happens in this process but waiting: so what the work needs is imported late, here and
+in the stages.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pipeline.system import dvc_lock_repair, preload
+
+if TYPE_CHECKING:
+    from pipeline.execution.trial import Work
+
+
+def run(work: Work) -> None:
+    """Run ``work`` as the Hydra app of the stage that bears its name, and exit."""
+    if "RANK" in os.environ:
+        from pipeline.system import distributed
+
+        distributed.end_with_launcher()
+    if not preload.is_fork():
+        dvc_lock_repair.stand_by()
+    preload.call(lambda: _app(work))
+
+
+def _app(work: Work) -> None:
+    from pipeline.execution import trial
+
+    trial.app(work)

@@ -1,0 +1,147 @@
+"""The shape of a compressed model, read off the model itself, and how a plain model is brought into that shape.
+
+A compressed model carries no record of what was done to it: the number of heads and the width of each layer, the
+modules that layers share, and the ranks of factors are derived when it is saved, and rebuilt when it is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from pipeline.models import layer_surgery, quantised_layers
+from pipeline.models.bert_layers import Layer, layers, like_bert, writing
+from pipeline.models.low_rank_layers import Factorised, FactorisedEmbedding
+
+KINDS = (quantised_layers.DYNAMIC, quantised_layers.WEIGHT_ONLY)
+SHARED = ("attention", "intermediate", "output")  # what layers may have in common; never a whole layer
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Where a model differs from the plain one of its configuration.
+
+    ``heads`` and ``width`` hold a number for each layer, None where all are as the configuration says; ``shared``
+    pairs of a module and the one before it whose weights it uses; ``ranks`` those of factorised modules by name;
+    ``quantised`` the kind of int8 weights, None for floating point.
+    """
+
+    heads: tuple[int, ...] | None = None
+    width: tuple[int, ...] | None = None
+    shared: tuple[tuple[str, str], ...] = ()
+    ranks: Mapping[str, int] | None = None
+    quantised: str | None = None
+
+    def content(self) -> dict[str, Any]:
+        """Return what is written under the key ``structure`` of config.json."""
+        return asdict(self)
+
+
+PLAIN = Structure()
+
+
+def read(content: object) -> Structure:
+    """Return the structure that was written as ``content``. Raises ValueError when it is none."""
+    if not isinstance(content, dict) or set(content) != set(PLAIN.content()):
+        raise ValueError(f"not an object of {', '.join(PLAIN.content())}")
+    heads, width, ranks = content["heads"], content["width"], content["ranks"]
+    if not (
+        all(value is None or isinstance(value, list) for value in (heads, width)) and isinstance(ranks, dict | None)
+    ):
+        raise ValueError("heads or width that are no list, or ranks that are no object")
+    numbers = [*(heads or ()), *(width or ()), *(ranks or {}).values()]
+    if not all(type(number) is int and number > 0 for number in numbers):
+        raise ValueError("heads, width or ranks that are no whole numbers above 0")
+    pairs = content["shared"]
+    if not (isinstance(pairs, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)):
+        raise ValueError("shared that is no list of pairs of names")
+    if content["quantised"] not in (None, *KINDS):
+        raise ValueError(f"quantised that is none of {', '.join(KINDS)}")
+    return Structure(
+        heads=None if heads is None else tuple(heads),
+        width=None if width is None else tuple(width),
+        shared=tuple((str(one), str(other)) for one, other in pairs),
+        ranks=ranks,
+        quantised=content["quantised"],
+    )
+
+
+def of(model: Any) -> Structure:
+    """Return the structure of a model; one whose layers are not BERT's is plain."""
+    if not like_bert(model):
+        return PLAIN
+    found, config = layers(model), model.config
+    heads = tuple(layer.module.attention.self.num_attention_heads for layer in found)
+    width = tuple(writing(layer.part("intermediate.dense")).out_features for layer in found)
+    ranks = {
+        name: module.rank
+        for name, module in model.named_modules()
+        if isinstance(module, (Factorised, FactorisedEmbedding))
+    }
+    return Structure(
+        heads=None if set(heads) == {config.num_attention_heads} else heads,
+        width=None if set(width) == {config.intermediate_size} else width,
+        shared=_shared(found),
+        ranks=ranks or None,
+        quantised=quantised_layers.kind(model),
+    )
+
+
+def _shared(found: list[Layer]) -> tuple[tuple[str, str], ...]:
+    first: dict[int, str] = {}
+    pairs = []
+    for layer in found:
+        for part in SHARED:
+            name, key = f"{layer.name}.{part}", id(getattr(layer.module, part))
+            if key in first:
+                pairs.append((name, first[key]))
+            first.setdefault(key, name)
+    return tuple(pairs)
+
+
+def rebuild(model: Any, structure: Structure) -> None:
+    """Bring a freshly built plain model into the shape of ``structure``; its values come from elsewhere.
+
+    Weights stay in floating point. Raises ValueError where ``structure`` is not one of such a model.
+    """
+    if not like_bert(model):
+        if structure != PLAIN:
+            raise ValueError("the model's layers are not BERT's")
+        return
+    found = layers(model)
+    for layer, count in _each(found, structure.heads, model.config.num_attention_heads, "heads"):
+        layer_surgery.keep_heads(layer.module.attention, range(count))
+    for layer, count in _each(found, structure.width, model.config.intermediate_size, "width"):
+        layer_surgery.keep_neurons(layer.module.intermediate, layer.module.output, range(count))
+    for name, source in structure.shared:
+        if type(_module(model, name)) is not type(_module(model, source)):
+            raise ValueError(f"{name} and {source} are no modules of one kind")
+        layer_surgery.replace(model, name, _module(model, source))
+    for name, rank in (structure.ranks or {}).items():
+        layer_surgery.replace(model, name, _factors(_module(model, name), rank))
+
+
+def _each(found: list[Layer], counts: tuple[int, ...] | None, most: int, what: str) -> Iterator[tuple[Layer, int]]:
+    if counts is None:
+        return iter(())
+    if len(counts) != len(found) or max(counts) > most:
+        raise ValueError(f"{what} are {list(counts)}, for {len(found)} layers of at most {most}")
+    return zip(found, counts, strict=True)
+
+
+def _module(model: nn.Module, name: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        raise ValueError(f"no module {name}") from None
+
+
+def _factors(module: nn.Module, rank: int) -> nn.Module:
+    if isinstance(module, nn.Linear):
+        return Factorised(module.in_features, module.out_features, rank, module.bias is not None)
+    if isinstance(module, nn.Embedding):
+        return FactorisedEmbedding(module.num_embeddings, module.embedding_dim, rank, module.padding_idx)
+    raise ValueError(f"{type(module).__name__} cannot be factors")

@@ -1,0 +1,1 @@
+"""FLOPs of a model: analytic, traced and counted."""

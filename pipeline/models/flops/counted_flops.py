@@ -1,0 +1,207 @@
+"""What a model does when it is asked and trained once, counted: operations, kept bytes, the update's arithmetic.
+
+The counting is torch's own and knows no formula of ``complexity``. It runs on a copy whose tensors have shapes and no
+values (torch's ``meta`` device), so that a large model takes seconds and no memory; int8 weights, for which no such
+kernels exist, are asked as they are and not trained.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from pipeline.models import model_inputs, quantised_layers
+
+aten = torch.ops.aten
+
+
+def _product(one: tuple[int, int], other: tuple[int, int], *_: object, **__: object) -> int:
+    return 2 * one[0] * one[1] * other[1]
+
+
+def _attention(query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...], *_: object, **__: object) -> int:
+    rows, heads, asked, size = query
+    return 2 * rows * heads * asked * key[2] * (size + value[3])
+
+
+UNCOUNTED = {  # by torch's counter: products of integers, and attention in one kernel on the CPU
+    aten._int_mm: _product,
+    aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+}
+ELEMENTWISE = {  # multiplications, additions and the like for each element; of a norm for each that it reads
+    aten.linalg_vector_norm: 2, aten.lerp_: 3, aten.addcmul_: 3, aten.addcdiv_: 3, aten.mul_: 1, aten.mul: 1,
+    aten.add_: 1, aten.add: 1, aten.sqrt: 1, aten.div: 1, aten.reciprocal: 1, aten.clamp: 1,
+}  # fmt: skip
+NO_ARITHMETIC = (aten.stack, aten.zeros_like, aten.detach, aten.lift_fresh, aten._local_scalar_dense, aten._to_copy)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a batch of ``batch`` examples of ``length`` tokens takes; nothing but forward where nothing is trained.
+
+    ``forward`` and ``backward`` in operations, as ``formulas`` means them, in all and by the name of each Linear, one
+    that layers share by its first; ``activation_bytes`` kept from forward to backward with eager attention, model and
+    batch left out; ``update`` all elementwise operations of clipping and AdamW.
+    """
+
+    forward: int
+    backward: int
+    forward_by_linear: Mapping[str, int]
+    backward_by_linear: Mapping[str, int]
+    activation_bytes: int
+    gradient_bytes: int
+    optimizer_bytes: int
+    update: int
+
+
+def count(model: Any, length: int, batch: int = 1) -> Counts:
+    """Ask a model and train it for one update, and count; the model stays as it is.
+
+    Raises RuntimeError for a family whose pass depends on the values of its tensors, such as deberta-v2.
+    """
+    if quantised_layers.kind(model) is not None:
+        return _asked(model, length, batch)
+    copied = without_values(model)
+    copied.set_attn_implementation("eager")
+    copied.train()
+    given = _inputs(copied, length, batch)
+    kept = Kept(copied, given)
+    with _counted(copied) as counted:
+        with torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor):
+            logits = copied(**given).logits
+        forward = counted.total()
+        if logits.requires_grad:
+            logits.sum().backward()
+    gradients = [parameter.grad for parameter in copied.parameters() if parameter.grad is not None]
+    update, optimizer_bytes = _updated(copied) if gradients else (0, 0)
+    return Counts(
+        forward, counted.total() - forward, counted.forward, counted.backward, kept.bytes,
+        sum(gradient.nbytes for gradient in gradients), optimizer_bytes, update,
+    )  # fmt: skip
+
+
+def without_values(model: Any) -> Any:
+    """Return a copy of a model on the ``meta`` device, ties included, without copying a value first."""
+    shapes: dict[int, Any] = {
+        id(parameter): nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
+        for parameter in model.parameters()
+    }
+    shapes |= {id(buffer): torch.empty_like(buffer, device="meta") for buffer in model.buffers()}
+    return copy.deepcopy(model, shapes)
+
+
+class Kept:
+    """Which storages autograd keeps, each once, but for those of the model and of the batch."""
+
+    def __init__(self, model: nn.Module, given: Mapping[str, Tensor]) -> None:
+        self._known = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers(), *given.values())}
+        self._found: dict[int, Tensor] = {}
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """Note a tensor; a number that Python gave is no tensor of the pass."""
+        if tensor.ndim and _storage(tensor) not in self._known:
+            self._found.setdefault(_storage(tensor), tensor)
+        return tensor
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the storages."""
+        return sum(tensor.untyped_storage().nbytes() for tensor in self._found.values())
+
+
+class Arithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts elementwise operations. Raises KeyError for one of which it is not known how many there are."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count and go on."""
+        if func.namespace == "aten" and func.overloadpacket not in NO_ARITHMETIC:
+            self.operations += ELEMENTWISE[func.overloadpacket] * args[0].numel()
+        return func(*args, **(kwargs or {}))
+
+
+def _asked(model: Any, length: int, batch: int) -> Counts:
+    training = model.training
+    model.eval()
+    with torch.inference_mode(), _counted(model) as counted:
+        model(**_inputs(model, length, batch))
+    model.train(training)
+    return Counts(counted.total(), 0, counted.forward, {}, 0, 0, 0, 0)
+
+
+def _inputs(model: Any, length: int, batch: int) -> dict[str, Tensor]:
+    """Return a batch without padding, which needs no mask; segments where the model knows more than one."""
+    ids = torch.ones(batch, length, dtype=torch.long, device=next(model.parameters()).device)
+    if model_inputs.takes_segments(model.config, type(model)):
+        return {"input_ids": ids, "token_type_ids": torch.zeros_like(ids)}
+    return {"input_ids": ids}
+
+
+class Counted:
+    """Operations so far, and those of each Linear; torch's own counts by module mix those that share an input."""
+
+    def __init__(self, total: Callable[[], int]) -> None:
+        self.total = total
+        self.forward, self.backward = Counter[str](), Counter[str]()
+        self._before = 0
+
+    def begin(self, *_: object) -> None:
+        """Note where a Linear's products begin."""
+        self._before = self.total()
+
+    def ended(self, name: str, module: nn.Module, given: object, returned: Tensor) -> None:
+        """Count a Linear's forward pass, and ask to be told of the backward pass of its product."""
+        self.forward[name] += self.total() - self._before
+        if (node := returned.grad_fn) is not None:
+            while not node.name().startswith(("AddmmBackward", "MmBackward")):  # behind it the product is reshaped
+                node = node.next_functions[0][0]
+                assert node is not None
+            node.register_prehook(self.begin)
+            node.register_hook(partial(self._ended_backward, name))
+
+    def _ended_backward(self, name: str, *_: object) -> None:
+        self.backward[name] += self.total() - self._before
+
+
+@contextmanager
+def _counted(model: nn.Module) -> Iterator[Counted]:
+    with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter, ExitStack() as undo:
+        counted = Counted(counter.get_total_flops)
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Linear):
+                undo.callback(module.register_forward_pre_hook(counted.begin).remove)
+                undo.callback(module.register_forward_hook(partial(counted.ended, name)).remove)
+        yield counted
+
+
+def _updated(model: nn.Module) -> tuple[int, int]:
+    """Update once; return the operations and the bytes of the optimiser's state."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [each for each in trained if each.ndim >= 2], "weight_decay": 0.01},
+        {"params": [each for each in trained if each.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=1e-4, foreach=False)
+    with Arithmetic() as arithmetic:
+        nn.utils.clip_grad_norm_(trained, 1.0, foreach=False)
+        optimizer.step()
+    held = [tensor for state in optimizer.state.values() for tensor in state.values()]
+    return arithmetic.operations, sum(prod(tensor.shape) * tensor.element_size() for tensor in held)
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)

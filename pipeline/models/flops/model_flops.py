@@ -1,0 +1,146 @@
+"""What a model costs by its formulas, part by part, compressed or not: operations, activations, gradients, moments.
+
+Follows the families of ``tracing``; for any other ``counting`` counts what a pass through it does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from pipeline.models import compressed_storage, quantised_layers
+from pipeline.models.flops import traced_flops
+from pipeline.models.flops.analytic_flops import Part, Polynomial
+from pipeline.models.low_rank_layers import FactorisedEmbedding
+
+DECAYED, KEPT = 14, 13  # operations of AdamW for each parameter that decays or does not
+CLIPPED = 3  # of clipping by the norm, likewise: a square and its sum, and the scaling
+EACH, ONCE = 3, 4  # of a tensor: its norm squared and summed, its step; of an update: what the gradients are scaled by
+
+
+class Operations(NamedTuple):
+    """Operations of one example as functions of its length."""
+
+    forward: Polynomial
+    backward: Polynomial
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Parameters, each shared one once, and bytes of the weights in memory and as stored.
+
+    ``trainable`` are those that get a gradient; ``nonzero`` counts int8 weights by their integers; ``non_embedding``
+    leaves out tables and the Linear behind a narrow one (Kaplan et al. 2020).
+    """
+
+    parameters: int
+    trainable: int
+    non_embedding: int
+    nonzero: int
+    bytes: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What an update over a batch of ``batch`` examples of ``length`` real tokens costs, operations and bytes in fp32.
+
+    Activations are those that autograd keeps from forward to backward, with eager attention and dropout, but for the
+    loss behind the logits.
+    """
+
+    parts: tuple[Part, ...]
+    length: int
+    batch: int
+    update: int
+    gradient_bytes: int
+    optimizer_bytes: int
+
+    @property
+    def operations(self) -> Operations:
+        """The operations of one example."""
+        return _operations(self.parts)
+
+    @property
+    def activations(self) -> Polynomial:
+        """The bytes kept of one example."""
+        return reduce(add, (part.activations for part in self.parts))
+
+    @property
+    def forward(self) -> int:
+        """Operations of the batch's forward pass."""
+        return self.batch * int(self.operations.forward(self.length))
+
+    @property
+    def backward(self) -> int:
+        """Operations of the batch's backward pass."""
+        return self.batch * int(self.operations.backward(self.length))
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes kept of the batch."""
+        return self.batch * int(self.activations(self.length))
+
+
+def analyse(model: Any, length: int, batch: int = 1) -> Complexity:
+    """Return what training a model for one update costs, by part; weights that are int8 are not trained.
+
+    Backward is twice forward where all is trained: of each product the gradients of both of its sides. The update has
+    AdamW's moments, decay and bias correction (Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm
+    2), every elementwise operation counted: decay 1, first moment 3, second 1 + 3, root 1, correction 1, epsilon 1,
+    step 3. AdamW holds two moments for each parameter and a counter for each tensor.
+    Raises UserError for a family that is not followed.
+    """
+    trained = _trained(model)
+    decayed = sum(each.numel() for each in trained if each.ndim >= 2)
+    kept = sum(each.numel() for each in trained if each.ndim < 2)
+    update = (DECAYED + CLIPPED) * decayed + (KEPT + CLIPPED) * kept + EACH * len(trained) + ONCE * bool(trained)
+    gradients = sum(each.nbytes for each in trained)
+    counters = torch.float32.itemsize * len(trained)
+    return Complexity(traced_flops.parts(model), length, batch, update, gradients, 2 * gradients + counters)
+
+
+def training_operations(model: Any) -> Operations:
+    """Return the operations of one example's forward and backward pass, as functions of its real length.
+
+    Each is called with a length, or with an array of them. They are those of the model's own forward: a pass that
+    leaves out what nobody reads takes fewer. Raises UserError for a family that is not followed.
+    """
+    return _operations(traced_flops.parts(model))
+
+
+def weights(model: nn.Module) -> Weights:
+    """Return how many parameters a model of any family has, and how many bytes they take."""
+    parameters = list(model.parameters())
+    inner = quantised_layers.tensors(model).values()
+    plain = (each for each in parameters if not hasattr(each, "qdata"))
+    return Weights(
+        parameters=sum(each.numel() for each in parameters),
+        trainable=sum(each.numel() for each in _trained(model)),
+        non_embedding=non_embedding(model),
+        nonzero=sum(int(torch.count_nonzero(getattr(each, "qdata", each))) for each in parameters),
+        bytes=sum(tensor.nbytes for tensor in (*plain, *inner)),
+        stored_bytes=sum(tensor.nbytes for tensor in compressed_storage.tensors(model).values()),
+    )
+
+
+def non_embedding(model: nn.Module) -> int:
+    """Return the parameters outside tables of embeddings and the Linears behind narrow ones."""
+    tables = (module for module in model.modules() if isinstance(module, (nn.Embedding, FactorisedEmbedding)))
+    inside = {parameter for table in tables for parameter in table.parameters()}
+    return sum(parameter.numel() for parameter in model.parameters() if parameter not in inside)
+
+
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    if quantised_layers.kind(model) is not None:
+        return []
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _operations(parts: tuple[Part, ...]) -> Operations:
+    return Operations(reduce(add, (part.forward for part in parts)), reduce(add, (part.backward for part in parts)))

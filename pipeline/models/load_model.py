@@ -1,0 +1,243 @@
+"""From a checkpoint's folder to a classifier: what it lacks is drawn from the seed, what it has too much is left out.
+
+Any architecture of transformers that has a sequence classifier will do. Weights stored in half precision are read
+into fp32. Nothing is fetched and no code of the checkpoint's own is run. A compressed model's folder says in its
+config.json, under ``structure``, where it differs from a plain one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers.models.auto.configuration_auto import AutoConfig
+from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
+from transformers.models.auto.tokenization_auto import AutoTokenizer
+from transformers.utils import logging
+
+from pipeline.core.errors import UserError
+from pipeline.models import checkpoint_checks, compressed_shape, compressed_storage, model_inputs, sparse_masks
+from pipeline.models.model_files import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, plain
+
+AGAIN = "run finetune again with the arguments of this trial"
+MAKER = "python -m pipeline.stages.pretrain --multirun +sweep=once model="
+STRUCTURE = "structure"  # the key of config.json without which a model is plain
+HEAD = 0x68656164  # turns a seed into that of a stream for heads alone, whatever else the checkpoint lacked
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What loading did beyond copying: modules drawn from the seed, and modules of the checkpoint left out."""
+
+    initialised: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+class Loaded(NamedTuple):
+    """A classifier in fp32 and in evaluation mode, its tokenizer, and the notes."""
+
+    model: Any
+    tokenizer: Any
+    notes: Notes
+
+
+def classifier(
+    directory: Path,
+    labels: int | Sequence[str] = 2,
+    seed: int = 0,
+    regression: bool = False,
+    attention: str | None = "eager",
+    arriving_as: str | None = None,
+) -> Loaded:
+    """Open pre-trained weights as a classifier of ``labels`` classes, or with one output for a regression.
+
+    The classification head, and a pooler that the checkpoint lacks, are drawn from ``seed`` alone. ``labels`` is the
+    number of classes or, for a model that is going to be saved, their names: they replace those of the checkpoint.
+    ``attention`` is one of transformers' implementations, such as ``eager``; None leaves the choice to transformers.
+    ``arriving_as`` is what errors call a checkpoint that was only just fetched.
+
+    Raises UserError when the folder holds no usable checkpoint, a part of the encoder is missing in it or superfluous,
+    or the model is no encoder.
+    """
+    where, remedy = str(directory), f"run `{MAKER}{directory.name}`"
+    if arriving_as is not None:
+        where, remedy = arriving_as, "fetch it again"
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        loaded = _open(directory, attention, _settings(labels, regression), remedy, where)
+        torch.manual_seed(HEAD ^ seed)
+        heads = _redrawn(loaded.model)
+    unused = set(loaded.notes.unused) | (heads - set(loaded.notes.initialised))
+    return loaded._replace(notes=Notes(_sorted(heads | set(loaded.notes.initialised)), _sorted(unused)))
+
+
+def _settings(labels: int | Sequence[str], regression: bool) -> dict[str, Any]:
+    """Return what the configuration of a new classifier states about its outputs."""
+    if regression:
+        names = ["LABEL_0"]  # as transformers calls the only output
+    elif isinstance(labels, int):
+        names = [f"LABEL_{number}" for number in range(labels)]
+    else:
+        names = list(labels)
+    return {
+        "num_labels": len(names),
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: number for number, name in enumerate(names)},
+        "problem_type": "regression" if regression else "single_label_classification",
+    }
+
+
+def saved(directory: Path, attention: str | None = None) -> Loaded:
+    """Open a classifier that was saved with ``save``, compressed or not: the same logits as before.
+
+    ``attention`` is one of transformers' implementations; None is the fastest that the model knows.
+    Raises UserError when the folder holds no usable checkpoint or lacks a part of the model.
+    """
+    with _quiet():
+        loaded = _open(directory, attention, {}, AGAIN, str(directory))
+    if lacking := ", ".join(loaded.notes.initialised):
+        raise UserError(f"{directory}: not a fine-tuned classifier, for it lacks {lacking}; {AGAIN}")
+    return loaded
+
+
+def save(model: Any, tokenizer: Any, directory: Path) -> None:
+    """Write a classifier so that ``saved`` opens it: safetensors, configuration and tokenizer.
+
+    A plain model is written as transformers writes it. Of a compressed one each tied tensor is written once, weights
+    with enough zeros without them, and its structure into config.json.
+    """
+    found = compressed_shape.of(model)
+    with _quiet():
+        if found == compressed_shape.PLAIN and not sparse_masks.sparse(model):
+            model.save_pretrained(directory)
+        else:
+            _save_compressed(model, found, directory)
+    tokenizer.save_pretrained(directory)
+
+
+def _save_compressed(model: Any, found: compressed_shape.Structure, directory: Path) -> None:
+    config = copy.deepcopy(model.config)
+    config.architectures, config.dtype = [type(model).__name__], str(model.dtype).removeprefix("torch.")
+    setattr(config, STRUCTURE, found.content())
+    config.save_pretrained(directory)
+    save_file(compressed_storage.tensors(model), directory / WEIGHTS, metadata={"format": "pt"})
+
+
+def _open(directory: Path, attention: str | None, settings: Mapping[str, Any], remedy: str, where: str) -> Loaded:
+    """Open a checkpoint that errors call ``where``; ``remedy`` is what to do if it is damaged."""
+    config = _config(directory, settings, remedy, where)
+    if hasattr(config, STRUCTURE):
+        model, drawn, unused = _compressed(directory, config, attention, remedy, where)
+    else:
+        model, drawn, unused = _plain(directory, config, attention)
+    checkpoint_checks.check_complete(where, model.base_model_prefix, drawn, remedy)
+    checkpoint_checks.check_nothing_dropped(directory, where, model, unused)
+    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    checkpoint_checks.check_tokenizer(where, tokenizer, config)
+    model_inputs.set_tokenizer_inputs(tokenizer, config, type(model))
+    return Loaded(model, tokenizer, Notes(_modules(drawn), _modules(unused)))
+
+
+def _plain(directory: Path, config: Any, attention: str | None) -> tuple[Any, set[str], set[str]]:
+    """Open what transformers wrote; return the model, the tensors that were drawn, and those left out."""
+    model, info = AutoModelForSequenceClassification.from_pretrained(
+        directory,
+        config=config,
+        dtype=torch.float32,
+        attn_implementation=attention,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    other_shape = {name for name, *_ in info["mismatched_keys"]}
+    return model, info["missing_keys"] | other_shape, info["unexpected_keys"] | other_shape
+
+
+def _compressed(
+    directory: Path, config: Any, attention: str | None, remedy: str, where: str
+) -> tuple[Any, set[str], set[str]]:
+    """Open what ``save`` wrote of a compressed model, as ``_plain`` does; the model keeps no trace of that."""
+    content = vars(config).pop(STRUCTURE)
+    chosen = {} if attention is None else {"attn_implementation": attention}
+    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, **chosen)
+    try:
+        shape = compressed_shape.read(content)
+        compressed_shape.rebuild(model, shape)
+        fit = compressed_storage.fill(model, load_file(directory / WEIGHTS), shape.quantised)
+    except (ValueError, SafetensorError, UserError) as error:
+        raise UserError(f"{where}: {STRUCTURE} of config.json and {WEIGHTS}: {error}; {remedy}") from None
+    if surplus := sorted(fit.unexpected):
+        raise UserError(
+            f"{where}: {len(surplus)} tensors have no place in the {STRUCTURE} of config.json, the first is "
+            f"{surplus[0]}; {remedy}"
+        )
+    return model.eval(), fit.missing | fit.other_shape, fit.other_shape
+
+
+def _redrawn(model: Any) -> set[str]:
+    """Draw every head anew, also one that the checkpoint brings: all sizes start alike. Return the heads' modules."""
+    names = set()
+    for name, head in model.named_children():
+        if name != model.base_model_prefix:
+            for parameter in head.parameters():
+                parameter._is_hf_initialized = False  # the mark by which transformers spares what was loaded
+            head.apply(model._init_weights)
+            names |= {f"{name}.{parameter}" for parameter, _ in head.named_parameters()}
+    return set(_modules(names))
+
+
+def _config(directory: Path, settings: Mapping[str, Any], remedy: str, where: str) -> Any:
+    """Return the configuration of a checkpoint, once it is clear that opening it runs no code but transformers'."""
+    for name in (CONFIG, WEIGHTS, TOKENIZER):
+        if not (directory / name).exists():
+            raise UserError(f"{where}: no {name}; {remedy}")
+    content = plain(directory / CONFIG, where)
+    plain(directory / TOKENIZER_CONFIG, where)
+    try:
+        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False, **settings)
+        AutoModelForSequenceClassification._model_mapping[type(config)]
+    except StrictDataclassError as error:
+        raise UserError(f"{where}: {CONFIG}: {error.__cause__ or error}; correct it, or {remedy}") from None
+    except (ValueError, KeyError):
+        kind = content.get("model_type")
+        raise UserError(
+            f"{where}: model_type {kind!r} of config.json has no sequence classifier in transformers; "
+            "name another checkpoint in conf/model, such as a bert, roberta or modernbert"
+        ) from None
+    checkpoint_checks.check_encoder(where, config)
+    if config.model_type == "big_bird":  # its sparse attention would end with the first short batch, for good
+        config.attention_type = "original_full"
+    return config
+
+
+def _modules(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the modules that tensors belong to, two levels deep: ``bert.pooler.dense.bias`` is of ``bert.pooler``."""
+    return _sorted({".".join(name.split(".")[:-1][:2]) for name in names})
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(names))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from printing what the notes say, and its progress bars out of the stage's lines."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,53 @@
+"""How a student begins: from its own pre-trained weights, from nothing, or as some of its teacher's layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from pipeline.core.errors import UserError
+from pipeline.models import bert_layers, layer_surgery, load_model, quantised_layers
+from pipeline.models.load_model import Loaded, Notes
+
+
+def start(
+    how: str | int, student: Path, teacher: Path, labels: int | Sequence[str], seed: int, regression: bool
+) -> Loaded:
+    """Return a student in evaluation mode, with its tokenizer.
+
+    ``pretrained`` opens the folder ``student`` as for fine-tuning; ``scratch`` takes its architecture, with weights
+    drawn from ``seed``; a number k takes every k-th layer of the fine-tuned ``teacher`` (k, 2k, ... counted from 1)
+    with its embeddings, pooler, head and tokenizer, as DistilBERT begins (Sanh et al. 2019), and needs no ``student``.
+    ``labels`` is the number of classes or their names, as ``loading.classifier`` takes them.
+    Raises UserError when the folder holds no usable checkpoint, the teacher's weights are int8, or no layer would be
+    left.
+    """
+    if isinstance(how, int):
+        return every(how, teacher)
+    loaded = load_model.classifier(student, labels, seed, regression)
+    return _drawn(loaded, seed) if how == "scratch" else loaded
+
+
+def every(step: int, teacher: Path) -> Loaded:
+    """Open a fine-tuned classifier with only every ``step``-th of its layers, the last one included if it divides."""
+    loaded = load_model.saved(teacher, "eager")
+    if quantised_layers.kind(loaded.model):
+        raise UserError(f"{teacher}: its weights are int8 and cannot be trained; name the teacher before that step")
+    layers = len(bert_layers.layers(loaded.model))
+    if step > layers:
+        raise UserError(f"{teacher}: start: every: got {step} for {layers} layers; use at most {layers}")
+    layer_surgery.keep_layers(loaded.model, range(step - 1, layers, step))
+    return loaded
+
+
+def _drawn(loaded: Loaded, seed: int) -> Loaded:
+    """Replace the encoder's weights; the head keeps what it would be with pre-trained ones."""
+    model = loaded.model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = type(model)(model.config)
+    model.base_model.load_state_dict(fresh.base_model.state_dict())
+    drawn = {name.partition(".")[0] for name, _ in model.named_parameters()}
+    return loaded._replace(notes=Notes(tuple(sorted(drawn)), ()))

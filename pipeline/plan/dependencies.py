@@ -1,0 +1,187 @@
+"""What stands between the cells: sources that no cell makes, circles, teachers of another task, steps that cannot work.
+
+It opens no model. A model's shape is read from the config.json that lies where its weights are fetched from, or that
+`pretrain` has made; where there is none yet, what depends on the shape is told by the stage itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.compression import method_checks, recovery
+from pipeline.compression.method_checks import Shape
+from pipeline.core import instantiate, paths
+from pipeline.core.errors import UserError, near
+from pipeline.plan import source_paths
+from pipeline.plan.load_plan import read
+from pipeline.plan.named_sections import Named
+from pipeline.training.distillation import distillation_settings
+
+METHODS = "pipeline.compression."
+SAME_SHAPE = ("magnitude", "pattern", "int8")  # methods after which a model is as large as before
+
+
+class Made(NamedTuple):
+    """What is known of a cell that holds a classifier before it is made."""
+
+    task: str
+    model: str
+    shape: Shape | None
+
+
+def mistakes(axes: dict[str, list[Any]], named: Named) -> Iterator[str]:
+    """Yield what is wrong between the entries of ``distill`` and ``compress`` and what they are made of."""
+    made = _finetuned(axes, named)
+    known = [
+        *made,
+        *(f"distill/{name}" for name in named["distill"]),
+        *(f"compress/{name}" for name in named["compress"]),
+    ]
+    sources = {f"distill/{name}": ("teacher", entry["teacher"]) for name, entry in named["distill"].items()}
+    sources |= {f"compress/{name}": ("source", entry["source"]) for name, entry in named["compress"].items()}
+    found = False
+    for cell, (key, source) in sources.items():
+        if source not in known:
+            found = True
+            yield f"{cell.replace('/', '.')}.{key}: no cell makes {source!r}; {near(source, known)}"
+    try:
+        order = [*TopologicalSorter({cell: [source] for cell, (_, source) in sources.items()}).static_order()]
+    except CycleError as error:
+        yield f"{' <- '.join(error.args[1])}: made of itself; name a source that is there before it"
+        return
+    if not found:
+        for cell in order:
+            yield from _entry(cell, made, named, axes["seeds"])
+
+
+def _finetuned(axes: dict[str, list[Any]], named: Named) -> dict[str, Made]:
+    """Return the task and the shape of each fine-tuned cell."""
+    grid = {
+        f"finetune/{task}-{model}-{ratio}": Made(task, model, _shape(model))
+        for task in axes["tasks"]
+        for model in axes["models"]
+        for ratio in axes["ratios"]
+    }
+    return grid | {
+        f"finetune/{name}": Made(entry["task"], entry["model"], _shape(entry["model"]))
+        for name, entry in named["variants"].items()
+    }
+
+
+def _entry(cell: str, made: dict[str, Made], named: Named, seeds: list[int]) -> Iterator[str]:
+    """Check one entry once what it is made of is known, and add what it makes itself to ``made``."""
+    stage, _, name = cell.partition("/")
+    if stage == "distill":
+        entry = named["distill"][name]
+        teacher = made[entry["teacher"]]
+        if (task := teacher.task) != entry["task"]:
+            yield f"distill.{name}.teacher: {entry['teacher']!r} is a teacher for {task}, not for {entry['task']}"
+        yield from (f"distill.{name}{mistake}" for mistake in _distillation(entry, teacher, seeds))
+        made[cell] = Made(entry["task"], entry["student"], _student(entry))
+    elif stage == "compress":
+        entry = named["compress"][name]
+        source = made[entry["source"]]
+        if _int8(entry["source"], named):
+            yield f"compress.{name}.source: {entry['source']!r} has int8 weights, which come last; name its own source"
+        content = _file("compression", entry["compression"])
+        where = f"compress.{name}: conf/compression/{entry['compression']}.yaml"
+        yield from (f"{where}: {mistake}" for mistake in _method(content, source.shape))
+        method = str(_target(content)).rpartition(".")[2]
+        made[cell] = source if method in SAME_SHAPE else source._replace(shape=None)
+
+
+def _distillation(entry: Mapping[str, Any], teacher: Made, seeds: list[int]) -> Iterator[str]:
+    """Yield what is wrong with the file of a distillation, and with what it asks of the teacher."""
+    name = entry["distillation"]
+    where = f": conf/distillation/{name}.yaml"
+    try:
+        settings = distillation_settings.parse(_file("distillation", name))
+    except UserError as error:
+        yield f": {error}"
+        return
+    if settings.teacher_seed is not None and settings.teacher_seed not in seeds:
+        yield f"{where}: teacher_seed: got {settings.teacher_seed}; {near(settings.teacher_seed, seeds)}"
+    if not isinstance(settings.start, int):
+        return
+    if teacher.shape and settings.start > teacher.shape.layers:
+        yield f"{where}: start: every: got {settings.start} of a teacher of {teacher.shape.layers} layers"
+    if entry["student"] != teacher.model:
+        made = f"conf/distillation/{name}.yaml makes it of the teacher's layers"
+        yield f".student: got {entry['student']!r}, but {made}; write {teacher.model!r}, of which the teacher is made"
+
+
+def _method(content: Mapping[str, Any], shape: Shape | None) -> Iterator[str]:
+    """Yield what a method's own check says of its settings; a method that is not the project's has none here."""
+    try:
+        recovery.parse(content.get("recovery"), "")
+    except UserError as error:
+        yield str(error).removeprefix(": ")
+    package = paths.ROOT / "pipeline"
+    if found := [*instantiate.mistakes(content.get("method"), package)]:
+        yield from (f"method: {mistake}" for mistake in found)
+        return
+    module, _, function = str(_target(content)).rpartition(".")
+    check, text = getattr(method_checks, function, None), instantiate.source(module, package)
+    if check is None or text is None or f"checks.{function}" not in text[0]:
+        return  # a method of somebody's own, which asks no check of these
+    settings = {key: value for key, value in content["method"].items() if key != "_target_"}
+    try:
+        instantiate.settled(check, settings, "method", without=("shape",))
+    except UserError as error:
+        yield str(error)
+        return
+    yield from (f"method: {mistake}" for mistake in check(shape, **settings))
+
+
+def _target(content: Mapping[str, Any]) -> object:
+    method = content.get("method")
+    return method.get("_target_") if isinstance(method, Mapping) else None
+
+
+def _int8(source: str, named: Named) -> bool:
+    stage, _, name = source.partition("/")
+    if stage != "compress":
+        return False
+    content = _file("compression", named["compress"][name]["compression"])
+    return str(_target(content)).startswith(METHODS) and str(_target(content)).endswith(".int8")
+
+
+def _student(entry: Mapping[str, Any]) -> Shape | None:
+    return (
+        _shape(entry["student"]) if isinstance(_file("distillation", entry["distillation"]).get("start"), str) else None
+    )
+
+
+@cache
+def _file(group: str, name: str) -> dict[str, Any]:
+    """Return the content of a file of conf/, empty where it cannot be read: that is told elsewhere."""
+    try:
+        return read(paths.CONF / group / f"{name}.yaml", ())
+    except UserError:
+        return {}
+
+
+@cache
+def _shape(model: str) -> Shape | None:
+    """Return how large a model is, None where no file tells it yet."""
+    source = _file("model", model).get("source")
+    folders = [paths.model(model)]
+    if isinstance(source, Mapping) and isinstance(source.get("path"), str):
+        folders.insert(0, paths.ROOT / source["path"])
+    with suppress(UserError):  # a mirror that cannot be known, which is reported where it is used
+        if mirror := source_paths.read_mirror("pretrain"):
+            folders.insert(0, Path(mirror).expanduser() / "models" / model)
+    for folder in folders:
+        file = folder / "config.json"
+        try:
+            if file.is_file():
+                return Shape.of(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, RecursionError):
+            continue
+    return None

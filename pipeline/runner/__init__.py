@@ -1,0 +1,1 @@
+"""How DVC is driven: scheduler, progress, status, code digests, lock repair."""

@@ -1,0 +1,118 @@
+"""Which modules of this project each stage runs, so that an edit makes exactly the cells stale that would run it.
+
+``python -m pipeline.runner.code_digests`` writes ``.cache/modules/<stage>.txt``, a digest and a path a line, and last
+of all what
+``conf/<stage>.yaml`` states, comments aside. A cell of dvc.yaml depends on that one file: naming every module in every
+cell would be forgotten one day, and DVC writes the whole of dvc.lock anew after each cell. Those that the grid trains
+depend on ``.cache/modules/grid/<model>.txt``, where the plan's seeds and what the recipe and the model state follow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+
+from pipeline.core import paths
+from pipeline.core.errors import UserError, ending
+
+STAGES = ("prepare", "pretrain", "finetune", "distill", "compress", "evaluate", "benchmark", "compare")
+# The frame of every stage makes no number: an edit there makes nothing stale.
+FRAME = re.compile(
+    r"pipeline\.(cli|execution|runner|tracking|plan(?!\.budget)"
+    r"|core\.(checksums|errors|instantiate|paths|redaction|system_errors)"
+    r"|system\.(dvc_lock_repair|machine_lock|parent_process|preload))\b"
+)
+GROUPS = {"prepare": "task", "pretrain": "model", "compress": "compression"}  # of conf/, whose files name functions
+FOLDER = paths.CACHE / "modules"
+
+
+def run_by() -> dict[str, list[str]]:
+    """Return the modules that each stage imports, directly or not, but for those of the frame."""
+    import grimp
+
+    graph = grimp.build_graph("pipeline", exclude_type_checking_imports=True, cache_dir=None)
+    found = {}
+    for stage in STAGES:
+        seen: set[str] = set()
+        fresh = {f"pipeline.stages.{stage}", "pipeline.core.records", *(named(stage) & graph.modules)}
+        while fresh:
+            seen |= fresh
+            imported = {other for name in fresh for other in graph.find_modules_directly_imported_by(name)}
+            fresh = {name for name in imported - seen if not FRAME.match(name)}
+        found[stage] = sorted(seen)
+    return found
+
+
+def named(stage: str) -> set[str]:
+    """Return the modules of the functions that the conf files of a stage name by ``_target_``, which no import shows.
+
+    A file that cannot be read names none: the check of the plan refuses it where the plan uses it.
+    """
+    from pipeline.plan import read
+
+    found: set[str] = set()
+    for file in (paths.CONF / GROUPS[stage]).glob("*.yaml") if stage in GROUPS else ():
+        with suppress(UserError):
+            found.update(target.rpartition(".")[0] for target in find_targets(read(file, ("name",))))
+    return found
+
+
+def find_targets(content: object) -> Iterator[str]:
+    """Yield the value of each key ``_target_`` in what a YAML file holds, at any depth."""
+    if isinstance(content, dict):
+        if isinstance(target := content.get("_target_"), str):
+            yield target
+        for value in content.values():
+            yield from find_targets(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from find_targets(value)
+
+
+def write() -> None:
+    """Write the list of each stage, by the SHA-256 of each module's file and of what its conf file states.
+
+    Raises UserError where a file of conf/, or the plan, cannot be read.
+    """
+    from pipeline.plan import RECIPE, read
+
+    shutil.rmtree(FOLDER / "grid", ignore_errors=True)  # of models that the plan names no more
+    (FOLDER / "grid").mkdir(parents=True)
+    for stage, names in run_by().items():
+        files = {file: (paths.ROOT / file).read_bytes() for file in map(_file, names)}
+        _write(stage, {**files, **_stated(f"{stage}.yaml")})
+        if stage == "finetune":
+            plan = read(paths.PARAMS)
+            shared = {**files, **_stated("finetune.yaml", f"recipe/{RECIPE}.yaml"), "seeds": _as_text(plan["seeds"])}
+            for model in plan["models"]:
+                _write(f"grid/{model}", {**shared, **_stated(f"model/{model}.yaml")})
+
+
+def _write(name: str, known: dict[str, bytes]) -> None:
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {file}\n" for file, content in known.items()]
+    (FOLDER / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def _stated(*names: str) -> dict[str, bytes]:
+    """Return what files of conf/ state, whatever their comments and the order of their keys."""
+    from pipeline.plan import read
+
+    return {f"conf/{name}": _as_text(read(paths.CONF / name, ("name",))) for name in names}
+
+
+def _as_text(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, default=str).encode()
+
+
+def _file(name: str) -> str:
+    path = name.replace(".", "/")
+    return f"{path}/__init__.py" if (paths.ROOT / path).is_dir() else f"{path}.py"
+
+
+if __name__ == "__main__":
+    with ending():
+        write()

@@ -1,0 +1,22 @@
+"""Addresses of runs that stay the same when a cell runs again: they ask for the cell, not for a run."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from pipeline.core.redaction import bare
+from pipeline.tracking.mlflow import store, ui
+
+
+def address(stage: str, cell: str) -> str | None:
+    """Return where a browser finds the active runs of a cell; None where the store is away.
+
+    Behind a server it is the server's address, else the one that ``make ui`` takes first.
+    """
+    experiment = store.current().ask(store.experiment)
+    if experiment is None:
+        return None
+    uri = store.location()
+    server = bare(uri) if uri.startswith(("http://", "https://")) else ui.ADDRESS
+    wanted = quote(f"tags.stage = '{stage}' and tags.cell = '{cell}'")
+    return f"{server}/#/experiments/{experiment}/runs?workflowType=machine_learning&searchFilter={wanted}"

@@ -1,0 +1,1 @@
+"""Distillation: settings, teacher and losses."""

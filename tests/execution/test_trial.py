@@ -1,0 +1,49 @@
+"""The duration that a trial records."""
+
+import fcntl
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from pipeline.core import paths
+from pipeline.execution import trial
+from pipeline.system import machine_lock
+
+WAIT, WORK = 1.3, 0.3  # seconds
+
+
+@pytest.fixture
+def other_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let another trial use the first of these cores until WAIT seconds have gone by."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    lock = (paths.of_machine() / f"core-{machine_lock._read_cores()[0]}.lock").open("a", encoding="utf-8")
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    threading.Timer(WAIT, lock.close).start()
+
+
+def test_a_trial_that_waits_to_measure_reports_it_and_does_not_count_it(
+    other_trial: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    lines: list[str] = []
+
+    def work(cfg: Any, out: Path, log: Any) -> dict[str, Any]:
+        with machine_lock.measuring(log.say):
+            time.sleep(WORK)
+        return {}
+
+    log: Any = SimpleNamespace(
+        say=lines.append, records=tmp_path, checkpoints=[], artifacts=[], home=None,
+        live=SimpleNamespace(finish=lambda *_: None),
+    )  # fmt: skip
+    result = trial._worked(work, OmegaConf.create({"seed": 0}), tmp_path, log)
+    assert WORK <= result["trial_seconds"] < WAIT
+    waiting, waited = lines
+    assert waiting.startswith("waiting for core")
+    assert waited.startswith(f"waited {WAIT} s for core")

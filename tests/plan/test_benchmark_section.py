@@ -1,0 +1,79 @@
+"""The section of the plan that says what is timed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import plan
+from pipeline.core import paths
+from tests.plan.test_plan_check import SOUND, mistakes
+
+BENCHMARK: dict[str, Any] = {
+    "task": "mrpc", "models": ["bert-tiny", "bert-mini"], "processes": [1, 2], "threads": [1], "precisions": ["bf16"],
+    "batches": [32],
+}  # fmt: skip
+KEYS = "task, models, processes, threads, precisions, batches"
+
+
+def told(**changed: Any) -> list[str]:
+    return mistakes(benchmark={**BENCHMARK, **changed})
+
+
+def test_a_sound_section_has_no_mistakes() -> None:
+    assert told() == told(models=[]) == []
+
+
+@pytest.mark.parametrize(("given", "got"), [(None, "nothing"), ([], "list"), (3, "int")])
+def test_the_section_is_a_mapping(given: object, got: str) -> None:
+    assert mistakes(benchmark=given) == [f"benchmark: got {got}; write {KEYS}, with models: [] for no benchmark"]
+
+
+def test_unknown_and_missing_keys_are_told() -> None:
+    given = {key: value for key, value in BENCHMARK.items() if key != "threads"}
+    assert mistakes(benchmark={**given, "thread": [1]}) == [
+        "benchmark.thread: unknown key; did you mean 'threads'? "
+        "(allowed: batches, models, precisions, processes, task, threads)",
+        f"benchmark.threads: missing; a benchmark names {KEYS}",
+    ]
+
+
+@pytest.mark.parametrize("axis", ["processes", "threads", "batches"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "2", True, None])
+def test_a_number_is_whole_and_positive(axis: str, value: object) -> None:
+    assert told(**{axis: [value]}) == [f"benchmark.{axis}[0]: got {value!r}; give a whole number from 1"]
+
+
+def test_a_precision_is_one_that_is_known() -> None:
+    assert told(precisions=["auto", "bf16", "fp32"]) == []
+    assert told(precisions=["bf61"]) == [
+        "benchmark.precisions[0]: got 'bf61'; did you mean 'bf16'? (allowed: auto, bf16, fp32)"
+    ]
+
+
+def test_an_axis_is_a_list_without_repetition() -> None:
+    assert told(threads=1) == ["benchmark.threads: got 1; write a list"]
+    assert told(threads=[2, 2]) == ["benchmark.threads: 2 stands 2 times; keep one"]
+
+
+def test_what_is_timed_is_made_by_the_plan() -> None:
+    assert told(task="rte", models=["bert-base"]) == [
+        "benchmark.task: no cell makes 'rte'; add it to tasks, or name one of them (mrpc, cola)",
+        "benchmark.models: no cell makes 'bert-base'; add it to models, or name one of them (bert-tiny, bert-mini)",
+    ]
+
+
+def test_a_batch_is_shared_evenly() -> None:
+    assert told(batches=[32, 15], processes=[1, 2]) == [
+        "benchmark.batches: 15 rows cannot be shared evenly by 2 processes; give a multiple"
+    ]
+
+
+def test_every_point_is_a_cell_that_needs_its_data_and_its_model(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(str({**SOUND, "benchmark": BENCHMARK}).replace("'", '"'))
+    cells = plan.load(tmp_path / "params.yaml").benchmarked()
+    assert [cell.address for cell in cells] == [
+        f"benchmark@{model}-{processes}-1-bf16-32" for model in ("bert-tiny", "bert-mini") for processes in (1, 2)
+    ]
+    assert cells[0].needs == ("prepare@mrpc", "pretrain@bert-tiny")
+    assert [cell.name for cell in plan.load(paths.PARAMS).benchmarked()]

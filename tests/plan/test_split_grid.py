@@ -1,0 +1,100 @@
+"""A grid that is split into parts: what each part says, and that parts which no longer fit are told."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline import plan
+from pipeline.cli.split import split
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.plan import split_grid
+from tests.pipelines import blocks
+
+WHOLE = split_grid.written()
+STUDY = plan.load()
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of which nothing has run."""
+    for file in paths.written():
+        place = tmp_path / file.relative_to(paths.ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(file.read_text())
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    return tmp_path
+
+
+def lay(root: Path, study: plan.Plan) -> None:
+    for file in paths.written():
+        file.write_text(split_grid.cut(file.read_text(), study.parts))
+    for name, content in split_grid.made(split_grid.written(), study).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+
+
+def test_the_blocks_of_the_grid_are_those_over_all_of_its_axes() -> None:
+    assert list(split_grid.blocks(WHOLE)) == ["finetune", "evaluate"]
+
+
+@pytest.mark.parametrize("by", [("task",), ("model",), ("ratio",), ("task", "model"), ("task", "model", "ratio")])
+def test_a_split_empties_the_axes_of_the_grid_alone_and_a_join_gives_the_same_bytes_again(by: tuple[str, ...]) -> None:
+    text = split_grid.cut(WHOLE, by)
+    differ = [(a, b) for a, b in zip(WHOLE.splitlines(), text.splitlines(), strict=True) if a != b]
+    assert differ == [(f"      {axis}: ${{{split_grid.AXES[axis]}}}", f"      {axis}: []") for axis in by] * 2
+    assert split_grid.cut(text, ()) == WHOLE
+
+
+def test_a_part_holds_the_blocks_of_the_grid_for_its_point_and_runs_them_where_they_always_ran() -> None:
+    study = dataclasses.replace(STUDY, parts=("task", "ratio"))
+    made = split_grid.made(split_grid.cut(WHOLE, study.parts), study)
+    assert list(made) == [f"parts/{task}/{ratio}/dvc.yaml" for task in study.tasks for ratio in study.ratios]
+    own = YAML(typ="safe").load(made["parts/starter-nest/0.3/dvc.yaml"])
+    assert own["vars"] == ["../../../params.yaml"]
+    whole = blocks()
+    for name, block in own["stages"].items():
+        assert block.pop("wdir") == "../../.."
+        assert block.pop("matrix") == {"task": ["starter-nest"], "model": "${models}", "ratio": [0.3]}
+        assert block == {key: value for key, value in whole[name].items() if key not in ("matrix", "wdir")}
+    assert list(own["stages"]) == ["finetune", "evaluate"]
+
+
+def test_a_cell_bears_the_address_of_its_part(root: Path) -> None:
+    study = dataclasses.replace(STUDY, parts=("model",))
+    lay(root, study)
+    assert split_grid.axes() == ("model",)
+    cells = {cell.address: cell for cell in study.cells}
+    trained = "parts/starter-2x64/dvc.yaml:finetune@starter-swap-starter-2x64-0.1"
+    asked = cells["parts/starter-2x64/dvc.yaml:evaluate@starter-swap-starter-2x64-0.1"]
+    assert asked.needs == ("prepare@starter-swap", trained)
+    beside = {"beside/dvc.yaml:finetune-variant@equal-steps", "evaluate-beside/dvc.yaml:evaluate-compress@narrow"}
+    assert {f"stages/{address}" for address in beside} < cells.keys()
+
+
+def test_parts_that_params_or_dvc_no_longer_make_are_told(root: Path) -> None:
+    study = dataclasses.replace(STUDY, parts=("task",))
+    lay(root, study)
+    split_grid.check(study)
+    more = dataclasses.replace(study, tasks=(*study.tasks, "mrpc"))
+    asking = root / "stages/evaluate/dvc.yaml"
+    edited = asking.read_text().replace("source=finetune/${item.task}", "source=else/${item.task}")
+    for asked, text, file, count in [
+        (more, None, "mrpc", 1), (dataclasses.replace(study, tasks=study.tasks[:1]), None, "starter-nest", 1),
+        (study, edited, "starter-nest", 2),
+    ]:  # fmt: skip
+        asking.write_text(text or asking.read_text())
+        with pytest.raises(UserError) as error:
+            split_grid.check(asked)
+        assert str(error.value) == (
+            f"parts/{file}/dvc.yaml: not what params.yaml and stages/ make of it, {count} such in all; run "
+            "`make split` (python -m pipeline.cli.split), then the same command again"
+        )
+
+
+def test_a_word_that_is_no_axis_is_refused() -> None:
+    with pytest.raises(UserError) as error:
+        split(["tasks"])
+    assert str(error.value) == "got 'tasks'; did you mean 'task'? (allowed: model, none, ratio, task)"

@@ -1,0 +1,28 @@
+"""A tracking store of each test's own."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from pipeline.core import paths
+from pipeline.tracking.mlflow import store
+
+
+@pytest.fixture(autouse=True)
+def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep what a test notes of its store, and the store itself, to the test."""
+    monkeypatch.setattr(paths, "CACHE", tmp_path / ".cache")
+    yield
+    store._store.cache_clear()
+
+
+@pytest.fixture
+def client(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """Return a client of an empty store; the folder of the test is the project's root."""
+    database = shutil.copy(empty_database, tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    return MlflowClient(f"sqlite:///{database}")

@@ -1,0 +1,180 @@
+"""Experiments and runs that somebody deletes in MLflow's UI."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.entities import ViewType
+from mlflow.tracking import MlflowClient
+
+from pipeline.tracking import Identity, open_trial
+from pipeline.tracking.mlflow import outage, runs, store, ui
+from pipeline.tracking.mlflow.sync import Counts, sync
+from tests import fakes
+from tests.tracking.mlflow.told import close_cell, die, open_cell, run_of, trial_of
+
+RECORD = fakes.finetuning("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
+CELL = (RECORD["stage"], RECORD["cell"])
+IDENTITY = Identity.from_record(RECORD)
+EXPLORED = Identity("finetune", "mrpc-bert-tiny-0.2", exploration=True)
+BACK = "warning: experiment {!r} was deleted in MLflow; it is restored with its runs\n"
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Write the files of a cell; trials do not sample the machine."""
+    monkeypatch.setattr("pipeline.tracking.mlflow.system_metrics.KINDS", ())
+    fakes.write(tmp_path, [RECORD])
+    yield
+    die()
+
+
+def log_cell(identity: Identity = IDENTITY) -> None:
+    """Log a cell as its trials do in a process of their own."""
+    store._store.cache_clear()
+    parent = open_cell(identity)
+    for trial in RECORD["trials"]:
+        open_trial(identity, trial["seed"], parent).finish(trial)
+    close_cell(parent, RECORD | {"cell": identity.cell, "exploration": identity.exploration})
+    die()
+
+
+def delete(client: MlflowClient, name: str) -> str:
+    """Delete an experiment as the UI does; return its id."""
+    known = client.get_experiment_by_name(name)
+    assert known is not None
+    client.delete_experiment(known.experiment_id)
+    return str(known.experiment_id)
+
+
+def names(client: MlflowClient, *, exploration: bool = False) -> list[str]:
+    return sorted(run.info.run_name for run in runs.search(client, "", exploration=exploration))
+
+
+WHOLE = [IDENTITY.cell, f"{IDENTITY.cell} seed 0", f"{IDENTITY.cell} seed 1"]
+
+
+def test_the_next_cell_restores_a_deleted_experiment_with_its_runs(
+    client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_cell()
+    delete(client, store.PLAN)
+    other = Identity("finetune", "mrpc-bert-mini-0.3")
+    log_cell(other)
+    assert capsys.readouterr().err == BACK.format("scaling")
+    assert not outage.note().exists()
+    assert names(client) == sorted([*WHOLE, other.cell, f"{other.cell} seed 0", f"{other.cell} seed 1"])
+
+
+def test_the_next_exploration_restores_its_own_experiment(
+    client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_cell(EXPLORED)
+    delete(client, store.EXPLORATION)
+    log_cell(EXPLORED)
+    assert capsys.readouterr().err == BACK.format("scaling-exploration")
+    assert len(names(client, exploration=True)) == 2 * 3
+
+
+def test_runs_that_others_had_replaced_stay_deleted(client: MlflowClient) -> None:
+    log_cell()
+    log_cell()
+    delete(client, store.PLAN)
+    store.connect(store.location())
+    assert names(client) == WHOLE
+    replaced = client.search_runs([store.experiment(client)], "", ViewType.DELETED_ONLY)
+    assert len(replaced) == 3
+
+
+def test_sync_restores_both_experiments_and_creates_nothing_twice(
+    client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sync([CELL]) == Counts(created=1)
+    for name in (store.PLAN, store.EXPLORATION):
+        delete(client, name)
+    assert sync([CELL]) == Counts(present=1)
+    assert capsys.readouterr().err == BACK.format("scaling") + BACK.format("scaling-exploration")
+    assert names(client) == WHOLE
+
+
+def test_the_browser_opens_on_a_restored_experiment(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sync([CELL])
+    number = delete(client, store.PLAN)
+
+    class Server:
+        pid = 0
+        wait = staticmethod(lambda: None)
+
+    def kill(process: int, signal: int) -> None:
+        raise ProcessLookupError
+
+    monkeypatch.setattr(ui, "_start", lambda uri, port: Server)
+    monkeypatch.setattr(ui, "_await", lambda server, port: None)
+    monkeypatch.setattr(ui.os, "killpg", kill)
+    monkeypatch.setattr(ui.signal, "signal", lambda *_: None)
+    ui.show()
+    assert capsys.readouterr().err == BACK.format("scaling")
+    assert client.get_experiment(number).lifecycle_stage == "active"
+
+
+def test_an_experiment_that_was_removed_for_good_is_created_again(client: MlflowClient) -> None:
+    log_cell()
+    client._tracking_client.store._hard_delete_experiment(delete(client, store.PLAN))
+    store.experiment.cache_clear()
+    log_cell()
+    assert names(client) == WHOLE
+
+
+@pytest.mark.parametrize("for_good", [False, True])
+def test_an_experiment_that_is_deleted_while_a_cell_runs_does_not_end_its_tracking(
+    client: MlflowClient, capsys: pytest.CaptureFixture[str], for_good: bool
+) -> None:
+    log_cell()
+    parent = open_cell(EXPLORED)
+    run_of(parent)  # this process knows the experiment now
+    number = delete(client, store.PLAN)
+    if for_good:
+        client._tracking_client.store._hard_delete_experiment(number)
+    other = open_cell(IDENTITY)
+    for trial in RECORD["trials"]:
+        open_trial(IDENTITY, trial["seed"], other).finish(trial)
+    close_cell(other, RECORD)
+    assert capsys.readouterr().err == ("" if for_good else BACK.format("scaling"))
+    assert not outage.note().exists()
+    store.experiment.cache_clear()
+    assert names(client) == WHOLE
+
+
+def test_runs_that_are_deleted_while_their_cell_runs_are_restored(
+    client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent = open_cell(IDENTITY)
+    first = open_trial(IDENTITY, 0, parent)
+    first.finish(RECORD["trials"][0])
+    client.delete_run(trial_of(first))
+    second = open_trial(IDENTITY, 1, parent)
+    client.delete_run(trial_of(second))
+    second.metrics(1, {"loss": 0.5})
+    second.finish(RECORD["trials"][1])
+    close_cell(parent, RECORD)
+    gone = "warning: run '{}' was deleted in MLflow while its process runs; it is restored\n"
+    assert sorted(capsys.readouterr().err.splitlines(keepends=True)) == [gone.format(name) for name in WHOLE[1:]]
+    assert not outage.note().exists()
+    assert names(client) == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("deleted", "retired"), [(WHOLE, 0), (WHOLE[:1], 2), (WHOLE[1:2], 1), (WHOLE[1:], 1)]
+)  # fmt: skip
+def test_sync_brings_back_runs_that_were_deleted(client: MlflowClient, deleted: list[str], retired: int) -> None:
+    sync([CELL])
+    for run in runs.search(client, ""):
+        if run.info.run_name in deleted:
+            client.delete_run(run.info.run_id)
+    assert sync([CELL]) == Counts(created=1, retired=retired)
+    assert names(client) == WHOLE
+    (cell,) = runs.cells(client)
+    assert len(runs.search(client, f"tags.`mlflow.parentRunId` = '{cell.info.run_id}'")) == 2
+    assert sync([CELL]) == Counts(present=1)

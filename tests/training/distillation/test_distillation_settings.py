@@ -1,0 +1,131 @@
+"""Distillations: which layers learn from which, and what is refused before any work."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.training.distillation.distillation_settings import (
+    Attention,
+    Distillation,
+    Hidden,
+    Needs,
+    needs,
+    pairs,
+    parse,
+    state_pairs,
+)
+
+FILES = sorted(path.stem for path in (paths.CONF / "distillation").glob("*.yaml"))
+CONF: dict[str, Any] = {
+    "name": "mine",
+    "alpha": 0.5,
+    "temperature": 2.0,
+    "hidden": None,
+    "attention": None,
+    "start": "pretrained",
+    "teacher_seed": None,
+}
+KEYS = "alpha, temperature, hidden, attention, start, teacher_seed"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_shipped_distillation_can_be_taught_with(name: str) -> None:
+    content = yaml.safe_load((paths.CONF / "distillation" / f"{name}.yaml").read_text(encoding="utf-8"))
+    assert content["name"] == name
+    assert parse(content).teacher_seed is None
+
+
+def test_a_file_is_read_with_its_parts() -> None:
+    settings = parse(
+        {
+            **CONF,
+            "hidden": {"weight": 2.0, "layers": "last"},
+            "attention": {"weight": 1, "kind": "minilm", "layers": "uniform"},
+            "start": {"every": 3},
+            "teacher_seed": 1,
+        }
+    )
+    expected = Distillation(0.5, 2.0, Hidden(2.0, "last"), Attention(1, "minilm", "uniform"), 3, 1)
+    assert settings == expected
+    assert settings.inside
+    assert not parse(CONF).inside
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"alpha": 1.5}, "alpha: got 1.5; give a number from 0 to 1"),
+        ({"alpha": "half"}, "alpha: got 'half'; give a number from 0 to 1"),
+        ({"temperature": 0}, "temperature: got 0; give a number above 0"),
+        ({"temperature": float("inf")}, "temperature: got inf; give a number above 0"),
+        ({"start": "fresh"}, "start: got 'fresh'; write pretrained, scratch or {every: 2} and up"),
+        ({"start": {"every": 1}}, "start: got 1; write pretrained, scratch or {every: 2} and up"),
+        ({"start": {"each": 2}}, "start: got \"{'each': 2}\"; write pretrained, scratch or {every: 2} and up"),
+        ({"teacher_seed": -1}, "teacher_seed: got -1; give a seed of the plan, or null"),
+        ({"hidden": 1.0}, "hidden: got 1.0; write {weight: ..., layers: ...} or null"),
+        ({"hidden": {"weight": 1.0}}, "hidden: layers: missing; hidden states weight, layers"),
+        (
+            {"hidden": {"weight": 0, "layers": "last"}},
+            "hidden: weight: got 0; give a number above 0, or hidden: null",
+        ),
+        (
+            {"hidden": {"weight": 1, "layers": "unifrom"}},
+            "hidden: layers: got 'unifrom'; did you mean 'uniform'? (allowed: last, uniform)",
+        ),
+        (
+            {"attention": {"weight": 1, "kind": "bert", "layers": "last"}},
+            "attention: kind: got 'bert'; did you mean 'tinybert'? (allowed: minilm, tinybert)",
+        ),
+        (
+            {"attention": {"weight": 1, "kinds": "minilm", "layers": "last"}},
+            "attention: kinds: unknown; did you mean 'kind'? (allowed: kind, layers, weight)",
+        ),
+        (
+            {"temprature": 2.0},
+            "temprature: unknown; did you mean 'temperature'? "
+            "(allowed: alpha, attention, hidden, start, teacher_seed, temperature)",
+        ),
+    ],
+)
+def test_what_cannot_be_taught_with_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse({**CONF, **settings})
+    assert str(error.value) == f"conf/distillation/mine.yaml: {message}"
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(UserError) as error:
+        parse({key: value for key, value in CONF.items() if key != "alpha"})
+    assert str(error.value) == f"conf/distillation/mine.yaml: alpha: missing; a distillation states {KEYS}"
+
+
+def test_a_uniform_map_spreads_the_student_over_the_teacher() -> None:
+    assert pairs("uniform", 4, 12) == [(1, 3), (2, 6), (3, 9), (4, 12)]
+    assert pairs("uniform", 2, 2) == [(1, 1), (2, 2)]
+
+
+def test_a_map_that_does_not_divide_is_rounded_and_ends_with_the_last() -> None:
+    assert pairs("uniform", 2, 3) == [(1, 2), (2, 3)]
+    assert pairs("uniform", 4, 6) == [(1, 2), (2, 3), (3, 5), (4, 6)]
+    assert pairs("uniform", 4, 1) == [(1, 1), (2, 1), (3, 1), (4, 1)]  # a student deeper than its teacher
+
+
+def test_the_last_layers_may_be_mapped_alone() -> None:
+    assert pairs("last", 2, 12) == state_pairs("last", 2, 12) == [(2, 12)]
+
+
+def test_the_states_of_a_uniform_map_begin_with_the_embeddings() -> None:
+    assert state_pairs("uniform", 2, 6) == [(0, 0), (1, 3), (2, 6)]
+
+
+def test_only_what_is_matched_is_needed() -> None:
+    hidden = Hidden(1.0, "uniform")
+    assert needs(Distillation(0.5, 1.0), 2, 4) == Needs()
+    assert needs(Distillation(0.5, 1.0, hidden), 2, 4) == Needs(states=(0, 2, 4))
+    tinybert = Distillation(0.5, 1.0, attention=Attention(1.0, "tinybert", "uniform"))
+    assert needs(tinybert, 4, 2) == Needs(scores=(1, 2))
+    minilm = Distillation(0.5, 1.0, hidden, Attention(1.0, "minilm", "last"))
+    assert needs(minilm, 2, 4) == Needs(states=(0, 2, 4), scores=(4,), values=(4,))
