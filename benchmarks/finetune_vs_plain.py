@@ -12,7 +12,7 @@ that a machine that slows down slows each. It wants the prepared task and the ch
     OMP_NUM_THREADS=1 python benchmarks/finetune_vs_plain.py --steps 100 --model models/bert-tiny-splade
 
 Told are the pairs of a second and, of the measured peak of matrix products in the same precision and with as many
-threads, the share that the useful operations come to: those of the whole model for real tokens alone. After whole runs
+threads, the share that the useful FLOPs come to: those of the whole model for real tokens alone. After whole runs
 also the pairs of the reported split that each predicts a second.
 """
 
@@ -81,7 +81,7 @@ def main() -> None:
     given = (whole, asked.batch_size, asked.learning_rate, asked.seed, at)
     plain = {length: Plain(asked.data, asked.model, length, *given) for length in asked.length}
     model = load_model.classifier(asked.model, 2, asked.seed).model.to(at).train()
-    useful = sum(float(np.mean(operations(train.lengths))) for operations in model_flops.training_operations(model))
+    useful = sum(float(np.mean(flops(train.lengths))) for flops in model_flops.training_flops(model))
     left = optimizer.decayed(asked.learning_rate, 0.01, whole, 0.1)
     with used_embeddings.narrowed(model, [train, selection], left) as (seen, _), quick(model):
         run = Run(model, seen, recipe, asked.seed)
@@ -101,11 +101,11 @@ def main() -> None:
 
 
 def tell(run: Run, plain: dict[int, Plain], useful: float) -> None:
-    """Print each one's pairs a second, the ratio, and the share of the peak that ``useful`` operations a pair are."""
+    """Print each one's pairs a second, the ratio, and the share of the peak that ``useful`` FLOPs a pair are."""
     ours = int(run.rows.sum()) / run.train_seconds
     rates = {f"plain {length}": (each.pairs / each.seconds, "fp32") for length, each in plain.items()}
     for name, (rate, precision) in {**rates, "finetune": (ours, run.precision)}.items():
-        most = peak_flops.peak_operations_per_second(run.device, precision, PEAK_SECONDS).operations_per_second
+        most = peak_flops.peak_flops_per_second(run.device, precision, PEAK_SECONDS).flops_per_second
         print(
             f"{name}: {rate:.2f} pairs/s, {100 * useful * rate / most:.0f}% of {most / 1e9:.0f} GFLOP/s "
             f"({precision}); finetune is {ours / rate:.2f} times as fast",

@@ -28,7 +28,7 @@ ROUNDS, SINGLE, TOGETHER, ROWS = 12, 12, 2, 32
 
 
 def opened(cell: str) -> tuple[Any, list[Batch], list[Batch], dict[str, float]]:
-    """Return a model, single examples and batches for it, and its bytes and operations."""
+    """Return a model, single examples and batches for it, and its bytes and FLOPs."""
     folders = sorted((paths.ROOT / "runs" / cell).glob("seed-*"))
     if not folders:
         raise SystemExit(f"error: runs/{cell}: not made yet; name <stage>/<cell> as the plan does")
@@ -42,7 +42,7 @@ def opened(cell: str) -> tuple[Any, list[Batch], list[Batch], dict[str, float]]:
     middle = ordered[len(ordered) // 2 : len(ordered) // 2 + TOGETHER]
     single = [batches.collate(report, np.array([row])).to(at) for row in rows]
     together = [batches.collate(report, chosen).to(at) for chosen in middle]
-    return model, single, together, {**model_cost.storage(model, Path(folder)), **model_cost.operations(model, report)}
+    return model, single, together, {**model_cost.storage(model, Path(folder)), **model_cost.flops(model, report)}
 
 
 @torch.inference_mode()
@@ -57,7 +57,7 @@ def seconds(model: Any, asked: list[Batch]) -> list[float]:
 
 
 def main(cells: list[str]) -> None:
-    """Print a row for each cell: bytes, operations, milliseconds of one example, pairs a second, and their ratios."""
+    """Print a row for each cell: bytes, FLOPs, milliseconds of one example, pairs a second, and their ratios."""
     models = {cell: opened(cell) for cell in cells}
     alone: dict[str, list[float]] = {cell: [] for cell in cells}
     many: dict[str, list[float]] = {cell: [] for cell in cells}
@@ -75,7 +75,7 @@ def main(cells: list[str]) -> None:
     for cell in cells:
         told, one, several = models[cell][3], np.median(alone[cell]), np.median(many[cell])
         print(
-            f"| {cell} | {told['storage_bytes'] / 1e6:.1f} | {told['inference_operations'] / 1e6:.0f} "
+            f"| {cell} | {told['storage_bytes'] / 1e6:.1f} | {told['inference_flops'] / 1e6:.0f} "
             f"| {1000 * one:.2f} | {first / one:.2f} | {ROWS / several:.0f} | {crowd / several:.2f} |"
         )
 

@@ -139,8 +139,8 @@ def _evaluated(task: str, model: str, ratio: float, seed: int) -> dict[str, Any]
         "parameters": int(total * 1e6), "parameters_non_embedding": int(inner * 1e6), "storage_bytes": int(total * 4e6),
         "latency_p50_ms": 1000 * seconds, "latency_p95_ms": 1200 * seconds, "inference_pairs_per_second": 3 / seconds,
         "family": family, "precision": "fp32", "trial_seconds": 1.5,
-        "loss": 0.9 - 0.8 * score, "train_operations": 6e6 * inner * ratio * rows, "train_seconds": 0.01 * ratio * rows,
-        "inference_operations": 7e7 * inner, "inference_memory_mib": 400 + total,
+        "loss": 0.9 - 0.8 * score, "train_flops": 6e6 * inner * ratio * rows, "train_seconds": 0.01 * ratio * rows,
+        "inference_flops": 7e7 * inner, "inference_memory_mib": 400 + total,
         "predictions": predictions.as_text(said), "references": predictions.as_text(true),
     }  # fmt: skip
 

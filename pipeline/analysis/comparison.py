@@ -23,7 +23,7 @@ from pipeline.analysis.statistics.task_scores import TaskScores
 from pipeline.analysis.statistics.variance import Outcome, Variance
 from pipeline.core import records
 
-PAID_BY_ALL = ("train_seconds", "train_operations")  # costs that a cell has from all that it is made of
+PAID_BY_ALL = ("train_seconds", "train_flops")  # costs that a cell has from all that it is made of
 
 Costs = dict[str, tuple[float, ...]]  # by name, a number a seed
 
@@ -195,7 +195,7 @@ def _cell(result: Result) -> laws.Cell:
         result.trials[0].numbers["family"],
         {size: result.number(size) for size in laws.SIZES},
         result.number("train_examples"),
-        result.number("train_operations"),
+        result.number("train_flops"),
         result.values("loss"),
         errors,
     )

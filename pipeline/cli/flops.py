@@ -58,7 +58,7 @@ def show(what: str, length: int | None = None, batch: int = DEFAULTS["batch"]) -
 def _by_part(found: Complexity, counts: Counts) -> Table:
     table = _table(
         "part", "parameters", "forward, M", "counted", "off", "backward, M", "counted", "off", "kept, MB",
-        title="Operations (multiplications and additions of matrix products) by formula and as torch counts them",
+        title="FLOPs (multiplications and additions of matrix products) by formula and as torch counts them",
     )  # fmt: skip
     for kind in traced_flops.KINDS:
         parts = [part for part in found.parts if part.kind == kind]
@@ -80,7 +80,7 @@ def _by_part(found: Complexity, counts: Counts) -> Table:
 
 
 def _counted(parts: list[Part], counts: Counts) -> tuple[int, int]:
-    """Return the operations of the parts' Linears; one that layers share is counted under its first name."""
+    """Return the FLOPs of the parts' Linears; one that layers share is counted under its first name."""
     names = {name for part in parts for name in part.modules}
     return (
         sum(counts.forward_by_linear.get(name, 0) for name in names),
@@ -96,9 +96,9 @@ def _in_all(found: Complexity, counts: Counts, held: Weights) -> Table:
     table = _table("of the batch", "by formula", "counted", "off", "an example", "a token")
     tokens = found.batch * found.length
     for name, unit, own, counted in (
-        ("forward", "M operations", found.forward, counts.forward),
-        ("backward", "M operations", found.backward, counts.backward),
-        ("update", "M operations", found.update, counts.update),
+        ("forward", "M FLOPs", found.forward, counts.forward),
+        ("backward", "M FLOPs", found.backward, counts.backward),
+        ("update", "M FLOPs", found.update, counts.update),
         ("activations", "MB", found.activation_bytes, counts.activation_bytes),
         ("gradients", "MB", found.gradient_bytes, counts.gradient_bytes),
         ("optimiser", "MB", found.optimizer_bytes, counts.optimizer_bytes),
@@ -113,13 +113,13 @@ SHARED = ("forward", "backward", "update", "activations")  # of which an example
 
 
 def _told(found: Complexity, held: Weights) -> list[str]:
-    operations = found.operations
+    flops = found.flops
     return [
         f"parameters: {held.parameters:,}; trainable {held.trainable:,}, outside the embeddings "
         f"{held.non_embedding:,}, not zero {held.nonzero:,}; stored in {held.stored_bytes:,} bytes",
         "one example of s tokens, and a batch as many times as much as it has examples:",
-        f"  forward      {_polynomial(operations.forward)} operations",
-        f"  backward     {_polynomial(operations.backward)} operations",
+        f"  forward      {_polynomial(flops.forward)} FLOPs",
+        f"  backward     {_polynomial(flops.backward)} FLOPs",
         f"  activations  {_polynomial(found.activations)} bytes",
         "the update, the gradients and the optimiser are the same for every batch",
     ]

@@ -36,41 +36,41 @@ def benchmark(
     if group.size == 1:
         found |= _asked(asked.to(device), report, settings)
     found |= _trained(model, train, settings, group)
-    found["peak_operations_per_second"] = max(before, _peak(settings, group))  # something may have disturbed one
+    found["peak_flops_per_second"] = max(before, _peak(settings, group))  # something may have disturbed one
     found |= _budget(found["train_pairs_per_second"], settings, group)
     for verb, lengths in (("train", found.pop("lengths")), ("inference", report.lengths)):
         found |= _utilisation(verb, found, model, lengths, hardware.is_emulated(settings.precision, device))
     if group.size == 1 and model.config.model_type == "bert":
         length, brief = round(float(train.lengths.mean())), settings.at_most / 10
-        most = found["peak_operations_per_second"] * settings.at_most / 16
+        most = found["peak_flops_per_second"] * settings.at_most / 16
         found["growth"] = step_scaling.growth(model.config, GROWN_ROWS, length, settings.precision, device, brief, most)
     return found
 
 
 def _utilisation(verb: str, found: dict[str, Any], model: Any, lengths: np.ndarray, emulated: bool) -> dict[str, float]:
-    """Return the useful operations as a share of the measured peak; nothing where no such share exists.
+    """Return the useful FLOPs as a share of the measured peak; nothing where no such share exists.
 
     The formulas must know the family. Emulated products have no peak: other kernels than the one that was measured are
     faster. A share above 1 shows that the machine was disturbed while its peak was measured.
     """
-    if "forward_operations" not in found or f"{verb}_pairs_per_second" not in found or emulated:
+    if "forward_flops" not in found or f"{verb}_pairs_per_second" not in found or emulated:
         return {}
-    forward, backward = model_flops.training_operations(model)
+    forward, backward = model_flops.training_flops(model)
     passes = (forward, backward) if verb == "train" else (forward,)
-    useful = sum(float(np.mean(operations(lengths))) for operations in passes) * found[f"{verb}_pairs_per_second"]
-    share = useful / found["peak_operations_per_second"]
+    useful = sum(float(np.mean(flops(lengths))) for flops in passes) * found[f"{verb}_pairs_per_second"]
+    share = useful / found["peak_flops_per_second"]
     return {f"{verb}_utilisation": share} if share <= 1 else {}
 
 
 def _peak(settings: Settings, group: Group) -> float:
-    """Return the operations a second that all processes reach at the same time."""
+    """Return the FLOPs a second that all processes reach at the same time."""
     group.wait()
-    own = peak_flops.peak_operations_per_second(hardware.device(), settings.precision, settings.at_most / 4)
-    return group.total(own.operations_per_second)
+    own = peak_flops.peak_flops_per_second(hardware.device(), settings.precision, settings.at_most / 4)
+    return group.total(own.flops_per_second)
 
 
 def _costs(model: Any, train: Examples, rows: int) -> dict[str, float]:
-    """Return parameters and, where the formulas know the family, operations of a pair and bytes of a process."""
+    """Return parameters and, where the formulas know the family, FLOPs of a pair and bytes of a process."""
     known = model_flops.weights(model)
     found: dict[str, float] = {
         "parameters": known.parameters,
@@ -82,9 +82,9 @@ def _costs(model: Any, train: Examples, rows: int) -> dict[str, float]:
     except UserError:
         return found
     return found | {
-        "forward_operations": float(np.mean(whole.operations.forward(train.lengths))),
-        "backward_operations": float(np.mean(whole.operations.backward(train.lengths))),
-        "update_operations": whole.update,
+        "forward_flops": float(np.mean(whole.flops.forward(train.lengths))),
+        "backward_flops": float(np.mean(whole.flops.backward(train.lengths))),
+        "update_flops": whole.update,
         "activation_bytes": whole.activation_bytes,
         "gradient_bytes": whole.gradient_bytes,
         "optimizer_bytes": whole.optimizer_bytes,

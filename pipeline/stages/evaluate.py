@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipeline.execution.trial import Log
 
 CARRIED = (  # from the trial that made the classifier
-    "train_examples", "changed", "train_seconds", "train_operations", "truncated_train_rows_pct",
+    "train_examples", "changed", "train_seconds", "train_flops", "truncated_train_rows_pct",
     "truncated_train_tokens_pct",
 )  # fmt: skip
 
@@ -59,7 +59,7 @@ def evaluate(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
         "loss": float(objective(torch.from_numpy(said), torch.from_numpy(report.labels))),
         **quality.quality(registry.predicted(said), report.labels, task.metrics, task.score, summary["majority"]),
         **model_cost.storage(model, trained),
-        **model_cost.operations(model, report),
+        **model_cost.flops(model, report),
         **model_cost.training(model, report),
         **speed,
         **_memory(trained, report),

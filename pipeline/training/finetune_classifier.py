@@ -56,7 +56,7 @@ def finetune(
     model.to(hardware.device()).train()
     loss.to(hardware.device()).train()
     updates = recipe.updates(len(train))
-    operations = _operations(model)
+    flops = _flops(model)
     left = optimizer.decayed(recipe.learning_rate, recipe.weight_decay, updates, recipe.warmup)
     with (
         used_embeddings.narrowed(model, [train, selection], left) as (seen, judged),
@@ -71,7 +71,7 @@ def finetune(
         for until in recipe.points(len(train))[len(run.told) :]:
             values = {"loss": run.advance(until, advanced), **run.select(judged, judge, score)}
             record(until, run.tell(until, values))
-            spent = operations(np.concatenate(run.lengths)) if operations else None
+            spent = flops(np.concatenate(run.lengths)) if flops else None
             run.curve.append(Point(values["selection_score"], until, int(run.rows.sum()), run.train_seconds, spent))
         run.end()
     return {
@@ -79,18 +79,18 @@ def finetune(
         "selection_examples": len(selection),
         **run.cost(),
         **{name: value for name, value in run.told[-1][1].items() if name != "learning_rate"},
-        **({} if (spent := run.curve[-1].operations) is None else {"train_operations": spent}),
+        **({} if (spent := run.curve[-1].flops) is None else {"train_flops": spent}),
         **convergence(run.curve, recipe.fractions, compute_baseline(judge, selection.labels, score)),
     }
 
 
-def _operations(model: nn.Module) -> Callable[[np.ndarray], float] | None:
-    """Return how many operations forward and backward take for examples of given lengths; None where nobody knows.
+def _flops(model: nn.Module) -> Callable[[np.ndarray], float] | None:
+    """Return how many FLOPs forward and backward take for examples of given lengths; None where nobody knows.
 
     Those of the model as it is defined, for real tokens alone: neither padding nor what is left out here changes them.
     """
     try:
-        forward, backward = model_flops.training_operations(model)
+        forward, backward = model_flops.training_flops(model)
     except UserError:
         return None
     return lambda lengths: float(forward(lengths).sum() + backward(lengths).sum())

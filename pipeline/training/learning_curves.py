@@ -16,7 +16,7 @@ ROUNDING = 1e-12  # a sum of the baseline and the gain may end this far above th
 class Point:
     """A model's ``score`` on the split that selects, and what it has had by then.
 
-    ``steps`` are updates, ``examples`` counts repetitions, ``seconds`` are of training, ``operations`` those of forward
+    ``steps`` are updates, ``examples`` counts repetitions, ``seconds`` are of training, ``flops`` those of forward
     and backward passes, None where nobody knows them.
     """
 
@@ -24,7 +24,7 @@ class Point:
     steps: int
     examples: int
     seconds: float
-    operations: float | None = None
+    flops: float | None = None
 
 
 def convergence(curve: Sequence[Point], fractions: Sequence[float], baseline: float) -> dict[str, float | None]:
@@ -40,7 +40,7 @@ def convergence(curve: Sequence[Point], fractions: Sequence[float], baseline: fl
         least = baseline + fraction * gain
         near = next((point for point in curve if point.score >= least - ROUNDING), None) if gain > 0 else None
         for field in fields(Point)[1:]:
-            if curve[-1].operations is not None or field.name != "operations":
+            if curve[-1].flops is not None or field.name != "flops":
                 found[f"{field.name}_to_{100 * fraction:g}pct"] = getattr(near, field.name) if near else None
     return found
 

@@ -46,13 +46,13 @@ def rows(points: list[cell_table.Point], records: Path) -> list[cell_table.Row]:
 
 @pytest.fixture(scope="session")
 def counted(rows: list[cell_table.Row]) -> list[cell_table.Row]:
-    """Return the rows with operations in proportion to size and data, some of the last to 95%."""
+    """Return the rows with FLOPs in proportion to size and data, some of the last to 95%."""
     found = []
     for row in rows:
         if row.score is not None:
             done = 6.0 * row.parameters_non_embedding * 30 * row.train_examples
             row = replace(
-                row, train_operations=done, train_seconds=done / 1e11, operations_to_95pct=done / 4,
+                row, train_flops=done, train_seconds=done / 1e11, flops_to_95pct=done / 4,
                 seconds_to_95pct=done / 4e11, examples_to_95pct=row.train_examples / 4,
             )  # fmt: skip
         found.append(row)

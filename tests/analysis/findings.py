@@ -18,7 +18,7 @@ from pipeline.analysis.statistics.bootstrap import Answers, Draws, draw
 from pipeline.analysis.statistics.pairwise_tests import Differences
 
 SEEDS, EXAMPLES = 3, 120
-COSTS = ("parameters", "train_operations")
+COSTS = ("parameters", "train_flops")
 
 
 def made_cheaper(rows: Sequence[Row]) -> list[Row]:
@@ -75,7 +75,7 @@ def _cell(row: Row) -> laws.Cell:
     errors = tuple((1 - row.score) * (1 + 0.02 * seed) for seed in range(-1, 2))
     losses = tuple(1.5 * error for error in errors)
     family = "variant" if row.section else row.family
-    return laws.Cell(row.cell, family, sizes, row.train_examples, row.train_operations, losses, errors)
+    return laws.Cell(row.cell, family, sizes, row.train_examples, row.train_flops, losses, errors)
 
 
 def _whole(row: Row) -> bool:

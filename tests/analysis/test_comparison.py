@@ -63,14 +63,14 @@ def test_a_cell_pays_for_all_that_it_was_made_of_seed_by_seed(found: dict[str, R
 
 
 def test_a_compression_without_recovery_costs_no_training_of_its_own(found: dict[str, Result]) -> None:
-    for name in ("train_seconds", "train_operations"):
+    for name in ("train_seconds", "train_flops"):
         assert found["small8"].costs[name] == pytest.approx(found["narrow"].costs[name])
 
 
 def test_a_cost_that_was_not_measured_is_missing(tmp_path: Path) -> None:
-    (result,) = comparison.results(measured(tmp_path, [grid()[0]], **{grid()[0].cell: "train_operations"}))
-    assert "train_operations" not in result.costs
-    assert result.number("train_operations") is None
+    (result,) = comparison.results(measured(tmp_path, [grid()[0]], **{grid()[0].cell: "train_flops"}))
+    assert "train_flops" not in result.costs
+    assert result.number("train_flops") is None
     assert result.costs["storage_bytes"] == (17_600_000.0,) * 3
 
 

@@ -66,12 +66,10 @@ def test_a_cell_of_shared_layers_is_told_by_part_and_in_all(root: Path, capsys: 
         for line in told
     )
     total = f"{forward / 1e6:,.2f}"
-    assert (
-        f"forward, M operations {total} {total} 0 {forward / rows / 1e6:,.2f} {forward / rows / s / 1e6:,.3f}" in told
-    )
-    assert sum(" 0" in line and "M operations" in line for line in told) == 3
+    assert f"forward, M FLOPs {total} {total} 0 {forward / rows / 1e6:,.2f} {forward / rows / s / 1e6:,.3f}" in told
+    assert sum(" 0" in line and "M FLOPs" in line for line in told) == 3
     square, linear = LAYERS * 4 * HIDDEN, LAYERS * 24 * HIDDEN**2
-    assert f"forward {2 * HIDDEN**2 + 6 * HIDDEN:,} + {linear:,} s + {square} s² operations" in told
+    assert f"forward {2 * HIDDEN**2 + 6 * HIDDEN:,} + {linear:,} s + {square} s² FLOPs" in told
     assert not any("%" in line or "all" in line.split() for line in told)
 
 
@@ -96,7 +94,7 @@ def test_int8_weights_have_a_forward_pass_alone(capsys: pytest.CaptureFixture[st
     load_model.save(loaded.model, loaded.tokenizer, folder)
     flops.show("compress/mrpc-tiny-0.5-shared")
     told = lines(capsys)
-    assert "backward, M operations 0.00 0.00 0.00 0.000" in told
+    assert "backward, M FLOPs 0.00 0.00 0.00 0.000" in told
     assert "optimiser, MB 0.00 0.00" in told
     assert any("trainable 0, outside" in line for line in told)
 

@@ -1,4 +1,4 @@
-"""What is taken out is really gone: fewer operations and parameters, and the same outputs as with it masked to zero."""
+"""What is taken out is really gone: fewer FLOPs and parameters, and the same outputs as with it masked to zero."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ NEURON = 2 * HIDDEN + 1
 LAYER = 4 * (HIDDEN * HIDDEN + HIDDEN) + 2 * HIDDEN * WIDTH + WIDTH + HIDDEN + 4 * HIDDEN
 
 
-def operations(model: Any, ids: dict[str, Tensor]) -> int:
+def flops(model: Any, ids: dict[str, Tensor]) -> int:
     """Return what torch counts of a forward pass."""
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model(**ids)
@@ -115,15 +115,15 @@ def test_removed_layers_are_as_layers_that_pass_their_input_on(
     assert changed == f"of 4 layers {gone[0] + 1}, {gone[1] + 1} removed by {importance}; {told}"
 
 
-def test_operations_fall_by_what_the_parts_take(bert: Any, calibration: Calibration, ids: Any) -> None:
+def test_flops_fall_by_what_the_parts_take(bert: Any, calibration: Calibration, ids: Any) -> None:
     rows, length = ids["input_ids"].shape
-    whole = operations(bert(), ids)
+    whole = flops(bert(), ids)
     head = 4 * 2 * length * HIDDEN * SIZE + 2 * 2 * length * length * SIZE  # projections; scores and what they mix
     neuron = 2 * 2 * length * HIDDEN
     layer = 4 * head + WIDTH * neuron
-    assert whole - operations(heads(bert(), calibration, 0.5, "magnitude").model, ids) == rows * 8 * head
-    assert whole - operations(width(bert(), calibration, 0.5, "magnitude").model, ids) == rows * 4 * 24 * neuron
-    assert whole - operations(layers(bert(), calibration, 3, "magnitude").model, ids) == rows * 3 * layer
+    assert whole - flops(heads(bert(), calibration, 0.5, "magnitude").model, ids) == rows * 8 * head
+    assert whole - flops(width(bert(), calibration, 0.5, "magnitude").model, ids) == rows * 4 * 24 * neuron
+    assert whole - flops(layers(bert(), calibration, 3, "magnitude").model, ids) == rows * 3 * layer
 
 
 def slope(model: Any, calibration: Calibration, scaled: Callable[[float], Any], step: float = 1e-5) -> float:

@@ -1,4 +1,4 @@
-"""A benchmark's settings and what it makes of rates, operations and the machine's peak."""
+"""A benchmark's settings and what it makes of rates, FLOPs and the machine's peak."""
 
 import copy
 import math
@@ -75,7 +75,7 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this a machine with a known peak, first disturbed, and let nothing grow; rounds are of one step."""
     reached = iter([PEAK / 2, PEAK] * 9)
-    monkeypatch.setattr(peak_flops, "peak_operations_per_second", lambda *_: peak_flops.Peak(next(reached), 64))
+    monkeypatch.setattr(peak_flops, "peak_flops_per_second", lambda *_: peak_flops.Peak(next(reached), 64))
     monkeypatch.setattr(step_scaling, "growth", lambda *given: [{"given": given[1:]}])
     monkeypatch.setattr(speed, "ROUND", 1e-9)
     monkeypatch.setattr(speed, "PHASED", (1, 1))
@@ -91,17 +91,17 @@ def longer(train: Examples) -> Examples:
 
 
 def forward(lengths: np.ndarray) -> float:
-    """Return the mean operations of the fixture's model: per layer four projections, feed-forward, and attention."""
+    """Return the mean FLOPs of the fixture's model: per layer four projections, feed-forward, and attention."""
     hidden, inner = 16, 32
     layer = lengths * (8 * hidden**2 + 4 * hidden * inner) + 4 * lengths**2 * hidden
     return float(np.mean(2 * layer + 2 * hidden**2 + 4 * hidden))
 
 
-def test_utilisation_is_operations_times_rate_by_peak(model: BertForSequenceClassification, examples: Examples) -> None:
+def test_utilisation_is_flops_times_rate_by_peak(model: BertForSequenceClassification, examples: Examples) -> None:
     found = measured(model, examples)
     learnt, asked = forward(examples.lengths), forward(longer(examples).lengths)
-    assert (found["forward_operations"], found["backward_operations"]) == pytest.approx((learnt, 2 * learnt))
-    assert found["peak_operations_per_second"] == PEAK
+    assert (found["forward_flops"], found["backward_flops"]) == pytest.approx((learnt, 2 * learnt))
+    assert found["peak_flops_per_second"] == PEAK
     rows = np.concatenate(benchmark_loop._spread(examples, 4))
     timed = forward(examples.lengths[rows])
     assert found["train_utilisation"] == pytest.approx(3 * timed * found["train_pairs_per_second"] / PEAK)
@@ -114,9 +114,9 @@ def test_utilisation_is_operations_times_rate_by_peak(model: BertForSequenceClas
 def test_a_rate_above_the_measured_peak_has_no_utilisation(
     monkeypatch: pytest.MonkeyPatch, model: BertForSequenceClassification, examples: Examples
 ) -> None:
-    monkeypatch.setattr(peak_flops, "peak_operations_per_second", lambda *_: peak_flops.Peak(1.0, 64))
+    monkeypatch.setattr(peak_flops, "peak_flops_per_second", lambda *_: peak_flops.Peak(1.0, 64))
     found = measured(model, examples)
-    assert found["peak_operations_per_second"] == 1.0
+    assert found["peak_flops_per_second"] == 1.0
     assert not [name for name in found if "utilisation" in name]
 
 
@@ -154,7 +154,7 @@ def test_the_model_is_left_as_it_was(model: BertForSequenceClassification, examp
     assert (model.training, model.config._attn_implementation) == (training, attention)
 
 
-def test_a_family_without_formulas_has_rates_but_no_operations(examples: Examples) -> None:
+def test_a_family_without_formulas_has_rates_but_no_flops(examples: Examples) -> None:
     config = AutoConfig.for_model(
         "mpnet", vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
         max_position_embeddings=40,
@@ -164,5 +164,5 @@ def test_a_family_without_formulas_has_rates_but_no_operations(examples: Example
     found = measured(model, train)
     assert found["train_pairs_per_second"] > 0 < found["inference_pairs_per_second"]
     assert found["parameters"] == sum(parameter.numel() for parameter in model.parameters())
-    assert not [name for name in found if "utilisation" in name or name.endswith("_operations")]
+    assert not [name for name in found if "utilisation" in name or name.endswith("_flops")]
     assert not {"activation_bytes", "gradient_bytes", "optimizer_bytes", "growth"} & set(found)

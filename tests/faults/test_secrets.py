@@ -80,7 +80,7 @@ def test_a_credential_of_the_environment_is_masked_however_it_is_written(credent
         ('{"password": "a b", "seed": 1}', '{"password": "***", "seed": 1}'),
         ("mirror: https://me:a@host/x\napi_key: abc\n", "mirror: https://***@host/x\napi_key: ***\n"),
         ("pad_token: '[PAD]'\nmax_tokens: 5\ntoken: null\n", "pad_token: '[PAD]'\nmax_tokens: 5\ntoken: null\n"),
-        ("inference_operations_per_token: 7e7", "inference_operations_per_token: 7e7"),
+        ("inference_flops_per_token: 7e7", "inference_flops_per_token: 7e7"),
         (
             "http://host/#/runs?a=b&viewStateShareKey=results-mrpc",
             "http://host/#/runs?a=b&viewStateShareKey=results-mrpc",

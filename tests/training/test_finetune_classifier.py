@@ -194,11 +194,11 @@ def test_what_it_took_to_come_near_the_end_is_told_for_the_fractions_of_the_reci
     order = list(batches.shuffled(train.lengths, 8, np.random.default_rng(0)))
     spent = np.cumsum([sum(3 * counted(bert(), train, row) for row in rows) for rows in order])
     seen = np.cumsum([len(rows) for rows in order])
-    assert result["train_operations"] == spent[-1]
+    assert result["train_flops"] == spent[-1]
     for percent, step in ((40, 1), (62.5, 2), (100, 2)):
         assert result[f"steps_to_{percent}pct"] == step
         assert result[f"examples_to_{percent}pct"] == seen[step - 1]
-        assert result[f"operations_to_{percent}pct"] == spent[step - 1]
+        assert result[f"flops_to_{percent}pct"] == spent[step - 1]
     assert 0 < result["seconds_to_40pct"] < result["seconds_to_62.5pct"] == result["seconds_to_100pct"]
     assert result["seconds_to_100pct"] < result["train_seconds"]
     assert sum("_to_" in name for name in result) == 12

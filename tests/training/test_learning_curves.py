@@ -19,7 +19,7 @@ def test_from_a_baseline_of_zero_the_first_point_with_95_percent_of_the_end_coun
     curve = [Point(score, 10 * i, 80 * i, 0.5 * i, 1e6 * i) for i, score in enumerate(values, start=1)]
     assert convergence(curve, [0.95], 0.0) == {
         "steps_to_95pct": steps, "examples_to_95pct": 8 * steps, "seconds_to_95pct": steps / 20,
-        "operations_to_95pct": 1e5 * steps,
+        "flops_to_95pct": 1e5 * steps,
     }  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def test_every_fraction_has_its_percentage_in_the_key() -> None:
     assert {key: value for key, value in found.items() if key.startswith("steps")} == {
         "steps_to_50pct": 1, "steps_to_90pct": 2, "steps_to_99.5pct": 3, "steps_to_100pct": 4,
     }  # fmt: skip
-    assert not [key for key in found if key.startswith("operations")]  # unknown for this family
+    assert not [key for key in found if key.startswith("flops")]  # unknown for this family
 
 
 def test_a_score_at_the_baseline_has_converged_by_nothing() -> None:

@@ -126,7 +126,7 @@ def test_every_token_is_counted_once_and_padding_where_it_was_made(both: Runs, a
         assert result["padding_share"] == pytest.approx(1 - tokens / places)
         assert result["train_tokens_per_second"] * result["train_seconds"] == pytest.approx(tokens)
         assert result["train_pairs_per_second"] * result["train_seconds"] == pytest.approx(rows)
-        assert result["train_operations"] == alone["plain"].result["train_operations"] > 0
+        assert result["train_flops"] == alone["plain"].result["train_flops"] > 0
 
 
 def test_a_loss_that_is_no_number_is_told_alike_by_every_process(both: Runs, alone: dict[str, Told]) -> None:

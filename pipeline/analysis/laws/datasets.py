@@ -15,7 +15,7 @@ TARGETS = ("loss", "error")
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the grid: ``sizes`` by name, rows that it learnt from, operations of its training, a value a seed.
+    """A cell of the grid: ``sizes`` by name, rows that it learnt from, FLOPs of its training, a value a seed.
 
     ``errors`` are 1 - score. A number that is not known is None, a list of values empty.
     """
@@ -24,7 +24,7 @@ class Cell:
     family: str
     sizes: Mapping[str, float | None]
     examples: float | None
-    operations: float | None
+    flops: float | None
     losses: tuple[float, ...]
     errors: tuple[float, ...]
 
@@ -43,7 +43,7 @@ def _asked(task: str, target: str, cells: Sequence[Cell]) -> Iterator[tuple[Ques
         at_most = [cell for cell in cells if cell.examples == most]
         yield Question(task, target, (size,), "most data"), _measured(target, (size,), at_most)
     of_largest = [cell for cell in cells if cell.sizes[SIZES[0]] == largest]
-    data, compute, joint = ("train_examples",), ("train_operations",), (SIZES[0], "train_examples")
+    data, compute, joint = ("train_examples",), ("train_flops",), (SIZES[0], "train_examples")
     yield Question(task, target, data, "largest model"), _measured(target, data, of_largest)
     yield Question(task, target, compute, "front of compute"), front(_measured(target, compute, cells))
     yield Question(task, target, joint, "all sizes and data"), _measured(target, joint, cells)
@@ -66,7 +66,7 @@ def _measured(target: str, axes: tuple[str, ...], cells: Sequence[Cell]) -> list
     """Return the cells that have all of the axes and values, in rising order of place."""
     found = []
     for cell in cells:
-        known = {**cell.sizes, "train_examples": cell.examples, "train_operations": cell.operations}
+        known = {**cell.sizes, "train_examples": cell.examples, "train_flops": cell.flops}
         at = [known[axis] for axis in axes]
         values = cell.losses if target == "loss" else cell.errors
         if values and all(place is not None for place in at):

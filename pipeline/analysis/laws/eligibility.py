@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pipeline.analysis.laws.forms import ADDITIVE, Form
 from pipeline.analysis.laws.law_types import Measured, Question
 
-PLACES = {"train_examples": "amounts of data", "train_operations": "amounts of compute"}  # every other axis is a size
+PLACES = {"train_examples": "amounts of data", "train_flops": "amounts of compute"}  # every other axis is a size
 LAWS = {
     "power": "a power law",
     "power with floor": "a power law with a floor",
@@ -45,7 +45,7 @@ def to_fit(form: Form, question: Question, points: Sequence[Measured]) -> str | 
     needs = f"{LAWS[form.name]} has {form.size} parameters and takes {form.size + 1} to be tested"
     if len(question.axes) == 1:
         axis = question.axes[0]
-        if axis == "train_operations" and found < FRONT:
+        if axis == "train_flops" and found < FRONT:
             return f"{places(axis, found)} on the front of compute, each picked for being low; a law takes {FRONT}"
         return f"{places(axis, found)}; {needs}" if found <= form.size else None
     for axis, count in zip(question.axes, _levels(points), strict=True):

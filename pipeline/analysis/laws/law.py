@@ -18,7 +18,7 @@ ENDS = (0.025, 0.975)
 TURN = 1.345  # standard deviations; Huber's loss is then 95% as efficient as squares on normal noise (Huber 1981)
 FARTHEST = 50.0  # in logarithms that a draw of the noise may lie off; with one degree of freedom it has no end
 KNOWN = 10.0  # a parameter whose ends differ by a larger factor is not known to an order of magnitude
-SYMBOLS = {"train_examples": "D", "train_operations": "C"}  # every other axis is a size: N
+SYMBOLS = {"train_examples": "D", "train_flops": "C"}  # every other axis is a size: N
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pipeline.analysis.results.costs import AXES, Cost, Grown
 
 LIMIT = {"depth": 1, "width": 2, "length": 2, "batch": 1}  # exponents as the axis alone grows without bound
 UNITS = {"depth": "layers", "width": "hidden size", "length": "tokens of a pair", "batch": "pairs of a batch"}
-HEADINGS = ("model", "axis", "from", "to", "exponent of seconds", "95%", "exponent of operations", "in the limit")
+HEADINGS = ("model", "axis", "from", "to", "exponent of seconds", "95%", "exponent of FLOPs", "in the limit")
 LEAST = 3  # values, so that an exponent has an interval
 
 
@@ -33,9 +33,9 @@ class Curve:
         return exponent(self.values, [point.seconds for point in self.points])
 
     @property
-    def operations(self) -> list[float]:
-        """Return the operations of a step at each place, empty where they were not counted."""
-        known = [point.operations for point in self.points if point.operations is not None]
+    def flops(self) -> list[float]:
+        """Return the FLOPs of a step at each place, empty where they were not counted."""
+        known = [point.flops for point in self.points if point.flops is not None]
         return known if len(known) == len(self.points) else []
 
 
@@ -78,6 +78,6 @@ def sheets(costs: Sequence[Cost]) -> list[Sheet]:
 def _fitted(curve: Curve) -> list[str]:
     slope, low, high = curve.seconds
     first, last = curve.values[0], curve.values[-1]
-    counted = f"{exponent(curve.values, curve.operations)[0]:.2f}" if curve.operations else ""
+    counted = f"{exponent(curve.values, curve.flops)[0]:.2f}" if curve.flops else ""
     interval, limit = f"[{low:.2f}, {high:.2f}]", str(LIMIT[curve.axis])
     return [curve.label, curve.axis, f"{first:,g}", f"{last:,g}", f"{slope:.2f}", interval, counted, limit]

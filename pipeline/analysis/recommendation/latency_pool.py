@@ -1,6 +1,6 @@
 """Latency pooled over the cells of a task that compute the same, so that the load of the machine decides nothing.
 
-Zeros in dense weights and weights that layers share change neither the operations nor their order, and neither do the
+Zeros in dense weights and weights that layers share change neither the FLOPs nor their order, and neither do the
 data and the seed of a training. Such cells have one true latency; what their measurements differ by is noise.
 """
 
@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.analysis.results.cell_table import Point, Row
 
-COUNTED = ("inference_operations", "training_operations", "activation_bytes")  # equal where the computation is
+COUNTED = ("inference_flops", "training_flops", "activation_bytes")  # equal where the computation is
 
 
 def compute_key(point: Point, numbers: Mapping[str, Any], machine: str) -> str:
     """Return a text that is the same for cells that compute the same on the same machine; empty where unknown.
 
     ``numbers`` are those of a trial's record. Weights that cannot be trained further, such as int8, have no training
-    operations; they have kernels of their own, so the method of the compression is part of their key.
+    FLOPs; they have kernels of their own, so the method of the compression is part of their key.
     """
-    if numbers.get("inference_operations") is None:
+    if numbers.get("inference_flops") is None:
         return ""
     counted = [numbers.get(name) for name in COUNTED]
     method = point.method if None in counted and point.section == "compress" else None

@@ -76,7 +76,7 @@ def gain(key: str, route: Route, cost: float | None, sizes: Sequence[tuple[float
     """Return what a unit more of a budget buys a cell that costs ``cost``: -d error/dx times dx/d cost.
 
     A cost that follows size goes as N^b over the plain ``sizes`` (N, cost), so that dN/d cost = N / (b cost): for a
-    compressed cell this takes a larger model, compressed alike. Seconds go as operations, dC/ds = C/s; an example is
+    compressed cell this takes a larger model, compressed alike. Seconds go as FLOPs, dC/ds = C/s; an example is
     one. The unit moves x by a fifth at most, for a slope holds near the cell and not far beyond it. The interval is the
     law's alone: b is taken as it is.
     """

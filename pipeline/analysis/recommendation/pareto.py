@@ -13,7 +13,7 @@ from pipeline.analysis.statistics.bootstrap import RESAMPLES, Draws
 from pipeline.analysis.statistics.weighted_metrics import Floats
 
 COSTS = (
-    "parameters", "parameters_nonzero", "storage_bytes", "latency_p50_ms", "inference_operations", "train_operations",
+    "parameters", "parameters_nonzero", "storage_bytes", "latency_p50_ms", "inference_flops", "train_flops",
     "train_seconds",
 )  # fmt: skip
 

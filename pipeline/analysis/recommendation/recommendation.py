@@ -15,7 +15,7 @@ from pipeline.analysis.recommendation.select import Choice, Expected, Pick
 from pipeline.analysis.statistics import cross_fitting, score_intervals
 from pipeline.plan.budget import MARGIN, Budget
 
-AXES = {SIZE: SIZES[0], DATA: "train_examples", COMPUTE: "train_operations"}
+AXES = {SIZE: SIZES[0], DATA: "train_examples", COMPUTE: "train_flops"}
 
 
 @dataclass(frozen=True)

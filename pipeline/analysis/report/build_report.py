@@ -31,14 +31,14 @@ from pipeline.analysis.statistics.variance import Variance
 
 TITLE = "How the models of this plan scale"
 COMPUTE = (
-    "Operations of a training: multiplications and additions of matrix products, forward and backward, for the tokens "
+    "FLOPs of a training: multiplications and additions of matrix products, forward and backward, for the tokens "
     "that are no padding; to 95%: spent when the score on the selection rows had covered 95% of the way from the "
     "baseline to its final value, empty where a seed did not get above the baseline. Means over seeds. M, G, T, P: 10 "
     "to the 6th, 9th, 12th, 15th.",
 )
 BENCHMARK = (
     "Pairs/s of training: whole steps, of all processes together, tokens without padding; 95% over rounds tells how "
-    "steady this machine was, not what another would do. Of peak (utilisation): counted operations a second as a share "
+    "steady this machine was, not what another would do. Of peak (utilisation): counted FLOPs a second as a share "
     "of the most that large matrix products reached on the same processes.",
     "Efficiency (strong): the rate as a share of the processes times the rate of one alone with the whole batch; weak: "
     "the same where each process has a batch of that size to itself. Communication: the share of a step that the "
@@ -48,7 +48,7 @@ BENCHMARK = (
 )
 GROWTH = (
     "Exponents: least squares on logarithms; their interval (Student's t) tells how well a power law holds over these "
-    "values. In the limit: what the operations come to as this side alone grows without bound; at these sizes, parts "
+    "values. In the limit: what the FLOPs come to as this side alone grows without bound; at these sizes, parts "
     "that do not grow with it, such as embeddings, the start of kernels and the update, keep the exponent below.",
 )
 

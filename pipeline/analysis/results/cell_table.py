@@ -68,16 +68,16 @@ class Row(Point):
     train_examples: int | None = None
     parameters: int | None = None
     parameters_non_embedding: int | None = None
-    train_operations: float | None = None
+    train_flops: float | None = None
     train_seconds: float | None = None
-    operations_to_95pct: float | None = None
+    flops_to_95pct: float | None = None
     seconds_to_95pct: float | None = None
     examples_to_95pct: float | None = None
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
     latency_p99_ms: float | None = None
     inference_pairs_per_second: float | None = None
-    inference_operations: float | None = None
+    inference_flops: float | None = None
     inference_memory_mib: float | None = None
     inference_memory_added_mib: float | None = None
     parameters_nonzero: int | None = None
@@ -121,9 +121,9 @@ Intervals = Mapping[str, Mapping[str, float]]
 NO_INTERVALS: Intervals = MappingProxyType({})
 FAMILIES = ("pretrained", "fresh", "random")  # trained once and kept, trained anew in every run, not trained
 MEANS = (
-    "score", "majority_score", "loss", "train_operations", "train_seconds", "operations_to_95pct",
+    "score", "majority_score", "loss", "train_flops", "train_seconds", "flops_to_95pct",
     "seconds_to_95pct", "examples_to_95pct", "latency_p50_ms", "latency_p95_ms", "latency_p99_ms",
-    "inference_pairs_per_second", "inference_operations", "inference_memory_mib", "inference_memory_added_mib",
+    "inference_pairs_per_second", "inference_flops", "inference_memory_mib", "inference_memory_added_mib",
     "alone_score", "gain",
 )  # fmt: skip
 COUNTS = ("train_examples", "parameters", "parameters_non_embedding", "parameters_nonzero", "storage_bytes")

@@ -1,4 +1,4 @@
-"""What a score cost to train: operations and seconds of the whole training, and until it had nearly come to its end."""
+"""What a score cost to train: FLOPs and seconds of the whole training, and until it had nearly come to its end."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ HEADINGS = (
     "ratio",
     "score",
     "95%",
-    "operations",
+    "flops",
     "seconds",
-    "operations to 95%",
+    "FLOPs to 95%",
     "seconds to 95%",
     "examples to 95%",
 )
 
 
 def known(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows of models as they were fine-tuned whose operations were counted."""
-    return [row for row in rows if row.source is None and row.train_operations is not None]
+    """Return the rows of models as they were fine-tuned whose FLOPs were counted."""
+    return [row for row in rows if row.source is None and row.train_flops is not None]
 
 
 def sheets(rows: Iterable[Row]) -> list[Sheet]:
@@ -49,9 +49,9 @@ def _cells(row: Row, marks: Mapping[str, str]) -> list[str]:
         f"{row.ratio:g}",
         warning_marks.format_score(row, marks),
         formatting.between(row.low, row.high),
-        formatting.amount(row.train_operations),
+        formatting.amount(row.train_flops),
         formatting.digits(row.train_seconds),
-        formatting.amount(row.operations_to_95pct),
+        formatting.amount(row.flops_to_95pct),
         formatting.digits(row.seconds_to_95pct),
         "" if examples is None else f"{examples:,.0f}",
     ]

@@ -37,7 +37,7 @@ class Grown:
     seconds: float
     seconds_low: float | None = None
     seconds_high: float | None = None
-    operations: float | None = None
+    flops: float | None = None
     activation_bytes: float | None = None
 
 
@@ -60,9 +60,9 @@ class Cost:
     parameters: float | None = None
     parameters_non_embedding: float | None = None
     parameters_trainable: float | None = None
-    forward_operations: float | None = None
-    backward_operations: float | None = None
-    update_operations: float | None = None
+    forward_flops: float | None = None
+    backward_flops: float | None = None
+    update_flops: float | None = None
     activation_bytes: float | None = None
     gradient_bytes: float | None = None
     optimizer_bytes: float | None = None
@@ -82,7 +82,7 @@ class Cost:
     train_backward_ms: float | None = None
     train_update_ms: float | None = None
     train_utilisation: float | None = None
-    peak_operations_per_second: float | None = None
+    peak_flops_per_second: float | None = None
     train_joules_per_pair: float | None = None
     alone_pairs_per_second: float | None = None
     strong_efficiency: float | None = None

@@ -1,4 +1,4 @@
-"""What a model costs to keep and to ask: parameters, bytes, operations, pairs a second, latency."""
+"""What a model costs to keep and to ask: parameters, bytes, FLOPs, pairs a second, latency."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def storage(model: nn.Module, folder: Path) -> dict[str, int]:
 
 
 @torch.inference_mode()
-def operations(model: nn.Module, examples: Examples) -> dict[str, float]:
-    """Return the operations of a forward pass for one example of the median length, alone and without padding.
+def flops(model: nn.Module, examples: Examples) -> dict[str, float]:
+    """Return the FLOPs of a forward pass for one example of the median length, alone and without padding.
 
     Multiplications and additions of matrix products, floating-point or integer, counted: 2 m n k for (m, k) by (k, n).
     Zeros in a dense weight are multiplied like any other number, and so are counted.
@@ -53,8 +53,8 @@ def operations(model: nn.Module, examples: Examples) -> dict[str, float]:
     model.train(training)
     counted = float(counter.get_total_flops())
     return {
-        "inference_operations": counted,
-        "inference_operations_per_token": counted / float(examples.lengths[row]),
+        "inference_flops": counted,
+        "inference_flops_per_token": counted / float(examples.lengths[row]),
     }
 
 
@@ -70,8 +70,8 @@ def training(model: nn.Module, examples: Examples) -> dict[str, float]:
     if not whole.backward:
         return {}
     return {
-        "training_operations": whole.forward + whole.backward,
-        "update_operations": whole.update,
+        "training_flops": whole.forward + whole.backward,
+        "update_flops": whole.update,
         "activation_bytes": whole.activation_bytes,
         "gradient_bytes": whole.gradient_bytes,
         "optimizer_bytes": whole.optimizer_bytes,

@@ -17,16 +17,16 @@ WITHIN = 0.02  # of the median, where its interval is narrow enough
 
 @dataclass(frozen=True)
 class Peak:
-    """The most operations a second that were seen, and the rows of the square matrices that they were seen with."""
+    """The most FLOPs a second that were seen, and the rows of the square matrices that they were seen with."""
 
-    operations_per_second: float
+    flops_per_second: float
     size: int
 
 
-def peak_operations_per_second(device: torch.device, precision: str, seconds: float = 1.0) -> Peak:
+def peak_flops_per_second(device: torch.device, precision: str, seconds: float = 1.0) -> Peak:
     """Return the peak of products of square matrices in ``precision``, ``fp32`` or ``bf16``, on ``device``.
 
-    A product of (n, n) by (n, n) is 2 n^3 operations. With torch's threads and settings as they are; the median of
+    A product of (n, n) by (n, n) is 2 n^3 FLOPs. With torch's threads and settings as they are; the median of
     each size, the best of the sizes. Takes about ``seconds``; a size that alone would take longer than its share is
     left out. The data sheet's peak is higher: this one is what a program could reach.
     """
@@ -34,11 +34,11 @@ def peak_operations_per_second(device: torch.device, precision: str, seconds: fl
     share = seconds / len(sizes)
     best = Peak(0.0, 0)
     for size in sizes:
-        expected = 2 * size**3 / best.operations_per_second if best.size else 0.0
+        expected = 2 * size**3 / best.flops_per_second if best.size else 0.0
         if (LEAST + 1) * expected > share:
             break
         reached = 2 * size**3 / _seconds(device, TYPES[precision], size, share)
-        best = max(best, Peak(reached, size), key=lambda peak: peak.operations_per_second)
+        best = max(best, Peak(reached, size), key=lambda peak: peak.flops_per_second)
     return best
 
 

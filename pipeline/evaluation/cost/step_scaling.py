@@ -42,16 +42,16 @@ def growth(
     precision: str,
     device: torch.device,
     at_most: float = 0.25,
-    most_operations: float = MOST_OPERATIONS,
+    most_flops: float = MOST_OPERATIONS,
 ) -> list[dict[str, Any]]:
     """Return what a training step costs at places along four axes, the others as ``config``, ``rows``, ``length`` say.
 
     ``axis`` is ``depth`` (layers), ``width`` (the hidden size, heads and feed-forward in proportion, so that a head
     keeps its size), ``length`` (tokens, to at most the model's positions) or ``batch`` (rows). ``seconds`` are the
     median of forward, backward and AdamW's update with random weights and full rows, in ``precision``, with the ends
-    of its interval; of fewer than six rounds they are the extremes. ``operations`` are those of forward and backward,
+    of its interval; of fewer than six rounds they are the extremes. ``flops`` are those of forward and backward,
     ``activation_bytes`` what is kept between them in fp32, both counted, with attention computed in plain products.
-    A place takes ``at_most`` seconds, or three rounds; one of more than ``most_operations`` is left out.
+    A place takes ``at_most`` seconds, or three rounds; one of more than ``most_flops`` is left out.
     """
     found = []
     training = None
@@ -59,7 +59,7 @@ def growth(
         torch.manual_seed(0)
         for point in points(config, rows, length):
             counts = _counted(point)
-            if counts.forward + counts.backward > most_operations:
+            if counts.forward + counts.backward > most_flops:
                 continue
             if training is None or training.config is not point.config:
                 training = Training(point.config, precision, device)
@@ -71,7 +71,7 @@ def growth(
                     "seconds": taken.median,
                     "seconds_low": taken.low,
                     "seconds_high": taken.high,
-                    "operations": counts.forward + counts.backward,
+                    "flops": counts.forward + counts.backward,
                     "activation_bytes": counts.activation_bytes,
                 }
             )

@@ -1,4 +1,4 @@
-"""What one step of a model costs, as a function of an example's length: operations, and what is kept for backward.
+"""What one step of a model costs, as a function of an example's length: FLOPs, and what is kept for backward.
 
 An operation is a multiplication or an addition of a matrix product, so that (m, k) by (k, n) takes 2 m n k, as
 ``torch.utils.flop_counter`` has it; elementwise work is left out (Kaplan et al. 2020, section 2.1; Hoffmann et al.
@@ -21,7 +21,7 @@ KEEP_MORE = {
     "gelu_fast": 6,
     "gelu_python": 2,
     "quick_gelu": 1,
-}  # of several operations: beside the input
+}  # of several FLOPs: beside the input
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Value:
 class Part:
     """A part of a model, such as the feed-forward's first Linear of a layer; all numbers are of one example.
 
-    ``forward`` and ``backward`` in operations, ``activations`` in bytes that are kept from forward to backward,
+    ``forward`` and ``backward`` in FLOPs, ``activations`` in bytes that are kept from forward to backward,
     ``modules`` the Linears by all of their names. ``parameters`` that parts share belong to the first of them.
     """
 
@@ -76,7 +76,7 @@ class Part:
 
 
 class Tape:
-    """The parts of a model, filled by its operations in their order; ``frozen`` is a model that is never trained.
+    """The parts of a model, filled by its FLOPs in their order; ``frozen`` is a model that is never trained.
 
     Kept tensors (as Korthikanti et al. 2022, section 4.1, but in fp32 and with all that torch keeps): each storage
     once, for the part that keeps it first. A dropout mask has the type of what it is multiplied by, as on the CPU; on
@@ -117,7 +117,7 @@ class Tape:
     def linear(self, states: Value, module: Any) -> Value:
         """Multiply by a Linear, or by two factors one after the other.
 
-        Forward takes 2 (rows) (in) (out) operations; backward as many for the weight's gradient, which needs the
+        Forward takes 2 (rows) (in) (out) FLOPs; backward as many for the weight's gradient, which needs the
         input, and as many for the input's, each where it is asked for.
         """
         if isinstance(module, nn.Sequential):

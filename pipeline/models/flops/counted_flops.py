@@ -1,4 +1,4 @@
-"""What a model does when it is asked and trained once, counted: operations, kept bytes, the update's arithmetic.
+"""What a model does when it is asked and trained once, counted: FLOPs, kept bytes, the update's arithmetic.
 
 The counting is torch's own and knows no formula of ``complexity``. It runs on a copy whose tensors have shapes and no
 values (torch's ``meta`` device), so that a large model takes seconds and no memory; int8 weights, for which no such
@@ -50,9 +50,9 @@ NO_ARITHMETIC = (aten.stack, aten.zeros_like, aten.detach, aten.lift_fresh, aten
 class Counts:
     """What a batch of ``batch`` examples of ``length`` tokens takes; nothing but forward where nothing is trained.
 
-    ``forward`` and ``backward`` in operations, as ``formulas`` means them, in all and by the name of each Linear, one
+    ``forward`` and ``backward`` in FLOPs, as ``formulas`` means them, in all and by the name of each Linear, one
     that layers share by its first; ``activation_bytes`` kept from forward to backward with eager attention, model and
-    batch left out; ``update`` all elementwise operations of clipping and AdamW.
+    batch left out; ``update`` all elementwise FLOPs of clipping and AdamW.
     """
 
     forward: int
@@ -121,16 +121,16 @@ class Kept:
 
 
 class Arithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts elementwise operations. Raises KeyError for one of which it is not known how many there are."""
+    """Counts elementwise FLOPs. Raises KeyError for one of which it is not known how many there are."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.operations = 0
+        self.flops = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Count and go on."""
         if func.namespace == "aten" and func.overloadpacket not in NO_ARITHMETIC:
-            self.operations += ELEMENTWISE[func.overloadpacket] * args[0].numel()
+            self.flops += ELEMENTWISE[func.overloadpacket] * args[0].numel()
         return func(*args, **(kwargs or {}))
 
 
@@ -152,7 +152,7 @@ def _inputs(model: Any, length: int, batch: int) -> dict[str, Tensor]:
 
 
 class Counted:
-    """Operations so far, and those of each Linear; torch's own counts by module mix those that share an input."""
+    """FLOPs so far, and those of each Linear; torch's own counts by module mix those that share an input."""
 
     def __init__(self, total: Callable[[], int]) -> None:
         self.total = total
@@ -189,7 +189,7 @@ def _counted(model: nn.Module) -> Iterator[Counted]:
 
 
 def _updated(model: nn.Module) -> tuple[int, int]:
-    """Update once; return the operations and the bytes of the optimiser's state."""
+    """Update once; return the FLOPs and the bytes of the optimiser's state."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [each for each in trained if each.ndim >= 2], "weight_decay": 0.01},
@@ -200,7 +200,7 @@ def _updated(model: nn.Module) -> tuple[int, int]:
         nn.utils.clip_grad_norm_(trained, 1.0, foreach=False)
         optimizer.step()
     held = [tensor for state in optimizer.state.values() for tensor in state.values()]
-    return arithmetic.operations, sum(prod(tensor.shape) * tensor.element_size() for tensor in held)
+    return arithmetic.flops, sum(prod(tensor.shape) * tensor.element_size() for tensor in held)
 
 
 def _storage(tensor: Tensor) -> int:

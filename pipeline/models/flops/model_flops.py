@@ -1,4 +1,4 @@
-"""What a model costs by its formulas, part by part, compressed or not: operations, activations, gradients, moments.
+"""What a model costs by its formulas, part by part, compressed or not: FLOPs, activations, gradients, moments.
 
 Follows the families of ``tracing``; for any other ``counting`` counts what a pass through it does.
 """
@@ -18,13 +18,13 @@ from pipeline.models.flops import traced_flops
 from pipeline.models.flops.analytic_flops import Part, Polynomial
 from pipeline.models.low_rank_layers import FactorisedEmbedding
 
-DECAYED, KEPT = 14, 13  # operations of AdamW for each parameter that decays or does not
+DECAYED, KEPT = 14, 13  # FLOPs of AdamW for each parameter that decays or does not
 CLIPPED = 3  # of clipping by the norm, likewise: a square and its sum, and the scaling
 EACH, ONCE = 3, 4  # of a tensor: its norm squared and summed, its step; of an update: what the gradients are scaled by
 
 
 class Operations(NamedTuple):
-    """Operations of one example as functions of its length."""
+    """FLOPs of one example as functions of its length."""
 
     forward: Polynomial
     backward: Polynomial
@@ -48,7 +48,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Complexity:
-    """What an update over a batch of ``batch`` examples of ``length`` real tokens costs, operations and bytes in fp32.
+    """What an update over a batch of ``batch`` examples of ``length`` real tokens costs, FLOPs and bytes in fp32.
 
     Activations are those that autograd keeps from forward to backward, with eager attention and dropout, but for the
     loss behind the logits.
@@ -62,9 +62,9 @@ class Complexity:
     optimizer_bytes: int
 
     @property
-    def operations(self) -> Operations:
-        """The operations of one example."""
-        return _operations(self.parts)
+    def flops(self) -> Operations:
+        """The FLOPs of one example."""
+        return _flops(self.parts)
 
     @property
     def activations(self) -> Polynomial:
@@ -73,13 +73,13 @@ class Complexity:
 
     @property
     def forward(self) -> int:
-        """Operations of the batch's forward pass."""
-        return self.batch * int(self.operations.forward(self.length))
+        """FLOPs of the batch's forward pass."""
+        return self.batch * int(self.flops.forward(self.length))
 
     @property
     def backward(self) -> int:
-        """Operations of the batch's backward pass."""
-        return self.batch * int(self.operations.backward(self.length))
+        """FLOPs of the batch's backward pass."""
+        return self.batch * int(self.flops.backward(self.length))
 
     @property
     def activation_bytes(self) -> int:
@@ -105,13 +105,13 @@ def analyse(model: Any, length: int, batch: int = 1) -> Complexity:
     return Complexity(traced_flops.parts(model), length, batch, update, gradients, 2 * gradients + counters)
 
 
-def training_operations(model: Any) -> Operations:
-    """Return the operations of one example's forward and backward pass, as functions of its real length.
+def training_flops(model: Any) -> Operations:
+    """Return the FLOPs of one example's forward and backward pass, as functions of its real length.
 
     Each is called with a length, or with an array of them. They are those of the model's own forward: a pass that
     leaves out what nobody reads takes fewer. Raises UserError for a family that is not followed.
     """
-    return _operations(traced_flops.parts(model))
+    return _flops(traced_flops.parts(model))
 
 
 def weights(model: nn.Module) -> Weights:
@@ -142,5 +142,5 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def _operations(parts: tuple[Part, ...]) -> Operations:
+def _flops(parts: tuple[Part, ...]) -> Operations:
     return Operations(reduce(add, (part.forward for part in parts)), reduce(add, (part.backward for part in parts)))

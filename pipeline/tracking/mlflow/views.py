@@ -113,7 +113,7 @@ def _by_size(task: str) -> View:
 def _by_data(task: str) -> View:
     charts = [
         _scatter("Score against data", "train_examples", "score"),
-        _scatter("Score against data", "train_operations", "score"),
+        _scatter("Score against data", "train_flops", "score"),
         _bar("Mean of each share over the sizes", "score"),
         _bar("Mean of each share over the sizes", "loss"),
     ]
@@ -131,7 +131,7 @@ def _by_compression(task: str) -> View:
     charts = [
         _scatter("Score against cost", "storage_bytes", "score"),
         _scatter("Score against cost", "latency_p50_ms", "score"),
-        _scatter("Score against cost", "inference_operations", "score"),
+        _scatter("Score against cost", "inference_flops", "score"),
         _bar("Score", "score"),
         _bar("Cost", "storage_bytes"),
         _bar("Cost", "latency_p50_ms"),

@@ -7,7 +7,7 @@ from tests.analysis.laws import truth
 
 SIZE = Question("task", "loss", ("parameters",), "most data")
 DATA = Question("task", "error", ("train_examples",), "largest model")
-COMPUTE = Question("task", "loss", ("train_operations",), "front of compute")
+COMPUTE = Question("task", "loss", ("train_flops",), "front of compute")
 JOINT = Question("task", "loss", ("parameters", "train_examples"), "all sizes and data")
 FLOOR = "a power law with a floor has 3 parameters and takes 4 to be tested"
 
@@ -155,7 +155,7 @@ def test_a_task_is_asked_about_sizes_data_compute_and_both_together() -> None:
         (("parameters_non_embedding",), "most data", 4),
         (("parameters",), "most data", 4),
         (("train_examples",), "largest model", 3),
-        (("train_operations",), "front of compute", len(loss[3].points)),
+        (("train_flops",), "front of compute", len(loss[3].points)),
         (("parameters_non_embedding", "train_examples"), "all sizes and data", 12),
     ]
     assert [one.question.axes for one in error] == [one.question.axes for one in loss]

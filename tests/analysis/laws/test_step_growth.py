@@ -16,7 +16,7 @@ from tests.analysis.report.test_figures import words
 
 
 def along(axis: str, law: float, values: tuple[float, ...] = (1, 2, 4, 8), seconds: float = 3e-3) -> tuple[Grown, ...]:
-    return tuple(Grown(axis, value, seconds * value**law, operations=1e6 * value**2) for value in values)
+    return tuple(Grown(axis, value, seconds * value**law, flops=1e6 * value**2) for value in values)
 
 
 @pytest.mark.parametrize("law", [0.5, 1.0, 1.97])
@@ -47,7 +47,7 @@ def test_a_line_of_the_table_tells_measured_counted_and_limit() -> None:
     cost = Cost("c", "benchmark@c", "bert-tiny", growth=along("width", 1.5))
     (sheet,) = step_growth.sheets([cost])
     assert sheet.headings == (
-        "model", "axis", "from", "to", "exponent of seconds", "95%", "exponent of operations", "in the limit",
+        "model", "axis", "from", "to", "exponent of seconds", "95%", "exponent of FLOPs", "in the limit",
     )  # fmt: skip
     assert sheet.rows == [["bert-tiny", "width", "1", "8", "1.50", "[1.50, 1.50]", "2.00", "2"]]
 
@@ -76,7 +76,7 @@ def test_two_points_and_uncounted_ones_make_no_exponent() -> None:
     two = Cost("c", "", "bert-tiny", growth=along("depth", 1, (1, 2)))
     assert step_growth.sheets([two]) == []
     points = along("depth", 1)
-    uncounted = replace(two, growth=(replace(points[0], operations=None), *points[1:]))
+    uncounted = replace(two, growth=(replace(points[0], flops=None), *points[1:]))
     (sheet,) = step_growth.sheets([uncounted])
     assert sheet.rows[0][4:] == ["1.00", "[1.00, 1.00]", "", "1"]
 
@@ -96,7 +96,7 @@ def test_a_panel_shows_costs_relative_to_the_smallest_place_and_the_slope_of_the
         [at for at in drawn if at["family"] == kind] for kind in (step_figure.MEASURED, step_figure.COUNTED)
     )
     assert [at["y"] for at in taken] == pytest.approx([point.seconds / points[0].seconds for point in points])
-    assert [at["y"] for at in counted] == pytest.approx([point.operations / points[0].operations for point in points])
+    assert [at["y"] for at in counted] == pytest.approx([point.flops / points[0].flops for point in points])
     assert (taken[0]["low"], taken[0]["high"]) == pytest.approx((0.96, 1.05))
     (limit,) = layers(figure, 1, "rule")[0]
     assert (limit["x"], limit["y"], limit["to"], limit["top"]) == pytest.approx((64, 1, 512, (512 / 64) ** 2))
@@ -117,9 +117,7 @@ def test_no_two_words_lie_on_each_other() -> None:
     crowded = []
     for rank, (layers, hidden) in enumerate(models):
         points = made.growth(layers, hidden, 1e10 * (1 + rank), 0.004)
-        widths = [
-            Grown("width", hidden * times, 0.01 * times, operations=1e6 * times**2) for times in (0.25, 0.5, 1, 2, 4)
-        ]
+        widths = [Grown("width", hidden * times, 0.01 * times, flops=1e6 * times**2) for times in (0.25, 0.5, 1, 2, 4)]
         others = tuple(Grown(**point) for point in points if point["axis"] != "width")
         name = f"paraphrase-{layers}x{hidden}"
         crowded.append(Cost(name, "", name, parameters_non_embedding=hidden, growth=(*others, *widths)))

@@ -8,8 +8,8 @@ import pytest
 from pipeline.analysis.recommendation import latency_pool
 from pipeline.analysis.results.cell_table import Point, Row
 
-DENSE = {"inference_operations": 26e6, "training_operations": 78e6, "activation_bytes": 5e5}
-INT8 = {"inference_operations": 26e6}
+DENSE = {"inference_flops": 26e6, "training_flops": 78e6, "activation_bytes": 5e5}
+INT8 = {"inference_flops": 26e6}
 GRID = Point("dense", "t", "3x96", 1.0, "standard", "evaluate@dense")
 MADE = replace(GRID, section="compress", source="finetune/dense")
 
@@ -27,16 +27,16 @@ def test_another_share_of_the_data_computes_the_same() -> None:
     assert key(replace(GRID, ratio=0.3, cell="less")) == key()
 
 
-def test_other_operations_another_model_machine_or_task_do_not_compute_the_same() -> None:
+def test_other_flops_another_model_machine_or_task_do_not_compute_the_same() -> None:
     others = [
-        key(numbers={**DENSE, "inference_operations": 22e6}), key(replace(GRID, model="2x96")), key(machine="other"),
+        key(numbers={**DENSE, "inference_flops": 22e6}), key(replace(GRID, model="2x96")), key(machine="other"),
         key(replace(GRID, task="u")), key(replace(MADE, method="int8-weight-only"), INT8),
         key(replace(MADE, method="int8-dynamic"), INT8),
     ]  # fmt: skip
     assert len({key(), *others}) == 1 + len(others)
 
 
-def test_a_cell_whose_operations_are_unknown_is_not_pooled() -> None:
+def test_a_cell_whose_flops_are_unknown_is_not_pooled() -> None:
     assert key(numbers={}) == ""
     assert latency_pool.pool(["", ""], [(1.0, 2.0), (3.0,)]) == [(1.0, 2.0), (3.0,)]
 

@@ -53,7 +53,7 @@ def test_more_examples_buy_the_slope_of_the_law_of_data() -> None:
     )))  # fmt: skip
 
 
-def test_one_more_second_buys_operations_at_the_rate_of_the_cell() -> None:
+def test_one_more_second_buys_flops_at_the_rate_of_the_cell() -> None:
     law = Power()
     found = marginal_gains.gain("train_seconds", Route(law, (6e11,)), 6.0, ())
     assert found.value == pytest.approx(law.error(6e11) - law.error(7e11), rel=0.15)

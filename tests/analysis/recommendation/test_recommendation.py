@@ -181,7 +181,7 @@ def test_a_busy_machine_does_not_choose_between_cells_that_compute_the_same(tmp_
     dense = grid(["bert-small"])[-1]
     others = [point for point in grid(["bert-small"]) if point != dense]
     sparse = replace(BESIDE[-1], cell="sparse", model="bert-small", source=dense.made, method="magnitude")
-    counted = {"inference_operations": 1e9, "training_operations": 3e9, "activation_bytes": 1e6}
+    counted = {"inference_flops": 1e9, "training_flops": 3e9, "activation_bytes": 1e6}
     trials = [
         replace(trial, numbers={**trial.numbers, **counted, "latency_p50_ms": 9.0 if trial.point == dense else 2.0})
         for trial in measured(tmp_path, [*others, dense, sparse])

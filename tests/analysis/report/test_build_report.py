@@ -208,14 +208,14 @@ def test_further_tables_stand_between_the_cells_and_what_was_made_cheaper(
 def test_records_of_before_anything_was_counted_still_make_a_report(
     rows: list[Row], tmp_path: Path, drawing: Studio
 ) -> None:
-    before = build_report.Material([replace(row, train_operations=None, train_seconds=None) for row in rows])
+    before = build_report.Material([replace(row, train_flops=None, train_seconds=None) for row in rows])
     files = [str(path.relative_to(tmp_path)) for path in build_report.write(before, tmp_path, SIZE, 40, drawing)]
     assert "cells.csv" in files
     assert not {"costs.csv", "growth.csv", "figures/score-against-compute.png", "figures/cost-against-shape.png"} & {
         *files
     }
     text = (tmp_path / "summary.md").read_text() + (tmp_path / "index.html").read_text()
-    assert not [words for words in ("What it costs", "Operations of a training", "Exponents") if words in text]
+    assert not [words for words in ("What it costs", "FLOPs of a training", "Exponents") if words in text]
 
 
 def test_a_plan_that_has_not_run_has_a_page_without_figures(rows: list[Row], tmp_path: Path, drawing: Studio) -> None:

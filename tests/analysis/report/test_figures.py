@@ -100,7 +100,7 @@ def crowded() -> list[Row]:
                 f"mrpc-{name}-{ratio}", "mrpc", name, ratio, "standard", "evaluate@c", family=family, seeds=3,
                 score_name="accuracy", score=score, low=score - 0.01, high=score + 0.01, majority_score=0.5,
                 train_examples=round(5000 * ratio), parameters=round(size), parameters_non_embedding=round(size),
-                train_operations=2e6 * size * ratio,
+                train_flops=2e6 * size * ratio,
             )
         )  # fmt: skip
     return rows
@@ -158,14 +158,14 @@ def test_data_has_a_line_for_each_model_and_a_hole_has_no_point(rows: list[Row])
     assert [len(line) for name, line in points.items() if name.startswith("fresh")] == [2]
 
 
-def test_compute_has_a_point_where_the_operations_of_each_row_are_and_leaves_out_the_others(
+def test_compute_has_a_point_where_the_flops_of_each_row_are_and_leaves_out_the_others(
     counted: list[Row],
 ) -> None:
-    unknown = replace(counted[0], train_operations=None)
+    unknown = replace(counted[0], train_flops=None)
     drawn = score_figures.of_all([unknown, *counted[1:]], SIZE)[2]
     tiny = [row for row in counted[1:] if row.task == "mrpc" and row.model == "bert-tiny"]
-    assert [(row.train_operations, 100 * row.score) for row in tiny] in lines(drawn, 0).values()
-    assert drawn.spec["concat"][0]["layer"][1]["encoding"]["x"]["title"] == "operations of the training"
+    assert [(row.train_flops, 100 * row.score) for row in tiny] in lines(drawn, 0).values()
+    assert drawn.spec["concat"][0]["layer"][1]["encoding"]["x"]["title"] == "FLOPs of the training"
 
 
 def test_points_intervals_and_baseline_stand_where_the_rows_say(rows: list[Row]) -> None:
@@ -302,7 +302,7 @@ def test_names_and_shifts_of_a_hundred_models_and_fifty_ratios_stay_in_their_pan
     many = [
         replace(
             first, cell=f"c-{model}-{ratio}", model=f"m{model}", ratio=ratio / 50, score=0.5 + model / 300,
-            train_examples=100 * ratio, train_operations=1e9 * ratio, parameters_non_embedding=round(1e4 * 1.1**model),
+            train_examples=100 * ratio, train_flops=1e9 * ratio, parameters_non_embedding=round(1e4 * 1.1**model),
         )
         for model in range(101) for ratio in range(1, 51, 7)
     ]  # fmt: skip

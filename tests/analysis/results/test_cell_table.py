@@ -86,22 +86,22 @@ def test_what_a_training_took_is_read_and_a_seed_that_never_came_there_leaves_a_
     record = fakes.evaluation("mrpc", "bert-tiny", 0.1)
     for number, trial in enumerate(record["trials"]):
         trial |= {
-            "train_operations": 1e12 * (1 + number), "train_seconds": 10.0 + number, "operations_to_95pct": 4e11,
+            "train_flops": 1e12 * (1 + number), "train_seconds": 10.0 + number, "flops_to_95pct": 4e11,
             "seconds_to_95pct": None if number else 4.0, "examples_to_95pct": 300, "latency_p99_ms": 9.0,
             "inference_memory_added_mib": 40.0 + number,
         }  # fmt: skip
     record["summary"] = kept.summary(record["trials"])
     (evaluate / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sealed(record)))
     (row,) = cell_table.read(points[:1], evaluate, fakes.planned(points[:1]))
-    assert (row.train_operations, row.train_seconds, row.operations_to_95pct) == (2e12, 11.0, 4e11)
+    assert (row.train_flops, row.train_seconds, row.flops_to_95pct) == (2e12, 11.0, 4e11)
     assert (row.seconds_to_95pct, row.examples_to_95pct) == (None, 300)
     assert (row.latency_p99_ms, row.inference_memory_added_mib) == (9.0, 41.0)
     (line,) = csv.DictReader(io.StringIO(cell_table.as_csv([row])))
-    assert (line["train_operations"], line["seconds_to_95pct"]) == ("2000000000000.0", "")
+    assert (line["train_flops"], line["seconds_to_95pct"]) == ("2000000000000.0", "")
 
 
 def test_a_record_of_before_a_training_was_counted_has_holes_there(rows: list[Row]) -> None:
-    assert (rows[0].operations_to_95pct, rows[0].latency_p99_ms) == (None, None)
+    assert (rows[0].flops_to_95pct, rows[0].latency_p99_ms) == (None, None)
     assert rows[0].latency_p95_ms == pytest.approx(1.2 * rows[0].latency_p50_ms)
 
 

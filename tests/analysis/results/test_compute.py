@@ -5,7 +5,7 @@ from pipeline.analysis.results.cell_table import Row
 
 ROW = Row(
     "mrpc-tiny-0.5", "mrpc", "tiny", 0.5, "standard", "evaluate@mrpc-tiny-0.5", seeds=3, score_name="f1", score=0.8,
-    low=0.79, high=0.81, train_operations=1.234e12, train_seconds=61.27, operations_to_95pct=4.5e11,
+    low=0.79, high=0.81, train_flops=1.234e12, train_seconds=61.27, flops_to_95pct=4.5e11,
     seconds_to_95pct=21.9, examples_to_95pct=1234.4,
 )  # fmt: skip
 
@@ -14,7 +14,7 @@ def test_a_line_tells_what_a_score_took() -> None:
     (sheet,) = compute.sheets([ROW])
     assert sheet.title == "mrpc: F1 (%) and what its training took"
     assert sheet.headings == (
-        "model", "ratio", "score", "95%", "operations", "seconds", "operations to 95%", "seconds to 95%",
+        "model", "ratio", "score", "95%", "flops", "seconds", "FLOPs to 95%", "seconds to 95%",
         "examples to 95%",
     )  # fmt: skip
     assert sheet.rows == [
@@ -24,14 +24,14 @@ def test_a_line_tells_what_a_score_took() -> None:
 
 def test_what_no_seed_came_to_is_empty_and_a_variant_bears_its_own_name() -> None:
     never = replace(
-        ROW, cell="patient", section="variants", operations_to_95pct=None, seconds_to_95pct=None, examples_to_95pct=None
+        ROW, cell="patient", section="variants", flops_to_95pct=None, seconds_to_95pct=None, examples_to_95pct=None
     )
     (sheet,) = compute.sheets([never])
     assert sheet.rows == [["tiny (patient)", "0.5", "80.0", "[79.0, 81.0]", "1.23 T", "61.3", "", "", ""]]
 
 
-def test_rows_without_operations_and_what_is_made_of_a_model_are_left_out() -> None:
-    old = replace(ROW, cell="old", train_operations=None)
+def test_rows_without_flops_and_what_is_made_of_a_model_are_left_out() -> None:
+    old = replace(ROW, cell="old", train_flops=None)
     pruned = replace(ROW, cell="pruned", section="compress", source="finetune/mrpc-tiny-0.5")
     cola = replace(ROW, cell="cola", task="cola")
     assert compute.known([old, ROW, pruned]) == [ROW]

@@ -17,10 +17,10 @@ HIDDEN, INNER = 16, 32
 
 
 def counted(model: BertForSequenceClassification, examples: Examples) -> float:
-    """Return the operations of a forward pass, once they are known to be those of each token as well."""
-    found = model_cost.operations(model, examples)
-    assert found["inference_operations_per_token"] == found["inference_operations"] / median(examples)
-    return found["inference_operations"]
+    """Return the FLOPs of a forward pass, once they are known to be those of each token as well."""
+    found = model_cost.flops(model, examples)
+    assert found["inference_flops_per_token"] == found["inference_flops"] / median(examples)
+    return found["inference_flops"]
 
 
 def test_parameters_are_those_of_the_formula(model: BertForSequenceClassification, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_int8_weights_count_as_the_parameters_that_they_were(
 
 
 def of_layer(length: int, heads: int = 2, inner: int = INNER) -> int:
-    """Return the operations of a layer: four projections, scores and mixing of every head, and the feed-forward."""
+    """Return the FLOPs of a layer: four projections, scores and mixing of every head, and the feed-forward."""
     size = heads * HIDDEN // 2
     return 8 * length * HIDDEN * size + 4 * length**2 * size + 4 * length * HIDDEN * inner
 
@@ -101,14 +101,14 @@ def median(examples: Examples) -> int:
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_operations_are_those_of_the_formula_whatever_computes_attention(
+def test_flops_are_those_of_the_formula_whatever_computes_attention(
     model: BertForSequenceClassification, examples: Examples, attention: str
 ) -> None:
     model.set_attn_implementation(attention)
     assert counted(model, examples) == 2 * of_layer(median(examples)) + ON_TOP
 
 
-def test_operations_fall_with_heads_neurons_and_ranks_and_not_with_zeros_or_sharing(
+def test_flops_fall_with_heads_neurons_and_ranks_and_not_with_zeros_or_sharing(
     model: BertForSequenceClassification, examples: Examples
 ) -> None:
     first, second = model.bert.encoder.layer
@@ -142,7 +142,7 @@ def test_what_one_more_update_would_take_is_told_of_weights_that_can_be_trained(
     found = model_cost.training(model, examples)
     parameters = list(model.parameters())
     numbers = sum(each.numel() for each in parameters)
-    assert found["training_operations"] == 3 * (2 * of_layer(median(examples)) + ON_TOP)  # backward is twice forward
+    assert found["training_flops"] == 3 * (2 * of_layer(median(examples)) + ON_TOP)  # backward is twice forward
     assert found["gradient_bytes"] == 4 * numbers
     assert found["optimizer_bytes"] == 8 * numbers + 4 * len(parameters)  # two moments each, a counter for each tensor
     quantised_layers.quantise(model, quantised_layers.DYNAMIC)

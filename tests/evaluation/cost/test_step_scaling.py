@@ -1,4 +1,4 @@
-"""Growth of a step's cost: places along the axes, operations in closed form."""
+"""Growth of a step's cost: places along the axes, FLOPs in closed form."""
 
 from itertools import pairwise
 from typing import Any
@@ -51,7 +51,7 @@ def test_lengths_end_at_the_positions_or_at_256() -> None:
     assert lengths(96) == [16, 32, 64, 96]
 
 
-def operations(at: step_scaling.Point) -> int:
+def flops(at: step_scaling.Point) -> int:
     """Return those of forward and backward in closed form: a product goes forward once and backward twice.
 
     Per layer four projections and the feed-forward of every token, scores and mixing of every pair of tokens; pooler
@@ -70,7 +70,7 @@ def seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("seconds")
-def test_every_place_tells_seconds_operations_and_activations(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_place_tells_seconds_flops_and_activations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_scaling, "DEPTHS", (1, 2))
     timed: list[tuple[int, int, int, int]] = []
     measure = Training.measure
@@ -85,18 +85,18 @@ def test_every_place_tells_seconds_operations_and_activations(monkeypatch: pytes
     places = list(points(shape(), 2, 10))
     assert timed == [(at.config.num_hidden_layers, at.config.hidden_size, at.length, at.rows) for at in places]
     assert [(one["axis"], one["value"]) for one in found] == [(at.axis, at.value) for at in places]
-    assert [one["operations"] for one in found] == [operations(at) for at in places]
+    assert [one["flops"] for one in found] == [flops(at) for at in places]
     assert {(one["seconds"], one["seconds_low"], one["seconds_high"]) for one in found} == {(1.0, 1.0, 1.0)}
     kept = {(one["axis"], one["value"]): one["activation_bytes"] for one in found}
     assert kept["batch", 64] == 64 * kept["batch", 1] > 0
 
 
 @pytest.mark.usefixtures("seconds")
-def test_places_beyond_the_stated_operations_are_left_out() -> None:
+def test_places_beyond_the_stated_flops_are_left_out() -> None:
     places = list(points(shape(), 2, 10))
-    limit = sorted(map(operations, places))[7]
-    found = step_scaling.growth(shape(), 2, 10, "fp32", CPU, most_operations=limit)
-    expected = [(at.axis, at.value) for at in places if operations(at) <= limit]
+    limit = sorted(map(flops, places))[7]
+    found = step_scaling.growth(shape(), 2, 10, "fp32", CPU, most_flops=limit)
+    expected = [(at.axis, at.value) for at in places if flops(at) <= limit]
     assert [(one["axis"], one["value"]) for one in found] == expected
     assert 8 <= len(expected) < len(places)
 

@@ -71,7 +71,7 @@ def test_linears_and_the_products_of_attention_make_up_all(family: str) -> None:
     assert found.backward == 2 * found.forward
 
 
-def test_a_shared_linear_has_the_operations_of_all_its_uses() -> None:
+def test_a_shared_linear_has_the_flops_of_all_its_uses() -> None:
     model = made()
     weight_sharing.share(model, "feed_forward", 1, "first")
     found = counted_flops.count(model, LENGTH, BATCH)
@@ -132,7 +132,7 @@ def test_arithmetic_counts_each_element_and_a_norm_by_what_it_reads() -> None:
     with counted_flops.Arithmetic() as counted:
         values.mul_(2.0).addcmul_(values, values)
         torch.linalg.vector_norm(values)
-    assert counted.operations == 10 * (1 + 3 + 2)
+    assert counted.flops == 10 * (1 + 3 + 2)
 
 
 def test_a_model_of_which_nothing_is_trained_has_no_update() -> None:

@@ -66,7 +66,7 @@ def test_formulas_are_what_is_counted_in_berts_of_real_sizes(layers: int, hidden
 
 
 @pytest.mark.parametrize(("layers", "hidden"), SIZES)
-def test_operations_of_a_dense_bert_are_the_closed_form(layers: int, hidden: int) -> None:
+def test_flops_of_a_dense_bert_are_the_closed_form(layers: int, hidden: int) -> None:
     """Each token meets 12 h^2 weights of a layer, each pair of tokens 2 h products; the head sees one token."""
     found, s = model_flops.analyse(published(layers, hidden), 128), 128
     assert found.forward == layers * (24 * s * hidden**2 + 4 * s**2 * hidden) + 2 * hidden**2 + 2 * hidden * 2
@@ -215,9 +215,9 @@ def test_int8_weights_are_multiplied_forward_and_never_trained(kind: str) -> Non
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "albert"])
-def test_operations_grow_as_the_polynomial_says_over_an_array_of_lengths(family: str) -> None:
+def test_flops_grow_as_the_polynomial_says_over_an_array_of_lengths(family: str) -> None:
     model = made(family)
-    growth = model_flops.training_operations(model)
+    growth = model_flops.training_flops(model)
     lengths = np.array([1, 7, 24, 40], dtype=np.int32)
     found = [model_flops.analyse(model, int(length)) for length in lengths]
     assert growth.forward(lengths).tolist() == [each.forward for each in found]
@@ -232,7 +232,7 @@ def test_what_is_kept_grows_with_the_square_of_the_length_and_with_the_batch() -
     assert found.activation_bytes == 5 * model_flops.analyse(made(), LENGTH, 1).activation_bytes
 
 
-def test_operations_by_part_are_those_counted_of_its_linears() -> None:
+def test_flops_by_part_are_those_counted_of_its_linears() -> None:
     found, counts = both(made())
     for part in found.parts:
         if part.modules:
@@ -282,7 +282,7 @@ def test_weights_in_memory_are_four_bytes_each_and_one_of_int8() -> None:
 
 def test_a_family_without_formulas_is_one_line() -> None:
     with pytest.raises(UserError) as caught:
-        model_flops.training_operations(made("mpnet"))
+        model_flops.training_flops(made("mpnet"))
     assert str(caught.value) == (
         "MPNetForSequenceClassification: no formulas for it; use a sequence classifier of one of bert, electra, "
         "roberta, xlm-roberta, camembert, distilbert, albert"
@@ -292,6 +292,4 @@ def test_a_family_without_formulas_is_one_line() -> None:
 def test_forward_is_what_the_evaluation_counts() -> None:
     tokens = np.full(LENGTH, 7)
     examples = Examples(tokens, np.zeros_like(tokens), np.array([0, LENGTH]), np.array([1]), pad=0)
-    assert (
-        model_flops.analyse(made(), LENGTH).forward == model_cost.operations(made(), examples)["inference_operations"]
-    )
+    assert model_flops.analyse(made(), LENGTH).forward == model_cost.flops(made(), examples)["inference_flops"]

@@ -19,9 +19,9 @@ from pipeline.analysis.results.cell_table import Sheet
 
 AXES = {
     "parameters": "parameters", "parameters_non_embedding": "parameters without embeddings",
-    "train_examples": "training examples", "train_operations": "operations of the training",
+    "train_examples": "training examples", "train_flops": "FLOPs of the training",
 }  # fmt: skip
-NAMES = {"train_examples": "data", "train_operations": "compute"}
+NAMES = {"train_examples": "data", "train_flops": "compute"}
 BEYOND = 2  # times the largest x, up to which a law is drawn
 STEPS = 40  # places of a curve
 MEASURED, PREDICTED = "measured, mean over seeds", "predicted by the law without it"
@@ -46,7 +46,7 @@ def of_findings(findings: Sequence[Finding], size: str) -> list[Figure]:
     A finding none of whose places a logarithmic axis can show, such as an error of 0, has no panel.
     """
     measured = [finding for finding in findings if _points(finding)]
-    asked: list[tuple[str, ...]] = [(size,), ("train_examples",), ("train_operations",)]
+    asked: list[tuple[str, ...]] = [(size,), ("train_examples",), ("train_flops",)]
     asked += dict.fromkeys(found.question.axes for found in measured if len(found.question.axes) > 1)
     chosen = [[found for found in measured if found.question.axes == across] for across in asked]
     return [_figure(of_axes) for of_axes in chosen if of_axes]

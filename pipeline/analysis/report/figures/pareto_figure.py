@@ -18,7 +18,7 @@ from pipeline.analysis.results.cell_table import Row, Sheet
 COSTS = {
     "parameters": "parameters", "parameters_nonzero": "parameters that are not zero",
     "storage_bytes": "bytes stored", "latency_p50_ms": "latency p50, ms",
-    "inference_operations": "operations of a forward pass", "train_operations": "operations of the training",
+    "inference_flops": "FLOPs of a forward pass", "train_flops": "FLOPs of the training",
     "train_seconds": "seconds of training",
 }  # fmt: skip
 TIMES = ("latency_p50_ms", "train_seconds")  # as they are: thousandths of a millisecond would be no unit

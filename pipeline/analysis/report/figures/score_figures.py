@@ -19,7 +19,7 @@ from pipeline.analysis.results.cell_table import Row, Sheet
 
 TOLD = {
     "cell": "cell", "model": "model", "score": "score", "interval": "95%", "parameters": "parameters",
-    "rows": "training examples", "operations": "operations of training",
+    "rows": "training examples", "flops": "FLOPs of training",
 }  # fmt: skip
 SIZES = {"parameters": "parameters", "parameters_non_embedding": "parameters without embeddings"}
 WIDEST = 0.3  # of x, over which all lines are shifted
@@ -101,13 +101,13 @@ def against_data(rows: Sequence[Row], size: str) -> Figure:
 
 
 def against_compute(rows: Sequence[Row], size: str) -> Figure:
-    """Return a line for each model over the operations of its training, through its ratios."""
+    """Return a line for each model over the FLOPs of its training, through its ratios."""
 
     def across(of_task: list[Row]) -> Axis:
-        return axes.logarithmic("operations of the training", (value(row, "train_operations") for row in of_task))
+        return axes.logarithmic("FLOPs of the training", (value(row, "train_flops") for row in of_task))
 
-    words = "Score against the operations of the training, a line for each model through its shares of the data."
-    return _figure(rows, _by_model(rows, size, "score-against-compute", "compute", words, "train_operations", across))
+    words = "Score against the FLOPs of the training, a line for each model through its shares of the data."
+    return _figure(rows, _by_model(rows, size, "score-against-compute", "compute", words, "train_flops", across))
 
 
 def _by_model(
@@ -200,7 +200,7 @@ def _told(row: Row) -> dict[str, str]:
         "cell": row.cell, "model": row.model, "score": formatting.points(row.score),
         "interval": formatting.between(row.low, row.high), "parameters": formatting.count(row.parameters),
         "rows": f"{row.train_examples:,}" if row.train_examples is not None else "",
-        "operations": formatting.amount(row.train_operations),
+        "flops": formatting.amount(row.train_flops),
     }  # fmt: skip
 
 

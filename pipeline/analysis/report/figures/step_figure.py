@@ -19,9 +19,9 @@ from pipeline.analysis.results.cell_table import Sheet
 from pipeline.analysis.results.costs import AXES, Cost
 
 APART = 0.12  # ticks of x at least, as a share of the panel
-MEASURED, COUNTED = "seconds, measured", "operations, counted"
+MEASURED, COUNTED = "seconds, measured", "FLOPs, counted"
 TOLD = {"model": "model", "what": "what", "at": "at", "cost": "cost", "times": "of the smallest"}
-WORDS = "Seconds and operations of a training step as one side of the shape grows, each relative to its smallest."
+WORDS = "Seconds and FLOPs of a training step as one side of the shape grows, each relative to its smallest."
 
 
 def cost_against_shape(costs: Sequence[Cost]) -> list[Figure]:
@@ -32,7 +32,7 @@ def cost_against_shape(costs: Sequence[Cost]) -> list[Figure]:
     names = list(dict.fromkeys(curve.label for of_axis in found.values() for curve in of_axis))
     selections = [panel.POINTED, panel.legend(panel.SHADE, "shade"), panel.legend(panel.KIND, "family")]
     spec = figure.beside([_panel(axis, of_axis, names) for axis, of_axis in found.items()], selections)
-    how = "Right of a line: the exponent of its seconds with its 95% interval, and that of its operations."
+    how = "Right of a line: the exponent of its seconds with its 95% interval, and that of its FLOPs."
     bars = "Bars: 95% interval of the seconds over rounds. Dashed: the slope in the limit."
     curves = [curve for of_axis in found.values() for curve in of_axis]
     seen = " ".join(f"{curve.label}, {curve.axis}: seconds grow with exponent {_exponent(curve)}." for curve in curves)
@@ -71,8 +71,8 @@ def _points(curve: Curve) -> list[dict[str, Any]]:
             "what": MEASURED, "at": f"{point.value:,g}", "cost": f"{1e3 * point.seconds:.3g} ms",
             "times": formatting.digits(point.seconds / first),
         })  # fmt: skip
-    for value, counted in zip(curve.values, curve.operations, strict=False):
-        times = counted / curve.operations[0]
+    for value, counted in zip(curve.values, curve.flops, strict=False):
+        times = counted / curve.flops[0]
         found.append({
             **common, "x": value, "y": times, "low": None, "high": None, "family": COUNTED, "what": COUNTED,
             "at": f"{value:,g}", "cost": formatting.amount(counted), "times": formatting.digits(times),
@@ -115,7 +115,7 @@ def _exponent(curve: Curve) -> str:
 
 def _end(curve: Curve) -> End:
     text = f"{curve.label}\n{_exponent(curve)}"
-    if counted := curve.operations:
+    if counted := curve.flops:
         text += f", counted {step_growth.exponent(curve.values, counted)[0]:.2f}"
     last = curve.points[-1].seconds / curve.points[0].seconds
     return End(curve.values[-1], last, text, curve.label, curve.label)

@@ -22,7 +22,7 @@ TRAINING = (
     "time",
     "price",
 )
-STEP = ("step, ms", "data", "forward", "backward", "update", "communication", "peak, operations/s")
+STEP = ("step, ms", "data", "forward", "backward", "update", "communication", "peak, FLOPs/s")
 ASKING = ("pairs/s", "95% over rounds", "tokens/s", "of peak", "J/pair")
 PHASES = ("load", "forward", "backward", "update", "inference")
 COUNTED = (
@@ -41,7 +41,7 @@ COUNTED = (
     "optimiser, MiB",
 )
 HOLDING = "peak memory by phase, in MiB; in brackets, what of it the process did not hold at first"
-COUNTING = "by counting: operations of a pair forward and backward, of a step's update; memory of a process"
+COUNTING = "by counting: FLOPs of a pair forward and backward, of a step's update; memory of a process"
 
 
 def training(measured: Sequence[Cost]) -> Sheet:
@@ -118,7 +118,7 @@ def _step(cost: Cost) -> list[str]:
         cost.train_backward_ms,
         cost.train_update_ms,
     )
-    share, peak = cost.communication_share, cost.peak_operations_per_second
+    share, peak = cost.communication_share, cost.peak_flops_per_second
     return [*map(formatting.digits, parts), formatting.percent(share), formatting.amount(peak)]
 
 
@@ -146,12 +146,12 @@ def _memory(cost: Cost) -> list[str]:
 
 
 def _counted(cost: Cost) -> tuple[str, ...]:
-    operations = (cost.forward_operations, cost.backward_operations, cost.update_operations)
+    flops = (cost.forward_flops, cost.backward_flops, cost.update_flops)
     sizes = (cost.activation_bytes, cost.gradient_bytes, cost.optimizer_bytes)
     parameters = (cost.parameters, cost.parameters_non_embedding, cost.parameters_trainable)
     return (
         *(str(word) for word in (cost.model, cost.processes, cost.precision, cost.batch_size)),
         *(formatting.amount(number) for number in parameters),
-        *(formatting.amount(number) for number in operations),
+        *(formatting.amount(number) for number in flops),
         *(formatting.mebibytes(size) for size in sizes),
     )

@@ -20,13 +20,13 @@ STEPS = (
     "parameters in all",
     "not zero",
     "stored",
-    "operations",
+    "flops",
     "p50 ms",
     "memory, MiB",
 )
 GAINS = ("student", "teacher", "alone", "with teacher", "gain", "95% of the gain")
 NOTE = (
-    "Behind each cost, its ratio to the start. Operations: of a forward pass for one example of the median length, "
+    "Behind each cost, its ratio to the start. FLOPs: of a forward pass for one example of the median length, "
     "integer ones included. Memory: the peak in a process of its own while it predicts, above what that process held "
     "before it opened the model."
 )
@@ -88,7 +88,7 @@ def _step(depth: int, row: Row, start: Row, marks: Mapping[str, str]) -> list[st
         _ratio(row.parameters, start.parameters, lambda count: formatting.count(int(count))),
         _ratio(row.parameters_nonzero, start.parameters_nonzero, lambda count: formatting.count(int(count))),
         _ratio(row.storage_bytes, start.storage_bytes, lambda size: f"{size / 1e6:.2f} MB"),
-        _ratio(row.inference_operations, start.inference_operations, lambda ops: f"{ops / 1e6:.1f}M"),
+        _ratio(row.inference_flops, start.inference_flops, lambda ops: f"{ops / 1e6:.1f}M"),
         _ratio(row.latency_p50_ms, start.latency_p50_ms, lambda ms: f"{ms:.2f}"),
         _ratio(row.inference_memory_added_mib, start.inference_memory_added_mib, lambda mib: f"{mib:.0f}"),
     ]

@@ -30,11 +30,11 @@ LAWS_NOTE = (
 )
 AGAINST = {
     "parameters": "N, all parameters", "parameters_non_embedding": "N, without embeddings",
-    "train_examples": "D, examples", "train_operations": "C, operations",
+    "train_examples": "D, examples", "train_flops": "C, FLOPs",
 }  # fmt: skip
 EQUAL_COSTS = {
-    "parameters_nonzero": "parameters not zero", "storage_bytes": "stored", "inference_operations": "operations",
-    "latency_p50_ms": "p50", "train_operations": "training operations",
+    "parameters_nonzero": "parameters not zero", "storage_bytes": "stored", "inference_flops": "flops",
+    "latency_p50_ms": "p50", "train_flops": "training FLOPs",
 }  # fmt: skip
 MAX_ALTERNATIVES = 8
 ALTERNATIVES_NOTE = (
@@ -53,7 +53,7 @@ EQUAL_NOTE = (
     "sizes with all data (the logarithm of the cost in a straight line between neighbours). Below 1 the cell is the "
     "cheaper way to its score; it is called so where the 95% interval (over examples, seeds and timings) leaves out 1. "
     "<= or >=: the score lies above or below all plain models, so the nearest one's cost stands in. Training "
-    "operations are of all that a cell was made of."
+    "FLOPs are of all that a cell was made of."
 )
 
 

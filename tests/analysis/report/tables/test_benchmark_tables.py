@@ -49,7 +49,7 @@ def test_a_step_is_shown_in_its_parts(measured: list[Cost]) -> None:
         "backward",
         "update",
         "communication",
-        "peak, operations/s",
+        "peak, FLOPs/s",
     )
     assert sheet.rows[1][5:] == ["86.0", "0.21", "25.5", "48.7", "11.6", "4.8%", "506 G"]
     assert [row[0] for row in sheet.rows] == ["bert-tiny", "bert-tiny", "bert-mini"]

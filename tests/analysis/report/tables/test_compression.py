@@ -7,7 +7,7 @@ from pipeline.analysis.results.cell_table import Row
 START = Row(
     "mrpc-big-1.0", "mrpc", "big", 1.0, "standard", "evaluate@mrpc-big-1.0", seeds=3, score_name="f1", score=0.8,
     low=0.79, high=0.81, parameters=1_000_000, parameters_nonzero=1_000_000, storage_bytes=4_000_000,
-    inference_operations=2e8, latency_p50_ms=4.0, inference_memory_added_mib=500.0,
+    inference_flops=2e8, latency_p50_ms=4.0, inference_memory_added_mib=500.0,
 )  # fmt: skip
 TAUGHT = replace(
     START, cell="taught", model="small", section="distill", source="finetune/mrpc-big-1.0", method="logits", score=0.78,
@@ -15,7 +15,7 @@ TAUGHT = replace(
 )  # fmt: skip
 NARROW = replace(
     START, cell="narrow", section="compress", source="distill/taught", method="width", parameters=250_000,
-    parameters_nonzero=125_000, changed="half of the neurons", storage_bytes=1_000_000, inference_operations=5e7,
+    parameters_nonzero=125_000, changed="half of the neurons", storage_bytes=1_000_000, inference_flops=5e7,
     latency_p50_ms=5.0, inference_memory_added_mib=450.0,
 )  # fmt: skip
 HEADS = Row(
