@@ -27,7 +27,8 @@ import signal
 import time
 import torch
 from safetensors.torch import save_file
-from pipeline import paths, stage
+from pipeline.core import paths
+from pipeline.execution import entry
 from pipeline.core.errors import UserError
 
 def finetune(cfg, out, log):
@@ -52,7 +53,7 @@ def finetune(cfg, out, log):
     return {"score": 1 - loss.item(), "process": os.getpid(), "threads": torch.get_num_threads()}
 
 if __name__ == "__main__":
-    stage.run(finetune)
+    entry.run(finetune)
 '''
 
 

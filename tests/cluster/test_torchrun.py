@@ -21,17 +21,18 @@ from .conftest import CELL, SEEDS, edit, free_port
 
 REAL = '''"""finetune: the real training of a small BERT on few examples."""
 from safetensors.torch import save_file
-from pipeline import distributed, machine, stage
+from pipeline.execution import entry
+from pipeline.system import distributed, hardware
 from tests.training import together
 
 def finetune(cfg, out, log):
-    machine.precision = lambda at: "fp32"
+    hardware.precision = lambda at: "fp32"
     told = together.plain()
     save_file({name: weight.clone() for name, weight in told.model.state_dict().items()}, out / "model.safetensors")
     return {"score": told.result["selection_loss"], "processes": distributed.current().size}
 
 if __name__ == "__main__":
-    stage.run(finetune)
+    entry.run(finetune)
 '''
 NAMES = (f"lab{os.getpid() % 10000}a", f"lab{os.getpid() % 10000}b")
 

@@ -54,7 +54,7 @@ def test_a_function_that_is_not_there_is_told() -> None:
         "pipeline.core.instantiate._unlike",
         "pipeline.system.hardware.subprocess.run",
         "pipeline..errors.near",
-        "pipeline/errors.near",
+        "pipeline/core/errors.near",
         "tests.fakes.write",
         "",
         ".",

@@ -19,7 +19,7 @@ from pipeline.core.errors import UserError
 from pipeline.execution import provenance, trial
 
 TOY = '''"""toy: a stage that the tests add."""
-from pipeline import stage
+from pipeline.execution import entry
 from pipeline.core.errors import UserError
 
 def toy(cfg, out, log):
@@ -33,7 +33,7 @@ def toy(cfg, out, log):
     return {"score": 0.5 + cfg.seed, "steps": 10, "note": "text"}
 
 if __name__ == "__main__":
-    stage.run(toy)
+    entry.run(toy)
 '''
 CONF = "defaults: [workspace, _self_]\ncell: toy\nbad: -1\nbroken: -1\n"
 
@@ -53,7 +53,9 @@ def run(root: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
 TOGETHER = '''"""toy: a stage of several processes that the tests add."""
 import os
 import torch
-from pipeline import distributed, paths, stage
+from pipeline.core import paths
+from pipeline.execution import entry
+from pipeline.system import distributed
 from pipeline.core.errors import UserError
 
 def toy(cfg, out, log):
@@ -69,7 +71,7 @@ def toy(cfg, out, log):
     return {"score": group.total(1 + cfg.seed), "steps": 10}
 
 if __name__ == "__main__":
-    stage.run(toy)
+    entry.run(toy)
 '''
 TRAINED = ["config.yaml", "curves.jsonl", "made", "resources.jsonl", "sha256.txt", "trial.json"]
 
@@ -132,7 +134,7 @@ def test_a_failed_trial_leaves_what_stood_there(toy: Path) -> None:
 def test_a_ctrl_c_among_the_imports_of_a_stage_that_dvc_runs_makes_no_traceback(toy: Path) -> None:
     file = toy / "pipeline/stages/toy.py"
     file.write_text(
-        TOY.replace("from pipeline import stage", "import os, signal\nos.kill(os.getpid(), signal.SIGINT)", 1)
+        TOY.replace("from pipeline.execution import entry", "import os, signal\nos.kill(os.getpid(), signal.SIGINT)", 1)
     )
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.stages.toy"],
@@ -146,17 +148,18 @@ def test_a_ctrl_c_among_the_imports_of_a_stage_that_dvc_runs_makes_no_traceback(
 
 
 LEAVING = TOY.replace(
-    """    stage.run(toy)
+    """    entry.run(toy)
 """,
-    """    from pipeline import paths, warm
+    """    from pipeline.core import paths
+    from pipeline.system import preload
 
     def leave():
         record = paths.metrics("toy", "toy").exists()
         print("left with its record", record, "in a sweep", bool(list(paths.CACHE.glob("sweep-*"))), flush=True)
         return True
 
-    warm.leave = leave
-    stage.run(toy)
+    preload.leave = leave
+    entry.run(toy)
 """,
 )
 

@@ -14,9 +14,10 @@ from pipeline.execution.trial_cache import Home
 
 WAITS = """import sys, time
 from pathlib import Path
-from pipeline import kept, paths
-paths.ROOT, kept.FOLDER = Path(sys.argv[1]), Path(sys.argv[1]) / ".cache/trials"
-with kept.Home(paths.ROOT / "runs/finetune/a/seed-0").opened("k"):
+from pipeline.core import paths
+from pipeline.execution import trial_cache
+paths.ROOT, trial_cache.FOLDER = Path(sys.argv[1]), Path(sys.argv[1]) / ".cache/trials"
+with trial_cache.Home(paths.ROOT / "runs/finetune/a/seed-0").opened("k"):
     print("open", flush=True)
     time.sleep(60)
 """

@@ -21,7 +21,7 @@ from pipeline import plan
 from pipeline.core import paths
 from pipeline.core.errors import LONGEST, UserError
 from pipeline.core.validators import is_name
-from pipeline.plan import dependencies, load_plan, plan_check
+from pipeline.plan import dependencies, load_plan
 from pipeline.runner.scheduler import FIRST
 from tests.faults.strategies import EXAMPLES, NASTY, damaged, fuzzed, mistaken
 
@@ -186,8 +186,8 @@ def forgetting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 def forget() -> None:
     for kept in (
         load_plan.names,
-        plan_check.__globals__["file"],
-        plan_check.__globals__["_rows"],
+        plan.check.__globals__["file"],
+        plan.check.__globals__["_rows"],
         dependencies._file,
         dependencies._shape,
     ):

@@ -18,7 +18,8 @@ At a Ctrl-C it then ends "well", is "deaf" to it, or has "lost" it and fails by 
 """
 import time
 import torch
-from pipeline import paths, stage
+from pipeline.core import paths
+from pipeline.execution import entry
 from pipeline.core.errors import UserError
 
 def toy(cfg, out, log):
@@ -48,7 +49,7 @@ def toy(cfg, out, log):
     return {"score": float(total)}
 
 if __name__ == "__main__":
-    stage.run(toy)
+    entry.run(toy)
 '''
 STOPPING = (
     "stopping: finished trials and the last checkpoint of this one are kept; the same command goes on from there\n"

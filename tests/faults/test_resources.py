@@ -24,7 +24,7 @@ import json, os, resource, signal, sqlite3, sys
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq, torch
 from safetensors.torch import save_file
-from pipeline import paths, resources
+from pipeline.core import paths, system_errors
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder = Path(sys.argv[1])
@@ -36,7 +36,7 @@ def trying(name, work):
         work()
         said[name] = "nothing"
     except BaseException as error:
-        told = resources.told(error)
+        told = system_errors.told(error)
         said[name] = str(told) if told else repr(error)
 
 

@@ -199,7 +199,7 @@ import os
 import subprocess
 import sys
 import warnings
-from pipeline import stage
+from pipeline.execution import entry
 from pipeline.core.errors import UserError
 
 def toy(cfg, out, log):
@@ -214,7 +214,7 @@ def toy(cfg, out, log):
     return {"score": 0.5 + cfg.seed, "note": str(known)}
 
 if __name__ == "__main__":
-    stage.run(toy)
+    entry.run(toy)
 '''
 CONF = "defaults: [workspace, _self_]\ncell: toy\nmirror: null\nhf_token: null\nnames: []\n"
 

@@ -389,7 +389,7 @@ def test_artifacts_that_find_no_room_cost_one_warning(
 KILLED = """
 import sys, time
 from pathlib import Path
-from pipeline import paths
+from pipeline.core import paths
 paths.ROOT = Path(sys.argv[1])
 paths.CACHE = paths.ROOT / ".cache"
 from tests import fakes

@@ -149,10 +149,10 @@ import sys
 sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
 from pathlib import Path
 from safetensors.torch import save_file
-from pipeline.models import loading
+from pipeline.models import load_model
 from test_loading import logits
 folder = Path({str(tmp_path)!r})
-opened = {{name: loading.saved(folder / name, attention="eager") for name in ("plain", "compressed")}}
+opened = {{name: load_model.saved(folder / name, attention="eager") for name in ("plain", "compressed")}}
 save_file({{name: logits(*found[:2]) for name, found in opened.items()}}, folder / "logits.safetensors")
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)

@@ -149,12 +149,12 @@ def test_only_quantising_imports_torchao_and_in_silence() -> None:
     script = """
 import sys
 from pathlib import Path
-from pipeline.models import loading, quantised
-model = loading.classifier(Path("starter/starter-2x64")).model
-assert quantised.kind(model) is None
+from pipeline.models import load_model, quantised_layers
+model = load_model.classifier(Path("starter/starter-2x64")).model
+assert quantised_layers.kind(model) is None
 assert sys.modules["torchao"] is None
-quantised.quantise(model, "int8-dynamic")
-assert quantised.kind(model) == "int8-dynamic"
+quantised_layers.quantise(model, "int8-dynamic")
+assert quantised_layers.kind(model) == "int8-dynamic"
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

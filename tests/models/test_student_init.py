@@ -104,7 +104,7 @@ def test_more_than_the_teacher_s_layers_cannot_be_skipped(teacher: Callable[...,
 
 def test_int8_layers_are_no_student(teacher: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = teacher()
-    monkeypatch.setattr(student_init.quantised, "kind", lambda model: "int8-dynamic")
+    monkeypatch.setattr(student_init.quantised_layers, "kind", lambda model: "int8-dynamic")
     with pytest.raises(UserError) as error:
         begun(2, Path("none"), folder)
     assert str(error.value) == (

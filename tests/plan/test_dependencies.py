@@ -57,13 +57,13 @@ CONFS = {
     "compression": {},
 }
 METHODS = {
-    "heads": "structured.heads, remove: 0.5, importance: gradient",
-    "all-heads": "structured.heads, remove: 0.9, importance: gradient",
-    "layers": "structured.layers, remove: 2, importance: magnitude",
+    "heads": "structured_pruning.heads, remove: 0.5, importance: gradient",
+    "all-heads": "structured_pruning.heads, remove: 0.9, importance: gradient",
+    "layers": "structured_pruning.layers, remove: 2, importance: magnitude",
     "high": "low_rank.svd, rank: {fraction: 0.5}, parts: all, weighted: false, embeddings: null",
-    "zeros": "sparsity.magnitude, share: 0.5, scope: global",
+    "zeros": "magnitude.magnitude, share: 0.5, scope: global",
     "int8": "quantisation.int8, activations: dynamic",
-    "typo": "structured.heads, remvoe: 0.5, importance: gradient",
+    "typo": "structured_pruning.heads, remvoe: 0.5, importance: gradient",
 }
 
 
@@ -229,7 +229,7 @@ def test_a_student_of_the_teachers_layers_bears_the_name_of_its_model() -> None:
 
 def test_a_method_that_is_not_there_is_told_with_the_nearest(root: Path) -> None:
     (root / "pipeline/compression/structured_pruning.py").write_text("def heads(): ...\ndef width(): ...\n")
-    text = _compression("heads", METHODS["heads"]).replace("structured.heads", "structured.head")
+    text = _compression("heads", METHODS["heads"]).replace("structured_pruning.heads", "structured_pruning.head")
     (root / "conf/compression/heads.yaml").write_text(text)
     assert mistakes() == [
         "compress.cut: conf/compression/heads.yaml: method: _target_: got "

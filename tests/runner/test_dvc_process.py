@@ -21,12 +21,12 @@ Stage = Callable[[str], None]
 PROGRAM = """
 import asyncio, pathlib, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background it would be ignored
-from pipeline import paths
+from pipeline.core import paths
 from pipeline.core.errors import ending
-from pipeline.runner.scheduler import dvcs
+from pipeline.runner import dvc_process
 paths.ROOT = pathlib.Path(sys.argv[1])
 with ending():
-    sys.exit(asyncio.run(dvcs.run(["repro", "--quiet", "a"], lambda line: print(line, flush=True))))
+    sys.exit(asyncio.run(dvc_process.run(["repro", "--quiet", "a"], lambda line: print(line, flush=True))))
 """
 
 
@@ -97,14 +97,14 @@ def test_it_is_stopped_as_well_where_a_script_began_all_of_it_in_the_background(
     program = """
 import asyncio, pathlib, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell begins it
-from pipeline import paths
-from pipeline.runner.scheduler import dvcs
+from pipeline.core import paths
+from pipeline.runner import dvc_process
 paths.ROOT = pathlib.Path(sys.argv[1])
 async def stopped():
     def say(line):
         print(line, flush=True)
         work.cancel()
-    work = asyncio.create_task(dvcs.run(["repro", "--quiet", "a"], say))
+    work = asyncio.create_task(dvc_process.run(["repro", "--quiet", "a"], say))
     await asyncio.wait([work])
 asyncio.run(stopped())
 """
@@ -190,7 +190,7 @@ def test_files_that_dvc_cannot_read_are_told_by_dvc(stage: Stage, tmp_path: Path
     stage("true")
     (tmp_path / "dvc.yaml").write_text("stages: [")
     program = (
-        "import pathlib, sys\nfrom pipeline import paths\npaths.ROOT = pathlib.Path(sys.argv[1])\n"
+        "import pathlib, sys\nfrom pipeline.core import paths\npaths.ROOT = pathlib.Path(sys.argv[1])\n"
         "import pipeline.runner.dvc_preload"
     )
     subprocess.run([sys.executable, "-c", program, tmp_path], check=True)

@@ -20,7 +20,7 @@ PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.5, 1.0), (0, 1), NOTHING)
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paths, "ROOT", tmp_path)
-    monkeypatch.setattr(plan_status.modules, "write", lambda: None)
+    monkeypatch.setattr(plan_status.code_digests, "write", lambda: None)
     monkeypatch.setattr(plan_status.source_digests, "write", lambda: None)
     return tmp_path
 

@@ -30,7 +30,8 @@ stages:
 """
 FEWER = LOCK[: LOCK.index("  prepare@mrpc")]
 DVC = """import os, signal, subprocess, sys, time
-subprocess.run([sys.executable, "-c", "from pipeline import mend; mend.stand_by()"], check=True)
+code = "from pipeline.system import dvc_lock_repair; dvc_lock_repair.stand_by()"
+subprocess.run([sys.executable, "-c", code], check=True)
 open("dvc.lock", "w").write("stages:\\n  plan: {cmd")
 open(".dvc/tmp/rwlock", "w").write('{"wri')
 os.kill(os.getpid(), signal.SIGKILL)

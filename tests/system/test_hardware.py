@@ -60,8 +60,8 @@ def test_a_forced_precision_stays_on_any_processor(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(("flags", "chosen"), [("avx2 fma", "fp32 True"), ("avx512_vnni amx_bf16", "bf16 False")])
 def test_a_variable_replaces_the_processors_flags_in_commands_that_inherit_it(flags: str, chosen: str) -> None:
     script = (
-        "import torch; from pipeline import machine; cpu = torch.device('cpu'); "
-        "print(machine.precision(cpu), machine.overflows_int8(cpu))"
+        "import torch; from pipeline.system import hardware; cpu = torch.device('cpu'); "
+        "print(hardware.precision(cpu), hardware.overflows_int8(cpu))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, "LAB_CPU_FLAGS": flags}, capture_output=True, text=True,
@@ -171,8 +171,8 @@ def test_the_peak_of_resident_memory_outlives_what_was_held() -> None:
 TRIAL = """
 import os, sys, types
 sys.modules["torch"] = types.SimpleNamespace(cuda=types.SimpleNamespace(device_count=lambda: int(sys.argv[1])))
-from pipeline import machine
-machine.claim_gpus(int(sys.argv[2]))
+from pipeline.system import hardware
+hardware.claim_gpus(int(sys.argv[2]))
 print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
 sys.stdin.read()
 """
@@ -326,7 +326,7 @@ def test_memory_that_is_freed_stays_with_the_process_where_asked() -> None:
     # What the C library says that it holds: the page faults that this saves are not counted by every kernel.
     program = """
 import ctypes
-from pipeline import machine
+from pipeline.system import hardware
 class Held(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd".split() + list("abcde")]
 held = ctypes.CDLL(None).mallinfo2
@@ -339,7 +339,7 @@ print((after.arena + after.hblkhd - before.arena - before.hblkhd) // 2**20)
 """
     kept, given_back = (
         int(subprocess.run([sys.executable, "-c", program.format(call)], capture_output=True, check=True).stdout)
-        for call in ("machine.keep_memory()", "pass")
+        for call in ("hardware.keep_memory()", "pass")
     )
     assert given_back == 0
     assert kept >= 72

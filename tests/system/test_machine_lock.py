@@ -19,7 +19,7 @@ LIMIT = 30.0  # seconds after which something that should happen did not
 # that it may use, on any machine; with REPORT it prints what it waits for.
 ACTOR = """
 import os, signal, sys
-from pipeline import quiet
+from pipeline.system import machine_lock
 
 if "CORES" in os.environ:
     os.sched_getaffinity = lambda process: {int(core) for core in os.environ["CORES"].split()}
@@ -38,11 +38,11 @@ def obey():
         if line == "raise\\n":
             raise Raised
         if line == "waited\\n":
-            say(f"{quiet.waited_seconds():.1f}")
+            say(f"{machine_lock.waited_seconds():.1f}")
             continue
         say("asked")
         try:
-            with getattr(quiet, line.strip())(say if "REPORT" in os.environ else None):
+            with getattr(machine_lock, line.strip())(say if "REPORT" in os.environ else None):
                 say("got")
                 obey()
         except Raised:

@@ -22,7 +22,7 @@ from pipeline.system.preload import server
 
 PROBE = '''"""A command that tells where it ran."""
 import json, os, subprocess, sys, time
-from pipeline import warm
+from pipeline.system import preload
 
 def main():
     print(json.dumps([sys.argv[1:], os.environ.get("DVC_STAGE"), "ready" in sys.modules]), flush=True)
@@ -31,14 +31,14 @@ def main():
     if "cores" in sys.argv:
         print(sorted(os.sched_getaffinity(0)))
     if "mark" in sys.argv:
-        from pipeline import errors
+        from pipeline.core import errors
         print(errors.MARK)
     if "value" in sys.argv:
         print("pipeline.helper" in sys.modules)
         from pipeline import helper
         print(helper.VALUE)
     if "leave" in sys.argv:
-        print(warm.leave(), flush=True)
+        print(preload.leave(), flush=True)
         os.close(1)
         os.close(2)
         time.sleep(1)
@@ -50,7 +50,7 @@ def main():
     sys.exit(3 if "fail" in sys.argv else "error: one line" if "say" in sys.argv else 0)
 
 if __name__ == "__main__":
-    warm.call(main)
+    preload.call(main)
 '''
 
 
@@ -64,16 +64,19 @@ def place() -> Iterator[Path]:
         folder = Path(made)
         package = folder / "pipeline"
         package.mkdir()
-        shutil.copytree(Path(preload.__file__).parent, package / "warm")
+        for name in ("core", "system"):
+            (package / name).mkdir()
+            (package / name / "__init__.py").touch()
+        shutil.copytree(Path(preload.__file__).parent, package / "system/preload")
         source = Path(server.__file__).read_text(encoding="utf-8")
         start, end = source.index("PRELOAD = ("), source.index(")\n", source.index("PRELOAD = ("))
         changed = source[:start] + 'PRELOAD = ("ready",' + source[end:]
         start, end = changed.index("OWN = ("), changed.index(")\n", changed.index("OWN = ("))
         changed = changed[:start] + 'OWN = ("pipeline.helper",' + changed[end:]
-        (package / "warm/server.py").write_text(changed.replace("        _rehearse()\n", ""))
+        (package / "system/preload/server.py").write_text(changed.replace("        _rehearse()\n", ""))
         (package / "__init__.py").touch()
-        for module in ("paths", "parent", "errors", "masking", "resources"):
-            shutil.copy(paths.ROOT / "pipeline" / f"{module}.py", package)
+        for module in ("core/paths", "system/parent_process", "core/errors", "core/redaction", "core/system_errors"):
+            shutil.copy(paths.ROOT / "pipeline" / f"{module}.py", package / f"{module}.py")
         (package / "probe.py").write_text(PROBE)
         (package / "helper.py").write_text("VALUE = 1\n")
         (folder / "ready.py").touch()
@@ -140,6 +143,8 @@ def test_a_command_runs_on_its_own_cores_and_not_on_those_of_the_server(place: P
 
 def test_a_command_finds_a_child_that_was_forked_ahead_unless_somebody_has_killed_it(place: Path) -> None:
     warmed(place)
+    (place / "pipeline/execution").mkdir()
+    (place / "pipeline/execution/__init__.py").touch()
     (place / "pipeline/execution/sweeper.py").write_text("def rehearse(): pass\n")
     for killed in (False, True, False):
         deadline = time.monotonic() + 30
@@ -209,7 +214,7 @@ def test_a_command_that_the_work_runs_is_forked_too(place: Path) -> None:
 
 def test_an_edit_of_what_the_server_uses_itself_is_not_missed(place: Path) -> None:
     warmed(place)
-    file = place / "pipeline" / "errors.py"
+    file = place / "pipeline/core/errors.py"
     file.write_text(file.read_text() + "MARK = 'edited'\n")
     assert outcome(place, "mark")[0] == '[["mark"], "a@b", true]\nedited\n'
 
@@ -355,8 +360,8 @@ def test_a_rehearsal_leaves_what_packages_look_up_once_and_nothing_that_an_edit_
         "True",
         "1 False",
         "set()",
-        "['pipeline.system.hardware.versions', 'pipeline.plan.load_plan._parsed', "
-        "'pipeline.core.instantiate._functions']",
+        "['pipeline.core.instantiate._functions', 'pipeline.plan.load_plan._parsed', "
+        "'pipeline.system.hardware.versions']",
         "[]",
     ]
 

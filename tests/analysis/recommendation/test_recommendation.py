@@ -14,8 +14,7 @@ from pipeline.analysis.recommendation.limits import Candidate
 from pipeline.analysis.recommendation.marginal_gains import Route
 from pipeline.analysis.statistics import cross_fitting
 from pipeline.plan.budget import Budget
-
-from .test_comparison import BESIDE, MODELS, TEACHER, grid, measured
+from tests.analysis.test_comparison import BESIDE, MODELS, TEACHER, grid, measured
 
 
 @pytest.fixture(scope="module")

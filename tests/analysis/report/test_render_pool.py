@@ -18,8 +18,8 @@ from tests.analysis import findings
 
 ASKING = """
 import time
-from pipeline.scaling import studio
-with studio.opened() as drawing:
+from pipeline.analysis.report import render_pool
+with render_pool.opened() as drawing:
     drawing.library.result()
     print("drawn", flush=True)
     time.sleep(60)

@@ -9,8 +9,7 @@ from pipeline.analysis import comparison
 from pipeline.analysis.comparison import Comparison
 from pipeline.analysis.results import export_tables
 from pipeline.analysis.results.trial_table import Trial
-
-from .test_comparison import BESIDE, grid, measured
+from tests.analysis.test_comparison import BESIDE, grid, measured
 
 
 @pytest.fixture(scope="module")

@@ -81,7 +81,7 @@ def test_training_has_four_phases_and_asking_two(ask: Ask, precision: str) -> No
 MEASURE = """
 import json, sys
 import numpy as np
-from pipeline.evaluation import memory
+from pipeline.evaluation.cost import memory
 open_model = memory._model
 
 def open_hungry_model(request, loading):

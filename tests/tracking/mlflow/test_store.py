@@ -13,7 +13,8 @@ ONCE = """
 import multiprocessing
 import mlflow.store.tracking.sqlalchemy_store  # imported once, before the fork
 from pathlib import Path
-from pipeline.tracking import Identity, store
+from pipeline.tracking import Identity
+from pipeline.tracking.mlflow import store
 from tests.tracking.mlflow.told import open_cell
 
 def log(number):
