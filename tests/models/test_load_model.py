@@ -150,7 +150,7 @@ sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
 from pathlib import Path
 from safetensors.torch import save_file
 from pipeline.models import load_model
-from test_loading import logits
+from test_load_model import logits
 folder = Path({str(tmp_path)!r})
 opened = {{name: load_model.saved(folder / name, attention="eager") for name in ("plain", "compressed")}}
 save_file({{name: logits(*found[:2]) for name, found in opened.items()}}, folder / "logits.safetensors")
