@@ -61,7 +61,7 @@ def laboratory(root: Path, cells: int) -> None:
     (root / "bin/python").write_text(CELL.format(python=sys.executable))
     (root / "bin/python").chmod(0o755)
     record = {"schema": records.SCHEMA, "summary": {"trial_seconds": {"mean": 1.0}}, "trials": [], "tags": {}}
-    (root / "bin/record.json").write_text(json.dumps(records.sealed(record)))
+    (root / "bin/record.json").write_text(json.dumps(records.sign(record)))
     for stage in plan.COMPARED:
         (root / "metrics" / stage).mkdir(parents=True)
     run(root, "git", "init", "--quiet")

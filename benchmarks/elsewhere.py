@@ -44,8 +44,8 @@ def train(task: str, model: str, ratio: float, seed: int, threads: int, precisio
 
     hardware.set_threads(threads)
     if precision != hardware.AUTO:
-        hardware.precision = lambda at: precision
-    data, start = paths.data(task), paths.model(model)
+        hardware.get_fastest_precision = lambda at: precision
+    data, start = paths.get_data_dir(task), paths.get_model_dir(model)
     settings = _settings(task, model, ratio)
     recipe = parse(settings["recipe"])
     seed = derive_seed(seed, task=task, model=model, ratio=ratio, recipe=settings["recipe"]["name"])

@@ -72,12 +72,12 @@ def main() -> None:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     hardware.set_threads(None)
-    at = hardware.device()
+    at = hardware.get_device()
     train, selection = (batches.read(asked.data / f"{split}.parquet", 1.0, asked.model, 128) for split in SPLITS)
     recipe = Recipe(asked.learning_rate, asked.batch_size, asked.epochs, None, 0.1, 0.01, 1.0, 1)
     whole = recipe.updates(len(train))
     steps = min(asked.steps or whole, whole)
-    hardware.make_repeatable(asked.seed)
+    hardware.make_deterministic(asked.seed)
     given = (whole, asked.batch_size, asked.learning_rate, asked.seed, at)
     plain = {length: Plain(asked.data, asked.model, length, *given) for length in asked.length}
     model = load_model.classifier(asked.model, 2, asked.seed).model.to(at).train()
@@ -90,7 +90,7 @@ def main() -> None:
                 each.advance(until - run.done)
             run.advance(until, lambda _: None)
             print(f"{until} of {steps} steps", end="\r", flush=True)
-    print(f"{hardware.describe()}\n{steps} of {whole} steps, batch {asked.batch_size}, seed {asked.seed}")
+    print(f"{hardware.describe_machine()}\n{steps} of {whole} steps, batch {asked.batch_size}, seed {asked.seed}")
     tell(run, plain, useful)
     if steps == whole:
         report = batches.read(asked.data / "report.parquet", 1.0, asked.model, 128)

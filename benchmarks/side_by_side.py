@@ -34,8 +34,8 @@ def opened(cell: str) -> tuple[Any, list[Batch], list[Batch], dict[str, float]]:
         raise SystemExit(f"error: runs/{cell}: not made yet; name <stage>/<cell> as the plan does")
     folder = folders[0]
     task = OmegaConf.load(folder / "config.yaml").task
-    report = batches.read(paths.data(task.name) / "report.parquet", 1.0, folder, task.max_length)
-    at = hardware.device()
+    report = batches.read(paths.get_data_dir(task.name) / "report.parquet", 1.0, folder, task.max_length)
+    at = hardware.get_device()
     model = load_model.saved(folder).model.to(at)
     rows = np.linspace(0, len(report) - 1, SINGLE).round().astype(int)
     ordered = list(batches.by_length(report.lengths, ROWS))
@@ -50,9 +50,9 @@ def seconds(model: Any, asked: list[Batch]) -> list[float]:
     """Return what each batch takes."""
     taken = []
     for batch in asked:
-        started = timing.now(hardware.device())
+        started = timing.now(hardware.get_device())
         model(**batch.inputs)
-        taken.append(timing.now(hardware.device()) - started)
+        taken.append(timing.now(hardware.get_device()) - started)
     return taken
 
 

@@ -64,7 +64,7 @@ def prepared(grade: str, folder: Path) -> tuple[Task, Path]:
     conf = yaml.safe_load((paths.CONF / "task" / f"starter-{grade}.yaml").read_text(encoding="utf-8"))
     task, out = task_config.parse(conf), folder / grade
     out.mkdir()
-    found = dataset_sources.find(task.name, None, lambda: instantiate.call(conf["source"], task.name))
+    found = dataset_sources.find(task.name, None, lambda: instantiate.call_target(conf["source"], task.name))
     prepare_task.prepare(task, found.splits, conf["source"], out)
     return task, out
 
@@ -87,7 +87,7 @@ def pretrained(model: str, folder: Path) -> Path:
     out = folder / model
     if not out.exists():
         out.mkdir()
-        instantiate.call(conf_of(model)["source"], model, out=out, log=Silent())
+        instantiate.call_target(conf_of(model)["source"], model, out=out, log=Silent())
     return out
 
 

@@ -63,8 +63,8 @@ def trainer(model: BertForSequenceClassification, train: Examples, steps: int) -
         settings = TrainingArguments(
             output_dir=folder, max_steps=steps, per_device_train_batch_size=ROWS, learning_rate=1e-4,
             warmup_steps=steps // 10, weight_decay=0.01, max_grad_norm=1.0, optim="adamw_torch_fused",
-            bf16=hardware.precision(torch.device("cpu")) == "bf16", use_cpu=True, report_to=[], save_strategy="no",
-            logging_strategy="no", disable_tqdm=True, logging_nan_inf_filter=False,
+            bf16=hardware.get_fastest_precision(torch.device("cpu")) == "bf16", use_cpu=True, report_to=[],
+            save_strategy="no", logging_strategy="no", disable_tqdm=True, logging_nan_inf_filter=False,
         )  # fmt: skip
         made = Ready(model=model, args=settings, train_dataset=[0] * len(train), callbacks=[Mark(marks)])
         made.remove_callback(PrinterCallback)

@@ -68,10 +68,10 @@ def nothing(lab: Lab) -> float:
 def main() -> None:
     """Measure both and compare them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=hardware.cores())
+    parser.add_argument("--jobs", type=int, default=hardware.count_cores())
     parser.add_argument("--split", nargs="+", default=[])
     given = parser.parse_args()
-    print(hardware.describe())
+    print(hardware.describe_machine())
     with tempfile.TemporaryDirectory(prefix="lab-") as folder:
         one = measured(Path(folder) / "one", 0, [])
         for jobs, split in [(given.jobs, []), *([(0, given.split)] if given.split else [])]:

@@ -128,7 +128,7 @@ class Lab:
 
     def locks(self) -> list[Path]:
         """Return the files in which DVC keeps what it has run."""
-        places = (self.root / lock.relative_to(ROOT) for lock in paths.locks())
+        places = (self.root / lock.relative_to(ROOT) for lock in paths.list_lock_files())
         return [lock for lock in places if lock.exists()]
 
 

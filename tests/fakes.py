@@ -22,7 +22,7 @@ MODELS = {"bert-tiny": (0.4, 4.4), "bert-mini": (3.2, 11.2), "bert-small": (12.6
 RATIOS = (0.1, 0.3, 1.0)
 SEEDS = (0, 1, 2)
 EXAMPLES = 400  # reported
-MACHINE = {"processor": "a processor", "device": "cpu", "threads": 2, **hardware.versions()}
+MACHINE = {"processor": "a processor", "device": "cpu", "threads": 2, **hardware.get_versions()}
 COORDINATES = ("task", "model", "recipe", "ratio", "source")
 
 
@@ -49,11 +49,11 @@ def finetuning(task: str, model: str, ratio: float, seeds: Iterable[int] = SEEDS
 
 def record(stage: str, task: str, model: str, ratio: float, trials: list[dict[str, Any]]) -> dict[str, Any]:
     """Return trials with the head and the summary that the frame gives them."""
-    return records.sealed({
+    return records.sign({
         "schema": records.SCHEMA, "stage": stage, "cell": f"{task}-{model}-{ratio}", "exploration": False,
         "task": task, "model": model, "recipe": "standard", "ratio": ratio, "trials": trials,
         **({"source": f"finetune/{task}-{model}-{ratio}"} if stage == "evaluate" else {}),
-        "summary": records.summary(trials),
+        "summary": records.compute_summary(trials),
         "inputs": {"data": _digest(task), "model": _digest(model)},
         "tags": {"git_commit": _digest("commit")[:40], "inputs_sha256": _digest(f"{stage}{task}{model}{ratio}")},
         "machine": MACHINE,
@@ -84,7 +84,7 @@ def write(root: Path, cells: Iterable[dict[str, Any]]) -> None:
         stage, cell = content["stage"], content["cell"]
         path = root / "metrics" / stage / f"{cell}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(records.sealed(content)))
+        path.write_text(json.dumps(records.sign(content)))
         for trial in content["trials"]:
             folder = root / "runs" / stage / cell / f"seed-{trial['seed']}"
             folder.mkdir(parents=True)
@@ -95,7 +95,7 @@ def write(root: Path, cells: Iterable[dict[str, Any]]) -> None:
             (folder / "trial.json").write_text(json.dumps({**trial, "artifacts": names}))
             (folder / "config.yaml").write_text(f"seed: {trial['seed']}\n")
             (folder / "curves.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve(content, trial)))
-            checksums.write(folder)
+            checksums.write_checksums(folder)
 
 
 def curve(content: dict[str, Any], trial: dict[str, Any]) -> list[dict[str, float]]:

@@ -10,10 +10,10 @@ from pipeline.core import paths
 
 def written(root: Path) -> list[Path]:
     """Return each of the files, in a copy of the project."""
-    return [root / path.relative_to(paths.ROOT) for path in paths.written()]
+    return [root / path.relative_to(paths.ROOT) for path in paths.list_source_pipelines()]
 
 
 def blocks() -> dict[str, Any]:
     """Return the blocks of all of the files, by their names."""
-    files = [YAML(typ="safe").load(path) for path in paths.written()]
+    files = [YAML(typ="safe").load(path) for path in paths.list_source_pipelines()]
     return {name: block for file in files for name, block in file["stages"].items()}

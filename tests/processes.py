@@ -14,28 +14,28 @@ def meet(folder: Path) -> None:
     import psutil
     import torch
 
-    with distributed.joined():
-        group = distributed.current()
+    with distributed.init_process_group():
+        group = distributed.get_group()
         mine = torch.arange(3.0) + 10 * group.rank
         told = {
-            "group": [group.rank, group.size, group.leads, distributed.leads()],
-            "add": group.add(mine).tolist(),
+            "group": [group.rank, group.size, group.is_rank_zero, distributed.is_rank_zero()],
+            "add": group.all_reduce(mine).tolist(),
             "in place": mine.tolist(),
-            "total": group.total(0.1 + group.rank),
-            "agree": [group.agree(group.rank == 0), group.agree(group.rank == 1)],
+            "total": group.sum_number(0.1 + group.rank),
+            "agree": [group.broadcast(group.rank == 0), group.broadcast(group.rank == 1)],
         }
-        if group.leads:
+        if group.is_rank_zero:
             time.sleep(0.3)
             (folder / "late").touch()
-        group.wait()
+        group.wait_for_all()
         told["waited"] = (folder / "late").exists()
         told["listens"] = [
             sorted({each.laddr.ip for each in process.net_connections() if each.status == psutil.CONN_LISTEN})
             for process in (psutil.Process(), psutil.Process(os.getppid()))
         ]
         (folder / f"{group.rank}.json").write_text(json.dumps(told))
-        group.wait()  # a process that has ended listens no more
-    assert distributed.current() == distributed.ALONE
+        group.wait_for_all()  # a process that has ended listens no more
+    assert distributed.get_group() == distributed.SINGLE_PROCESS
 
 
 def fail(folder: Path) -> None:

@@ -66,8 +66,8 @@ def test_every_compression_states_what_its_method_takes(name: str) -> None:
     cfg: Any = OmegaConf.to_container(composed("compress", "source=finetune/x", f"compression={name}").compression)
     assert cfg["name"] == name
     recovery.parse(cfg["recovery"], name)
-    method = instantiate.locate(cfg["method"].pop("_target_"), name)
-    instantiate.settled(method, cfg["method"], name, without=("model", "calibration"))
+    method = instantiate.find_function(cfg["method"].pop("_target_"), name)
+    instantiate.validate_arguments(method, cfg["method"], name, without=("model", "calibration"))
     assert getattr(method_checks, method.__name__)(None, **cfg["method"]) == []
 
 

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.core import checksums, paths
-from pipeline.core.arguments import Arguments
-from pipeline.core.errors import UserError, ending, near
+from pipeline.core.arguments import CommandParser
+from pipeline.core.errors import UserError, exit_on_user_error, suggest
 from pipeline.models import layer_surgery, load_model, quantised_layers
 from pipeline.models.model_files import WEIGHTS
 
@@ -49,7 +49,7 @@ def export(cell: str, seed: int | None = None, out: Path | None = None) -> str:
     if lacking := [name for name in NEEDS if find_spec(name) is None]:
         raise UserError(f"{', '.join(lacking)}: not installed; run `pip install '.[onnx]'`")
     folder, number = _trial(cell, seed)
-    checksums.verify(folder, lambda: "run its cell again")
+    checksums.verify_checksums(folder, lambda: "run its cell again")
     if out and (out.is_dir() or not out.name):
         raise UserError(f"--out: got {out}, a folder; name a file, such as {out / 'model.onnx'}")
     out = out or paths.ROOT / "exports" / f"{cell.replace('/', '-')}-seed-{number}.onnx"
@@ -161,13 +161,13 @@ def _trial(cell: str, seed: int | None) -> tuple[Path, int]:
     folders = [*runs.glob("*/*/seed-*"), *runs.glob("exploration/*/*/seed-*")]
     made = {str(folder.parent.relative_to(runs)) for folder in folders if (folder / WEIGHTS).exists()}
     if cell not in made:
-        raise UserError(f"runs/{cell}: no model made yet; {near(cell, made)}")
+        raise UserError(f"runs/{cell}: no model made yet; {suggest(cell, made)}")
     numbers = [folder.name.removeprefix("seed-") for folder in (runs / cell).glob("seed-*")]
     seeds = sorted(int(number) for number in numbers if number.isdecimal())
     if seed is not None and seed not in seeds:
-        raise UserError(f"runs/{cell}: no seed {seed}; {near(seed, seeds)}")
+        raise UserError(f"runs/{cell}: no seed {seed}; {suggest(seed, seeds)}")
     number = seeds[0] if seed is None else seed
-    return paths.made(cell, number), number
+    return paths.get_source_dir(cell, number), number
 
 
 def _asked(model: Any, names: list[str], rows: int, length: int) -> dict[str, Tensor]:
@@ -216,11 +216,11 @@ def _milliseconds(call: Callable[[], object]) -> float:
 
 def main() -> None:
     """Run the command."""
-    parser = Arguments(prog="python -m pipeline.cli.export", description="Write a trained model as ONNX.")
+    parser = CommandParser(prog="python -m pipeline.cli.export", description="Write a trained model as ONNX.")
     parser.add_argument("cell", help="a stage and a cell below runs/, such as compress/mrpc-bert-mini-0.5-heads")
     parser.add_argument("--seed", type=int, help="the trial; the first there is unless told")
     parser.add_argument("--out", type=Path, help="the file; exports/<stage>-<cell>-seed-<seed>.onnx unless told")
-    with ending():
+    with exit_on_user_error():
         told = parser.parse_args()
         print(export(told.cell, told.seed, told.out))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core import paths
-from pipeline.core.errors import UserError, ending, near
+from pipeline.core.errors import UserError, exit_on_user_error, suggest
 from pipeline.core.validators import is_name
 from pipeline.data import batches
 from pipeline.models import load_model
@@ -165,15 +165,15 @@ def _folder(what: str) -> Path:
             made.setdefault(str(trial.parent.relative_to(runs)), []).append(seed)
     named = {folder.name for folder in models.glob("*") if (folder / WEIGHTS).exists()}
     if what in made:
-        return paths.made(what, min(made[what]))
+        return paths.get_source_dir(what, min(made[what]))
     if what in named:
-        return paths.model(what)
+        return paths.get_model_dir(what)
     if _is_file(Path(what) / CONFIG):
         return Path(what)
     if is_name(what) and (paths.CONF / "model" / f"{what}.yaml").exists():
         raise UserError(f"models/{what}: not made yet; run `{load_model.MAKER}{what}`")
     known = {*made, *named}
-    remedy = near(what, known) if known else "run `dvc repro`, or name the folder of a checkpoint"
+    remedy = suggest(what, known) if known else "run `dvc repro`, or name the folder of a checkpoint"
     raise UserError(f"{what}: no cell or model made yet, and no folder with {CONFIG}; {remedy}")
 
 
@@ -200,7 +200,7 @@ def arguments(words: list[str]) -> tuple[str, int | None, int]:
     for word in words[1:]:
         key, _, value = word.partition("=")
         if key not in DEFAULTS:
-            raise UserError(f"{word}: not an argument; {near(key, DEFAULTS)}; use {USAGE}")
+            raise UserError(f"{word}: not an argument; {suggest(key, DEFAULTS)}; use {USAGE}")
         if not (value.isdecimal() and len(value) <= DIGITS and int(value)):
             raise UserError(
                 f"{key}: got {value!r}; give a whole number from 1 to {10**DIGITS - 1}, such as {key}={DEFAULTS[key]}"
@@ -211,7 +211,7 @@ def arguments(words: list[str]) -> tuple[str, int | None, int]:
 
 def main() -> None:
     """Run the command."""
-    with ending():
+    with exit_on_user_error():
         show(*arguments(sys.argv[1:]))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import plan
 from pipeline.analysis.results import load_results
-from pipeline.core.errors import UserError, ending
+from pipeline.core.errors import UserError, exit_on_user_error
 from pipeline.plan.budget import KEYS, Budget
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def show(answers: Sequence[Answer], details: bool = False) -> None:
 def main() -> None:
     """Recommend by the words of the command line."""
     words = [word for word in sys.argv[1:] if word != DETAILS]
-    with ending("recommend: "):
+    with exit_on_user_error("recommend: "):
         show(recommend(words), details=DETAILS in sys.argv[1:])
         for notice in load_results.notices():
             print(notice)

@@ -5,7 +5,7 @@ import signal
 import sys
 
 from pipeline import plan
-from pipeline.core.errors import UserError, ending
+from pipeline.core.errors import UserError, exit_on_user_error
 from pipeline.plan import Plan
 from pipeline.runner.scheduler import reproduce
 from pipeline.system import dvc_lock_repair, hardware, preload
@@ -36,10 +36,11 @@ def main(words: list[str]) -> int:
     """Run the plan with as many jobs as the command line says and return the status for the shell."""
     if len(words) != 1 or not words[0].isdecimal() or not 1 <= int(words[0]) <= MOST:
         raise UserError(
-            f"JOBS: got {' '.join(words)!r}; give a whole number from 1 to {MOST}, such as JOBS={hardware.cores()}"
+            f"JOBS: got {' '.join(words)!r}; give a whole number from 1 to {MOST}, "
+            f"such as JOBS={hardware.count_cores()}"
         )
     study = plan.load()
-    preload.prepare()
+    preload.start_server()
     try:
         return asyncio.run(_until_told(study, int(words[0])))
     except ExceptionGroup as several:  # of a task group, in which the first is what happened
@@ -47,5 +48,5 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    with ending():
+    with exit_on_user_error():
         sys.exit(main(sys.argv[1:]))

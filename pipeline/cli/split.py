@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline import plan
 from pipeline.core import paths
-from pipeline.core.errors import UserError, ending, near
+from pipeline.core.errors import UserError, exit_on_user_error, suggest
 from pipeline.plan import Plan, split_grid
 from pipeline.system import dvc_lock_repair
 
@@ -28,7 +28,7 @@ def split(words: Sequence[str]) -> str:
     Raises UserError for a word that is no axis and while DVC is at work.
     """
     if unknown := [word for word in words if word not in split_grid.AXES and list(words) != [JOINED]]:
-        raise UserError(f"got {unknown[0]!r}; {near(unknown[0], [*split_grid.AXES, JOINED])}")
+        raise UserError(f"got {unknown[0]!r}; {suggest(unknown[0], [*split_grid.AXES, JOINED])}")
     by = tuple(axis for axis in split_grid.AXES if axis in words) if words else split_grid.axes()
     study = replace(plan.load(), parts=by)
     dvc_lock_repair.mend()
@@ -36,7 +36,7 @@ def split(words: Sequence[str]) -> str:
         if dvc_lock_repair.at_work():
             raise UserError("a `dvc` is at work; wait for it, and run the command again")
         _lay(study)
-    count = len(paths.pipelines()) - len(paths.written())
+    count = len(paths.list_pipelines()) - len(paths.list_source_pipelines())
     return f"{count} parts, each with its dvc.yaml and dvc.lock below parts/" if count else "one grid, without parts"
 
 
@@ -45,19 +45,21 @@ def _lay(study: Plan) -> None:
 
     Whatever stands in two lock files after a kill in the middle stands there with the same words.
     """
-    written = {file: split_grid.cut(file.read_text(encoding="utf-8"), study.parts) for file in paths.written()}
+    written = {
+        file: split_grid.cut(file.read_text(encoding="utf-8"), study.parts) for file in paths.list_source_pipelines()
+    }
     made = split_grid.made("\n".join(written.values()), study)
     files = {paths.ROOT / name: content for name, content in made.items()} | written
-    before, earlier = _recorded(), paths.pipelines()
+    before, earlier = _recorded(), paths.list_pipelines()
     recorded: dict[Any, dict[str, Any]] = {file: {} for file in files}
     owners = {name: file for file, _, name in (cell.address.rpartition(":") for cell in study.cells) if file}
     for name, entry in {key: entry for lock in before.values() for key, entry in lock.items()}.items():
         block = name.partition("@")[0]
-        recorded[paths.ROOT / owners.get(name, paths.pipeline(block))][name] = entry
+        recorded[paths.ROOT / owners.get(name, paths.get_pipeline_file(block))][name] = entry
     for file, content in files.items():
         if recorded[file] != before.get(file, {}):
-            paths.write(file.with_suffix(".lock"), _as_dvc_writes({"schema": "2.0", "stages": recorded[file]}))
-        paths.write(file, content.encode())
+            paths.write_bytes(file.with_suffix(".lock"), _as_dvc_writes({"schema": "2.0", "stages": recorded[file]}))
+        paths.write_bytes(file, content.encode())
     for file in earlier:
         if file not in files:
             file.unlink()
@@ -71,7 +73,7 @@ def _recorded() -> dict[Any, dict[str, Any]]:
     """Return what DVC has recorded of each cell, by the ``dvc.yaml`` that makes it."""
     from ruamel.yaml import YAML
 
-    files = [file for file in paths.pipelines() if file.with_suffix(".lock").exists()]
+    files = [file for file in paths.list_pipelines() if file.with_suffix(".lock").exists()]
     read = (YAML(typ="safe").load(file.with_suffix(".lock").read_text(encoding="utf-8")) for file in files)
     return {file: content.get("stages", {}) for file, content in zip(files, read, strict=True)}
 
@@ -87,5 +89,5 @@ def _as_dvc_writes(content: dict[str, Any]) -> bytes:
 
 
 if __name__ == "__main__":
-    with ending("split: "):
+    with exit_on_user_error("split: "):
         print(split(sys.argv[1:]))

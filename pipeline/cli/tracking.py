@@ -5,20 +5,20 @@ import sys
 
 from pipeline import plan
 from pipeline.core import redaction
-from pipeline.core.arguments import Arguments
-from pipeline.core.errors import ending
+from pipeline.core.arguments import CommandParser
+from pipeline.core.errors import exit_on_user_error
 
 COMPARISON = ("compare", "plan")
 
 
 def main(arguments: list[str]) -> None:
     """Run one of the two commands; a user's mistake is a line."""
-    parser = Arguments(prog="python -m pipeline.cli.tracking", description=__doc__)
+    parser = CommandParser(prog="python -m pipeline.cli.tracking", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("sync", help="bring the store at MLFLOW_TRACKING_URI level with the files")
     commands.add_parser("ui", help="show it on this machine").add_argument("--port", type=_port)
-    redaction.cover()
-    with ending():
+    redaction.redact_streams()
+    with exit_on_user_error():
         given = parser.parse_args(arguments)
         if given.command == "sync":
             from pipeline.tracking.mlflow.sync import sync

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.core.errors import near
+from pipeline.core.errors import suggest
 from pipeline.core.validators import is_number, is_whole
 
 PARTS = ("all", "attention", "feed_forward")
@@ -159,7 +159,7 @@ def _rank(name: str, rank: object, ways: tuple[str, ...]) -> list[str]:
         return [f"{name}: got {rank!r}; write one of {told}"]
     way, value = next(iter(rank.items()))
     if way not in ways:
-        return [f"{name}: {way}: unknown; {near(str(way), ways)}"]
+        return [f"{name}: {way}: unknown; {suggest(str(way), ways)}"]
     return _share(f"{name}: {way}", value, BOUNDS[way])
 
 
@@ -170,4 +170,4 @@ def _share(name: str, value: object, of: str) -> list[str]:
 
 
 def _one_of(name: str, value: object, allowed: Collection[str]) -> list[str]:
-    return [] if value in allowed else [f"{name}: got {value!r}; {near(str(value), allowed)}"]
+    return [] if value in allowed else [f"{name}: got {value!r}; {suggest(str(value), allowed)}"]

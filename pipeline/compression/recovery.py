@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.core.errors import UserError, near
+from pipeline.core.errors import UserError, suggest
 from pipeline.core.validators import is_number
 from pipeline.training.distillation.distillation_settings import Distillation
 
@@ -37,7 +37,7 @@ def parse(conf: object, where: str) -> Recovery | None:
         raise UserError(f"{where}: recovery: got {conf!r}; write {{epochs: ..., rate: ...}} or null")
     for key in conf:
         if key not in KEYS:
-            raise UserError(f"{where}: recovery: {key}: unknown; {near(key, KEYS)}")
+            raise UserError(f"{where}: recovery: {key}: unknown; {suggest(key, KEYS)}")
     for key in ("epochs", "rate"):
         if not (is_number(value := conf.get(key)) and value > 0):
             raise UserError(f"{where}: recovery: {key}: got {conf.get(key)!r}; give a number above 0")

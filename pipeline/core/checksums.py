@@ -15,18 +15,18 @@ from pathlib import Path
 from pipeline.core import paths
 from pipeline.core.errors import UserError
 
-FILE = "sha256.txt"
+CHECKSUMS_FILE = "sha256.txt"
 LINE = re.compile(r"([0-9a-f]{64})  (.+)\n")
-SHOWN = 12  # characters of a digest that a message tells
+SHOWN_CHARACTERS = 12  # characters of a digest that a message tells
 
 
-def write(folder: Path) -> None:
+def write_checksums(folder: Path) -> None:
     """Write the SHA-256 of every file below ``folder``, but of folders that have their own, into its ``sha256.txt``."""
     lines = [f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in _files(folder)]
-    (folder / FILE).write_text("".join(lines), encoding="utf-8")
+    (folder / CHECKSUMS_FILE).write_text("".join(lines), encoding="utf-8")
 
 
-def verify(folder: Path, remedy: Callable[[], str]) -> None:
+def verify_checksums(folder: Path, remedy: Callable[[], str]) -> None:
     """Look whether ``folder`` is as ``write`` left it; ``remedy`` says what to do where it is not.
 
     What was looked at once in this process is not read again until its size or its time of change is another.
@@ -36,21 +36,23 @@ def verify(folder: Path, remedy: Callable[[], str]) -> None:
     for name, digest in expected.items():
         path = folder / name
         if not path.is_file():
-            raise UserError(f"{_shown(path)}: missing, though {FILE} beside it names it; {remedy()}")
+            raise UserError(f"{_shown(path)}: missing, though {CHECKSUMS_FILE} beside it names it; {remedy()}")
         known = path.stat()
         if (got := _once(path, known.st_size, known.st_mtime_ns, known.st_ino)) != digest:
             raise UserError(
                 f"{_shown(path)}: altered or cut short since it was made: its {known.st_size} bytes have the SHA-256 "
-                f"{got[:SHOWN]}..., not {digest[:SHOWN]}...; {_removal(path, got)}{remedy()}"
+                f"{got[:SHOWN_CHARACTERS]}..., not {digest[:SHOWN_CHARACTERS]}...; {_removal(path, got)}{remedy()}"
             )
     for path in _files(folder):
         if path.relative_to(folder).as_posix() not in expected:
-            raise UserError(f"{_shown(path)}: {FILE} does not name it, so one of the two is altered; {remedy()}")
+            raise UserError(
+                f"{_shown(path)}: {CHECKSUMS_FILE} does not name it, so one of the two is altered; {remedy()}"
+            )
 
 
 def _expected(folder: Path, remedy: Callable[[], str]) -> dict[str, str]:
     """Return the digest of each file by its name."""
-    listing = folder / FILE
+    listing = folder / CHECKSUMS_FILE
     if not listing.is_file():
         raise UserError(f"{_shown(listing)}: missing, so nothing tells whether the rest is whole; {remedy()}")
     found = {}
@@ -66,8 +68,8 @@ def _files(folder: Path) -> Iterator[Path]:
     """Yield every file below a folder in order, but for its digests and for folders that have digests of their own."""
     for path in sorted(folder.iterdir()):
         if path.is_dir():
-            yield from () if (path / FILE).exists() else _files(path)
-        elif path.name != FILE:
+            yield from () if (path / CHECKSUMS_FILE).exists() else _files(path)
+        elif path.name != CHECKSUMS_FILE:
             yield path
 
 

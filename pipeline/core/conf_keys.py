@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pipeline.core.errors import near
+from pipeline.core.errors import suggest
 
 HYDRA = ("defaults", "hydra")  # that Hydra itself reads, in any file
 TASK = (
@@ -48,7 +48,7 @@ def _advise(key: str, known: tuple[str, ...]) -> str:
     meant = ABBREVIATIONS.get(key, key)
     place = None if meant in known else _find_place(meant)
     if place is None:
-        return near(meant, known)
+        return suggest(meant, known)
     what = "it" if meant == key else repr(meant)
     return f"{what} belongs in {place} (allowed here: {', '.join(sorted(known))})"
 

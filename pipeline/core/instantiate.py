@@ -14,10 +14,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import UserError, near
+from pipeline.core.errors import UserError, suggest
 from pipeline.core.validators import is_number, is_whole
 
-NAMED = (
+TARGET_RULE = (
     "name a function by its module, such as pipeline.data.dataset_sources.files "
     "or pipeline.models.checkpoint_sources.hub"
 )
@@ -41,24 +41,24 @@ KINDS: dict[str, tuple[Callable[[object], bool], str]] = {  # annotations that c
 }
 
 
-def call(settings: object, where: str, **given: Any) -> Any:
+def call_target(settings: object, where: str, **given: Any) -> Any:
     """Call the function that ``settings`` names with its arguments and those of ``given`` that it takes.
 
     What is given is no conf file's to set. Raises UserError that begins with ``where`` when there is no such function
     or it takes other arguments. What the function raises comes through as it is (Hydra's own ``instantiate`` would wrap
     a one-line error in three).
     """
-    for mistake in mistakes(settings):
+    for mistake in find_mistakes(settings):
         raise UserError(f"{where}: {mistake}")
     assert isinstance(settings, Mapping)
     arguments = {key: value for key, value in settings.items() if key != "_target_"}
-    function = locate(settings["_target_"], where)
+    function = find_function(settings["_target_"], where)
     parameters = inspect.signature(function).parameters
     taken = {key: value for key, value in given.items() if key in parameters}
-    return function(**settled(function, arguments, where, without=taken), **taken)
+    return function(**validate_arguments(function, arguments, where, without=taken), **taken)
 
 
-def settled(
+def validate_arguments(
     function: Callable[..., Any], arguments: object, where: str, without: Collection[str] = ()
 ) -> dict[str, Any]:
     """Return ``arguments`` once they are those that ``function`` takes, of its kinds, but for those in ``without``.
@@ -72,7 +72,7 @@ def settled(
         raise UserError(f"{where}: got {arguments!r}; give by name: {', '.join(parameters)}")
     for key, value in arguments.items():
         if key not in parameters:
-            raise UserError(f"{where}: {key}: not an argument of {function.__name__}; {near(key, parameters)}")
+            raise UserError(f"{where}: {key}: not an argument of {function.__name__}; {suggest(key, parameters)}")
         if mistake := _unlike(value, parameters[key].annotation):
             raise UserError(f"{where}: {key}: {mistake}")
     for key, parameter in parameters.items():
@@ -91,21 +91,21 @@ def _unlike(value: object, annotation: Any) -> str | None:
     return f"got {value!r}; give {' or '.join(told for _, told in known)}"
 
 
-def locate(path: object, where: str) -> Callable[..., Any]:
+def find_function(path: object, where: str) -> Callable[..., Any]:
     """Return the function at a dotted path such as ``pipeline.data.dataset_sources.glue``.
 
     Raises UserError that begins with ``where``.
     """
-    for mistake in mistakes({"_target_": path}):
+    for mistake in find_mistakes({"_target_": path}):
         raise UserError(f"{where}: {mistake}")
     name, _, last = str(path).rpartition(".")
     found: Any = getattr(import_module(name), last, None)
     if not inspect.isfunction(found) or not found.__module__.startswith("pipeline."):
-        raise UserError(f"{where}: _target_: got {path!r}, which is no function of this project; {NAMED}")
+        raise UserError(f"{where}: _target_: got {path!r}, which is no function of this project; {TARGET_RULE}")
     return found
 
 
-def mistakes(settings: object, package: Path = PACKAGE) -> Iterator[str]:
+def find_mistakes(settings: object, package: Path = PACKAGE) -> Iterator[str]:
     """Yield what is wrong with the function that settings name; nothing is imported to tell, which would take seconds.
 
     ``package`` is the folder of the package ``pipeline``.
@@ -115,12 +115,12 @@ def mistakes(settings: object, package: Path = PACKAGE) -> Iterator[str]:
         return
     path = settings.get("_target_")
     if path is None:
-        yield f"_target_: missing; {NAMED}"
+        yield f"_target_: missing; {TARGET_RULE}"
         return
     module, _, last = str(path).rpartition(".")
-    text = source(module, package)
+    text = read_source(module, package)
     if text is None:
-        yield f"_target_: got {path!r}, which is no function of this project; {NAMED}"
+        yield f"_target_: got {path!r}, which is no function of this project; {TARGET_RULE}"
         return
     try:
         known = _functions(*text)
@@ -128,10 +128,10 @@ def mistakes(settings: object, package: Path = PACKAGE) -> Iterator[str]:
         yield f"_target_: got {path!r}, but {module} is not Python that can be read: {error}"
         return
     if last not in known:
-        yield f"_target_: got {path!r}, but {module} has no such function; {near(last, known)}"
+        yield f"_target_: got {path!r}, but {module} has no such function; {suggest(last, known)}"
 
 
-def source(module: str, package: Path = PACKAGE) -> tuple[str, bool] | None:
+def read_source(module: str, package: Path = PACKAGE) -> tuple[str, bool] | None:
     """Return the text of a module of the project, and whether it is a package; None where it has no such module."""
     if not MODULE.fullmatch(module):
         return None

@@ -31,75 +31,77 @@ APART = {  # blocks with most cells, and where below stages/: DVC rewrites all t
 }
 REPORT = ROOT / "report"
 CACHE = ROOT / ".cache"
-ASIDE = ".old.tmp"  # the end of the name under which a folder waits until another has taken its place
-SHORT = os.path.join(os.sep, "tmp")  # where temporary files lie whose names have to be short
+BACKUP_SUFFIX = ".old.tmp"  # the end of the name under which a folder waits until another has taken its place
+SHORT_TEMP_DIR = os.path.join(os.sep, "tmp")  # where temporary files lie whose names have to be short
 ALONE = "alone"  # below a student's trial: the same student trained without its teacher
 
 
-def pipeline(block: str) -> str:
+def get_pipeline_file(block: str) -> str:
     """Return the ``dvc.yaml`` that holds a block, from the project's folder."""
     return f"stages/{APART[block]}/{PIPELINE}" if block in APART else PIPELINE
 
 
-def written() -> list[Path]:
+def list_source_pipelines() -> list[Path]:
     """Return each ``dvc.yaml`` that people write."""
-    return [ROOT / name for name in dict.fromkeys((PIPELINE, *map(pipeline, APART)))]
+    return [ROOT / name for name in dict.fromkeys((PIPELINE, *map(get_pipeline_file, APART)))]
 
 
-def pipelines() -> list[Path]:
+def list_pipelines() -> list[Path]:
     """Return each ``dvc.yaml``: those that people write, and those of the parts into which a long plan is split."""
-    return [*written(), *sorted((ROOT / "parts").rglob(PIPELINE))]
+    return [*list_source_pipelines(), *sorted((ROOT / "parts").rglob(PIPELINE))]
 
 
-def locks() -> list[Path]:
+def list_lock_files() -> list[Path]:
     """Return the files in which DVC keeps what it has run: one beside each ``dvc.yaml``, once a cell of it has run."""
-    return [file.with_suffix(".lock") for file in pipelines()]
+    return [file.with_suffix(".lock") for file in list_pipelines()]
 
 
-def data(task: str) -> Path:
+def get_data_dir(task: str) -> Path:
     """Return the folder of a prepared task."""
     return ROOT / "data" / task
 
 
-def model(name: str) -> Path:
+def get_model_dir(name: str) -> Path:
     """Return the folder of a pre-trained model."""
     return ROOT / "models" / name
 
 
-def cell(stage: str, name: str, *, exploration: bool = False) -> Path:
+def get_cell_dir(stage: str, name: str, *, exploration: bool = False) -> Path:
     """Return the folder of a cell; explorations live apart from the plan's cells."""
     return ROOT / "runs" / ("exploration" if exploration else "") / stage / name
 
 
-def trial(stage: str, name: str, seed: int, *, exploration: bool = False) -> Path:
+def get_trial_dir(stage: str, name: str, seed: int, *, exploration: bool = False) -> Path:
     """Return the folder of one seed of a cell."""
-    return cell(stage, name, exploration=exploration) / f"seed-{seed}"
+    return get_cell_dir(stage, name, exploration=exploration) / f"seed-{seed}"
 
 
-def made(source: str, seed: int) -> Path:
+def get_source_dir(source: str, seed: int) -> Path:
     """Return the folder of one seed of ``<stage>/<cell>``, or of ``exploration/<stage>/<cell>``."""
     return ROOT / "runs" / source / f"seed-{seed}"
 
 
-def record(source: str) -> Path:
+def get_record_path(source: str) -> Path:
     """Return the JSON file that holds the numbers of ``<stage>/<cell>``, or of ``exploration/<stage>/<cell>``."""
     *outside, stage, name = source.split("/")
-    return metrics(stage, name, exploration=bool(outside))
+    return get_metrics_path(stage, name, exploration=bool(outside))
 
 
-def product(stage: str, name: str) -> Path | None:
+def get_product_dir(stage: str, name: str) -> Path | None:
     """Return the folder that other stages read, where it is not the trial's own."""
-    return {"prepare": data, "pretrain": model}[stage](name) if stage in ("prepare", "pretrain") else None
+    return (
+        {"prepare": get_data_dir, "pretrain": get_model_dir}[stage](name) if stage in ("prepare", "pretrain") else None
+    )
 
 
-def metrics(stage: str, name: str, *, exploration: bool = False) -> Path:
+def get_metrics_path(stage: str, name: str, *, exploration: bool = False) -> Path:
     """Return the JSON file that holds a cell's numbers."""
     if exploration:
-        return cell(stage, name, exploration=True) / "metrics.json"
+        return get_cell_dir(stage, name, exploration=True) / "metrics.json"
     return ROOT / "metrics" / stage / f"{name}.json"
 
 
-def of_machine(longest: int = sys.maxsize) -> Path:
+def get_machine_dir(longest: int = sys.maxsize) -> Path:
     """Return the folder that this user's projects on this machine share: sockets and locks, which only they can enter.
 
     It is one among the temporary files; below /tmp, where there it would have a name of more than ``longest`` bytes.
@@ -107,8 +109,8 @@ def of_machine(longest: int = sys.maxsize) -> Path:
     """
     name = f"scaling-lab-{os.getuid()}"
     folder = Path(_temporary(), name)
-    if len(os.fsencode(folder)) > longest and os.access(SHORT, os.W_OK | os.X_OK):
-        folder = Path(SHORT, name)
+    if len(os.fsencode(folder)) > longest and os.access(SHORT_TEMP_DIR, os.W_OK | os.X_OK):
+        folder = Path(SHORT_TEMP_DIR, name)
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077 or not stat.S_ISDIR(found.st_mode):
@@ -119,7 +121,7 @@ def of_machine(longest: int = sys.maxsize) -> Path:
 def _temporary() -> str:
     """Return what ``tempfile.gettempdir`` does, mostly without it: to import it takes every short command long."""
     named = (os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP"))
-    for folder in (*named, SHORT):
+    for folder in (*named, SHORT_TEMP_DIR):
         if os.access(folder, os.W_OK | os.X_OK):
             return os.path.abspath(folder)
     import tempfile
@@ -128,7 +130,7 @@ def _temporary() -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replace_dir(path: Path) -> Iterator[Path]:
     """Yield a fresh folder beside ``path`` that takes its place when the block succeeds.
 
     A block that fails leaves what stood at ``path`` as it was. A process that is killed leaves a hidden folder behind,
@@ -138,7 +140,7 @@ def replacing(path: Path) -> Iterator[Path]:
     beside.mkdir(parents=True)
     try:
         yield beside
-        aside = beside.with_suffix(ASIDE)
+        aside = beside.with_suffix(BACKUP_SUFFIX)
         with suppress(FileNotFoundError):
             path.rename(aside)
         beside.rename(path)
@@ -152,10 +154,10 @@ def write_json(path: Path, content: Any) -> None:
 
     Raises ValueError for NaN and infinities, which are not JSON.
     """
-    write(path, (json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    write_bytes(path, (json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
 
 
-def write(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` beside ``path`` and to the disk, then rename: not even a loss of power leaves half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = _beside(path)
@@ -177,7 +179,7 @@ def _beside(path: Path) -> Path:
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         process = left.name.removeprefix(f".{path.name}.").partition(".")[0]
         if process.isdecimal() and (int(process) == os.getpid() or not _alive(int(process))):
-            if left.name.endswith(ASIDE) and not path.exists():
+            if left.name.endswith(BACKUP_SUFFIX) and not path.exists():
                 left.rename(path)  # what stood there, of a process that came no further
             else:
                 _remove(left) if left.is_dir() else left.unlink(missing_ok=True)

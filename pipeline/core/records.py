@@ -21,23 +21,26 @@ from pipeline.core.errors import UserError
 
 SCHEMA = 3  # of a record, metrics/<stage>/<cell>.json
 # Texts of a trial that grow with the examples, for the files alone; the last is of students that have a teacher.
-BY_EXAMPLE = ("predictions", "references", "alone_predictions")
-SEAL = "sha256"
+PER_EXAMPLE_KEYS = ("predictions", "references", "alone_predictions")
+DIGEST_KEY = "sha256"
 # The keys of a record that name the cell of which it is made, and the tags that hold the digest of that one's record.
-MADE_OF = {"source": "source_sha256", "teacher": "teacher_sha256"}
+SOURCE_TAGS = {"source": "source_sha256", "teacher": "teacher_sha256"}
 NOT_RUN = "not run"
-VERSIONED = ("torch", "transformers")  # packages whose versions a record holds
-VERSIONS_APART = " / "  # between versions, where trials or the records of a chain differ
-AGAIN = "remove it, then run `dvc repro`"  # DVC makes what is missing, and would not see every change
+VERSIONED_PACKAGES = ("torch", "transformers")  # packages whose versions a record holds
+VERSION_SEPARATOR = " / "  # between versions, where trials or the records of a chain differ
+REMEDY = "remove it, then run `dvc repro`"  # DVC makes what is missing, and would not see every change
 
 
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+def sign(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record with its digest: the SHA-256 of the rest as JSON, keys sorted, without white space."""
-    rest = {key: value for key, value in record.items() if key != SEAL}
-    return {**rest, SEAL: hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()}
+    rest = {key: value for key, value in record.items() if key != DIGEST_KEY}
+    return {
+        **rest,
+        DIGEST_KEY: hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest(),
+    }
 
 
-def opened(path: Path, needed: Iterable[str] = ()) -> dict[str, Any]:
+def read_record(path: Path, needed: Iterable[str] = ()) -> dict[str, Any]:
     """Return the record in a file.
 
     Raises UserError where the file was altered or cut short since it was made, is of another layout, or where one of
@@ -45,12 +48,12 @@ def opened(path: Path, needed: Iterable[str] = ()) -> dict[str, Any]:
     """
     record, names = _read(path.read_bytes()), list(needed)
     if isinstance(record, str):
-        raise UserError(f"{_shown(path)}: {record}; {AGAIN}")
+        raise UserError(f"{_shown(path)}: {record}; {REMEDY}")
     for trial in record["trials"] if names else ():
         if lacking := [name for name in names if trial.get(name) is None]:
             raise UserError(
                 f"{_shown(path)}: seed {trial['seed']}: no {', '.join(lacking)}, without which there is nothing to "
-                f"compare; {AGAIN}"
+                f"compare; {REMEDY}"
             )
     return record
 
@@ -66,7 +69,7 @@ def _read(content: bytes) -> dict[str, Any] | str:
         return "altered since it was made, so that it is no record"
     if (schema := record.get("schema")) != SCHEMA:
         return f"schema: got {schema!r}, but this version reads {SCHEMA}"
-    if sealed(record) != record:
+    if sign(record) != record:
         return "altered since it was made, for its sha256 is that of other numbers"
     return record
 
@@ -107,17 +110,17 @@ def missing_reason(path: Path, planned: Planned) -> str | None:
 def open_chain(path: Path) -> dict[str, dict[str, Any] | None]:
     """Return a record and those of the cells that it was made from, by <stage>/<cell>; None where one is missing."""
     stage, name = path.parent.name, path.stem
-    chain: dict[str, dict[str, Any] | None] = {f"{stage}/{name}": opened(path)}
+    chain: dict[str, dict[str, Any] | None] = {f"{stage}/{name}": read_record(path)}
     record: dict[str, Any] | None = chain[f"{stage}/{name}"]
     while record is not None and (source := _source(record)) and source not in chain:
         file = path.parent.parent / f"{source}.json"
-        record = chain[source] = opened(file) if file.exists() else None
+        record = chain[source] = read_record(file) if file.exists() else None
     return chain
 
 
 def _source(record: Mapping[str, Any]) -> str | None:
     """Return the cell that a record was made from, its teacher included; None for a plain fine-tuning."""
-    return next((str(record[key]) for key, tag in MADE_OF.items() if tag in record["tags"]), None)
+    return next((str(record[key]) for key, tag in SOURCE_TAGS.items() if tag in record["tags"]), None)
 
 
 def _find_fault(chain: Mapping[str, dict[str, Any] | None], planned: Planned) -> str | None:
@@ -126,11 +129,11 @@ def _find_fault(chain: Mapping[str, dict[str, Any] | None], planned: Planned) ->
     for name, record in chain.items():
         if record is None:
             return f"{name} has no results"
-        if digest not in (None, record[SEAL]):
+        if digest not in (None, record[DIGEST_KEY]):
             return f"made from an earlier training of {name}"
         if difference := compare_with_plan(record, name, planned):
             return difference if name == first else f"{name} does not count: {difference}"
-        digest = next((record["tags"][tag] for tag in MADE_OF.values() if tag in record["tags"]), None)
+        digest = next((record["tags"][tag] for tag in SOURCE_TAGS.values() if tag in record["tags"]), None)
     return None
 
 
@@ -159,8 +162,8 @@ def collect_warnings(trials: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 def read_versions(made_by: Iterable[Mapping[str, Any] | None]) -> dict[str, str | None]:
     """Return the versions of torch and transformers that made some records; ``a / b`` where they differ."""
     machines = [record["machine"] for record in made_by if record]
-    found = {name: dict.fromkeys(str(at[name]) for at in machines if at.get(name)) for name in VERSIONED}
-    return {name: VERSIONS_APART.join(versions) or None for name, versions in found.items()}
+    found = {name: dict.fromkeys(str(at[name]) for at in machines if at.get(name)) for name in VERSIONED_PACKAGES}
+    return {name: VERSION_SEPARATOR.join(versions) or None for name, versions in found.items()}
 
 
 def _format_seeds(seeds: Iterable[int]) -> str:
@@ -173,7 +176,7 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(paths.ROOT)) if path.is_relative_to(paths.ROOT) else "/".join(path.parts[-3:])
 
 
-def summary(trials: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
+def compute_summary(trials: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
     """Return mean and standard deviation of every number that all trials have; truth values count as 0 and 1.
 
     There is no interval: three trials estimate their own spread poorly, so ``compare`` pools it over cells.

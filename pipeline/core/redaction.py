@@ -31,7 +31,7 @@ NAME = re.compile(rf"(?i)(?:{SPOKEN})(?:_id)?")
 NAMED = re.compile(r"(?i)(?:^|_)(?:password|passwd|token|secret|credentials?|api_?key|\w*key|access_key_id)$")
 
 
-def masked(text: str) -> str:
+def redact(text: str) -> str:
     """Return ``text`` with every credential in it replaced by ``***``."""
     for known in sorted(_written(_known()), key=len, reverse=True):
         text = text.replace(known, MASK)
@@ -41,32 +41,32 @@ def masked(text: str) -> str:
     return ASSIGNED.sub(rf"\g<1>\g<2>{MASK}", text)
 
 
-def without(content: Any) -> Any:
+def redact_values(content: Any) -> Any:
     """Return a copy of what JSON or YAML holds without the credentials in it, by their names and in texts."""
     if isinstance(content, dict):
         return {
-            key: MASK if isinstance(value, str) and NAME.fullmatch(str(key)) else without(value)
+            key: MASK if isinstance(value, str) and NAME.fullmatch(str(key)) else redact_values(value)
             for key, value in content.items()
         }
     if isinstance(content, list):
-        return [without(item) for item in content]
-    return masked(content) if isinstance(content, str) else content
+        return [redact_values(item) for item in content]
+    return redact(content) if isinstance(content, str) else content
 
 
-def bare(uri: str) -> str:
+def remove_credentials(uri: str) -> str:
     """Return a server's address without what only its user should know: no credentials and no query."""
     return re.split(r"[?#]", USERINFO.sub("", uri))[0].rstrip("/")
 
 
-def cover() -> None:
+def redact_streams() -> None:
     """Mask what this process writes to its standard streams from here on, tracebacks and others' words as well."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if not isinstance(stream, Masked):
-            setattr(sys, name, Masked(stream))
+        if not isinstance(stream, RedactedStream):
+            setattr(sys, name, RedactedStream(stream))
 
 
-class Masked:
+class RedactedStream:
     """A stream that masks whatever is written to it, and is in all else the stream that it covers."""
 
     def __init__(self, stream: Any) -> None:
@@ -74,7 +74,7 @@ class Masked:
 
     def write(self, text: str) -> int:
         """Write ``text`` without its credentials; return its length."""
-        self._stream.write(masked(text))
+        self._stream.write(redact(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

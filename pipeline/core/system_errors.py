@@ -23,7 +23,7 @@ MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "can't 
 GPU = ("CUDA", "NVIDIA", "cuDNN", "NCCL")
 
 
-def told(error: BaseException) -> UserError | None:
+def convert_error(error: BaseException) -> UserError | None:
     """Return what to say of an error that is the machine's and nobody's mistake in code, or None where it is not."""
     if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):
         return UserError("no folder for temporary files can be written; let TMPDIR name one that can")

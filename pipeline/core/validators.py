@@ -11,29 +11,29 @@ from typing import TypeGuard
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]*", re.ASCII)
 CELL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*", re.ASCII)
-LONGEST_NAME = 80
-LONGEST_CELL = 200  # of the 255 bytes that a file's name may have; the rest is for what is written beside it
-WORDS = ("false", "inf", "nan", "null", "true")  # that Hydra reads as values
-NAMED = (
-    f"a name starts with a letter and holds letters, digits, '.', '-' and '_', {LONGEST_NAME} at most, "
-    f"and is none of {', '.join(WORDS)}"
+MAX_NAME_LENGTH = 80
+MAX_CELL_LENGTH = 200  # of the 255 bytes that a file's name may have; the rest is for what is written beside it
+RESERVED_WORDS = ("false", "inf", "nan", "null", "true")  # that Hydra reads as values
+NAME_RULE = (
+    f"a name starts with a letter and holds letters, digits, '.', '-' and '_', {MAX_NAME_LENGTH} at most, "
+    f"and is none of {', '.join(RESERVED_WORDS)}"
 )
-MOST = 2**31 - 1  # rows, steps, tokens: far beyond what any machine can do, and within every library's own limits
+MAX_INT = 2**31 - 1  # rows, steps, tokens: far beyond what any machine can do, and within every library's own limits
 
 
 def is_name(value: object) -> TypeGuard[str]:
     """Say whether a value can name a file of conf/, as ``NAMED`` tells."""
     return (
         isinstance(value, str)
-        and len(value) <= LONGEST_NAME
+        and len(value) <= MAX_NAME_LENGTH
         and NAME.fullmatch(value) is not None
-        and value.lower() not in WORDS
+        and value.lower() not in RESERVED_WORDS
     )
 
 
 def is_cell(value: object) -> TypeGuard[str]:
     """Say whether a value can name a cell, which is a folder below ``runs/``."""
-    return isinstance(value, str) and len(value) <= LONGEST_CELL and CELL.fullmatch(value) is not None
+    return isinstance(value, str) and len(value) <= MAX_CELL_LENGTH and CELL.fullmatch(value) is not None
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -46,6 +46,6 @@ def is_number(value: object) -> TypeGuard[float]:
         return False
 
 
-def is_whole(value: object, least: int = 0, most: int = MOST) -> TypeGuard[int]:
+def is_whole(value: object, minimum: int = 0, maximum: int = MAX_INT) -> TypeGuard[int]:
     """Say whether a value is a whole number within bounds, and no bool."""
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+    return isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum

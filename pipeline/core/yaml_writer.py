@@ -21,7 +21,7 @@ def _text(emitter: _Emitter, text: str) -> yaml.ScalarNode:
 _Emitter.add_representer(str, _text)
 
 
-def emitted(content: dict[str, Any]) -> str:
+def format_yaml(content: dict[str, Any]) -> str:
     """Return plain values as YAML, keys in their order."""
     text: str = yaml.dump(content, Dumper=_Emitter, sort_keys=False, allow_unicode=True)
     return text

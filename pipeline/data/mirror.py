@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pipeline.core.errors import UserError, line
+from pipeline.core.errors import UserError, format_line
 
 Kind = Literal["data", "models"]
 
@@ -24,7 +24,9 @@ def find(mirror: str | None, kind: Kind, name: str) -> Path | None:
         return None
     root = _root(mirror)
     if root is None or not os.path.isdir(root):
-        raise UserError(f"mirror {line(mirror)}: no such folder; name one that holds data/<task>/ and models/<name>/")
+        raise UserError(
+            f"mirror {format_line(mirror)}: no such folder; name one that holds data/<task>/ and models/<name>/"
+        )
     folder = root / kind / name
     if not os.path.isdir(folder):  # where pathlib raises for a name that is too long, this says no
         return None
@@ -32,7 +34,9 @@ def find(mirror: str | None, kind: Kind, name: str) -> Path | None:
         for path in _below(folder):
             _check(path, root, mirror)
     except OSError as error:
-        raise UserError(f"mirror {line(mirror)}: {kind}/{line(name)} cannot be read: {error.strerror}") from None
+        raise UserError(
+            f"mirror {format_line(mirror)}: {kind}/{format_line(name)} cannot be read: {error.strerror}"
+        ) from None
     return folder
 
 
@@ -55,13 +59,15 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _check(path: Path, root: Path, mirror: str) -> None:
-    where = line(f"mirror {mirror}: {path.relative_to(root)}")
+    where = format_line(f"mirror {mirror}: {path.relative_to(root)}")
     try:
         leads = path.resolve()
     except RuntimeError:
         raise UserError(f"{where} leads to itself; remove it") from None
     if not leads.is_relative_to(root):
-        raise UserError(f"{where} leads out of the mirror, to {line(leads)}; copy what it leads to into the mirror")
+        raise UserError(
+            f"{where} leads out of the mirror, to {format_line(leads)}; copy what it leads to into the mirror"
+        )
     if not path.is_dir() and not path.is_file():
         raise UserError(f"{where} is neither a file nor a folder; remove it")
     if not os.access(path, os.R_OK):

@@ -13,7 +13,7 @@ from pipeline.evaluation.benchmark_settings import Settings
 from pipeline.evaluation.cost import peak_flops, speed, step_scaling, timing
 from pipeline.models.flops import model_flops
 from pipeline.system import distributed, hardware
-from pipeline.system.distributed import Group
+from pipeline.system.distributed import ProcessGroup
 from pipeline.training.benchmark_loop import BATCHES, endless
 from pipeline.training.trainer import Run
 
@@ -21,7 +21,7 @@ GROWN_ROWS = 8  # of a batch, while something else grows
 
 
 def benchmark(
-    model: Any, asked: Any, train: Examples, report: Examples, settings: Settings, group: Group
+    model: Any, asked: Any, train: Examples, report: Examples, settings: Settings, group: ProcessGroup
 ) -> dict[str, Any]:
     """Return the numbers of one point; ``docs/metrics.md`` says what they mean. The models are left as they were.
 
@@ -29,7 +29,7 @@ def benchmark(
     growing as well. Several are timed with the batch divided among them (strong scaling), with a whole one for each
     (weak), and one of them alone, all in the same run.
     """
-    device = hardware.device()
+    device = hardware.get_device()
     model.to(device)
     before = _peak(settings, group)
     found: dict[str, Any] = _costs(model, train, settings.batch_size // group.size)
@@ -62,11 +62,11 @@ def _utilisation(verb: str, found: dict[str, Any], model: Any, lengths: np.ndarr
     return {f"{verb}_utilisation": share} if share <= 1 else {}
 
 
-def _peak(settings: Settings, group: Group) -> float:
+def _peak(settings: Settings, group: ProcessGroup) -> float:
     """Return the FLOPs a second that all processes reach at the same time."""
-    group.wait()
-    own = peak_flops.peak_flops_per_second(hardware.device(), settings.precision, settings.at_most / 4)
-    return group.total(own.flops_per_second)
+    group.wait_for_all()
+    own = peak_flops.peak_flops_per_second(hardware.get_device(), settings.precision, settings.at_most / 4)
+    return group.sum_number(own.flops_per_second)
 
 
 def _costs(model: Any, train: Examples, rows: int) -> dict[str, float]:
@@ -99,7 +99,7 @@ def _asked(model: Any, report: Examples, settings: Settings) -> dict[str, float]
     return found
 
 
-def _trained(model: Any, train: Examples, settings: Settings, group: Group) -> dict[str, Any]:
+def _trained(model: Any, train: Examples, settings: Settings, group: ProcessGroup) -> dict[str, Any]:
     """Return the numbers of training, and the ``lengths`` of the examples that were trained on."""
     rows = settings.batch_size
     with endless(copy.deepcopy(model), train, rows, settings.precision, group) as run:
@@ -112,10 +112,10 @@ def _trained(model: Any, train: Examples, settings: Settings, group: Group) -> d
     with endless(copy.deepcopy(model), train, rows * group.size, settings.precision, group) as run:
         weak = speed.training(run, settings.within, settings.at_most, group, BATCHES)
     alone = 0.0
-    if group.leads:
-        with endless(copy.deepcopy(model), train, rows, settings.precision, distributed.ALONE) as run:
+    if group.is_rank_zero:
+        with endless(copy.deepcopy(model), train, rows, settings.precision, distributed.SINGLE_PROCESS) as run:
             alone = speed.training(run, settings.within, settings.at_most, turn=BATCHES)["train_pairs_per_second"]
-    alone = group.total(alone)  # the others have waited for it here
+    alone = group.sum_number(alone)  # the others have waited for it here
     return found | {
         "alone_pairs_per_second": alone,
         "strong_efficiency": found["train_pairs_per_second"] / (group.size * alone),
@@ -124,7 +124,7 @@ def _trained(model: Any, train: Examples, settings: Settings, group: Group) -> d
     }
 
 
-def _exchange(run: Run, settings: Settings, group: Group) -> float:
+def _exchange(run: Run, settings: Settings, group: ProcessGroup) -> float:
     """Return the share of a step that it would not take if the processes exchanged no gradients; waiting included.
 
     Steps with and without the exchange take turns. The weights differ from process to process afterwards.
@@ -138,11 +138,11 @@ def _exchange(run: Run, settings: Settings, group: Group) -> float:
             without.append(speed.steps(run, BATCHES)[0])
         return with_exchange[-1] + without[-1]
 
-    timing.measure(pair, within=settings.within, at_most=settings.at_most, agree=group.agree)
+    timing.measure(pair, within=settings.within, at_most=settings.at_most, agree=group.broadcast)
     return max(0.0, 1 - float(np.median(without) / np.median(with_exchange)))
 
 
-def _budget(rate: float, settings: Settings, group: Group) -> dict[str, float]:
+def _budget(rate: float, settings: Settings, group: ProcessGroup) -> dict[str, float]:
     """Return what it takes to train the stated number of examples at the measured rate."""
     seconds = settings.examples / rate
     found = {

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.core.errors import UserError, near
-from pipeline.core.validators import MOST, is_number, is_whole
+from pipeline.core.errors import UserError, suggest
+from pipeline.core.validators import MAX_INT, is_number, is_whole
 from pipeline.system import hardware
 
 PRECISIONS = (hardware.AUTO, "bf16", "fp32")
@@ -71,12 +71,12 @@ def count(value: object) -> str | None:
     """Say what is wrong with a number of processes, threads, rows or calls, or return None."""
     if is_whole(value, 1):
         return None
-    return f"got {value!r}; give a whole number from 1{f' to {MOST}' if is_whole(value, 1, MOST**9) else ''}"
+    return f"got {value!r}; give a whole number from 1{f' to {MAX_INT}' if is_whole(value, 1, MAX_INT**9) else ''}"
 
 
 def precision(value: object) -> str | None:
     """Say what is wrong with a precision, or return None."""
-    return None if value in PRECISIONS else f"got {value!r}; {near(value, PRECISIONS)}"
+    return None if value in PRECISIONS else f"got {value!r}; {suggest(value, PRECISIONS)}"
 
 
 def shares(batch: int, processes: int) -> str | None:

@@ -57,16 +57,16 @@ class Sweep:
         return cls(folder, lock)
 
     @classmethod
-    def ours(cls) -> bool:
+    def is_member(cls) -> bool:
         """Say whether this process works for a trial of a sweep that another process has opened."""
-        return distributed.started() and FOLDER in os.environ
+        return distributed.is_distributed() and FOLDER in os.environ
 
     @classmethod
     def current(cls) -> Sweep:
         """Return the sweep to which this trial belongs."""
         return cls(Path(os.environ[FOLDER]))
 
-    def parent(self, identity: Identity) -> str | None:
+    def open_cell(self, identity: Identity) -> str | None:
         """Return the tracking run of the trial's cell, opened by whichever trial comes first.
 
         Raises UserError where that one had other settings: one would overwrite the other.
@@ -87,14 +87,14 @@ class Sweep:
             paths.write_json(note, {"run": run, "identity": dataclasses.asdict(identity), "seeds": []})
             return run
 
-    def finished(self, identity: Identity, seed: int) -> None:
+    def mark_finished(self, identity: Identity, seed: int) -> None:
         """Note that a trial of the cell succeeded, on this machine; it may have been stopped and begun again before."""
         from pipeline.system import hardware
 
-        paths.write_json(self.folder / f"{identity.cell}.seed-{seed}", hardware.describe())
+        paths.write_json(self.folder / f"{identity.cell}.seed-{seed}", hardware.describe_machine())
         (self.folder / f"{identity.cell}.failed-{seed}").unlink(missing_ok=True)
 
-    def failed(self, cell: str, seed: int) -> None:
+    def mark_failed(self, cell: str, seed: int) -> None:
         """Note that a trial of the cell failed, or was stopped."""
         (self.folder / f"{cell}.failed-{seed}").touch()
 
@@ -147,12 +147,12 @@ def _record(identity: Identity, machines: dict[int, dict[str, Any]], run: str | 
     """Write the numbers of a cell that is complete, of which the machine of each seed is known, and tell them."""
     from pipeline import tracking
 
-    record = summarise(identity, machines)
-    target = paths.metrics(identity.stage, identity.cell, exploration=identity.exploration)
+    record = make_record(identity, machines)
+    target = paths.get_metrics_path(identity.stage, identity.cell, exploration=identity.exploration)
     paths.write_json(target, record)
-    trial_cache.closed(paths.cell(identity.stage, identity.cell, exploration=identity.exploration), target)
+    trial_cache.closed(paths.get_cell_dir(identity.stage, identity.cell, exploration=identity.exploration), target)
     tracking.close_cell(run, record, [target])
-    print(told(record), flush=True)
+    print(format_result(record), flush=True)
 
 
 def _unfinished(identity: Identity, seeds: list[int]) -> str:
@@ -161,12 +161,14 @@ def _unfinished(identity: Identity, seeds: list[int]) -> str:
     return f"{identity.stage} {identity.cell}: not finished, so it has no numbers{safe}"
 
 
-def summarise(identity: Identity, machines: dict[int, dict[str, Any]]) -> dict[str, Any]:
+def make_record(identity: Identity, machines: dict[int, dict[str, Any]]) -> dict[str, Any]:
     """Return the record of a cell: its trials, and mean and deviation of every number over the seeds.
 
     ``machines`` describes that on which each seed's trial has run; where they differ, the record tells of all.
     """
-    folders = [paths.trial(identity.stage, identity.cell, seed, exploration=identity.exploration) for seed in machines]
+    folders = [
+        paths.get_trial_dir(identity.stage, identity.cell, seed, exploration=identity.exploration) for seed in machines
+    ]
     trials = [json.loads((folder / "trial.json").read_text(encoding="utf-8")) for folder in folders]
     for trial in trials:
         del trial["artifacts"]  # files of this folder, for the tracking store
@@ -177,12 +179,12 @@ def summarise(identity: Identity, machines: dict[int, dict[str, Any]]) -> dict[s
         "exploration": identity.exploration,
         **identity.params,
         "trials": trials,
-        "summary": records.summary(trials),
+        "summary": records.compute_summary(trials),
         "inputs": {item.name: item.digest for item in identity.inputs},
         "tags": identity.tags,
         "machine": _joined(list(machines.values())),
     }
-    return records.sealed(record)
+    return records.sign(record)
 
 
 def _joined(machines: list[dict[str, Any]]) -> dict[str, Any]:
@@ -193,7 +195,7 @@ def _joined(machines: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def told(record: dict[str, Any]) -> str:
+def format_result(record: dict[str, Any]) -> str:
     """Return in one line what a cell came to: its score where it has one, and what its trials took."""
     summary, trials = record["summary"], record["trials"]
     parts = [f"{len(trials)} seed{'s' if len(trials) > 1 else ''} in {sum(t['trial_seconds'] for t in trials):.1f} s"]

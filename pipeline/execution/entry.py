@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from pipeline.system import dvc_lock_repair, preload
 
 if TYPE_CHECKING:
-    from pipeline.execution.trial import Work
+    from pipeline.execution.trial import StageFunction
 
 
-def run(work: Work) -> None:
+def run_stage(work: StageFunction) -> None:
     """Run ``work`` as the Hydra app of the stage that bears its name, and exit."""
     if "RANK" in os.environ:
         from pipeline.system import distributed
@@ -24,10 +24,10 @@ def run(work: Work) -> None:
         distributed.end_with_launcher()
     if not preload.is_fork():
         dvc_lock_repair.stand_by()
-    preload.call(lambda: _app(work))
+    preload.run_preloaded(lambda: _app(work))
 
 
-def _app(work: Work) -> None:
+def _app(work: StageFunction) -> None:
     from pipeline.execution import trial
 
     trial.app(work)

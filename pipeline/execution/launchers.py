@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.core import redaction
-from pipeline.core.errors import UserError, line, near
+from pipeline.core.errors import UserError, format_line, suggest
 from pipeline.execution.cell_run import FOLDER
 from pipeline.system import distributed, hardware, parent_process
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
     from omegaconf import DictConfig
 
-ASKED = "LAB_LAUNCHER"  # the variable that names the launcher of the plan's seeds
+LAUNCHER_VARIABLE = "LAB_LAUNCHER"  # the variable that names the launcher of the plan's seeds
 HERE = "basic"  # Hydra's own: one trial after another in this process
 EXTRAS = {"cores": "joblib", "slurm": "submitit", "slurm-here": "submitit", "ray-here": "ray", "ray-cluster": "ray"}
 LIBRARIES = ("joblib", "submitit", "ray")
@@ -46,20 +46,20 @@ POLL_SECONDS = 0.2
 Run = Callable[["DictConfig"], "dict[str, Any] | None"]
 
 
-def asked() -> str:
+def get_requested_launcher() -> str:
     """Return the launcher of the plan's seeds; processes that train together heed none, for they are begun already."""
-    if distributed.started():
-        os.environ.pop(ASKED, None)
-    return os.environ.get(ASKED, HERE)
+    if distributed.is_distributed():
+        os.environ.pop(LAUNCHER_VARIABLE, None)
+    return os.environ.get(LAUNCHER_VARIABLE, HERE)
 
 
-def check(name: object) -> None:
+def check_launcher(name: object) -> None:
     """Raise UserError where there is no launcher of that name, or where what it needs is not installed."""
     if name == HERE:
         return
     if name not in EXTRAS:
-        raise UserError(f"no launcher {name!r} in conf/hydra/launcher/; {near(name, [HERE, *EXTRAS])}")
-    if distributed.started():
+        raise UserError(f"no launcher {name!r} in conf/hydra/launcher/; {suggest(name, [HERE, *EXTRAS])}")
+    if distributed.is_distributed():
         raise UserError(
             f"hydra/launcher={name} within torchrun: its processes are begun already; leave one of both out"
         )
@@ -70,10 +70,10 @@ def check(name: object) -> None:
         raise UserError("hydra/launcher=slurm: no sbatch and srun here; run it where Slurm is, or take slurm-here")
 
 
-def setting(key: str, value: object) -> str | None:
+def check_setting(key: str, value: object) -> str | None:
     """Say what is wrong with a launcher's setting on the command line, or return None."""
     if key not in SETTINGS:
-        return f"not to be set here, but in conf/hydra/launcher/; {near(key, SETTINGS)}"
+        return f"not to be set here, but in conf/hydra/launcher/; {suggest(key, SETTINGS)}"
     if key in WORDS:
         return None if isinstance(value, str) and WORD.fullmatch(value) else f"got {value!r}; give a plain name"
     least = 0 if "gpus" in key else 1
@@ -82,17 +82,17 @@ def setting(key: str, value: object) -> str | None:
     return f"got {value!r}; give a whole number from {least}{', or -1 for all cores' if key == 'n_jobs' else ''}"
 
 
-def lost(error: Exception) -> UserError | None:
+def convert_launcher_error(error: Exception) -> UserError | None:
     """Return the line that tells of a launcher that lost its processes, None for an error of another kind."""
     if type(error).__module__.partition(".")[0] not in LIBRARIES:
         return None
     said = [text.strip() for text in str(error).splitlines() if text.strip()] or [type(error).__name__]
     return UserError(
-        f"a trial was lost with its process: {line(said[0])}; the others' are kept: give the command again"
+        f"a trial was lost with its process: {format_line(said[0])}; the others' are kept: give the command again"
     )
 
 
-class Sent(NamedTuple):
+class SweepAddress(NamedTuple):
     """What a job brings along: the folder of its sweep, and where that was begun."""
 
     folder: str
@@ -100,11 +100,11 @@ class Sent(NamedTuple):
     process: int
 
 
-class Job:
+class TrialJob:
     """A trial of a sweep as Hydra calls it; another process gets it as what ``far`` makes of the stage's name."""
 
     def __init__(
-        self, run: Run, check: Callable[[DictConfig], None], far: Callable[[str, Sent], Run], stage: str
+        self, run: Run, check: Callable[[DictConfig], None], far: Callable[[str, SweepAddress], Run], stage: str
     ) -> None:
         self.run, self.check, self.far, self.stage = run, check, far, stage
         self.__module__ = f"pipeline.stages.{stage}"  # by which Hydra names jobs, and so does Slurm
@@ -114,16 +114,16 @@ class Job:
         return self.run(cfg)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return self.far, (self.stage, Sent(os.environ[FOLDER], socket.gethostname(), os.getpid()))
+        return self.far, (self.stage, SweepAddress(os.environ[FOLDER], socket.gethostname(), os.getpid()))
 
 
 @contextmanager
-def arrived(sent: Sent) -> Iterator[None]:
+def join_sweep(sent: SweepAddress) -> Iterator[None]:
     """Work for a sweep that another process has begun: end with it where it is the parent, and tell it all."""
     os.environ[FOLDER] = sent.folder
     if (socket.gethostname(), os.getppid()) == (sent.host, sent.process):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-        parent_process.end_with_it()
+        parent_process.end_with_parent()
     with _told(1, "stdout", Path(sent.folder)), _told(2, "stderr", Path(sent.folder)):
         yield
 
@@ -137,7 +137,7 @@ def _told(number: int, name: str, folder: Path) -> Iterator[None]:
         with place as file:
             stream.flush()
             os.dup2(file.fileno(), number)
-            setattr(sys, name, redaction.Masked(file))
+            setattr(sys, name, redaction.RedactedStream(file))
             yield
     finally:
         setattr(sys, name, stream)
@@ -145,7 +145,7 @@ def _told(number: int, name: str, folder: Path) -> Iterator[None]:
         os.close(kept)
 
 
-def prepare(sweeper: Any, cells: Iterable[Sequence[str]], trials: int) -> None:
+def prepare_launch(sweeper: Any, cells: Iterable[Sequence[str]], trials: int) -> None:
     """Check the words of each cell before any trial is sent, share the cores out, and listen to the trials.
 
     Raises UserError for a config that no trial could begin with.
@@ -158,7 +158,7 @@ def prepare(sweeper: Any, cells: Iterable[Sequence[str]], trials: int) -> None:
             del cfg["hydra"]
         sweeper.launcher.task_function.check(cfg)
     _share(sweeper.launcher, cfg, trials)
-    _relays.append(Relay(Path(os.environ[FOLDER])))
+    _relays.append(OutputRelay(Path(os.environ[FOLDER])))
     _relays[-1].start()
 
 
@@ -166,8 +166,10 @@ def _share(launcher: Any, cfg: DictConfig, trials: int) -> None:
     """Say how many trials compute at once and on how many threads; on nodes Slurm and Ray give out the cores."""
     together = cfg.get("processes", 1)
     if type(launcher).__name__ == "JoblibLauncher":
-        room = max(1, hardware.cores() // (together * (cfg.get("threads") or hardware.asked_threads() or 1)))
-        gpus = hardware.gpus() // together
+        room = max(
+            1, hardware.count_cores() // (together * (cfg.get("threads") or hardware.get_requested_threads() or 1))
+        )
+        gpus = hardware.count_gpus() // together
         asked = launcher.joblib["n_jobs"]
         at_once = min(trials, *([gpus] if gpus > 1 else []), room if asked < 0 else asked)
         launcher.joblib["n_jobs"] = at_once
@@ -175,7 +177,7 @@ def _share(launcher: Any, cfg: DictConfig, trials: int) -> None:
         at_once = trials
     else:
         return _keep_to_loopback(launcher)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, hardware.cores() // (at_once * together))))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, hardware.count_cores() // (at_once * together))))
 
 
 def _keep_to_loopback(launcher: Any) -> None:
@@ -185,7 +187,7 @@ def _keep_to_loopback(launcher: Any) -> None:
 
 
 @contextmanager
-def heard() -> Iterator[None]:
+def relay_output() -> Iterator[None]:
     """Have all that trials elsewhere have said been shown at the end of the block."""
     try:
         yield
@@ -194,7 +196,7 @@ def heard() -> Iterator[None]:
             _relays.pop().end()
 
 
-class Relay(threading.Thread):
+class OutputRelay(threading.Thread):
     """Shows what the trials of a sweep say, a line at a time, for as long as it runs."""
 
     def __init__(self, folder: Path) -> None:
@@ -225,9 +227,9 @@ class Relay(threading.Thread):
                     print(whole.decode(errors="replace"), end="", file=getattr(sys, name), flush=True)
 
 
-_relays: list[Relay] = []  # of the sweep of this process
+_relays: list[OutputRelay] = []  # of the sweep of this process
 
 
-def sends(launcher: Launcher | None) -> bool:
+def is_remote(launcher: Launcher | None) -> bool:
     """Say whether a launcher runs trials in other processes."""
     return launcher is not None and type(launcher).__name__ != "BasicLauncher"

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.compression import recovery
 from pipeline.core import conf_keys, instantiate, paths
-from pipeline.core.errors import UserError, line, near, told
-from pipeline.core.validators import LONGEST_CELL, MOST, NAMED, is_cell, is_name, is_number, is_whole
+from pipeline.core.errors import UserError, format_error, format_line, suggest
+from pipeline.core.validators import MAX_CELL_LENGTH, MAX_INT, NAME_RULE, is_cell, is_name, is_number, is_whole
 from pipeline.evaluation import benchmark_settings
 from pipeline.execution import launchers
 from pipeline.plan import TRAINED, source_paths
@@ -63,7 +63,7 @@ def _source(value: object) -> str | None:
 def _cell(value: object) -> str | None:
     if is_cell(value):
         return None
-    return f"got {value!r}; a cell is named in letters, digits, '.', '-', '_' and '+', {LONGEST_CELL} at most"
+    return f"got {value!r}; a cell is named in letters, digits, '.', '-', '_' and '+', {MAX_CELL_LENGTH} at most"
 
 
 def _flag(value: object) -> str | None:
@@ -83,7 +83,7 @@ VALUES: dict[str, Callable[[object], str | None]] = {  # what is wrong with the 
     "ratio": ratio,
     "threads": _between(1, PROCESSES, ", or null for all"),
     "processes": _between(1, PROCESSES),
-    "batch": _between(1, MOST),
+    "batch": _between(1, MAX_INT),
     "dpi": _between(10, 1200),
     "checkpoint_seconds": _above,
     "source": _source,
@@ -95,7 +95,7 @@ VALUES: dict[str, Callable[[object], str | None]] = {  # what is wrong with the 
 
 
 @contextmanager
-def taken(stage: str) -> Iterator[Callable[[DictConfig], bool]]:
+def check_command(stage: str) -> Iterator[Callable[[DictConfig], bool]]:
     """Stand around the Hydra app of a stage; yield what says whether the config of a job can be worked with.
 
     Ends the process with one line for what it finds in the words, in a config, or what Hydra refuses itself.
@@ -108,7 +108,7 @@ def taken(stage: str) -> Iterator[Callable[[DictConfig], bool]]:
 
     def sound(cfg: DictConfig) -> bool:
         try:
-            check(stage, cfg)
+            check_config(stage, cfg)
         except UserError as error:  # Hydra would print a traceback of it
             mistakes.append(error)
         return not mistakes
@@ -116,17 +116,17 @@ def taken(stage: str) -> Iterator[Callable[[DictConfig], bool]]:
     before = os.environ.get(FULL)
     os.environ[FULL] = "1"
     try:
-        words(stage, sys.argv[1:])
+        check_overrides(stage, sys.argv[1:])
         yield sound
         if mistakes:
             raise mistakes[0]
     except UserError as error:
-        raise SystemExit(told(error, f"{stage}: ") if distributed.leads() else 1) from None
+        raise SystemExit(format_error(error, f"{stage}: ") if distributed.is_rank_zero() else 1) from None
     except Exception as error:
-        mistake = UserError(_joined(error)) if _refusal(error) else launchers.lost(error)
+        mistake = UserError(_joined(error)) if _refusal(error) else launchers.convert_launcher_error(error)
         if mistake is None:
             raise
-        raise SystemExit(told(mistake, f"{stage}: ") if distributed.leads() else 1) from None
+        raise SystemExit(format_error(mistake, f"{stage}: ") if distributed.is_rank_zero() else 1) from None
     finally:
         os.environ.pop(FULL)
         os.environ |= {FULL: before} if before is not None else {}
@@ -144,7 +144,7 @@ def _joined(error: BaseException) -> str:
     return said.replace(":; ", ": ")
 
 
-def words(stage: str, given: list[str]) -> None:
+def check_overrides(stage: str, given: list[str]) -> None:
     """Check the words of a stage's command line one by one.
 
     Raises UserError where one is no override, or would choose where Hydra writes or from where it reads.
@@ -158,13 +158,13 @@ def words(stage: str, given: list[str]) -> None:
         if getattr(asked, flag):
             raise UserError(f"--{flag.replace('_', '-')}: not taken: a stage reads its own file of conf/")
     keys = _keys(stage)
-    launchers.check(launchers.asked())
+    launchers.check_launcher(launchers.get_requested_launcher())
     for word in asked.overrides:
         override = _parsed(word)
         _check_word(override)
         first = re.split("[./]", override.key_or_group)[0]
         if not override.is_add() and first not in {*keys, "hydra", "sweep"}:
-            raise UserError(f"{first}: no key of conf/{stage}.yaml; {near(first, keys)}")
+            raise UserError(f"{first}: no key of conf/{stage}.yaml; {suggest(first, keys)}")
 
 
 def _keys(stage: str) -> set[str]:
@@ -175,7 +175,7 @@ def _keys(stage: str) -> set[str]:
 
 
 def _raise(message: str) -> None:
-    raise UserError(f"{line(message)}; write key=value, such as ratio=0.5; --help tells the keys")
+    raise UserError(f"{format_line(message)}; write key=value, such as ratio=0.5; --help tells the keys")
 
 
 def _parsed(word: str) -> Override:
@@ -219,10 +219,10 @@ def _check_launcher(key: str, override: Override) -> None:
     values = _values(override)
     value = values[0] if len(values) == 1 else None
     if key == "hydra/launcher":
-        launchers.check(value)
+        launchers.check_launcher(value)
     elif not key.startswith("hydra.launcher."):
         raise UserError(f"{key}: not to be set here: where a stage writes stands in conf/workspace.yaml")
-    elif mistake := launchers.setting(key.removeprefix("hydra.launcher."), value):
+    elif mistake := launchers.check_setting(key.removeprefix("hydra.launcher."), value):
         raise UserError(f"{key}: {mistake}")
 
 
@@ -236,7 +236,7 @@ def _values(override: Override) -> list[Any]:
     return [each for each in plain if each != "???" and not isinstance(each, (Glob, Sweep))]
 
 
-def check(stage: str, cfg: DictConfig) -> None:
+def check_config(stage: str, cfg: DictConfig) -> None:
     """Check the composed config of a job. Raises UserError for the first thing that no trial could begin with."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -273,7 +273,7 @@ def _check_group(group: str, conf: object) -> None:
     if not isinstance(conf, Mapping) or not all(isinstance(key, str) for key in conf):
         raise UserError(f"{group}: got {conf!r}; name a file of conf/{group}/")
     if not is_name(conf.get("name")):
-        raise UserError(f"{group}.name: got {conf.get('name')!r}; {NAMED}")
+        raise UserError(f"{group}.name: got {conf.get('name')!r}; {NAME_RULE}")
     path = paths.CONF / group / f"{conf['name']}.yaml"
     where = f"conf/{group}/{conf['name']}.yaml"
     for mistake in find_misread(path, TEXTS.get(group, ())) if path.is_file() else ():
@@ -283,7 +283,7 @@ def _check_group(group: str, conf: object) -> None:
     if group in READ:
         READ[group](conf)
     for key in {"task": ("source",), "model": ("source",), "compression": ("method",)}.get(group, ()):
-        for mistake in instantiate.mistakes(conf.get(key)):
+        for mistake in instantiate.find_mistakes(conf.get(key)):
             raise UserError(f"{where}: {key}: {mistake}")
     for mistake in source_paths.list_mistakes(conf["source"], conf["name"]) if group in source_paths.STAGES else ():
         raise UserError(f"{where}: {mistake}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline.core import checksums, paths, records
-from pipeline.core.errors import UserError, near
+from pipeline.core.errors import UserError, suggest
 from pipeline.plan import source_digests
 from pipeline.plan.source_paths import STAGES
 
@@ -26,7 +26,7 @@ PLAIN = ("ratio", "source", "teacher")  # coordinates of a cell that are no file
 AGAIN = "-s -f "  # of `dvc repro`: this cell alone, also where DVC takes it for whole
 
 
-def inherit(cfg: DictConfig) -> DictConfig:
+def merge_source_config(cfg: DictConfig) -> DictConfig:
     """Return the config of a trial that has a source with what that was made of: task, model, ratio and the rest.
 
     ``origin`` is what stands at the start of a chain of compressions. Raises UserError where the source has not been
@@ -38,13 +38,13 @@ def inherit(cfg: DictConfig) -> DictConfig:
 
     from pipeline import plan
 
-    known = plan.read(made(cfg.source, cfg.seed) / "config.yaml")
+    known = plan.read(find_source_dir(cfg.source, cfg.seed) / "config.yaml")
     taken: dict[Any, Any] = {key: known[key] for key in INHERITED if key in known and key not in cfg}
     merged = OmegaConf.merge({"origin": cfg.source, **taken}, cfg)
     return cast("DictConfig", merged)
 
 
-def made(source: str, seed: int) -> Path:
+def find_source_dir(source: str, seed: int) -> Path:
     """Return the folder of the trial that is another's source, or its teacher.
 
     Raises UserError where it has not been made yet or is not whole, or where ``source`` is no ``<stage>/<cell>``.
@@ -57,10 +57,10 @@ def made(source: str, seed: int) -> Path:
             f"got {source!r}; give <stage>/<cell>, the stage one of {', '.join(plan.TRAINED)}; "
             "exploration/<stage>/<cell> is one outside the plan"
         )
-    folder = paths.made(source, seed)
+    folder = paths.get_source_dir(source, seed)
     if not folder.exists():
         raise UserError(f"{folder.relative_to(paths.ROOT)}: not made yet; {_remedy(source, stage, name)}")
-    checksums.verify(folder, lambda: _remedy(source, stage, name, AGAIN))
+    checksums.verify_checksums(folder, lambda: _remedy(source, stage, name, AGAIN))
     return folder
 
 
@@ -74,10 +74,10 @@ def _remedy(source: str, stage: str, name: str, how: str = "") -> str:
     if source in cells:
         seeds = "" if how else "; a seed must be one of the plan's"
         return f"run `dvc repro {how}{cells[source].address}`{seeds}"
-    return f"the plan has no such cell; {near(source, cells)}"
+    return f"the plan has no such cell; {suggest(source, cells)}"
 
 
-def identify(stage: str, cfg: DictConfig) -> Identity:
+def make_identity(stage: str, cfg: DictConfig) -> Identity:
     """Return what a trial is called, what it is made of, and what went in.
 
     Raises UserError where an input has not been made yet, or is not whole.
@@ -86,11 +86,11 @@ def identify(stage: str, cfg: DictConfig) -> Identity:
 
     from pipeline.tracking import Identity, Input
 
-    inputs, tags = [], {"git_commit": commit()}
+    inputs, tags = [], {"git_commit": get_commit()}
     if "task" in cfg and stage != "prepare":
-        inputs.append(Input("data", _digest(paths.data(cfg.task.name) / "summary.json"), cfg.task.name))
+        inputs.append(Input("data", _digest(paths.get_data_dir(cfg.task.name) / "summary.json"), cfg.task.name))
     if "model" in cfg and stage != "pretrain":
-        origin = paths.model(cfg.model.name) / "source.json"
+        origin = paths.get_model_dir(cfg.model.name) / "source.json"
         inputs.append(Input("model", _digest(origin), cfg.model.name))
         tags["model_source"] = _source(origin)
     resolved = OmegaConf.to_container(cfg)
@@ -100,9 +100,9 @@ def identify(stage: str, cfg: DictConfig) -> Identity:
     plain = {key: resolved[key] for key in PLAIN if key in resolved}
     if stage == "benchmark":
         plain |= {key: resolved[key] for key in ("processes", "threads", "precision", "batch")}
-    made_of = {key: _record(resolved[key]) for key in records.MADE_OF if key in resolved}
+    made_of = {key: _record(resolved[key]) for key in records.SOURCE_TAGS if key in resolved}
     for key, record in list(made_of.items())[:1]:  # a student's teacher went into the student alone
-        tags[records.MADE_OF[key]] = record[records.SEAL]
+        tags[records.SOURCE_TAGS[key]] = record[records.DIGEST_KEY]
     went_into = [item.digest for item in inputs] + [record["tags"]["inputs_sha256"] for record in made_of.values()]
     # Files outside the project: a trial that was kept counts only while they are the same.
     went_into += [
@@ -126,7 +126,7 @@ def _digest(path: Path) -> str:
     kind, name = path.parent.relative_to(paths.ROOT).parts
     if not path.parent.exists():
         raise UserError(f"{kind}/{name}: not made yet; {_maker(kind, name)}")
-    checksums.verify(path.parent, lambda: _maker(kind, name, AGAIN))
+    checksums.verify_checksums(path.parent, lambda: _maker(kind, name, AGAIN))
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -142,10 +142,10 @@ def _maker(kind: str, name: str, how: str = "") -> str:
 
 def _record(source: str) -> dict[str, Any]:
     """Return the record of a cell, which tells what went into it: two recipes on the same data and model differ."""
-    path = paths.record(source)
+    path = paths.get_record_path(source)
     if not path.exists():
         raise UserError(f"{path.relative_to(paths.ROOT)}: not made yet; every seed of {source} writes it at its end")
-    return records.opened(path)
+    return records.read_record(path)
 
 
 def _source(origin: Path) -> str:
@@ -156,7 +156,7 @@ def _source(origin: Path) -> str:
 
 
 @cache
-def commit() -> str:
+def get_commit() -> str:
     """Return the commit of the working tree when this process asked first, or ``none`` outside git."""
     found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=paths.ROOT, capture_output=True, text=True, check=False)
     return found.stdout.strip() or "none"

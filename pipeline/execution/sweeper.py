@@ -64,8 +64,8 @@ def _ahead(sweeper: Sweeper, batch: Sequence[Sequence[str]]) -> None:
     _seeds.update(word for job in batch for word in job if word.startswith(SEED))
     cells = {_cell(job): job for job in batch}
     launcher = getattr(sweeper, "launcher", None)
-    if launchers.sends(launcher):
-        launchers.prepare(sweeper, cells.values(), len(batch))
+    if launchers.is_remote(launcher):
+        launchers.prepare_launch(sweeper, cells.values(), len(batch))
     elif len(cells) > 1:
         compose_all(sweeper, list(cells.values()))
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core import paths, redaction, system_errors, yaml_writer
-from pipeline.core.errors import INTERRUPTED, UserError, told
+from pipeline.core.errors import INTERRUPTED_STATUS, UserError, format_error
 from pipeline.execution import launchers, provenance, trial_cache
 from pipeline.execution.cell_run import Sweep
 from pipeline.system import distributed, machine_lock, preload
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from pipeline.training.checkpoints import Checkpoint
 
 
-Work = Callable[["DictConfig", Path, "Log"], dict[str, Any]]
+StageFunction = Callable[["DictConfig", Path, "TrialLog"], dict[str, Any]]
 
 END_SECONDS = 1.5  # from Ctrl-C to the end at the latest
 STOPPING = "stopping: finished trials and the last checkpoint of this one are kept; the same command goes on from there"
 
 
-def app(work: Work) -> None:
+def app(work: StageFunction) -> None:
     """Run ``work`` as the Hydra app of the stage that bears its name, and exit."""
     import hydra
 
     from pipeline import plan
     from pipeline.execution import overrides, sweeper
 
-    redaction.cover()
+    redaction.redact_streams()
     stage = work.__name__
     plan.register_resolvers()
     sweeper.compose_seeds_once()
@@ -62,30 +62,34 @@ def app(work: Work) -> None:
                 raise KeyboardInterrupt from error
             raise
 
-    job = launchers.Job(here, lambda cfg: overrides.check(stage, cfg), elsewhere, stage)
-    with _interruptible() as interrupted, overrides.taken(stage) as sound, distributed.joined():
-        sweep, complete, ran = Sweep.open() if distributed.leads() and not Sweep.ours() else None, True, False
+    job = launchers.TrialJob(here, lambda cfg: overrides.check_config(stage, cfg), elsewhere, stage)
+    with _interruptible() as interrupted, overrides.check_command(stage) as sound, distributed.init_process_group():
+        sweep, complete, ran = (
+            Sweep.open() if distributed.is_rank_zero() and not Sweep.is_member() else None,
+            True,
+            False,
+        )
         try:
-            with launchers.heard():
+            with launchers.relay_output():
                 hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name=stage)(job)()
             ran = True
         finally:
             if sweep:
                 complete = sweep.close(None if ran else sweeper.seeds())
                 # The files are whole: what DVC does with them need not wait for the store. A measurement does.
-                left = ran and complete and not refused and preload.leave()
-                with machine_lock.working() if left else nullcontext():
+                left = ran and complete and not refused and preload.release_client()
+                with machine_lock.lock_shared() if left else nullcontext():
                     sweep.end()
     if not complete:
         raise SystemExit(1)
 
 
-def elsewhere(stage: str, sent: launchers.Sent) -> launchers.Run:
+def elsewhere(stage: str, sent: launchers.SweepAddress) -> launchers.Run:
     """Return what runs the trials of a stage for a sweep that another process has begun."""
     work = getattr(import_module(f"pipeline.stages.{stage}"), stage)
 
     def job(cfg: DictConfig) -> dict[str, Any] | None:
-        with launchers.arrived(sent):
+        with launchers.join_sweep(sent):
             return _trial(stage, work, cfg)
 
     return job
@@ -102,9 +106,9 @@ def _interruptible() -> Iterator[threading.Event]:
     def stop(*_: object) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         interrupted.set()
-        if distributed.leads():
+        if distributed.is_rank_zero():
             print(STOPPING, file=sys.stderr, flush=True)
-        last = threading.Timer(END_SECONDS, os._exit, [INTERRUPTED])
+        last = threading.Timer(END_SECONDS, os._exit, [INTERRUPTED_STATUS])
         last.daemon = True
         last.start()
         raise KeyboardInterrupt
@@ -113,12 +117,12 @@ def _interruptible() -> Iterator[threading.Event]:
     try:
         yield interrupted
     except KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None
+        raise SystemExit(INTERRUPTED_STATUS) from None
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-class Log:
+class TrialLog:
     """What a trial tells while it works: curves, artifacts and progress."""
 
     def __init__(self, records: Path, title: str, live: Trial, home: trial_cache.Home, seconds: float) -> None:
@@ -127,45 +131,45 @@ class Log:
         self.checkpoints: list[Checkpoint] = []
         self._seconds = seconds
 
-    def metrics(self, step: int, values: dict[str, float]) -> None:
+    def log_metrics(self, step: int, values: dict[str, float]) -> None:
         """Add one point to each named curve at ``step`` (updates of the model so far)."""
         with (self.records / "curves.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
         self.live.metrics(step, values)
 
-    def checkpoint(self, name: str = "training", ends: bool = False) -> Checkpoint:
+    def open_checkpoint(self, name: str = "training", ends: bool = False) -> Checkpoint:
         """Return where a training of the trial keeps its state; ``ends`` says that other work follows it."""
         from pipeline.training.checkpoints import Checkpoint
 
         self.checkpoints.append(Checkpoint(self.home.checkpoint(name), self._seconds, ends))
         return self.checkpoints[-1]
 
-    def artifact(self, path: Path) -> None:
+    def log_artifact(self, path: Path) -> None:
         """Show a file of the trial's folder in the tracking store as well."""
         self.artifacts.append(path)
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print one plain line."""
         print(f"{self.title}: {text}", flush=True)
 
-    def progress(self, total: int, unit: str = "step") -> Progress:
+    def open_progress(self, total: int, unit: str = "step") -> Progress:
         """Return a bar with rate and time left, or plain lines where there is no terminal."""
         from pipeline.execution.progress_bar import Progress
 
         return Progress(total, unit, self.title)
 
 
-def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
+def _trial(stage: str, work: StageFunction, cfg: DictConfig) -> dict[str, Any] | None:
     """Run one trial into a fresh folder; a user's mistake is one line, and the other trials go on.
 
     A trial of several processes is started anew as such; the first of them tells and keeps what it comes to.
     """
     from omegaconf import OmegaConf
 
-    group, begun = distributed.current(), False
+    group, begun = distributed.get_group(), False
     if "processes" in cfg and group.size > 1:
         cfg.processes = group.size  # torchrun's word counts
-    if not group.leads:
+    if not group.is_rank_zero:
         _assist(work, cfg, group)
         return None
     title = f"{stage} {cfg.cell} seed {cfg.seed}"
@@ -174,27 +178,27 @@ def _trial(stage: str, work: Work, cfg: DictConfig) -> dict[str, Any] | None:
     def begin(needed: bool) -> None:
         nonlocal begun
         begun = True
-        group.agree(needed)
+        group.broadcast(needed)
 
     try:
         if _divided(stage, cfg):
             return None
-        cfg = provenance.inherit(cfg)
+        cfg = provenance.merge_source_config(cfg)
         OmegaConf.resolve(cfg)
-        identity = provenance.identify(stage, cfg)
-        parent = sweep.parent(identity)
+        identity = provenance.make_identity(stage, cfg)
+        parent = sweep.open_cell(identity)
         with _beside_others(cfg, title):
             result = _work(work, cfg, identity, title, parent, begin)
     except BaseException as error:
-        sweep.failed(cfg.cell, cfg.seed)
+        sweep.mark_failed(cfg.cell, cfg.seed)
         if not begun:
-            group.agree(False)
-        mistake = error if isinstance(error, UserError) else system_errors.told(error)
+            group.broadcast(False)
+        mistake = error if isinstance(error, UserError) else system_errors.convert_error(error)
         if mistake is None:
             raise
-        print(told(mistake, f"{title}: "), file=sys.stderr, flush=True)
+        print(format_error(mistake, f"{title}: "), file=sys.stderr, flush=True)
         return None
-    sweep.finished(identity, cfg.seed)
+    sweep.mark_finished(identity, cfg.seed)
     return result
 
 
@@ -208,7 +212,7 @@ def _beside_others(cfg: DictConfig, title: str) -> AbstractContextManager[None]:
     def say(text: str) -> None:
         print(f"{title}: {text}", flush=True)
 
-    return machine_lock.alone(say) if hardware.takes_all(cfg.threads) else machine_lock.working(say)
+    return machine_lock.lock_exclusive(say) if hardware.should_run_alone(cfg.threads) else machine_lock.lock_shared(say)
 
 
 def _divided(stage: str, cfg: DictConfig) -> bool:
@@ -217,7 +221,7 @@ def _divided(stage: str, cfg: DictConfig) -> bool:
 
     from pipeline.system import hardware
 
-    if "threads" not in cfg or distributed.started():
+    if "threads" not in cfg or distributed.is_distributed():
         return False  # torchrun has given out the GPUs
     processes = cfg.get("processes", 1)
     if type(processes) is not int or processes < 1:
@@ -225,38 +229,43 @@ def _divided(stage: str, cfg: DictConfig) -> bool:
     hardware.claim_gpus(processes)
     if processes > 1:
         hardware.set_threads(
-            hardware.available_threads(processes) if cfg.threads is None else cfg.threads
+            hardware.get_available_threads(processes) if cfg.threads is None else cfg.threads
         )  # to tell it
         distributed.launch(processes, f"pipeline.stages.{stage}", HydraConfig.get().overrides.task)
     return processes > 1
 
 
-def _assist(work: Work, cfg: DictConfig, group: distributed.Group) -> None:
+def _assist(work: StageFunction, cfg: DictConfig, group: distributed.ProcessGroup) -> None:
     """Do one process's part of a trial whose records the first process keeps, and say nothing of it."""
     from omegaconf import OmegaConf
 
     from pipeline import tracking
     from pipeline.system import hardware
 
-    if not group.agree(True):
+    if not group.broadcast(True):
         return  # the first process tells why there is nothing to do
     with (
-        machine_lock.working(),
+        machine_lock.lock_shared(),
         tempfile.TemporaryDirectory() as folder,
         open(os.devnull, "w", encoding="utf-8") as nowhere,
         suppress(UserError),  # the first process tells it
         redirect_stdout(nowhere),
         redirect_stderr(nowhere),
     ):
-        cfg = provenance.inherit(cfg)
+        cfg = provenance.merge_source_config(cfg)
         OmegaConf.resolve(cfg)
         hardware.set_threads(cfg.threads)
-        home = _home(provenance.identify(work.__name__, cfg), cfg.seed)
-        work(cfg, Path(folder), Log(Path(folder), "", tracking.Trial(None), home, cfg.checkpoint_seconds))
+        home = _home(provenance.make_identity(work.__name__, cfg), cfg.seed)
+        work(cfg, Path(folder), TrialLog(Path(folder), "", tracking.Trial(None), home, cfg.checkpoint_seconds))
 
 
 def _work(
-    work: Work, cfg: DictConfig, identity: Identity, title: str, parent: str | None, begin: Callable[[bool], None]
+    work: StageFunction,
+    cfg: DictConfig,
+    identity: Identity,
+    title: str,
+    parent: str | None,
+    begin: Callable[[bool], None],
 ) -> dict[str, Any]:
     """Do the work of a trial in its folders and before the eyes of the tracking store, unless it had ended before.
 
@@ -282,22 +291,22 @@ def _work(
         with home.fresh() as (out, records):
             live = tracking.open_trial(identity, cfg.seed, parent, records / "resources.jsonl")
             try:
-                return _worked(work, cfg, out, Log(records, title, live, home, cfg.checkpoint_seconds))
+                return _worked(work, cfg, out, TrialLog(records, title, live, home, cfg.checkpoint_seconds))
             except BaseException as error:
                 live.fail(f"{type(error).__name__}: {error}")
                 raise
 
 
-def _worked(work: Work, cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
+def _worked(work: StageFunction, cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     """Do the work of a trial, write its records, and show what it came to."""
     from omegaconf import OmegaConf
 
-    started = time.perf_counter() - machine_lock.waited_seconds()
-    result: dict[str, Any] = redaction.without({"seed": cfg.seed, **work(cfg, out, log)})
-    seconds = time.perf_counter() - machine_lock.waited_seconds() - started
+    started = time.perf_counter() - machine_lock.get_waited_seconds()
+    result: dict[str, Any] = redaction.redact_values({"seed": cfg.seed, **work(cfg, out, log)})
+    seconds = time.perf_counter() - machine_lock.get_waited_seconds() - started
     result["trial_seconds"] = seconds + sum(each.earlier for each in log.checkpoints)
     config, trial = log.records / "config.yaml", log.records / "trial.json"
-    config.write_text(yaml_writer.emitted(redaction.without(OmegaConf.to_container(cfg))), encoding="utf-8")
+    config.write_text(yaml_writer.format_yaml(redaction.redact_values(OmegaConf.to_container(cfg))), encoding="utf-8")
     shown = [str((log.home.out / path.relative_to(out)).relative_to(paths.ROOT)) for path in log.artifacts]
     paths.write_json(trial, {**result, "artifacts": shown})
     log.live.finish(result, [*log.artifacts, config, trial])
@@ -306,5 +315,7 @@ def _worked(work: Work, cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
 
 def _home(identity: Identity, seed: int) -> trial_cache.Home:
     """Return where a trial belongs, and where it is kept until DVC has recorded its cell."""
-    records = paths.trial(identity.stage, identity.cell, seed, exploration=identity.exploration)
-    return trial_cache.Home(records, None if identity.exploration else paths.product(identity.stage, identity.cell))
+    records = paths.get_trial_dir(identity.stage, identity.cell, seed, exploration=identity.exploration)
+    return trial_cache.Home(
+        records, None if identity.exploration else paths.get_product_dir(identity.stage, identity.cell)
+    )

@@ -77,7 +77,7 @@ class Home:
         known = self.folder / "key"
         if not known.exists() or known.read_text() != key:
             shutil.rmtree(self.folder, ignore_errors=True)
-            paths.write(known, key.encode())
+            paths.write_bytes(known, key.encode())
 
     @property
     def finished(self) -> bool:
@@ -86,7 +86,7 @@ class Home:
         try:
             for folder in (done, done / PRODUCT):
                 if folder.exists():
-                    checksums.verify(folder, lambda: "the trial begins anew")
+                    checksums.verify_checksums(folder, lambda: "the trial begins anew")
         except UserError as error:
             print(f"warning: {error}", file=sys.stderr, flush=True)
             shutil.rmtree(done)
@@ -99,12 +99,12 @@ class Home:
         When the block succeeds they get digests, are kept, and take their places.
         """
         with ExitStack() as stack:
-            records = stack.enter_context(paths.replacing(self.records))
-            out = stack.enter_context(paths.replacing(self.product)) if self.product else records
+            records = stack.enter_context(paths.replace_dir(self.records))
+            out = stack.enter_context(paths.replace_dir(self.product)) if self.product else records
             yield out, records
             for folder in {out, records}:
-                checksums.write(folder)
-            with paths.replacing(self.folder / DONE) as done:
+                checksums.write_checksums(folder)
+            with paths.replace_dir(self.folder / DONE) as done:
                 _link(records, done)
                 if out != records:
                     _link(out, done / PRODUCT)
@@ -113,10 +113,10 @@ class Home:
 
     def restore(self) -> None:
         """Lay the finished trial where it belongs."""
-        with paths.replacing(self.records) as fresh:
+        with paths.replace_dir(self.records) as fresh:
             _link(self.folder / DONE, fresh, leaving=PRODUCT)
         if self.product:
-            with paths.replacing(self.product) as fresh:
+            with paths.replace_dir(self.product) as fresh:
                 _link(self.folder / DONE / PRODUCT, fresh)
 
     def result(self) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def closed(cell: Path, record: Path) -> None:
     if cell.is_relative_to(paths.ROOT / "runs" / "exploration"):
         _forget(_place(cell))
     else:
-        paths.write(
+        paths.write_bytes(
             _place(cell) / RECORDED, hashlib.md5(record.read_bytes(), usedforsecurity=False).hexdigest().encode()
         )
 
@@ -180,7 +180,7 @@ def _recorded(cell: Path) -> bool:
         known = (cell / RECORDED).read_text()
     except FileNotFoundError:
         return False
-    return any(known in lock.read_text(encoding="utf-8") for lock in paths.locks() if lock.exists())
+    return any(known in lock.read_text(encoding="utf-8") for lock in paths.list_lock_files() if lock.exists())
 
 
 def _forget(cell: Path) -> None:

@@ -48,7 +48,7 @@ def quantise(model: nn.Module, kind: str) -> None:
         from torchao import quantization  # type: ignore[import-untyped]
     for linear in bert_layers.linears(model):
         if kind == DYNAMIC:
-            narrow = hardware.overflows_int8(linear.weight.device)
+            narrow = hardware.has_int8_overflow(linear.weight.device)
             config: Any = quantization.Int8DynamicActivationInt8WeightConfig(
                 set_inductor_config=False, reduce_range=narrow
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core import paths
-from pipeline.core.errors import UserError, ending, line
+from pipeline.core.errors import UserError, exit_on_user_error, format_line
 from pipeline.plan import disk_space, split_grid
 from pipeline.plan.budget import MARGIN, Budget
 from pipeline.plan.cells import RECIPE, TRAINED, Benchmark, Cell, Compress, Distill, Plan, Variant
@@ -40,8 +40,8 @@ def load(path: Path = paths.PARAMS) -> Plan:
     Raises UserError with every mistake in it and in the files of conf/ that it names, a line each.
     """
     content = read(path)
-    mistakes = [line(f"{shown(path)}: {mistake}") for mistake in (*find_misread(path), *check(content))]
-    if mistakes := [*mistakes, *map(line, files(content))]:
+    mistakes = [format_line(f"{shown(path)}: {mistake}") for mistake in (*find_misread(path), *check(content))]
+    if mistakes := [*mistakes, *map(format_line, files(content))]:
         raise UserError("\n".join(mistakes))
     named: dict[str, Any] = {
         section: {name: kind(**_numbers(entry)) for name, entry in (content.get(section) or {}).items()}
@@ -79,18 +79,18 @@ def _joined(values: Iterable[object]) -> str:
 
 def load_or_exit() -> Plan:
     """Return the plan, or end the process with a line for each mistake."""
-    with ending():
+    with exit_on_user_error():
         return load()
 
 
 def main() -> None:
     """Check the plan, and that there is room for it, and leave word for DVC that it is sound."""
-    with ending():
+    with exit_on_user_error():
         study = load()
         split_grid.check(study)
         disk_space.check(study)
         CHECKED.parent.mkdir(exist_ok=True)
         for stage in COMPARED:  # DVC needs them even if the plan has no such cells, and warns of an empty one
-            paths.write(paths.metrics(stage, "").parent / ".gitkeep", b"")
+            paths.write_bytes(paths.get_metrics_path(stage, "").parent / ".gitkeep", b"")
         CHECKED.write_text("checked\n", encoding="utf-8")  # always the same, so that it makes nothing stale
     print(f"params.yaml: {len(study.cells)} cells, {len(study.seeds)} seeds each: no mistakes found")

@@ -8,4 +8,4 @@ from pipeline.system import preload
 if __name__ == "__main__":
     plan.main()
     if "DVC_STAGE" in os.environ:
-        preload.prepare()  # for the stages that DVC runs next
+        preload.start_server()  # for the stages that DVC runs next

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pipeline.core.errors import near
+from pipeline.core.errors import suggest
 from pipeline.evaluation import benchmark_settings
 from pipeline.plan.load_plan import unknown
 
@@ -30,7 +30,7 @@ def mistakes(content: dict[str, Any]) -> Iterator[str]:
         got = "nothing" if given is None else type(given).__name__
         yield f"{SECTION}: got {got}; write {', '.join(keys)}, with models: [] for no benchmark"
         return
-    yield from (f"{SECTION}.{key}: unknown key; {near(key, keys)}" for key in given if key not in keys)
+    yield from (f"{SECTION}.{key}: unknown key; {suggest(key, keys)}" for key in given if key not in keys)
     yield from (f"{SECTION}.{key}: missing; a benchmark names {', '.join(keys)}" for key in keys if key not in given)
     if "task" in given and (found := unknown(given["task"], "task")):
         yield f"{SECTION}.task: {found}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from pipeline.core.errors import UserError, near
+from pipeline.core.errors import UserError, suggest
 from pipeline.core.validators import is_number
 
 SECTION = "compare.budget"
@@ -57,7 +57,7 @@ def mistakes(given: object, where: str = SECTION) -> Iterator[str]:
     for key, value in given.items():
         place = f"{where}.{key}" if where else key
         if key not in KEYS:
-            yield f"{place}: unknown key; {near(key, KEYS)}"
+            yield f"{place}: unknown key; {suggest(key, KEYS)}"
         elif value is not None and (found := _wrong(key, value)):
             yield f"{place}: got {value!r}; {found}"
 

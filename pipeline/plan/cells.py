@@ -204,7 +204,7 @@ def _inputs(cell: Cell) -> tuple[str, ...]:
 
 def _apart(block: str, name: str) -> str:
     """Return DVC's name of a cell of a block that has a file apart."""
-    return f"{paths.pipeline(block)}:{block}@{name}"
+    return f"{paths.get_pipeline_file(block)}:{block}@{name}"
 
 
 def _distill(name: str, entry: Distill, teacher: Cell) -> Cell:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pipeline.compression import method_checks, recovery
 from pipeline.compression.method_checks import Shape
 from pipeline.core import instantiate, paths
-from pipeline.core.errors import UserError, near
+from pipeline.core.errors import UserError, suggest
 from pipeline.plan import source_paths
 from pipeline.plan.load_plan import read
 from pipeline.plan.named_sections import Named
@@ -49,7 +49,7 @@ def mistakes(axes: dict[str, list[Any]], named: Named) -> Iterator[str]:
     for cell, (key, source) in sources.items():
         if source not in known:
             found = True
-            yield f"{cell.replace('/', '.')}.{key}: no cell makes {source!r}; {near(source, known)}"
+            yield f"{cell.replace('/', '.')}.{key}: no cell makes {source!r}; {suggest(source, known)}"
     try:
         order = [*TopologicalSorter({cell: [source] for cell, (_, source) in sources.items()}).static_order()]
     except CycleError as error:
@@ -106,7 +106,7 @@ def _distillation(entry: Mapping[str, Any], teacher: Made, seeds: list[int]) -> 
         yield f": {error}"
         return
     if settings.teacher_seed is not None and settings.teacher_seed not in seeds:
-        yield f"{where}: teacher_seed: got {settings.teacher_seed}; {near(settings.teacher_seed, seeds)}"
+        yield f"{where}: teacher_seed: got {settings.teacher_seed}; {suggest(settings.teacher_seed, seeds)}"
     if not isinstance(settings.start, int):
         return
     if teacher.shape and settings.start > teacher.shape.layers:
@@ -123,16 +123,16 @@ def _method(content: Mapping[str, Any], shape: Shape | None) -> Iterator[str]:
     except UserError as error:
         yield str(error).removeprefix(": ")
     package = paths.ROOT / "pipeline"
-    if found := [*instantiate.mistakes(content.get("method"), package)]:
+    if found := [*instantiate.find_mistakes(content.get("method"), package)]:
         yield from (f"method: {mistake}" for mistake in found)
         return
     module, _, function = str(_target(content)).rpartition(".")
-    check, text = getattr(method_checks, function, None), instantiate.source(module, package)
+    check, text = getattr(method_checks, function, None), instantiate.read_source(module, package)
     if check is None or text is None or f"checks.{function}" not in text[0]:
         return  # a method of somebody's own, which asks no check of these
     settings = {key: value for key, value in content["method"].items() if key != "_target_"}
     try:
-        instantiate.settled(check, settings, "method", without=("shape",))
+        instantiate.validate_arguments(check, settings, "method", without=("shape",))
     except UserError as error:
         yield str(error)
         return
@@ -171,7 +171,7 @@ def _file(group: str, name: str) -> dict[str, Any]:
 def _shape(model: str) -> Shape | None:
     """Return how large a model is, None where no file tells it yet."""
     source = _file("model", model).get("source")
-    folders = [paths.model(model)]
+    folders = [paths.get_model_dir(model)]
     if isinstance(source, Mapping) and isinstance(source.get("path"), str):
         folders.insert(0, paths.ROOT / source["path"])
     with suppress(UserError):  # a mirror that cannot be known, which is reported where it is used

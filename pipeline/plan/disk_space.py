@@ -71,7 +71,7 @@ def check(study: Plan) -> None:
 def parameters(name: str) -> int | None:
     """Return the parameters of a model before it is there: of its weights' header or its settings; None if unknown."""
     source: dict[str, Any] = read(paths.CONF / "model" / f"{name}.yaml", ("name", "source"))["source"]
-    folders = [paths.model(name), mirror.find(source_paths.read_mirror("pretrain"), "models", name)]
+    folders = [paths.get_model_dir(name), mirror.find(source_paths.read_mirror("pretrain"), "models", name)]
     if isinstance(source.get("path"), str):
         folders.append(paths.ROOT / source["path"])
     for folder in folders:
@@ -117,11 +117,11 @@ def _rows(task: str) -> int:
 
 
 def _folder(cell: Cell) -> Path:
-    return paths.cell(cell.stage, cell.name)
+    return paths.get_cell_dir(cell.stage, cell.name)
 
 
 def _folders(cell: Cell) -> list[Path]:
-    product = paths.product(cell.stage, cell.name) if cell.stage in ("prepare", "pretrain") else None
+    product = paths.get_product_dir(cell.stage, cell.name) if cell.stage in ("prepare", "pretrain") else None
     return [_folder(cell), *([product] if product else [])]
 
 

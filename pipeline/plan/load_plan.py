@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core import paths
-from pipeline.core.errors import UserError, near
-from pipeline.core.validators import LONGEST_NAME, NAMED, is_name
+from pipeline.core.errors import UserError, suggest
+from pipeline.core.validators import MAX_NAME_LENGTH, NAME_RULE, is_name
 
 AXES = ("tasks", "models", "ratios", "seeds")
 # A file of a few kilobytes can say far more than fits into memory, by aliases of aliases, or nest deeper than any
@@ -113,5 +113,5 @@ def unknown(name: object, group: str) -> str | None:
     if not isinstance(name, str):
         return f"got {name!r}; write the name of a file in conf/{group}/"
     if name not in names(group):
-        return f"no {group} {name[:LONGEST_NAME]!r} in conf/{group}/; {near(name, filter(is_name, names(group)))}"
-    return None if is_name(name) else f"conf/{group}/{name}.yaml: cannot be named in a command; {NAMED}"
+        return f"no {group} {name[:MAX_NAME_LENGTH]!r} in conf/{group}/; {suggest(name, filter(is_name, names(group)))}"
+    return None if is_name(name) else f"conf/{group}/{name}.yaml: cannot be named in a command; {NAME_RULE}"

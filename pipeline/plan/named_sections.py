@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from pipeline.core.errors import near
-from pipeline.core.validators import LONGEST_NAME, WORDS, is_number
+from pipeline.core.errors import suggest
+from pipeline.core.validators import MAX_NAME_LENGTH, RESERVED_WORDS, is_number
 from pipeline.plan.cells import TRAINED
 from pipeline.plan.load_plan import unknown
 
@@ -35,10 +35,10 @@ def _name(name: object) -> str | None:
     """Say what is wrong with the name of an entry, or return None."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         return "a name starts with a letter and holds letters, digits, '-' and '_' (DVC loses others)"
-    if len(name) > LONGEST_NAME:
-        return f"a name has at most {LONGEST_NAME} characters, this has {len(name)}"
-    if name.lower() in WORDS:
-        return f"Hydra reads {', '.join(WORDS)} as values; choose another name"
+    if len(name) > MAX_NAME_LENGTH:
+        return f"a name has at most {MAX_NAME_LENGTH} characters, this has {len(name)}"
+    if name.lower() in RESERVED_WORDS:
+        return f"Hydra reads {', '.join(RESERVED_WORDS)} as values; choose another name"
     return None
 
 
@@ -98,7 +98,7 @@ def _entry(section: str, entry: dict[str, Any], content: dict[str, Any]) -> Iter
     keys = SECTIONS[section]
     for key in entry:
         if key not in keys:
-            yield f"{key}: unknown key; {near(key, keys)}"
+            yield f"{key}: unknown key; {suggest(key, keys)}"
     for key in keys:
         if key not in entry:
             yield f"{key}: missing; a {KIND[section]} names {', '.join(keys)}"

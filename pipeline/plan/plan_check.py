@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core import conf_keys, instantiate, paths
-from pipeline.core.errors import UserError, near
+from pipeline.core.errors import UserError, suggest
 from pipeline.core.validators import is_number, is_whole
 from pipeline.plan import benchmark_section, budget, dependencies, named_sections, source_paths
 from pipeline.plan.cells import RECIPE
@@ -44,7 +44,7 @@ def check(content: dict[str, Any]) -> list[str]:
     if (cells := _cells(content)) > MOST_CELLS:
         return [f"{cells:,} cells; DVC can bear some thousand, at most {MOST_CELLS:,} are taken: make an axis shorter"]
     sections = (*AXES, benchmark_section.SECTION, *named_sections.SECTIONS, COMPARISON)
-    mistakes = [f"{key}: unknown section; {near(key, sections)}" for key in content if key not in sections]
+    mistakes = [f"{key}: unknown section; {suggest(key, sections)}" for key in content if key not in sections]
     for axis, mistake in ENTRIES.items():
         mistakes += _axis(content, axis, mistake)
     mistakes += benchmark_section.mistakes(content)
@@ -122,7 +122,7 @@ def _comparison(given: object) -> Iterator[str]:
         yield f"{COMPARISON}: got {got}; write budget: with limits by name, or budget: {{}} for none"
         return
     known = ("budget", "margin")
-    yield from (f"{COMPARISON}.{key}: unknown key; {near(key, known)}" for key in given if key not in known)
+    yield from (f"{COMPARISON}.{key}: unknown key; {suggest(key, known)}" for key in given if key not in known)
     if "budget" not in given:
         yield f"{COMPARISON}.budget: missing; write limits by name, or {{}} for none"
     yield from budget.mistakes(given.get("budget"), f"{COMPARISON}.budget")
@@ -147,7 +147,7 @@ def _axis(content: dict[str, Any], axis: str, mistake: Callable[[object], str | 
 
 
 def _seed(seed: object) -> str | None:
-    if not is_whole(seed, most=2**32 - 1):
+    if not is_whole(seed, maximum=2**32 - 1):
         return f"got {seed!r}; a seed is a whole number from 0 to {2**32 - 1}"
     return None
 
@@ -226,7 +226,7 @@ def _contained(group: str, content: dict[str, Any]) -> Iterator[str]:
         yield from _counted(content)
     if group in ("task", "model") and "source" in content:
         yield from (
-            f"source: {mistake}" for mistake in instantiate.mistakes(content["source"], paths.ROOT / "pipeline")
+            f"source: {mistake}" for mistake in instantiate.find_mistakes(content["source"], paths.ROOT / "pipeline")
         )
         yield from source_paths.list_mistakes(content["source"], content.get("name"))
     if group == "model" and not _rate(content.get("learning_rate", 1)):

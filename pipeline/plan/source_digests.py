@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core import paths
-from pipeline.core.errors import UserError, ending
+from pipeline.core.errors import UserError, exit_on_user_error
 from pipeline.core.validators import is_name
 from pipeline.data import mirror
 from pipeline.plan import source_paths
@@ -94,7 +94,7 @@ def write() -> None:
             wanted[FOLDER / group / f"{name}.txt"] = describe(group, name, source, place, digests)
     for file, text in wanted.items():
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
-            paths.write(file, text.encode())
+            paths.write_bytes(file, text.encode())
     for file in [file for file in FOLDER.rglob("*.txt") if file not in wanted]:
         file.unlink()
     digests.save()
@@ -168,5 +168,5 @@ def find_other_versions(machine: Mapping[str, Any]) -> str | None:
 if __name__ == "__main__":
     # DVC records this stage each time: a kill meanwhile must leave files that the next DVC can read.
     dvc_lock_repair.stand_by()
-    with ending("source-digests: "):
+    with exit_on_user_error("source-digests: "):
         write()

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from pipeline.core import paths
-from pipeline.core.errors import UserError, line
+from pipeline.core.errors import UserError, format_line
 
 INPUTS = "inputs"
 STAGES = {"task": "prepare", "model": "pretrain"}  # group of conf/ -> the stage that reads its sources
@@ -119,7 +119,7 @@ def find_mirror_mistake(mirror: str | None, group: str, name: str) -> str | None
         return None
     if conflict := find_conflict(folder / place):
         return (
-            f"mirror {line(mirror)}: its folder {place} {conflict} of this project, {WRITTEN}; "
+            f"mirror {format_line(mirror)}: its folder {place} {conflict} of this project, {WRITTEN}; "
             f"name another folder as mirror, such as {INPUTS}/mirror"
         )
     return None

@@ -42,7 +42,7 @@ def axes() -> tuple[str, ...]:
 
 def written() -> str:
     """Return the text of each ``dvc.yaml`` that people write, one behind the other."""
-    return "\n".join(file.read_text(encoding="utf-8") for file in paths.written() if file.exists())
+    return "\n".join(file.read_text(encoding="utf-8") for file in paths.list_source_pipelines() if file.exists())
 
 
 def cut(text: str, by: tuple[str, ...]) -> str:
@@ -84,7 +84,7 @@ def _of_part(block: str, point: dict[str, object], up: str) -> str:
 def check(study: Plan) -> None:
     """Raise UserError where the parts that lie there are not those that the blocks of the grid and the plan make."""
     wanted = made(written(), study)
-    parted = [file for file in paths.pipelines() if file not in paths.written()]
+    parted = [file for file in paths.list_pipelines() if file not in paths.list_source_pipelines()]
     found = {str(file.relative_to(paths.ROOT)): file.read_text(encoding="utf-8") for file in parted}
     if found != wanted:
         wrong = sorted(file for file in found.keys() | wanted.keys() if found.get(file) != wanted.get(file))

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from pipeline.core import paths
-from pipeline.core.errors import UserError, ending
+from pipeline.core.errors import UserError, exit_on_user_error
 
 STAGES = ("prepare", "pretrain", "finetune", "distill", "compress", "evaluate", "benchmark", "compare")
 # The frame of every stage makes no number: an edit there makes nothing stale.
@@ -114,5 +114,5 @@ def _file(name: str) -> str:
 
 
 if __name__ == "__main__":
-    with ending():
+    with exit_on_user_error():
         write()

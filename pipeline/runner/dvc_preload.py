@@ -12,7 +12,7 @@ from dvc.repo import Repo
 from pipeline.core import paths
 from pipeline.system import parent_process
 
-parent_process.end_with_it()
+parent_process.end_with_parent()
 for number in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)  # which a terminal or a shell sends to all: the forks have to end well first
 with suppress(Exception), Repo(str(paths.ROOT)) as repo:  # a fork will tell

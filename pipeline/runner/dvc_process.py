@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from pipeline.core import paths
-from pipeline.core.errors import INTERRUPTED, UserError
+from pipeline.core.errors import INTERRUPTED_STATUS, UserError
 from pipeline.core.system_errors import AGAIN
 from pipeline.system import dvc_lock_repair, parent_process
 
@@ -72,7 +72,7 @@ def _prepare() -> None:
     FORKS.set_forkserver_preload([dvc_lock_repair.FORKED])
     resource_tracker.ensure_running()  # whose start ends every deafness
     if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
-        tempfile.tempdir = paths.SHORT  # in which it makes a folder of its own
+        tempfile.tempdir = paths.SHORT_TEMP_DIR  # in which it makes a folder of its own
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def _become(words: Sequence[str], tells: Connection, folder: Path, watched: int)
     """Be `dvc` in a process group of its own, which the first line tells; ends with the fork server."""
     from dvc.cli import main
 
-    parent_process.end_with_it()
+    parent_process.end_with_parent()
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background commands are begun without it
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -110,4 +110,4 @@ def _become(words: Sequence[str], tells: Connection, folder: Path, watched: int)
         print(flush=True)
         sys.exit(main(list(words)))
     except KeyboardInterrupt:  # before DVC listens
-        sys.exit(INTERRUPTED)
+        sys.exit(INTERRUPTED_STATUS)

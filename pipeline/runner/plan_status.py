@@ -13,7 +13,7 @@ from statistics import median
 
 from pipeline import plan
 from pipeline.core import paths, records
-from pipeline.core.errors import UserError, ending
+from pipeline.core.errors import UserError, exit_on_user_error
 from pipeline.plan import Cell, Plan, disk_space, source_digests, split_grid
 from pipeline.runner import code_digests
 
@@ -55,8 +55,8 @@ def describe_other_versions(study: Plan) -> Iterator[str]:
     """
     made: dict[str, list[str]] = {}
     for cell in study.cells:
-        file = paths.metrics(cell.stage, cell.name)
-        machine = records.opened(file)["machine"] if cell.stage in COMPUTED and file.exists() else {}
+        file = paths.get_metrics_path(cell.stage, cell.name)
+        machine = records.read_record(file)["machine"] if cell.stage in COMPUTED and file.exists() else {}
         if versions := source_digests.find_other_versions(machine):
             made.setdefault(versions, []).append(cell.address)
     here = ", ".join(f"{name} {version}" for name, version in source_digests.find_versions().items())
@@ -118,17 +118,17 @@ def known_seconds(study: Plan) -> dict[Cell, float]:
     """
     planned, known = study.describe_cells(), {}
     for cell in study.cells:
-        file = paths.metrics(cell.stage, cell.name)
+        file = paths.get_metrics_path(cell.stage, cell.name)
         if not file.exists():
             continue
-        record = records.opened(file)
+        record = records.read_record(file)
         if not records.compare_with_plan(record, f"{cell.stage}/{cell.name}", planned, seeds=False):
             known[cell] = float(record["summary"]["trial_seconds"]["mean"])
     return known
 
 
 if __name__ == "__main__":
-    with ending():
+    with exit_on_user_error():
         study = plan.load()
         split_grid.check(study)
         show(study)

@@ -20,7 +20,11 @@ from pipeline.plan import Cell, Plan
 from pipeline.runner import dvc_process, plan_status
 from pipeline.runner.run_progress import Board, Pace
 
-FIRST = ("plan", "modules", f"{paths.pipeline('source-digests')}:source-digests")  # stages that each cell waits for
+FIRST = (
+    "plan",
+    "modules",
+    f"{paths.get_pipeline_file('source-digests')}:source-digests",
+)  # stages that each cell waits for
 ALONE = ("evaluate", "benchmark")  # stages that measure
 RUNNING = re.compile(r"Running stage '(?P<address>.+)':")
 CHATTER = re.compile(

@@ -15,10 +15,10 @@ from pipeline.execution import entry
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pipeline.execution.trial import Log
+    from pipeline.execution.trial import TrialLog
 
 
-def benchmark(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
+def benchmark(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     """Return what was timed; nothing runs beside it on this machine that belongs to the laboratory."""
     from dataclasses import replace
 
@@ -34,16 +34,18 @@ def benchmark(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     from pipeline.tasks import task_config
 
     conf: Any = OmegaConf.to_container(cfg)
-    settings, task, device = asked.parse(conf), task_config.parse(conf["task"]), hardware.device()
+    settings, task, device = asked.parse(conf), task_config.parse(conf["task"]), hardware.get_device()
     settings = replace(settings, precision=hardware.resolve_precision(settings.precision, device))
     emulated = hardware.is_emulated(settings.precision, device)
-    group, threads = distributed.current(), torch.get_num_threads()
-    data, pretrained = paths.data(cfg.task.name), paths.model(cfg.model.name)
-    if group.size * threads > hardware.cores():
-        log.say(f"{group.size} x {threads} threads take turns on {hardware.cores()} cores")
+    group, threads = distributed.get_group(), torch.get_num_threads()
+    data, pretrained = paths.get_data_dir(cfg.task.name), paths.get_model_dir(cfg.model.name)
+    if group.size * threads > hardware.count_cores():
+        log.print_line(f"{group.size} x {threads} threads take turns on {hardware.count_cores()} cores")
     if emulated:
-        log.say(f"{settings.precision} is emulated: this {device.type} has no instructions for it; give precision=auto")
-    hardware.make_repeatable(cfg.seed)
+        log.print_line(
+            f"{settings.precision} is emulated: this {device.type} has no instructions for it; give precision=auto"
+        )
+    hardware.make_deterministic(cfg.seed)
     start = pretrained, len(task.labels or ()), cfg.seed, task.regression
     trained, told = load_model.classifier(*start).model, load_model.classifier(*start, attention=None).model
     train, report = (
@@ -57,7 +59,7 @@ def benchmark(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
         "batch_size": settings.batch_size,
         "device": device.type,
     }
-    with machine_lock.measuring(log.say):
+    with machine_lock.lock_for_measurement(log.print_line):
         result |= timed.benchmark(trained, told, train, report, settings, group)
     if group.size == 1:
         request = memory.Request(
@@ -69,4 +71,4 @@ def benchmark(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    entry.run(benchmark)
+    entry.run_stage(benchmark)

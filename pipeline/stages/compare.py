@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import plan
 from pipeline.analysis.results import load_results
 from pipeline.core import paths, redaction
-from pipeline.core.errors import UserError, ending, near
+from pipeline.core.errors import UserError, exit_on_user_error, suggest
 from pipeline.system import preload
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ def compare(cfg: DictConfig) -> None:
     from pipeline.analysis.results import export_tables
 
     if cfg.size not in SIZES:
-        raise UserError(f"conf/compare.yaml: size: got {cfg.size!r}; {near(cfg.size, SIZES)}")
+        raise UserError(f"conf/compare.yaml: size: got {cfg.size!r}; {suggest(cfg.size, SIZES)}")
     trials, measured, exploration = load_results.trials(), load_results.benchmarks(), bool(cfg.exploration)
-    folder = paths.cell("compare", CELL, exploration=True) / "report" if exploration else paths.REPORT
-    with render_pool.opened() as drawing, paths.replacing(folder) as out:
+    folder = paths.get_cell_dir("compare", CELL, exploration=True) / "report" if exploration else paths.REPORT
+    with render_pool.opened() as drawing, paths.replace_dir(folder) as out:
         found = comparison.compare(trials)
         study = plan.load()
         rows = load_results.rows(task.scores for task in found.tasks)
@@ -60,7 +60,7 @@ def compare(cfg: DictConfig) -> None:
         (out / ANSWER).write_text(told + "\n" if told else "", encoding="utf-8")
     made = [folder / path for path in [*written, *map(Path, numbers), Path(ANSWER)]]
     record = _record(rows, export_tables.measures(found), made, exploration)
-    path = paths.metrics("compare", CELL, exploration=exploration)
+    path = paths.get_metrics_path("compare", CELL, exploration=exploration)
     paths.write_json(path, record)
     tracking.tell_cell(record, [path, *made])
     tracking.refresh_views()
@@ -154,11 +154,11 @@ def _record(rows: list[Row], measures: dict[str, Any], files: list[Path], explor
         "trials": [],
         "summary": {name: records.compute_spread([float(count)]) for name, count in counts.items()} | measures,
         "inputs": {},
-        "tags": {"git_commit": provenance.commit(), "inputs_sha256": digest},
+        "tags": {"git_commit": provenance.get_commit(), "inputs_sha256": digest},
         "machine": {},
         "artifacts": [str(path.relative_to(paths.ROOT)) for path in files],
     }
-    return records.sealed(record)
+    return records.sign(record)
 
 
 def main() -> None:
@@ -177,21 +177,21 @@ def main() -> None:
         except UserError as error:  # Hydra would print where it was raised
             mistakes.append(error)
 
-    with overrides.taken("compare") as sound:
+    with overrides.check_command("compare") as sound:
         hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name="compare")(job)()
     for mistake in mistakes:
         raise mistake
 
 
 def _command() -> None:
-    redaction.cover()
-    with ending("compare: "):
+    redaction.redact_streams()
+    with exit_on_user_error("compare: "):
         main()
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["show"]:
-        with ending("compare: "):
+        with exit_on_user_error("compare: "):
             show()
     else:
-        preload.call(_command)
+        preload.run_preloaded(_command)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from pipeline.compression.recovery import Recovery
     from pipeline.data.batches import Examples
-    from pipeline.execution.trial import Log
+    from pipeline.execution.trial import TrialLog
 
 
-def compress(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
+def compress(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     """Write the compressed classifier into ``out`` and return what was changed and what the training after it took."""
     import json
     import time
@@ -39,18 +39,18 @@ def compress(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     from pipeline.training import draw_seeds
 
     conf: Any = OmegaConf.to_container(cfg)
-    task, folder = task_config.parse(conf["task"]), provenance.made(cfg.source, cfg.seed)
+    task, folder = task_config.parse(conf["task"]), provenance.find_source_dir(cfg.source, cfg.seed)
     where = f"conf/compression/{cfg.compression.name}.yaml"
     after = recovery.parse(conf["compression"].get("recovery"), where)
-    train = batches.read(paths.data(task.name) / "train.parquet", cfg.ratio, folder, task.max_length)
+    train = batches.read(paths.get_data_dir(task.name) / "train.parquet", cfg.ratio, folder, task.max_length)
     model, tokenizer, _ = load_model.saved(folder)
     seed = draw_seeds.derive_trial_seed(cfg)  # equal to that of the source
-    hardware.make_repeatable(seed)
-    given = {"model": model.to(hardware.device()), "calibration": Calibration(train)}
+    hardware.make_deterministic(seed)
+    given = {"model": model.to(hardware.get_device()), "calibration": Calibration(train)}
     started = time.perf_counter()
-    model, changed = instantiate.call(conf["compression"].get("method"), f"{where}: method", **given)
+    model, changed = instantiate.call_target(conf["compression"].get("method"), f"{where}: method", **given)
     seconds = time.perf_counter() - started
-    log.say(changed)
+    log.print_line(changed)
     source = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
     result = {
         "changed": changed,
@@ -65,7 +65,7 @@ def compress(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     return result
 
 
-def _recover(cfg: DictConfig, seed: int, model: Any, after: Recovery, train: Examples, log: Log) -> dict[str, Any]:
+def _recover(cfg: DictConfig, seed: int, model: Any, after: Recovery, train: Examples, log: TrialLog) -> dict[str, Any]:
     """Continue training the compressed model in place with draws from ``seed``; return its cost and scores."""
     from omegaconf import OmegaConf
 
@@ -78,17 +78,17 @@ def _recover(cfg: DictConfig, seed: int, model: Any, after: Recovery, train: Exa
     from pipeline.training.recipe import Recipe
 
     conf: Any = OmegaConf.to_container(cfg)
-    task, folder = task_config.parse(conf["task"]), provenance.made(cfg.source, cfg.seed)
-    data, rate = paths.data(task.name), after.rate * conf["recipe"]["learning_rate"]
+    task, folder = task_config.parse(conf["task"]), provenance.find_source_dir(cfg.source, cfg.seed)
+    data, rate = paths.get_data_dir(task.name), after.rate * conf["recipe"]["learning_rate"]
     recipe = Recipe(**conf["recovery"], epochs=after.epochs, learning_rate=rate)
     selection = batches.read(data / "selection.parquet", 1.0, folder, task.max_length)
     loss = None
     if after.distillation:
         asked = (data / "train.parquet", cfg.ratio, task.max_length, after.distillation, 0, paths.CACHE)
-        answers = teacher.asked(provenance.made(cfg.origin, cfg.seed), *asked)
+        answers = teacher.asked(provenance.find_source_dir(cfg.origin, cfg.seed), *asked)
         loss = distillation_loss.Loss(after.distillation, answers, model, train, seed)
     judge = partial(registry.judge, metrics=task.metrics)
-    with log.progress(recipe.updates(len(train))) as progress:
+    with log.open_progress(recipe.updates(len(train))) as progress:
         return finetune_classifier.finetune(
             model,
             train,
@@ -97,12 +97,12 @@ def _recover(cfg: DictConfig, seed: int, model: Any, after: Recovery, train: Exa
             judge,
             task.score,
             seed,
-            log.metrics,
+            log.log_metrics,
             progress.update,
             loss,
-            log.checkpoint(),
+            log.open_checkpoint(),
         )
 
 
 if __name__ == "__main__":
-    entry.run(compress)
+    entry.run_stage(compress)

@@ -17,10 +17,10 @@ from pipeline.execution import entry
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pipeline.execution.trial import Log
+    from pipeline.execution.trial import TrialLog
 
 
-def distill(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
+def distill(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     """Write the student and the tokenizer into ``out`` and return the run's length, cost and scores."""
     from omegaconf import OmegaConf
 
@@ -35,16 +35,18 @@ def distill(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
 
     conf: Any = OmegaConf.to_container(cfg)
     task, settings = task_config.parse(conf["task"]), distillation_settings.parse(conf["distillation"])
-    recipe, data = recipes.parse(conf["recipe"]), paths.data(task.name)
+    recipe, data = recipes.parse(conf["recipe"]), paths.get_data_dir(task.name)
     seed = draw_seeds.derive_trial_seed(cfg)
-    taught_by = provenance.made(cfg.teacher, cfg.seed if settings.teacher_seed is None else settings.teacher_seed)
-    begun_from = taught_by if isinstance(settings.start, int) else paths.model(cfg.model.name)
+    taught_by = provenance.find_source_dir(
+        cfg.teacher, cfg.seed if settings.teacher_seed is None else settings.teacher_seed
+    )
+    begun_from = taught_by if isinstance(settings.start, int) else paths.get_model_dir(cfg.model.name)
     train = batches.read(data / "train.parquet", cfg.ratio, begun_from, task.max_length)
     selection = batches.read(data / "selection.parquet", 1.0, begun_from, task.max_length)
     longest = batches.longest(begun_from, task.max_length)
     warnings = data_warnings.find_training_warnings(task, train, selection, longest)
     for warning in warnings:
-        log.say(warning)
+        log.print_line(warning)
     judge = partial(registry.judge, metrics=task.metrics)
 
     def student() -> load_model.Loaded:
@@ -56,18 +58,18 @@ def distill(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     loss = distillation_loss.Loss(
         settings, answers, model, train, seed
     )  # before any training: the two may not fit together
-    with log.progress(2 * recipe.updates(len(train))) as progress:
+    with log.open_progress(2 * recipe.updates(len(train))) as progress:
         train_by = partial(
             finetune_classifier.finetune, train=train, selection=selection, recipe=recipe, judge=judge,
             score=task.score,
             seed=seed, advanced=progress.update,
         )  # fmt: skip
-        train_by(alone := student().model, checkpoint=log.checkpoint(paths.ALONE, ends=True))
+        train_by(alone := student().model, checkpoint=log.open_checkpoint(paths.ALONE, ends=True))
         load_model.save(alone, tokenizer, out / paths.ALONE)
-        result = train_by(model, record=log.metrics, loss=loss, checkpoint=log.checkpoint())
+        result = train_by(model, record=log.log_metrics, loss=loss, checkpoint=log.open_checkpoint())
     load_model.save(model, tokenizer, out)
     return {**result, **data_warnings.compute_truncation(train, "train"), "warnings": warnings}
 
 
 if __name__ == "__main__":
-    entry.run(distill)
+    entry.run_stage(distill)

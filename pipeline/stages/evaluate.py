@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from pipeline.data.batches import Examples
-    from pipeline.execution.trial import Log
+    from pipeline.execution.trial import TrialLog
 
 CARRIED = (  # from the trial that made the classifier
     "train_examples", "changed", "train_seconds", "train_flops", "truncated_train_rows_pct",
@@ -24,7 +24,7 @@ CARRIED = (  # from the trial that made the classifier
 )  # fmt: skip
 
 
-def evaluate(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
+def evaluate(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     """Write what the model says of each reported example into ``out`` and return its quality and its costs."""
     import json
 
@@ -43,15 +43,19 @@ def evaluate(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     from pipeline.training.predict import logits
 
     conf: Any = OmegaConf.to_container(cfg.task)
-    task, data, trained = task_config.parse(conf), paths.data(cfg.task.name), provenance.made(cfg.source, cfg.seed)
-    model = load_model.saved(trained).model.to(hardware.device())
+    task, data, trained = (
+        task_config.parse(conf),
+        paths.get_data_dir(cfg.task.name),
+        provenance.find_source_dir(cfg.source, cfg.seed),
+    )
+    model = load_model.saved(trained).model.to(hardware.get_device())
     report = batches.read(data / "report.parquet", 1.0, trained, task.max_length)
     summary = json.loads((data / "summary.json").read_text(encoding="utf-8"))
-    with machine_lock.measuring(log.say):
+    with machine_lock.lock_for_measurement(log.print_line):
         said, speed = model_cost.predict(model, report)
         speed |= model_cost.latency(model, report)
     predictions.write(out / "predictions.parquet", data / "report.parquet", said)
-    log.artifact(out / "predictions.parquet")
+    log.log_artifact(out / "predictions.parquet")
     training = json.loads((trained / "trial.json").read_text(encoding="utf-8"))
     result = {
         "family": cfg.model.get("family", "pretrained"),
@@ -71,13 +75,13 @@ def evaluate(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
             data_warnings.find_missed_classes(registry.predicted(said), report.labels, task.labels),
         ),
         "inference_precision": "fp32",
-        "device": hardware.device().type,
+        "device": hardware.get_device().type,
         "threads": torch.get_num_threads(),
         "predictions": predictions.as_text(registry.predicted(said)),
         "references": predictions.as_text(report.labels),
     }
     if (trained / paths.ALONE).is_dir():  # the student of a teacher, trained without it
-        alone = logits(load_model.saved(trained / paths.ALONE).model.to(hardware.device()), report, "fp32")
+        alone = logits(load_model.saved(trained / paths.ALONE).model.to(hardware.get_device()), report, "fp32")
         score = registry.judge(alone, report.labels, [task.score])[task.score]
         result |= {"alone_score": score, "gain": result["score"] - score}
         result["alone_predictions"] = predictions.as_text(registry.predicted(alone))
@@ -101,4 +105,4 @@ def _memory(trained: Path, report: Examples) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    entry.run(evaluate)
+    entry.run_stage(evaluate)

@@ -16,10 +16,10 @@ from pipeline.execution import entry
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pipeline.execution.trial import Log
+    from pipeline.execution.trial import TrialLog
 
 
-def finetune(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
+def finetune(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     """Write the fine-tuned weights and the tokenizer into ``out`` and return the run's length, cost and scores."""
     from omegaconf import OmegaConf
 
@@ -34,7 +34,7 @@ def finetune(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     conf: Any = OmegaConf.to_container(cfg)
     task = task_config.parse(conf["task"])
     recipe = recipes.parse(conf["recipe"])
-    pretrained, data = paths.model(cfg.model.name), paths.data(task.name)
+    pretrained, data = paths.get_model_dir(cfg.model.name), paths.get_data_dir(task.name)
     seed = draw_seeds.derive_trial_seed(cfg)
     model, tokenizer, notes = load_model.classifier(pretrained, task.labels or (), seed, task.regression)
     train = batches.read(data / "train.parquet", cfg.ratio, pretrained, task.max_length)
@@ -42,9 +42,9 @@ def finetune(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     longest = batches.longest(pretrained, task.max_length)
     warnings = data_warnings.find_training_warnings(task, train, selection, longest)
     for warning in warnings:
-        log.say(warning)
+        log.print_line(warning)
     judge = partial(registry.judge, metrics=task.metrics)
-    with log.progress(recipe.updates(len(train))) as progress:
+    with log.open_progress(recipe.updates(len(train))) as progress:
         result = finetune_classifier.finetune(
             model,
             train,
@@ -53,11 +53,11 @@ def finetune(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
             judge,
             task.score,
             seed,
-            log.metrics,
+            log.log_metrics,
             progress.update,
-            checkpoint=log.checkpoint(),
+            checkpoint=log.open_checkpoint(),
         )
-    if distributed.leads():
+    if distributed.is_rank_zero():
         load_model.save(model, tokenizer, out)
     return {
         **result,
@@ -68,4 +68,4 @@ def finetune(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    entry.run(finetune)
+    entry.run_stage(finetune)

@@ -13,10 +13,10 @@ from pipeline.execution import entry
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pipeline.execution.trial import Log
+    from pipeline.execution.trial import TrialLog
 
 
-def prepare(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
+def prepare(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     """Write the files of ``cfg.task`` into ``out`` and return their counts and the majority baseline."""
     from omegaconf import OmegaConf
 
@@ -27,14 +27,14 @@ def prepare(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     conf: Any = OmegaConf.to_container(cfg.task)
     task = task_config.parse(conf)
     where = f"conf/task/{task.name}.yaml: source"
-    found = dataset_sources.find(task.name, cfg.mirror, lambda: instantiate.call(conf["source"], where))
+    found = dataset_sources.find(task.name, cfg.mirror, lambda: instantiate.call_target(conf["source"], where))
     source = {"mirror": found.mirrored} if found.mirrored else conf["source"]
     summary = prepare_task.prepare(task, found.splits, source, out)
     for line in prepare_task.format_reading(summary):
-        log.say(line)
-    log.artifact(out / "summary.json")
+        log.print_line(line)
+    log.log_artifact(out / "summary.json")
     return prepare_task.result(summary)
 
 
 if __name__ == "__main__":
-    entry.run(prepare)
+    entry.run_stage(prepare)

@@ -14,12 +14,12 @@ from pipeline.execution import entry
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pipeline.execution.trial import Log
+    from pipeline.execution.trial import TrialLog
 
 IDENTITY = ("kind", "id", "revision")
 
 
-def pretrain(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
+def pretrain(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     """Fill ``out`` with the checkpoint of ``cfg.model`` and ``source.json``; return what it is and what it cost."""
     from omegaconf import OmegaConf
 
@@ -31,15 +31,15 @@ def pretrain(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
     conf: Any = OmegaConf.to_container(cfg.model)
     where = f"conf/model/{conf['name']}.yaml: source"
     origin = checkpoint_sources.find(
-        conf["name"], cfg.mirror, out, lambda: instantiate.call(conf["source"], where, out=out, log=log)
+        conf["name"], cfg.mirror, out, lambda: instantiate.call_target(conf["source"], where, out=out, log=log)
     )
     weights = checkpoint_sources.weights(out)
     model, tokenizer, notes = load_model.classifier(out, attention=None, arriving_as=where)
     padding.check_padding(model, tokenizer, batches.longest(out, padding.MAX_LENGTH), where)
     for remark in checkpoint_sources.remarks(notes.initialised, notes.unused):
-        log.say(remark)
+        log.print_line(remark)
     paths.write_json(out / "source.json", {**{key: origin[key] for key in IDENTITY}, **weights})
-    log.artifact(out / "source.json")
+    log.log_artifact(out / "source.json")
     told = {key: value for key, value in origin.items() if key not in IDENTITY}
     return {
         "source": origin["kind"],
@@ -51,4 +51,4 @@ def pretrain(cfg: DictConfig, out: Path, log: Log) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    entry.run(pretrain)
+    entry.run_stage(pretrain)

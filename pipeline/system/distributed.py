@@ -21,23 +21,23 @@ from pipeline.system import parent_process
 if TYPE_CHECKING:
     from torch import Tensor
 
-PATIENCE = timedelta(days=7)  # the first process may wait for a measurement; a dead one is the launcher's to find
+TIMEOUT = timedelta(days=7)  # the first process may wait for a measurement; a dead one is the launcher's to find
 RENDEZVOUS = "LAB_RENDEZVOUS"  # the variable that names the file in which the processes meet
 
 
 @dataclass(frozen=True)
-class Group:
+class ProcessGroup:
     """The processes that work together: how many they are, and which of them this one is, counted from 0."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """Return whether this process is the one that keeps the records."""
         return self.rank == 0
 
-    def add(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         """Return the sum of every process's ``tensor`` in its place."""
         if self.size > 1:
             import torch.distributed
@@ -45,7 +45,7 @@ class Group:
             torch.distributed.all_reduce(tensor)
         return tensor
 
-    def total(self, number: float) -> float:
+    def sum_number(self, number: float) -> float:
         """Return the sum of every process's ``number``."""
         if self.size == 1:
             return number
@@ -53,9 +53,9 @@ class Group:
 
         from pipeline.system import hardware
 
-        return float(self.add(torch.tensor([number], dtype=torch.float64, device=hardware.device())).item())
+        return float(self.all_reduce(torch.tensor([number], dtype=torch.float64, device=hardware.get_device())).item())
 
-    def gathered(self, tensor: Tensor) -> list[Tensor]:
+    def all_gather(self, tensor: Tensor) -> list[Tensor]:
         """Return every process's ``tensor``, in their order and on the CPU; all are of one shape."""
         if self.size == 1:
             return [tensor]
@@ -63,12 +63,12 @@ class Group:
 
         from pipeline.system import hardware
 
-        sent = tensor.to(hardware.device())
+        sent = tensor.to(hardware.get_device())
         found = [torch.empty_like(sent) for _ in range(self.size)]
         torch.distributed.all_gather(found, sent)
         return [each.cpu() for each in found]
 
-    def agree(self, answer: bool) -> bool:
+    def broadcast(self, answer: bool) -> bool:
         """Return the first process's ``answer``, so that all go on, or all stop."""
         if self.size == 1:
             return answer
@@ -76,51 +76,51 @@ class Group:
 
         from pipeline.system import hardware
 
-        told = torch.tensor([int(answer)], device=hardware.device())
+        told = torch.tensor([int(answer)], device=hardware.get_device())
         torch.distributed.broadcast(told, 0)
         return bool(told.item())
 
-    def wait(self) -> None:
+    def wait_for_all(self) -> None:
         """Wait until every process has come here."""
-        self.agree(True)
+        self.broadcast(True)
 
 
-ALONE = Group()
+SINGLE_PROCESS = ProcessGroup()
 
 
-def current() -> Group:
+def get_group() -> ProcessGroup:
     """Return the processes that train together with this one, once they have met."""
-    if not started():
-        return ALONE
+    if not is_distributed():
+        return SINGLE_PROCESS
     import torch.distributed
 
     if not torch.distributed.is_initialized():
-        return ALONE
-    return Group(torch.distributed.get_rank(), torch.distributed.get_world_size())
+        return SINGLE_PROCESS
+    return ProcessGroup(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
 
-def started() -> bool:
+def is_distributed() -> bool:
     """Say whether this process was started as one of several, by ``launch`` or by torchrun."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def leads() -> bool:
+def is_rank_zero() -> bool:
     """Say whether this process is alone or the first of several, before they have met."""
-    return not started() or os.environ["RANK"] == "0"
+    return not is_distributed() or os.environ["RANK"] == "0"
 
 
-def leads_here() -> bool:
+def is_local_rank_zero() -> bool:
     """Say whether this process is alone, or the first of several on this machine."""
-    return not started() or os.environ.get("LOCAL_RANK", "0") == "0"
+    return not is_distributed() or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def init_process_group() -> Iterator[None]:
     """Meet the processes that were started with this one, if any, and part from them at the end of the block.
 
     NCCL where there are GPUs, of which each process takes its own; else gloo.
     """
-    if not started():
+    if not is_distributed():
         yield
         return
     import torch.distributed
@@ -131,7 +131,7 @@ def joined() -> Iterator[None]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     where = f"file://{place}" if place else "env://"
     torch.distributed.init_process_group(
-        "nccl" if gpu else "gloo", init_method=where, timeout=PATIENCE, rank=rank, world_size=size
+        "nccl" if gpu else "gloo", init_method=where, timeout=TIMEOUT, rank=rank, world_size=size
     )
     yield
     torch.distributed.destroy_process_group()  # not where the block fails: the others may be stuck in an exchange
@@ -140,7 +140,7 @@ def joined() -> Iterator[None]:
 def end_with_launcher() -> None:
     """Let the kernel end this process when the one that launched it ends, however that does (Linux alone)."""
     if RENDEZVOUS in os.environ:
-        parent_process.end_with_it()
+        parent_process.end_with_parent()
         if sys.platform == "linux" and os.getppid() == 1:  # it has ended already
             raise SystemExit(1)
 

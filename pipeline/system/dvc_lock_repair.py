@@ -35,13 +35,13 @@ def stand_by() -> None:
     """Where DVC runs this process: end with it, and let its files be mended should it be killed."""
     if "DVC_STAGE" not in os.environ:
         return
-    parent_process.end_with_it()
+    parent_process.end_with_parent()
     if not LOCKS.parent.is_dir():
         return
     with suppress(UserError), alone():  # another DVC may be writing them
-        for file in paths.locks():
+        for file in paths.list_lock_files():
             if file.exists() and not _copied(file):
-                paths.write(_copy(file), file.read_bytes())
+                paths.write_bytes(_copy(file), file.read_bytes())
     watched = int(os.environ.get(WATCHED, os.getppid()))
     with _watched(watched) as lock:
         if lock is not None:
@@ -95,7 +95,7 @@ def mend() -> None:
         if _ended(int(left.stem.removeprefix("watched-"))):
             left.unlink(missing_ok=True)
     with suppress(UserError), alone():  # it is in the hands of a DVC that opened these files
-        for lock in paths.locks():
+        for lock in paths.list_lock_files():
             if lock.exists() and not _copied(lock) and not _whole(lock):
                 _put_back(lock)
         _strike_out()
@@ -153,7 +153,7 @@ def _whole(file: Path) -> bool:
 def _put_back(lock: Path) -> None:
     copy = _copy(lock)
     if copy.exists() and _whole(copy):
-        paths.write(lock, copy.read_bytes())
+        paths.write_bytes(lock, copy.read_bytes())
         told = "it is as it was before the last cell again"
     else:
         import shutil
@@ -183,7 +183,7 @@ def _strike_out() -> None:
         "read": {path: held for path, held in read.items() if held},
     }
     if kept != {"write": writers, "read": readers}:  # DVC leaves out what is empty
-        paths.write(LOCKS, json.dumps(kept).encode())
+        paths.write_bytes(LOCKS, json.dumps(kept).encode())
 
 
 def _ended(process: int) -> bool:

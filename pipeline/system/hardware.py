@@ -27,11 +27,11 @@ VNNI_FLAGS = {"avx512_vnni"}
 CPU_FLAGS = "LAB_CPU_FLAGS"  # the variable that replaces what the processor reports
 AUTO = "auto"  # the precision that the hardware computes fastest in
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # of glibc's mallopt(3)
-LISTED = "LAB_GPUS"  # the variable that names those among which a trial may choose, once it has chosen
+GPU_LIST = "LAB_GPUS"  # the variable that names those among which a trial may choose, once it has chosen
 _claimed: dict[str, BaseFileLock] = {}  # the GPUs of this process
 
 
-def device() -> torch.device:
+def get_device() -> torch.device:
     """Return the GPU where there is one, else the CPU."""
     import torch
 
@@ -56,7 +56,7 @@ def has_native_bf16(at: torch.device) -> bool:
     return bool(BF16_FLAGS & read_cpu_flags())
 
 
-def precision(at: torch.device) -> str:
+def get_fastest_precision(at: torch.device) -> str:
     """Return the fastest precision that ``at`` computes matrix products in: ``bf16`` or ``fp32``.
 
     Emulated bf16 is slower than fp32 by a factor of 30 and more. With ``avx512_bf16`` alone (no AMX) bf16 still pays:
@@ -68,7 +68,7 @@ def precision(at: torch.device) -> str:
 
 def resolve_precision(wanted: str, at: torch.device) -> str:
     """Return the precision that ``wanted`` means on ``at``: ``auto`` is the fastest one, the others are themselves."""
-    return precision(at) if wanted == AUTO else wanted
+    return get_fastest_precision(at) if wanted == AUTO else wanted
 
 
 def is_emulated(precision: str, at: torch.device) -> bool:
@@ -76,13 +76,13 @@ def is_emulated(precision: str, at: torch.device) -> bool:
     return precision == "bf16" and not has_native_bf16(at)
 
 
-def overflows_int8(at: torch.device) -> bool:
+def has_int8_overflow(at: torch.device) -> bool:
     """Return whether ``at`` adds int8 products up in 16 bits, as processors without VNNI do: full range overflows."""
     return at.type == "cpu" and not VNNI_FLAGS & read_cpu_flags()
 
 
 @contextmanager
-def computing(at: torch.device, precision: str) -> Iterator[None]:
+def autocast(at: torch.device, precision: str) -> Iterator[None]:
     """Compute matrix products in ``precision`` inside the block: ``bf16`` by autocast, or ``fp32``."""
     import torch
 
@@ -90,16 +90,16 @@ def computing(at: torch.device, precision: str) -> Iterator[None]:
         yield
 
 
-def available_threads(together: int | None = None) -> int:
+def get_available_threads(together: int | None = None) -> int:
     """Return how many threads a process may use: those of ``OMP_NUM_THREADS`` where set, else its share of the cores.
 
     ``together`` processes share the cores of the machine; None is as many as were started with this one.
     """
     together = together or int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return asked_threads() or max(1, cores() // together)
+    return get_requested_threads() or max(1, count_cores() // together)
 
 
-def asked_threads() -> int:
+def get_requested_threads() -> int:
     """Return how many threads ``OMP_NUM_THREADS`` asks of a process, 0 where it does not."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdigit() else 0
@@ -114,19 +114,19 @@ def set_threads(count: int | None) -> None:
 
     if count is not None and (not isinstance(count, int) or count < 1):
         raise UserError(f"threads: got {count!r}; give a whole number from 1, or null for every core")
-    torch.set_num_threads(count or available_threads())
+    torch.set_num_threads(count or get_available_threads())
 
 
-def takes_all(threads: int | None) -> bool:
+def should_run_alone(threads: int | None) -> bool:
     """Say whether a trial of so many threads has every core of the machine: none stated, and none given out by others.
 
     A GPU's trial leaves the cores idle; a process that may not use all of them was given its own.
     """
-    given_out = asked_threads() or not 1 < cores() == os.cpu_count()
-    return threads is None and not given_out and device().type == "cpu"
+    given_out = get_requested_threads() or not 1 < count_cores() == os.cpu_count()
+    return threads is None and not given_out and get_device().type == "cpu"
 
 
-def gpus() -> int:
+def count_gpus() -> int:
     """Return how many GPUs this process could choose among."""
     import torch
 
@@ -147,7 +147,7 @@ def claim_gpus(count: int) -> None:
         return
     if _claimed:  # by an earlier trial of this process, which needed fewer
         _give_back()
-        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ[LISTED]
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ[GPU_LIST]
     there = torch.cuda.device_count()  # asked of the driver's library: CUDA itself is not begun yet
     if not there:
         return
@@ -161,7 +161,7 @@ def claim_gpus(count: int) -> None:
     told = False
     while len(_claimed) < count:
         for name in names:
-            lock = FileLock(paths.of_machine() / f"gpu-{name.replace('/', '-')}.lock")
+            lock = FileLock(paths.get_machine_dir() / f"gpu-{name.replace('/', '-')}.lock")
             with suppress(Timeout):
                 lock.acquire(blocking=False)
                 _claimed[name] = lock
@@ -173,7 +173,7 @@ def claim_gpus(count: int) -> None:
                 print(f"waiting for {count} of {len(names)} GPUs", flush=True)
             told = True
             time.sleep(1)
-    os.environ[LISTED] = ",".join(names)
+    os.environ[GPU_LIST] = ",".join(names)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_claimed)  # read when CUDA is first used, which is later
 
 
@@ -182,7 +182,7 @@ def _give_back() -> None:
         _claimed.popitem()[1].release()
 
 
-def make_repeatable(seed: int) -> None:
+def make_deterministic(seed: int) -> None:
     """Seed every generator and choose deterministic kernels: the same seed and threads give the same bytes."""
     import numpy as np
     import torch
@@ -196,7 +196,7 @@ def make_repeatable(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def keep_memory() -> None:
+def set_malloc_options() -> None:
     """Let the process keep the memory that it frees: a training step takes the same again.
 
     glibc gives large blocks back, and each of their pages faults when it is touched anew: 1,100 faults and a tenth of
@@ -218,16 +218,16 @@ def reset_peak_memory() -> None:
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the high-water mark of resident memory
 
 
-def peak_memory_mib(at: torch.device) -> float:
+def get_peak_memory_mib(at: torch.device) -> float:
     """Return the peak since ``reset_peak_memory``: of the tensors on a GPU, else of the process's resident memory."""
     if at.type == "cuda":
         import torch
 
         return torch.cuda.max_memory_allocated(at) / MIB
-    return peak_resident_memory_mib()
+    return get_peak_resident_memory_mib()
 
 
-def peak_resident_memory_mib() -> float:
+def get_peak_resident_memory_mib() -> float:
     """Return the peak of the process's resident memory since ``reset_peak_memory``."""
     try:
         status = Path("/proc/self/status").read_text()
@@ -239,39 +239,39 @@ def peak_resident_memory_mib() -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def resident_memory_mib() -> float:
+def get_resident_memory_mib() -> float:
     """Return the resident memory of the process."""
     import psutil
 
     return int(psutil.Process().memory_info().rss) / MIB
 
 
-def describe() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """Return what a result's numbers depend on: processor, cores, threads, memory, versions, device, precision."""
     import torch
 
-    at = device()
+    at = get_device()
     return {
         "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
-        "cores": cores(),
+        "cores": count_cores(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "device": torch.cuda.get_device_name(at) if at.type == "cuda" else "cpu",
-        "precision": precision(at),
+        "precision": get_fastest_precision(at),
         "python": platform.python_version(),
-        **versions(),
+        **get_versions(),
     }
 
 
 @cache
-def versions() -> dict[str, str]:
+def get_versions() -> dict[str, str]:
     """Return the versions of what computes, by which a machine is described."""
     from importlib.metadata import version
 
     return {package: version(package) for package in ("torch", "transformers")}
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

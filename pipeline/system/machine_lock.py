@@ -39,9 +39,9 @@ _waits: list[float] = []  # seconds
 
 
 @contextmanager
-def working(say: Say | None = None) -> Iterator[None]:
+def lock_shared(say: Say | None = None) -> Iterator[None]:
     """Work together with other trials, but with no measurement on the same cores; ``say`` reports a wait."""
-    if not distributed.leads_here():
+    if not distributed.is_local_rank_zero():
         yield
         return
     _take_share(say)
@@ -52,9 +52,9 @@ def working(say: Say | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def alone(say: Say | None = None) -> Iterator[None]:
+def lock_exclusive(say: Say | None = None) -> Iterator[None]:
     """Work with nothing else on the same cores, because the work takes all of them; what it measures is alone too."""
-    if not distributed.leads_here():
+    if not distributed.is_local_rank_zero():
         yield
         return
     with _lock_whole(say) as locks:
@@ -66,9 +66,9 @@ def alone(say: Say | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def measuring(say: Say | None = None) -> Iterator[None]:
+def lock_for_measurement(say: Say | None = None) -> Iterator[None]:
     """Measure with nothing else on the same cores; a share that this process holds is given back meanwhile."""
-    if _whole or not distributed.leads_here():
+    if _whole or not distributed.is_local_rank_zero():
         yield
         return
     shared = bool(_shares)
@@ -84,7 +84,7 @@ def measuring(say: Say | None = None) -> Iterator[None]:
             _take_share(say)
 
 
-def waited_seconds() -> float:
+def get_waited_seconds() -> float:
     """Return how many seconds this process has waited for cores so far."""
     return sum(_waits)
 
@@ -133,7 +133,7 @@ class _Wait:
 
     def lock(self, locks: ExitStack, name: str, kind: int) -> None:
         """Lock one file for each core, from the lowest up; closing ``locks`` unlocks them."""
-        folder = paths.of_machine()
+        folder = paths.get_machine_dir()
         for core in _read_cores():
             file = locks.enter_context((folder / f"{name}-{core}.lock").open("a", encoding="utf-8"))
             try:

@@ -4,7 +4,7 @@ import signal
 import sys
 
 
-def end_with_it() -> None:
+def end_with_parent() -> None:
     """Let the kernel end this process when its parent ends, however that does (Linux alone)."""
     if sys.platform == "linux":
         import ctypes

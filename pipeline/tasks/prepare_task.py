@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core import paths
-from pipeline.core.errors import UserError, near
+from pipeline.core.errors import UserError, suggest
 from pipeline.data import subsets
 from pipeline.data.split_files import Splits, format_unread, name_split
 from pipeline.tasks import row_checks, task_summary
@@ -102,7 +102,7 @@ def _checked(task: Task, name: str, splits: Mapping[str, pa.Table]) -> tuple[pa.
     split = name if name in splits else name_split(name)
     if split not in splits:
         unread = format_unread(splits.unread) if isinstance(splits, Splits) else ""
-        raise UserError(f"{where}: no split {name!r} in the source; {near(name, splits)}{unread}")
+        raise UserError(f"{where}: no split {name!r} in the source; {suggest(name, splits)}{unread}")
     table, findings = row_checks.check(task, name, splits[split])
     if not table.num_rows:
         raise UserError(f"{where}: {name}: no rows; every split that is used needs some")

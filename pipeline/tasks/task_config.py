@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.core import conf_keys
-from pipeline.core.errors import UserError, near
-from pipeline.core.validators import MOST, NAMED, is_name, is_number, is_whole
+from pipeline.core.errors import UserError, suggest
+from pipeline.core.validators import MAX_INT, NAME_RULE, is_name, is_number, is_whole
 from pipeline.tasks.labels import find_equal_numerals
 
 SELECTION = ("fraction", "seed")
@@ -85,7 +85,7 @@ def parse(conf: Mapping[str, Any]) -> Task:
 def _kinds(conf: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is of another kind than a task states under its key: a list, a name, a mapping."""
     if not is_name(conf["name"]):
-        yield f"name: got {conf['name']!r}; {NAMED}"
+        yield f"name: got {conf['name']!r}; {NAME_RULE}"
     for key in ("score", "report"):
         if not isinstance(conf[key], str):
             yield f"{key}: got {conf[key]!r}; write a name"
@@ -125,7 +125,7 @@ def _mistakes(task: Task) -> Iterator[str]:
     """Yield what is not allowed in a task."""
     for column in task.columns:
         if column not in COLUMNS:
-            yield f"columns.{column}: unknown; {near(column, COLUMNS)}"
+            yield f"columns.{column}: unknown; {suggest(column, COLUMNS)}"
     for column in ("text_a", "label"):
         if column not in task.columns:
             yield f"columns.{column}: missing; name the source's column"
@@ -139,11 +139,11 @@ def _mistakes(task: Task) -> Iterator[str]:
     allowed = REGRESSION if task.regression else CLASSIFICATION
     for metric in task.metrics:
         if metric not in allowed:
-            yield f"metrics: got {metric!r}; {near(metric, allowed)}"
+            yield f"metrics: got {metric!r}; {suggest(metric, allowed)}"
     if "f1" in task.metrics and classes != 2:
         yield f"metrics: f1 is that of the second of two labels, but there are {classes}"
     if task.score not in task.metrics:
-        yield f"score: got {task.score!r}; {near(task.score, task.metrics)}"
+        yield f"score: got {task.score!r}; {suggest(task.score, task.metrics)}"
     if len(task.train_counts) != max(classes, 1):
         yield f"train_counts: got {len(task.train_counts)} counts; give {max(classes, 1)}, one a label"
     if not all(is_whole(count, 1) for count in task.train_counts):
@@ -152,7 +152,7 @@ def _mistakes(task: Task) -> Iterator[str]:
         yield f"selection.fraction: got {task.selection_fraction!r}; it lies between 0 and 1"
     seeds: dict[str, Any] = {"selection.seed": task.selection_seed, "subset_seed": task.subset_seed}
     for key, seed in seeds.items():
-        if not is_whole(seed, -MOST):
+        if not is_whole(seed, -MAX_INT):
             yield f"{key}: got {seed!r}; give a whole number"
     if not is_whole(task.max_length, 8):
         yield f"max_length: got {task.max_length!r}; give a whole number of tokens from 8"

@@ -12,7 +12,7 @@ import torch
 
 from pipeline.data import batches
 from pipeline.data.batches import Examples
-from pipeline.system.distributed import Group
+from pipeline.system.distributed import ProcessGroup
 from pipeline.training import used_embeddings
 from pipeline.training.fast_cpu import quick
 from pipeline.training.recipe import Recipe
@@ -23,7 +23,7 @@ STEPS = 1_000_000  # more than any clock lets a run make
 
 
 @contextmanager
-def endless(model: Any, train: Examples, rows: int, precision: str, group: Group) -> Iterator[Run]:
+def endless(model: Any, train: Examples, rows: int, precision: str, group: ProcessGroup) -> Iterator[Run]:
     """Yield a fine-tuning of the model, as ``finetuning`` does it, that goes on for ever with ``BATCHES`` batches.
 
     They are of like length and spread over the lengths of the examples; each time they come anew they are the same, so

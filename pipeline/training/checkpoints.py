@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.core import paths
-from pipeline.system.distributed import ALONE, Group
+from pipeline.system.distributed import SINGLE_PROCESS, ProcessGroup
 
 PATIENCE = 20  # times what the last one took to write is the least time between two: at most 5% of a run goes into them
 STATE, DIGEST = "state", "sha256"  # keys of the file's header
@@ -117,7 +117,9 @@ def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
     return found.hexdigest()
 
 
-def taken(weights: list[nn.Parameter], optimizer: torch.optim.Optimizer, group: Group = ALONE) -> dict[str, Tensor]:
+def taken(
+    weights: list[nn.Parameter], optimizer: torch.optim.Optimizer, group: ProcessGroup = SINGLE_PROCESS
+) -> dict[str, Tensor]:
     """Return weights, the optimiser's state of each, and every process's random numbers, by name.
 
     Every process of ``group`` has to ask.
@@ -126,7 +128,7 @@ def taken(weights: list[nn.Parameter], optimizer: torch.optim.Optimizer, group: 
     for place, kept in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{place}.{name}": tensor for name, tensor in kept.items()}
     for kind, state in _random().items():
-        tensors |= {f"random.{kind}.{rank}": each for rank, each in enumerate(group.gathered(state))}
+        tensors |= {f"random.{kind}.{rank}": each for rank, each in enumerate(group.all_gather(state))}
     return tensors
 
 

@@ -51,10 +51,10 @@ def finetune(
     been interrupted. Raises UserError when the loss is no longer a number, or grows out of all proportion.
     """
     loss = loss or Loss()
-    hardware.make_repeatable(seed)
+    hardware.make_deterministic(seed)
     hardware.reset_peak_memory()
-    model.to(hardware.device()).train()
-    loss.to(hardware.device()).train()
+    model.to(hardware.get_device()).train()
+    loss.to(hardware.get_device()).train()
     updates = recipe.updates(len(train))
     flops = _flops(model)
     left = optimizer.decayed(recipe.learning_rate, recipe.weight_decay, updates, recipe.warmup)

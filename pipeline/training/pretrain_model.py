@@ -34,22 +34,22 @@ TOLD = 100  # steps between two points of the curves
 WARM_UP = 200  # steps, of a long run
 
 
-class Log(Protocol):
-    """What a run tells while it works; `pipeline.execution.trial.Log` is one."""
+class TrainingLog(Protocol):
+    """What a run tells while it works; `pipeline.execution.trial.TrialLog` is one."""
 
-    def metrics(self, step: int, values: dict[str, float]) -> None:
+    def log_metrics(self, step: int, values: dict[str, float]) -> None:
         """Add a point to the named curves."""
 
-    def progress(self, total: int, unit: str = "step") -> Any:
+    def open_progress(self, total: int, unit: str = "step") -> Any:
         """A context with `update`."""
 
-    def checkpoint(self, name: str = "training") -> Checkpoint:
+    def open_checkpoint(self, name: str = "training") -> Checkpoint:
         """Where the state of the run is kept, should it die."""
 
 
 def scratch(
     out: Path,
-    log: Log,
+    log: TrainingLog,
     *,
     layers: int,
     hidden: int,
@@ -81,12 +81,12 @@ def scratch(
     if hidden % heads:
         raise UserError(f"source.heads: got {heads}, which does not divide hidden {hidden}; choose a divisor of it")
     started = time.perf_counter()
-    hardware.make_repeatable(seed)
+    hardware.make_deterministic(seed)
     regime = Regime(steps, batch, learning_rate, near, masking, short, short_share, longest)
-    topics = corpora.read(**instantiate.settled(corpora.read, corpus, "source.corpus"))
+    topics = corpora.read(**instantiate.validate_arguments(corpora.read, corpus, "source.corpus"))
     pieces = tokenizer(topics, vocabulary)
     model = objective.fresh(layers, hidden, heads, pieces.get_vocab_size(), longest, seed)
-    reached = train(model, encoded(topics, pieces), regime, seed, log, checkpoint := log.checkpoint())
+    reached = train(model, encoded(topics, pieces), regime, seed, log, checkpoint := log.open_checkpoint())
     told = {
         "kind": "scratch",
         "id": f"{corpora.name(**corpus)}, {steps} steps of {batch} pairs, seed {seed}",
@@ -98,7 +98,7 @@ def scratch(
     save(model, pieces, out)
     sizes = {"layers": layers, "hidden": hidden, "heads": heads, "vocabulary": vocabulary, "corpus": dict(corpus)}
     made_by = {**sizes, **regime._asdict(), "seed": seed}
-    paths.write_json(out / "pretraining.json", {**told, "settings": made_by, "machine": hardware.describe()})
+    paths.write_json(out / "pretraining.json", {**told, "settings": made_by, "machine": hardware.describe_machine()})
     return told | {"pretrain_seconds": checkpoint.earlier + time.perf_counter() - started}
 
 
@@ -133,7 +133,12 @@ def encoded(topics: Topics, pieces: BertWordPieceTokenizer) -> EncodedTopics:
 
 
 def train(
-    model: BertForPreTraining, topics: EncodedTopics, regime: Regime, seed: int, log: Log, checkpoint: Checkpoint
+    model: BertForPreTraining,
+    topics: EncodedTopics,
+    regime: Regime,
+    seed: int,
+    log: TrainingLog,
+    checkpoint: Checkpoint,
 ) -> dict[str, float]:
     """Train the model by the regime: AdamW, warm-up and linear decay, gradients clipped to norm 1.
 
@@ -143,16 +148,16 @@ def train(
     Raises UserError when a loss is no longer a number. Losses are looked at only every `TOLD` steps: at each step a
     GPU would have to wait for it.
     """
-    device = hardware.device()
+    device = hardware.get_device()
     model.to(device).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=regime.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
     course = Course(topics, regime, model.config.vocab_size, seed)
     way = Way(model, optimizer, course, checkpoint)
-    with log.progress(regime.steps) as bar:
+    with log.open_progress(regime.steps) as bar:
         for step, means in way.told:
-            log.metrics(step, means)
+            log.log_metrics(step, means)
         bar.update(way.step)
         for batch in course.batches(way.step):
             for group in optimizer.param_groups:
@@ -160,7 +165,7 @@ def train(
             way.window.append(_update(model, batch.to(device), optimizer))
             way.step += 1
             if way.step % TOLD == 0 or way.step == regime.steps:
-                log.metrics(*way.tell())
+                log.log_metrics(*way.tell())
             if way.checkpoint.due and course.between(way.step):
                 way.keep()
             bar.update(1)
@@ -222,7 +227,7 @@ class Way:
 def _update(model: BertForPreTraining, batch: Asked, optimizer: torch.optim.Optimizer) -> Tensor:
     """One step; returns both losses and both accuracies, (4,)."""
     at = model.device
-    with torch.autocast(at.type, torch.bfloat16, enabled=hardware.precision(at) == "bf16"):
+    with torch.autocast(at.type, torch.bfloat16, enabled=hardware.get_fastest_precision(at) == "bf16"):
         losses = objective.losses(model, *batch)
     losses.total.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from pipeline.core.errors import UserError, near
+from pipeline.core.errors import UserError, suggest
 from pipeline.core.validators import is_number, is_whole
 
 
@@ -92,7 +92,7 @@ def complete(where: str, given: object, kind: type[Any], what: str) -> type[Any]
         raise UserError(f"{where}got {given!r}; write {{{', '.join(f'{key}: ...' for key in allowed)}}} or null")
     for key in given:
         if key not in allowed:
-            raise UserError(f"{where}{key}: unknown; {near(key, allowed)}")
+            raise UserError(f"{where}{key}: unknown; {suggest(key, allowed)}")
     for key in allowed:
         if key not in given:
             raise UserError(f"{where}{key}: missing; {what} states {', '.join(allowed)}")

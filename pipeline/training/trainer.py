@@ -17,7 +17,7 @@ from pipeline.core.errors import UserError
 from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
 from pipeline.system import distributed, hardware
-from pipeline.system.distributed import Group
+from pipeline.system.distributed import ProcessGroup
 from pipeline.training import checkpoints, optimizer
 from pipeline.training.checkpoints import Checkpoint, Found
 from pipeline.training.learning_curves import Judge, Point
@@ -48,13 +48,13 @@ class Run:
         seed: int,
         loss: Loss | None = None,
         precision: str | None = None,
-        group: Group | None = None,
+        group: ProcessGroup | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        self.model, self.recipe, self.group = model, recipe, group or distributed.current()
-        self.device = hardware.device()
-        hardware.keep_memory()
-        self.precision = precision or hardware.precision(self.device)
+        self.model, self.recipe, self.group = model, recipe, group or distributed.get_group()
+        self.device = hardware.get_device()
+        hardware.set_malloc_options()
+        self.precision = precision or hardware.get_fastest_precision(self.device)
         self.train, self.updates = train, recipe.updates(len(train))
         self.batches = _endless(train, recipe.batch_size, np.random.default_rng(seed))
         self.objective: nn.Module = Objective(model, loss or Loss())
@@ -115,11 +115,11 @@ class Run:
         """Say whether a checkpoint is due; of several processes the first decides, asked now and then."""
         if self.group.size == 1:
             return self.checkpoint.due
-        return self.done % ASKED == 0 and self.group.agree(self.checkpoint.due)
+        return self.done % ASKED == 0 and self.group.broadcast(self.checkpoint.due)
 
     def _losses(self, first: int) -> np.ndarray:
         """Return the mean losses of all processes' rows from step ``first`` on."""
-        losses: np.ndarray = self.group.add(self.losses[first : self.done].clone()).cpu().numpy()
+        losses: np.ndarray = self.group.all_reduce(self.losses[first : self.done].clone()).cpu().numpy()
         return losses
 
     def _sound(self, losses: np.ndarray) -> None:
@@ -154,7 +154,7 @@ class Run:
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the mean loss of this process's rows."""
-        with hardware.computing(self.device, self.precision):
+        with hardware.autocast(self.device, self.precision):
             loss: Tensor = self.objective(batch)
         self.losses[self.done] = loss.detach() * self.share
         return loss
@@ -174,20 +174,20 @@ class Run:
     def _keep(self, seconds: float) -> float:
         """Keep the state of the run, ``seconds`` behind its clock; return how long that took."""
         tensors = checkpoints.taken(self.weights, self.optimizer, self.group)
-        tensors["losses"] = self.group.add(self.losses[self._point() : self.done].clone())
+        tensors["losses"] = self.group.all_reduce(self.losses[self._point() : self.done].clone())
         state = {
             "told": self.told,
             "curve": [asdict(point) for point in self.curve],
-            "places": self.group.total(self.places),
+            "places": self.group.sum_number(self.places),
             "train_seconds": self.train_seconds + seconds,
             "selection_seconds": self.selection_seconds,
             "learning_rate": self.learning_rate,
             "bound": self.bound,
         }
         started = time.perf_counter()
-        if self.group.leads:
+        if self.group.is_rank_zero:
             self.checkpoint.save(self.done, tensors, state)
-        self.group.wait()
+        self.group.wait_for_all()
         return time.perf_counter() - started
 
     def _resume(self, found: Found) -> None:
@@ -202,7 +202,7 @@ class Run:
         self.curve = [Point(**point) for point in state["curve"]]
         self.train_seconds, self.selection_seconds = state["train_seconds"], state["selection_seconds"]
         self.learning_rate, self.bound = state["learning_rate"], state["bound"]
-        if self.group.leads:  # what is of all processes together
+        if self.group.is_rank_zero:  # what is of all processes together
             self.places = round(state["places"])
             self.losses[self._point() : self.done] = found.tensors["losses"]
 
@@ -235,8 +235,8 @@ class Run:
             "selection_seconds": self.selection_seconds,
             "train_pairs_per_second": int(self.rows.sum()) / self.train_seconds,
             "train_tokens_per_second": tokens / self.train_seconds,
-            "padding_share": 1 - tokens / self.group.total(self.places),
-            "peak_memory_mib": hardware.peak_memory_mib(self.device),
+            "padding_share": 1 - tokens / self.group.sum_number(self.places),
+            "peak_memory_mib": hardware.get_peak_memory_mib(self.device),
             "precision": self.precision,
             "device": self.device.type,
             "threads": torch.get_num_threads(),

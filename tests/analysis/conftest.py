@@ -66,6 +66,6 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> list[costs.Cost]:
     folder.mkdir()
     made_up = [made.alone(), made.several(), made.alone("bert-mini", 4, 256)]
     for record in made_up:
-        (folder / f"{record['cell']}.json").write_text(json.dumps(kept.sealed(record)))
+        (folder / f"{record['cell']}.json").write_text(json.dumps(kept.sign(record)))
     cells = [*(record["cell"] for record in made_up), "bert-mini-2-1-bf16-32"]
     return costs.read([(cell, f"benchmark@{cell}") for cell in cells], folder, made.planned(made_up))

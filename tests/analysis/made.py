@@ -9,7 +9,7 @@ from pipeline.core import records
 from pipeline.plan.cells import TIMED
 from pipeline.system import hardware
 
-MACHINE = {"processor": "a processor", "device": "cpu", "threads": 2, **hardware.versions()}
+MACHINE = {"processor": "a processor", "device": "cpu", "threads": 2, **hardware.get_versions()}
 LADDERS = {"depth": (1, 2, 4, 8), "width": (64, 128, 256, 512), "length": (16, 32, 64, 128), "batch": (4, 8, 16, 32)}
 
 
@@ -80,10 +80,10 @@ def record(model: str, trial: dict[str, Any]) -> dict[str, Any]:
     words = (model, trial["processes"], trial["threads"], trial["precision"], trial["batch_size"])
     timed = dict(zip(TIMED, words[1:], strict=True))
     trials = [{"seed": 0, **trial}]
-    return records.sealed({
+    return records.sign({
         "schema": records.SCHEMA, "stage": "benchmark", "cell": "-".join(map(str, words)), "exploration": False,
         "task": "starter-swap", "model": model, **timed, "trials": trials,
-        "summary": records.summary(trials), "inputs": {}, "tags": {}, "machine": MACHINE,
+        "summary": records.compute_summary(trials), "inputs": {}, "tags": {}, "machine": MACHINE,
     })  # fmt: skip
 
 

@@ -69,11 +69,11 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     layer.intermediate.dense = Factorised(HIDDEN, INNER, 8, bias=True)
     model.bert.embeddings.word_embeddings = FactorisedEmbedding(len(PIECES), HIDDEN, 8, padding_idx=0)
     for seed in (1, 2):
-        folder = paths.trial("compress", "swap-tiny-0.5-svd", seed)
+        folder = paths.get_trial_dir("compress", "swap-tiny-0.5-svd", seed)
         folder.mkdir(parents=True)
         load_model.save(model, BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)}), folder)
-        checksums.write(folder)
-    return paths.cell("compress", "swap-tiny-0.5-svd")
+        checksums.write_checksums(folder)
+    return paths.get_cell_dir("compress", "swap-tiny-0.5-svd")
 
 
 def test_a_compressed_cell_becomes_a_file_that_says_the_same_at_other_shapes(
@@ -94,10 +94,10 @@ def test_a_compressed_cell_becomes_a_file_that_says_the_same_at_other_shapes(
 
 @pytest.mark.usefixtures("runs")
 def test_a_file_has_the_names_of_the_classes_in_its_metadata() -> None:
-    config = paths.trial("compress", "swap-tiny-0.5-svd", 1) / "config.json"
+    config = paths.get_trial_dir("compress", "swap-tiny-0.5-svd", 1) / "config.json"
     names = {"0": "bad", "1": "good"}
     config.write_text(json.dumps(json.loads(config.read_text()) | {"id2label": names}))
-    checksums.write(config.parent)
+    checksums.write_checksums(config.parent)
     export.export("compress/swap-tiny-0.5-svd")
     opened = session(paths.ROOT / "exports" / "compress-swap-tiny-0.5-svd-seed-1.onnx")
     assert json.loads(opened.get_modelmeta().custom_metadata_map["id2label"]) == names

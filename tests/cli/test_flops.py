@@ -32,9 +32,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     model = BertForSequenceClassification(CONFIG)
     weight_sharing.share(model, "all", 1, "first")
     for seed in (10, 9):
-        load_model.save(model, tokenizer, paths.trial("compress", "mrpc-tiny-0.5-shared", seed))
-    BertModel(CONFIG).save_pretrained(paths.model("bert-tiny"))
-    tokenizer.save_pretrained(paths.model("bert-tiny"))
+        load_model.save(model, tokenizer, paths.get_trial_dir("compress", "mrpc-tiny-0.5-shared", seed))
+    BertModel(CONFIG).save_pretrained(paths.get_model_dir("bert-tiny"))
+    tokenizer.save_pretrained(paths.get_model_dir("bert-tiny"))
     return tmp_path
 
 
@@ -76,19 +76,19 @@ def test_a_cell_of_shared_layers_is_told_by_part_and_in_all(root: Path, capsys: 
 def test_a_model_without_a_head_gets_one_and_its_positions_bound_the_length(capsys: pytest.CaptureFixture[str]) -> None:
     flops.show("bert-tiny")
     told = lines(capsys)
-    assert told[0] == f"{paths.model('bert-tiny')}: a batch of 16 examples of 48 tokens"
+    assert told[0] == f"{paths.get_model_dir('bert-tiny')}: a batch of 16 examples of 48 tokens"
     assert any(line.startswith(f"classifier {2 * HIDDEN + 2} ") for line in told)
 
 
 def test_a_folder_of_a_classifier_is_opened_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    flops.show(str(paths.trial("compress", "mrpc-tiny-0.5-shared", 10)), length=3)
+    flops.show(str(paths.get_trial_dir("compress", "mrpc-tiny-0.5-shared", 10)), length=3)
     told = lines(capsys)
     assert told[0].endswith("seed-10: a batch of 16 examples of 3 tokens")
     assert any(line.startswith(f"classifier {3 * HIDDEN + 3} ") for line in told)
 
 
 def test_int8_weights_have_a_forward_pass_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    folder = paths.trial("compress", "mrpc-tiny-0.5-shared", 9)
+    folder = paths.get_trial_dir("compress", "mrpc-tiny-0.5-shared", 9)
     loaded = load_model.saved(folder)
     quantised_layers.quantise(loaded.model, quantised_layers.DYNAMIC)
     load_model.save(loaded.model, loaded.tokenizer, folder)

@@ -64,7 +64,7 @@ def test_a_cell_that_does_not_count_is_told_beside_the_answer(
     path = evaluated / "metrics" / "evaluate" / "mrpc-bert-tiny-1.0.json"
     content = json.loads(path.read_text())
     content["tags"]["source_sha256"] = "0" * 64
-    path.write_text(json.dumps(records.sealed(content)))
+    path.write_text(json.dumps(records.sign(content)))
     monkeypatch.setattr(sys, "argv", ["recommend"])
     recommend.main()
     assert capsys.readouterr().out.splitlines()[-1] == (

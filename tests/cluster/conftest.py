@@ -44,16 +44,16 @@ def finetune(cfg, out, log):
         with torch.no_grad():
             weight -= 0.1 * weight.grad
         weight.grad = None
-        log.metrics(step, {"loss": loss.item()})
+        log.log_metrics(step, {"loss": loss.item()})
     (paths.ROOT / f"began-{cfg.seed}").write_text(str(os.getpid()))
     while (paths.ROOT / "slow").exists():
         time.sleep(0.05)
-    log.say(f"asked {os.environ.get('STORE_URL')}")
+    log.print_line(f"asked {os.environ.get('STORE_URL')}")
     save_file({"weight": weight.detach()}, out / "model.safetensors")
     return {"score": 1 - loss.item(), "process": os.getpid(), "threads": torch.get_num_threads()}
 
 if __name__ == "__main__":
-    entry.run(finetune)
+    entry.run_stage(finetune)
 '''
 
 
@@ -64,7 +64,7 @@ def laboratory(project: Path) -> Path:
     for made, file in (("data/starter-swap", "summary.json"), ("models/starter-2x64", "source.json")):
         (project / made).mkdir(parents=True)
         (project / made / file).write_text('{"kind": "local", "id": "starter", "revision": null}')
-        checksums.write(project / made)
+        checksums.write_checksums(project / made)
     edit(project / "params.yaml", small)
     return project
 

@@ -167,14 +167,14 @@ NAMES = "basic, cores, ray-cluster, ray-here, slurm, slurm-here"
 def test_a_launcher_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, said: str) -> None:
     monkeypatch.setattr(launchers.shutil, "which", lambda program: None)
     with pytest.raises(UserError) as error:
-        launchers.check(name)
+        launchers.check_launcher(name)
     assert str(error.value) == said
 
 
 def test_what_is_not_installed_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launchers, "find_spec", lambda name: None)
     with pytest.raises(UserError) as error:
-        launchers.check("ray-cluster")
+        launchers.check_launcher("ray-cluster")
     assert str(error.value) == "hydra/launcher=ray-cluster is not installed; run pip install -e '.[ray]'"
 
 
@@ -182,7 +182,7 @@ def test_processes_of_torchrun_send_no_trials(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError) as error:
-        launchers.check("cores")
+        launchers.check_launcher("cores")
     assert str(error.value) == (
         "hydra/launcher=cores within torchrun: its processes are begun already; leave one of both out"
     )
@@ -215,14 +215,14 @@ def test_trials_side_by_side_do_not_fight_for_the_cores(
     given: tuple[int, str],
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr(hardware, "cores", lambda: cores)
+    monkeypatch.setattr(hardware, "count_cores", lambda: cores)
     launcher: Any = type("JoblibLauncher", (SimpleNamespace,), {})(joblib={"n_jobs": asked})
     launchers._share(launcher, OmegaConf.create({"threads": threads, "processes": processes}), trials)
     assert (launcher.joblib["n_jobs"], os.environ["OMP_NUM_THREADS"]) == given
 
 
 def test_trials_side_by_side_are_no_more_than_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "gpus", lambda: 4)
+    monkeypatch.setattr(hardware, "count_gpus", lambda: 4)
     launcher: Any = type("JoblibLauncher", (SimpleNamespace,), {})(joblib={"n_jobs": 16})
     launchers._share(launcher, OmegaConf.create({"threads": None, "processes": 1}), 20)
     assert launcher.joblib["n_jobs"] == 4

@@ -26,13 +26,13 @@ from pipeline.system import distributed, hardware
 from tests.training import together
 
 def finetune(cfg, out, log):
-    hardware.precision = lambda at: "fp32"
+    hardware.get_fastest_precision = lambda at: "fp32"
     told = together.plain()
     save_file({name: weight.clone() for name, weight in told.model.state_dict().items()}, out / "model.safetensors")
-    return {"score": told.result["selection_loss"], "processes": distributed.current().size}
+    return {"score": told.result["selection_loss"], "processes": distributed.get_group().size}
 
 if __name__ == "__main__":
-    entry.run(finetune)
+    entry.run_stage(finetune)
 '''
 NAMES = (f"lab{os.getpid() % 10000}a", f"lab{os.getpid() % 10000}b")
 
@@ -87,7 +87,7 @@ def test_two_nodes_train_what_one_process_trains(
     assert second[0] == ""  # the first node tells
     (trial,) = json.loads((laboratory / f"metrics/finetune/{CELL}.json").read_text())["trials"]
     assert trial["processes"] == 2
-    monkeypatch.setattr(hardware, "precision", lambda at: "fp32")
+    monkeypatch.setattr(hardware, "get_fastest_precision", lambda at: "fp32")
     alone = together.plain().model.state_dict()
     made = load_file(laboratory / f"runs/finetune/{CELL}/seed-0/model.safetensors")
     assert made.keys() == alone.keys()

@@ -16,13 +16,13 @@ HERE = "conf/task/mine.yaml: source"
 
 def refusal(**settings: Any) -> str:
     with pytest.raises(UserError) as error:
-        instantiate.call(settings, HERE)
+        instantiate.call_target(settings, HERE)
     return str(error.value)
 
 
 def test_the_function_gets_its_own_arguments_and_of_the_given_ones_those_it_takes() -> None:
     settings = {"_target_": "pipeline.data.mirror.advice", "mirror": None, "kind": "data"}
-    told = instantiate.call(settings, HERE, name="mine", log=None)
+    told = instantiate.call_target(settings, HERE, name="mine", log=None)
     assert told == "no mirror is named; put data/mine/ into a folder that LAB_MIRROR names, or go online"
 
 
@@ -53,8 +53,8 @@ def test_a_function_that_is_not_there_is_told() -> None:
         "pipeline.core.instantiate.import_module",
         "pipeline.core.instantiate._unlike",
         "pipeline.system.hardware.subprocess.run",
-        "pipeline..errors.near",
-        "pipeline/core/errors.near",
+        "pipeline..errors.suggest",
+        "pipeline/core/errors.suggest",
         "tests.fakes.write",
         "",
         ".",
@@ -82,7 +82,7 @@ def test_an_argument_of_another_kind_is_told_before_the_function_runs() -> None:
 
 def test_a_source_without_arguments_is_told() -> None:
     with pytest.raises(UserError) as error:
-        instantiate.call("pipeline.data.dataset_sources.glue", HERE)
+        instantiate.call_target("pipeline.data.dataset_sources.glue", HERE)
     assert str(error.value) == (
         f"{HERE}: got 'pipeline.data.dataset_sources.glue'; give a _target_ and its arguments by name"
     )
@@ -110,7 +110,7 @@ def test_what_the_function_raises_comes_through_as_it_is() -> None:
 def test_what_the_caller_gives_is_neither_offered_nor_taken_from_a_conf_file() -> None:
     def refused(**settings: Any) -> str:
         with pytest.raises(UserError) as error:
-            instantiate.call(
+            instantiate.call_target(
                 {"_target_": "pipeline.models.checkpoint_sources.hub", **settings}, HERE, out="a folder", log=None
             )
         return str(error.value)

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.core import paths
-from pipeline.core.paths import replacing, write_json
+from pipeline.core.paths import replace_dir, write_json
 
 
 def test_a_folder_takes_its_place_only_when_the_work_succeeds(tmp_path: Path) -> None:
     target = tmp_path / "made"
-    with replacing(target) as fresh:
+    with replace_dir(target) as fresh:
         (fresh / "a").write_text("1")
         assert not target.exists()
     assert (target / "a").read_text() == "1"
@@ -21,7 +21,7 @@ def test_a_folder_takes_its_place_only_when_the_work_succeeds(tmp_path: Path) ->
 
 
 def fail_midway(target: Path) -> None:
-    with replacing(target) as fresh:
+    with replace_dir(target) as fresh:
         (fresh / "a").write_text("2")
         raise RuntimeError("midway")
 
@@ -51,11 +51,11 @@ def test_a_folder_of_the_machine_is_a_short_one_where_its_name_has_to_be_short(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "short").mkdir()
-    monkeypatch.setattr(paths, "SHORT", str(tmp_path / "short"))
+    monkeypatch.setattr(paths, "SHORT_TEMP_DIR", str(tmp_path / "short"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    usual = paths.of_machine()
+    usual = paths.get_machine_dir()
     assert usual.parent == tmp_path
-    assert paths.of_machine(len(str(usual))) == usual
-    assert paths.of_machine(len(str(usual)) - 1) == tmp_path / "short" / usual.name
-    monkeypatch.setattr(paths, "SHORT", "/nowhere")
-    assert paths.of_machine(len(str(usual)) - 1) == usual
+    assert paths.get_machine_dir(len(str(usual))) == usual
+    assert paths.get_machine_dir(len(str(usual)) - 1) == tmp_path / "short" / usual.name
+    monkeypatch.setattr(paths, "SHORT_TEMP_DIR", "/nowhere")
+    assert paths.get_machine_dir(len(str(usual)) - 1) == usual

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.core.records import collect_warnings, compute_spread, read_versions, summary
+from pipeline.core.records import collect_warnings, compute_spread, compute_summary, read_versions
 
 
 def test_a_number_has_mean_and_deviation_and_no_interval_of_its_own() -> None:
@@ -25,7 +25,7 @@ def test_a_summary_holds_every_number_that_all_trials_have() -> None:
         },
         {"seed": 1, "score": 0.7, "collapsed": False, "note": "text", "steps_to_95pct": 4, "paths": ["a"]},
     ]
-    found = summary(trials)
+    found = compute_summary(trials)
     assert list(found) == ["score", "collapsed"]
     assert found["score"]["mean"] == pytest.approx(0.6)
     assert found["collapsed"]["mean"] == 0.5

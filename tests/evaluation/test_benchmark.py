@@ -16,7 +16,7 @@ from pipeline.data.batches import Examples
 from pipeline.evaluation import benchmark, benchmark_settings
 from pipeline.evaluation.benchmark_settings import Settings
 from pipeline.evaluation.cost import peak_flops, speed, step_scaling
-from pipeline.system.distributed import ALONE
+from pipeline.system.distributed import SINGLE_PROCESS
 from pipeline.training import benchmark_loop
 
 FILE = "conf/benchmark.yaml"
@@ -82,7 +82,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def measured(model: Any, train: Examples, **changes: Any) -> dict[str, Any]:
-    return benchmark.benchmark(model, model, train, longer(train), benchmark_settings.parse(conf(**changes)), ALONE)
+    return benchmark.benchmark(
+        model, model, train, longer(train), benchmark_settings.parse(conf(**changes)), SINGLE_PROCESS
+    )
 
 
 def longer(train: Examples) -> Examples:

@@ -24,8 +24,8 @@ from pipeline.core.errors import UserError
 
 def toy(cfg, out, log):
     (out / "made").write_text("x")
-    log.artifact(out / "made")
-    log.metrics(1, {"loss": 0.5})
+    log.log_artifact(out / "made")
+    log.log_metrics(1, {"loss": 0.5})
     if cfg.seed == cfg.bad:
         raise UserError("bad: got 1; allowed: others; choose another")
     if cfg.seed == cfg.broken:
@@ -33,7 +33,7 @@ def toy(cfg, out, log):
     return {"score": 0.5 + cfg.seed, "steps": 10, "note": "text"}
 
 if __name__ == "__main__":
-    entry.run(toy)
+    entry.run_stage(toy)
 '''
 CONF = "defaults: [workspace, _self_]\ncell: toy\nbad: -1\nbroken: -1\n"
 
@@ -59,19 +59,19 @@ from pipeline.system import distributed
 from pipeline.core.errors import UserError
 
 def toy(cfg, out, log):
-    group = distributed.current()
+    group = distributed.get_group()
     with (paths.ROOT / "worked").open("a") as file:
         file.write(f"{cfg.seed} {group.rank} {group.size} {torch.get_num_threads()}\\n")
     (out / "made").write_text(str(group.rank))
-    log.artifact(out / "made")
-    log.metrics(1, {"loss": 0.5})
-    log.say("at work")
+    log.log_artifact(out / "made")
+    log.log_metrics(1, {"loss": 0.5})
+    log.print_line("at work")
     if cfg.seed == cfg.bad or (cfg.seed == 1 and (paths.ROOT / "bad").exists()):
         raise UserError("bad: got 1; allowed: others; choose another")
     return {"score": group.total(1 + cfg.seed), "steps": 10}
 
 if __name__ == "__main__":
-    entry.run(toy)
+    entry.run_stage(toy)
 '''
 TRAINED = ["config.yaml", "curves.jsonl", "made", "resources.jsonl", "sha256.txt", "trial.json"]
 
@@ -148,18 +148,18 @@ def test_a_ctrl_c_among_the_imports_of_a_stage_that_dvc_runs_makes_no_traceback(
 
 
 LEAVING = TOY.replace(
-    """    entry.run(toy)
+    """    entry.run_stage(toy)
 """,
     """    from pipeline.core import paths
     from pipeline.system import preload
 
     def leave():
-        record = paths.metrics("toy", "toy").exists()
+        record = paths.get_metrics_path("toy", "toy").exists()
         print("left with its record", record, "in a sweep", bool(list(paths.CACHE.glob("sweep-*"))), flush=True)
         return True
 
-    preload.leave = leave
-    entry.run(toy)
+    preload.release_client = leave
+    entry.run_stage(toy)
 """,
 )
 
@@ -305,17 +305,17 @@ def evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DictConfig:
     paths.write_json(tmp_path / "data/mrpc/summary.json", {})
     source = {"kind": "hub", "id": "a/b", "revision": None}
     paths.write_json(tmp_path / "models/bert-tiny/source.json", source)
-    folder = paths.trial("finetune", "mrpc-bert-tiny-0.5", 0)
+    folder = paths.get_trial_dir("finetune", "mrpc-bert-tiny-0.5", 0)
     folder.mkdir(parents=True)
     OmegaConf.resolve(trained)
     OmegaConf.save(trained, folder / "config.yaml")
     for made in (tmp_path / "data/mrpc", tmp_path / "models/bert-tiny", folder):
-        checksums.write(made)
+        checksums.write_checksums(made)
     return cfg
 
 
 def test_an_evaluation_takes_over_what_its_source_was_made_of(evaluation: DictConfig) -> None:
-    cfg = provenance.inherit(evaluation)
+    cfg = provenance.merge_source_config(evaluation)
     assert (cfg.task.name, cfg.model.name, cfg.ratio, cfg.recipe.name) == ("mrpc", "bert-tiny", 0.5, "standard")
     assert (cfg.cell, cfg.source, cfg.origin, cfg.seed) == ("mrpc-bert-tiny-0.5", SOURCE, SOURCE, 0)
 
@@ -324,12 +324,12 @@ def test_a_step_of_a_chain_keeps_its_own_settings_and_where_the_chain_began(
     evaluation: DictConfig, tmp_path: Path
 ) -> None:
     theirs = {"compression": {"name": "heads", "method": {"remove": 0.5}}}
-    first = OmegaConf.create({**provenance.inherit(evaluation), **theirs})
+    first = OmegaConf.create({**provenance.merge_source_config(evaluation), **theirs})
     (tmp_path / "runs/compress/few/seed-0").mkdir(parents=True)
     OmegaConf.save(first, tmp_path / "runs/compress/few/seed-0/config.yaml")
-    checksums.write(tmp_path / "runs/compress/few/seed-0")
+    checksums.write_checksums(tmp_path / "runs/compress/few/seed-0")
     mine = {"name": "magnitude", "method": {"share": 0.5}}
-    cfg = provenance.inherit(OmegaConf.create({"source": "compress/few", "seed": 0, "compression": mine}))
+    cfg = provenance.merge_source_config(OmegaConf.create({"source": "compress/few", "seed": 0, "compression": mine}))
     assert cfg.compression == mine
     assert (cfg.source, cfg.origin) == ("compress/few", SOURCE)
 
@@ -337,15 +337,15 @@ def test_a_step_of_a_chain_keeps_its_own_settings_and_where_the_chain_began(
 def test_what_went_into_an_evaluation_holds_how_its_model_was_trained(evaluation: DictConfig, tmp_path: Path) -> None:
     def hashed(recipe: str) -> str:
         path = tmp_path / "metrics/finetune/mrpc-bert-tiny-0.5.json"
-        paths.write_json(path, records.sealed({"schema": records.SCHEMA, "tags": {"inputs_sha256": recipe}}))
-        return provenance.identify("evaluate", provenance.inherit(evaluation)).tags["inputs_sha256"]
+        paths.write_json(path, records.sign({"schema": records.SCHEMA, "tags": {"inputs_sha256": recipe}}))
+        return provenance.make_identity("evaluate", provenance.merge_source_config(evaluation)).tags["inputs_sha256"]
 
     assert hashed("standard") == hashed("standard") != hashed("patient")
 
 
 def test_an_evaluation_before_all_seeds_of_its_source_is_told_so(evaluation: DictConfig) -> None:
     with pytest.raises(UserError) as caught:
-        provenance.identify("evaluate", provenance.inherit(evaluation))
+        provenance.make_identity("evaluate", provenance.merge_source_config(evaluation))
     assert str(caught.value) == (
         "metrics/finetune/mrpc-bert-tiny-0.5.json: not made yet; every seed of finetune/mrpc-bert-tiny-0.5 writes it "
         "at its end"
@@ -386,7 +386,7 @@ PLANNED = plan.Plan(("mrpc",), ("bert-tiny",), (0.5,), (0, 1), plan.Benchmark("m
 def test_a_source_that_is_not_there_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, source: str, told: str) -> None:
     monkeypatch.setattr(plan, "load", lambda: PLANNED)
     with pytest.raises(UserError) as caught:
-        provenance.made(source, 7)
+        provenance.find_source_dir(source, 7)
     assert str(caught.value) == told
 
 

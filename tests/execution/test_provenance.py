@@ -26,21 +26,21 @@ def cfg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DictConfig:
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / name).write_text(content)
         (tmp_path / folder / "big").write_bytes(b"rows or weights")
-        checksums.write(tmp_path / folder)
+        checksums.write_checksums(tmp_path / folder)
     record = {"schema": records.SCHEMA, "tags": {"inputs_sha256": "1"}, "trials": []}
-    paths.write_json(tmp_path / "metrics" / f"{SOURCE}.json", records.sealed(record))
+    paths.write_json(tmp_path / "metrics" / f"{SOURCE}.json", records.sign(record))
     known = {"task": {"name": "mrpc"}, "model": {"name": "bert-tiny"}, "cell": "mrpc-bert-tiny-0.5", "seed": 0}
     return OmegaConf.create({**known, "exploration": False, "source": SOURCE})
 
 
 def begin(cfg: DictConfig) -> None:
-    provenance.identify("evaluate", provenance.inherit(cfg))
+    provenance.make_identity("evaluate", provenance.merge_source_config(cfg))
 
 
 def test_a_trial_of_whole_things_begins(cfg: DictConfig, tmp_path: Path) -> None:
     begin(cfg)
-    identity = provenance.identify("evaluate", cfg)
-    assert identity.tags["source_sha256"] == records.opened(tmp_path / "metrics" / f"{SOURCE}.json")["sha256"]
+    identity = provenance.make_identity("evaluate", cfg)
+    assert identity.tags["source_sha256"] == records.read_record(tmp_path / "metrics" / f"{SOURCE}.json")["sha256"]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_source_outside_the_plan_is_to_be_run_again(cfg: DictConfig, tmp_path:
     (tmp_path / "runs" / "finetune").rename(tmp_path / "runs" / "exploration" / "finetune")
     (tmp_path / "runs/exploration/finetune/other/seed-0/config.yaml").unlink()
     with pytest.raises(UserError) as error:
-        provenance.made("exploration/finetune/other", 0)
+        provenance.find_source_dir("exploration/finetune/other", 0)
     assert str(error.value) == (
         "runs/exploration/finetune/other/seed-0/config.yaml: missing, though sha256.txt beside it names it; "
         "run finetune with this seed again"

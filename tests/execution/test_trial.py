@@ -22,7 +22,7 @@ def other_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let another trial use the first of these cores until WAIT seconds have gone by."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
-    lock = (paths.of_machine() / f"core-{machine_lock._read_cores()[0]}.lock").open("a", encoding="utf-8")
+    lock = (paths.get_machine_dir() / f"core-{machine_lock._read_cores()[0]}.lock").open("a", encoding="utf-8")
     fcntl.flock(lock, fcntl.LOCK_SH)
     threading.Timer(WAIT, lock.close).start()
 
@@ -34,7 +34,7 @@ def test_a_trial_that_waits_to_measure_reports_it_and_does_not_count_it(
     lines: list[str] = []
 
     def work(cfg: Any, out: Path, log: Any) -> dict[str, Any]:
-        with machine_lock.measuring(log.say):
+        with machine_lock.lock_for_measurement(log.print_line):
             time.sleep(WORK)
         return {}
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.errors import UserError, told
+from pipeline.core.errors import UserError, format_error
 from pipeline.data import mirror, split_files
 from pipeline.tasks import prepare_task, row_checks
 from pipeline.tasks.task_config import Task
@@ -52,7 +52,7 @@ def counted(task: Task, splits: Mapping[str, pa.Table]) -> Task:
 
 def one_line(error: UserError) -> bool:
     """See that a refusal is one line that can be shown; return that it is no success."""
-    assert told(error).isprintable(), error
+    assert format_error(error).isprintable(), error
     return False
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pipeline import plan
 from pipeline.cli import flops, recommend, tracking
 from pipeline.core import paths
-from pipeline.core.errors import LONGEST, UserError, told
+from pipeline.core.errors import MAX_LINE_LENGTH, UserError, format_error
 from pipeline.core.validators import is_cell, is_name, is_whole
 from pipeline.execution import overrides
 from tests.faults.strategies import EXAMPLES, NASTY, fuzzed, texts
@@ -64,14 +64,14 @@ def composing() -> Iterator[None]:
 
 
 def printable(error: UserError) -> None:
-    assert all(line.isprintable() for line in told(error).split("\n"))
+    assert all(line.isprintable() for line in format_error(error).split("\n"))
 
 
 def one_line(error: UserError) -> str:
-    line = told(error)
+    line = format_error(error)
     assert "\n" not in line
     assert line.isprintable()
-    assert len(line) <= LONGEST + 3
+    assert len(line) <= MAX_LINE_LENGTH + 3
     return line
 
 
@@ -83,7 +83,7 @@ def test_any_word_is_an_override_or_is_refused_in_a_line() -> None:
     def once(stage: str, given: list[str]) -> None:
         ran[0] += 1
         try:
-            overrides.words(stage, [*STAGES[stage], *given])
+            overrides.check_overrides(stage, [*STAGES[stage], *given])
         except UserError as error:
             one_line(error)
         else:
@@ -103,9 +103,9 @@ def test_a_config_that_is_taken_names_only_folders_of_the_project(composing: Non
         ran[0] += 1
         given = [*STAGES[stage], word]
         try:
-            overrides.words(stage, given)
+            overrides.check_overrides(stage, given)
             cfg = compose(stage, given)
-            overrides.check(stage, cfg)
+            overrides.check_config(stage, cfg)
         except UserError as error:
             one_line(error)
             return
@@ -217,7 +217,7 @@ SEED = "give a whole number from 0 to 4294967295"
 )  # fmt: skip
 def test_a_word_that_cannot_be_meant_is_told_with_what_can(word: str, said: str) -> None:
     with pytest.raises(UserError) as caught:
-        overrides.words("finetune", [*POINT, word])
+        overrides.check_overrides("finetune", [*POINT, word])
     assert str(caught.value) == said
 
 
@@ -292,7 +292,7 @@ def test_a_config_that_no_trial_can_begin_with_is_told(
 ) -> None:
     monkeypatch.setenv("HOME", "/home")
     with pytest.raises(UserError) as caught:
-        overrides.check(stage, compose(stage, given))
+        overrides.check_config(stage, compose(stage, given))
     assert str(caught.value) == said
 
 

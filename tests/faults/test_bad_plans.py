@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pipeline import plan
 from pipeline.core import paths
-from pipeline.core.errors import LONGEST, UserError
+from pipeline.core.errors import MAX_LINE_LENGTH, UserError
 from pipeline.core.validators import is_name
 from pipeline.plan import dependencies, load_plan
 from pipeline.runner.scheduler import FIRST
@@ -67,7 +67,7 @@ SNIPPETS = (
 def refused(error: UserError) -> None:
     """See that a refusal is lines that can be read, none of which begins with nothing."""
     lines = str(error).split("\n")
-    assert all(line.isprintable() and len(line) <= LONGEST + 3 for line in lines), lines
+    assert all(line.isprintable() and len(line) <= MAX_LINE_LENGTH + 3 for line in lines), lines
     assert all(re.match(r"(params\.yaml|conf/|mine)", line) for line in lines), lines
 
 
@@ -91,7 +91,7 @@ def dvc(tmp_path_factory: pytest.TempPathFactory) -> Repo:
 
 BLOCKS = {
     str(file.relative_to(paths.ROOT)): parse_yaml(file.read_text(encoding="utf-8"), str(file))
-    for file in paths.written()
+    for file in paths.list_source_pipelines()
 }
 
 

@@ -34,7 +34,7 @@ def laid(made: Path) -> Path:
     for name, content in FILES.items():
         (made / name).parent.mkdir(parents=True, exist_ok=True)
         (made / name).write_bytes(content)
-    checksums.write(made)
+    checksums.write_checksums(made)
     return made
 
 
@@ -43,19 +43,19 @@ def sha(content: bytes) -> str:
 
 
 def test_a_whole_folder_is_let_through_and_sha256sum_agrees(folder: Path) -> None:
-    checksums.verify(folder, again)
-    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", checksums.FILE], cwd=folder, check=True)
-    names = [line.partition("  ")[2] for line in (folder / checksums.FILE).read_text().splitlines()]
+    checksums.verify_checksums(folder, again)
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", checksums.CHECKSUMS_FILE], cwd=folder, check=True)
+    names = [line.partition("  ")[2] for line in (folder / checksums.CHECKSUMS_FILE).read_text().splitlines()]
     assert names == sorted(FILES)
 
 
 def test_a_folder_with_digests_of_its_own_is_looked_at_by_itself(folder: Path) -> None:
     inner = laid(folder / "product")
-    checksums.verify(folder, again)
+    checksums.verify_checksums(folder, again)
     (inner / "train.parquet").unlink()
-    checksums.verify(folder, again)
+    checksums.verify_checksums(folder, again)
     with pytest.raises(UserError, match=r"^data/rte/product/train.parquet: missing"):
-        checksums.verify(inner, again)
+        checksums.verify_checksums(inner, again)
 
 
 def altered(file: Path) -> str:
@@ -73,10 +73,10 @@ def cut(file: Path) -> str:
 
 @pytest.mark.parametrize("harm", [altered, cut])
 def test_a_file_that_is_other_than_it_was_is_named_with_both_digests(folder: Path, harm: Callable[[Path], str]) -> None:
-    checksums.verify(folder, again)  # seen whole before
+    checksums.verify_checksums(folder, again)  # seen whole before
     got = harm(folder / "alone/model.safetensors")
     with pytest.raises(UserError) as error:
-        checksums.verify(folder, again)
+        checksums.verify_checksums(folder, again)
     assert str(error.value) == (
         f"data/rte/alone/model.safetensors: altered or cut short since it was made: its {got}..., not "
         f"{sha(FILES['alone/model.safetensors'])}...; run `dvc repro prepare@rte`"
@@ -111,7 +111,7 @@ def test_a_file_that_is_other_than_it_was_is_named_with_both_digests(folder: Pat
 def test_what_is_missing_or_new_is_named(folder: Path, harm: Callable[[Path], None], message: str) -> None:
     harm(folder)
     with pytest.raises(UserError) as error:
-        checksums.verify(folder, again)
+        checksums.verify_checksums(folder, again)
     assert str(error.value) == message
 
 
@@ -122,19 +122,19 @@ def test_what_is_missing_or_new_is_named(folder: Path, harm: Callable[[Path], No
 def test_no_change_of_any_byte_of_any_file_goes_unseen(folder: Path, data: st.DataObject) -> None:
     shutil.rmtree(folder)
     checksums._once.cache_clear()  # two examples may fall into one tick of the file system's clock
-    file = laid(folder) / data.draw(st.sampled_from([*sorted(FILES), checksums.FILE]))
+    file = laid(folder) / data.draw(st.sampled_from([*sorted(FILES), checksums.CHECKSUMS_FILE]))
     content = file.read_bytes()
     at = data.draw(st.integers(0, len(content) - 1))
     other = data.draw(st.one_of(st.just(b""), st.binary(min_size=1, max_size=3).filter(lambda b: b[0] != content[at])))
     file.write_bytes(content[:at] + other + content[at + len(other) :] if other else content[:at])
     with pytest.raises(UserError):
-        checksums.verify(folder, again)
+        checksums.verify_checksums(folder, again)
 
 
 def test_what_was_seen_whole_is_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checksums.verify(folder, again)
+    checksums.verify_checksums(folder, again)
     monkeypatch.setattr(checksums, "_sha256", lambda path: pytest.fail(f"{path} read again"))
-    checksums.verify(folder, again)
+    checksums.verify_checksums(folder, again)
 
 
 def test_a_broken_copy_of_dvcs_own_is_named_and_goes_away_as_told(
@@ -161,7 +161,7 @@ def test_a_broken_copy_of_dvcs_own_is_named_and_goes_away_as_told(
     shutil.rmtree(tmp_path / "made")
     dvc("checkout")  # which does not look at its copy again
     with pytest.raises(UserError) as error:
-        checksums.verify(tmp_path / "made", lambda: "run `dvc repro -s -f it`")
+        checksums.verify_checksums(tmp_path / "made", lambda: "run `dvc repro -s -f it`")
     assert str(error.value) == (
         f"made/w: altered or cut short since it was made: its 7 bytes have the SHA-256 {sha(b'weighty')}..., not "
         f"{sha(b'weights')}...; DVC's own copy of it is broken: `rm -f {copy.relative_to(tmp_path)}`, then run "
@@ -171,4 +171,4 @@ def test_a_broken_copy_of_dvcs_own_is_named_and_goes_away_as_told(
     dvc("repro", "-s", "-f", "it")
     shutil.rmtree(tmp_path / "made")
     dvc("checkout")
-    checksums.verify(tmp_path / "made", lambda: "run `dvc repro -s -f it`")
+    checksums.verify_checksums(tmp_path / "made", lambda: "run `dvc repro -s -f it`")

@@ -33,7 +33,7 @@ SMALL = Point(
 def of(record: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
     """Return a record that says which training of its source it was made of."""
     tags = {**record["tags"], "source_sha256": source["sha256"]}
-    return records.sealed({**record, "source": f"{source['stage']}/{source['cell']}", "tags": tags})
+    return records.sign({**record, "source": f"{source['stage']}/{source['cell']}", "tags": tags})
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def trained_again(metrics: Path) -> None:
     path = metrics / "finetune" / "mrpc-bert-tiny-0.3.json"
     content = json.loads(path.read_text())
     content["trials"][0]["train_seconds"] += 1
-    path.write_text(json.dumps(records.sealed(content)))
+    path.write_text(json.dumps(records.sign(content)))
 
 
 def test_what_was_made_of_the_training_that_stands_counts(metrics: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_result_does_not_count_if_its_source_is_not_what_the_plan_has(metrics:
     path = metrics / "compress" / "small.json"
     content = json.loads(path.read_text())
     content["compression"] = "width"
-    path.write_text(json.dumps(records.sealed(content)))
+    path.write_text(json.dumps(records.sign(content)))
     evaluated = json.loads((metrics / "evaluate" / "small.json").read_text())
     (metrics / "evaluate" / "small.json").write_text(json.dumps(of(evaluated, json.loads(path.read_text()))))
     assert holes(metrics) == [
@@ -147,7 +147,7 @@ def test_a_result_whose_records_name_each_other_as_source_ends_with_a_reason(met
     path = metrics / "finetune" / "mrpc-bert-tiny-0.3.json"
     content = json.loads(path.read_text())
     content |= {"source": "compress/small", "tags": {**content["tags"], "source_sha256": "0" * 64}}
-    path.write_text(json.dumps(records.sealed(content)))
+    path.write_text(json.dumps(records.sign(content)))
     assert holes(metrics)[1] == "made from an earlier training of finetune/mrpc-bert-tiny-0.3"
 
 
@@ -198,7 +198,7 @@ def test_what_is_wrong_with_a_record_is_told_in_a_line(metrics: Path, harm: Call
     path = metrics / "evaluate" / "small.json"
     path.write_text(harm(path.read_text()))
     with pytest.raises(UserError) as error:
-        records.opened(path)
+        records.read_record(path)
     assert str(error.value) == f"metrics/evaluate/small.json: {message}; remove it, then run `dvc repro`"
 
 
@@ -209,7 +209,7 @@ def test_a_result_without_a_score_is_a_line(metrics: Path, value: str | None) ->
     content["trials"][1]["score"] = value
     if value:
         del content["trials"][1]["score"]
-    path.write_text(json.dumps(records.sealed(content)))
+    path.write_text(json.dumps(records.sign(content)))
     with pytest.raises(UserError) as error:
         read_rows(metrics)
     assert str(error.value) == (

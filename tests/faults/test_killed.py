@@ -23,7 +23,7 @@ from pipeline.execution import entry
 from pipeline.core.errors import UserError
 
 def toy(cfg, out, log):
-    kept = log.checkpoint()
+    kept = log.open_checkpoint()
     found = kept.load()
     first = found.state["step"] if found else 0
     total = found.tensors["total"] if found else torch.zeros(1, dtype=torch.float64)
@@ -49,7 +49,7 @@ def toy(cfg, out, log):
     return {"score": float(total)}
 
 if __name__ == "__main__":
-    entry.run(toy)
+    entry.run_stage(toy)
 '''
 STOPPING = (
     "stopping: finished trials and the last checkpoint of this one are kept; the same command goes on from there\n"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline.core import paths, system_errors
-from pipeline.core.errors import ending
+from pipeline.core.errors import exit_on_user_error
 from pipeline.system import hardware
 
 AGAIN = "run the same command again: what is finished is kept"
@@ -36,12 +36,12 @@ def trying(name, work):
         work()
         said[name] = "nothing"
     except BaseException as error:
-        told = system_errors.told(error)
+        told = system_errors.convert_error(error)
         said[name] = str(told) if told else repr(error)
 
 
 def replaced():
-    with paths.replacing(folder / "cell") as fresh:
+    with paths.replace_dir(folder / "cell") as fresh:
         (fresh / "weights").write_bytes(bytes(5000))
 
 
@@ -172,7 +172,7 @@ class SafetensorError(Exception):
     ],
 )
 def test_each_way_of_a_library_to_tell_it_is_known(error: BaseException, line: str) -> None:
-    assert str(system_errors.told(error)) == line
+    assert str(system_errors.convert_error(error)) == line
 
 
 @pytest.mark.parametrize(
@@ -183,11 +183,11 @@ def test_each_way_of_a_library_to_tell_it_is_known(error: BaseException, line: s
     ],
 )  # fmt: skip
 def test_a_bug_is_not_taken_for_the_machine(error: BaseException) -> None:
-    assert system_errors.told(error) is None
+    assert system_errors.convert_error(error) is None
 
 
 def test_a_process_too_many_is_a_line_that_names_the_limit() -> None:
-    told = system_errors.told(BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)))  # as os.fork raises it
+    told = system_errors.convert_error(BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)))  # as os.fork raises it
     assert str(told) == f"too many processes; end others, or allow more (`ulimit -u`), and {AGAIN}"
 
 
@@ -195,8 +195,8 @@ def test_no_folder_for_temporary_files_is_a_line_that_names_the_variable(monkeyp
     monkeypatch.setattr(os, "access", lambda *_: False)
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere/at/all"])
-    with pytest.raises(SystemExit) as end, ending():
-        paths.of_machine()
+    with pytest.raises(SystemExit) as end, exit_on_user_error():
+        paths.get_machine_dir()
     assert end.value.code == "error: no folder for temporary files can be written; let TMPDIR name one that can"
 
 
@@ -218,7 +218,7 @@ def test_gpus_that_are_named_where_there_are_none_leave_the_cpu(monkeypatch: pyt
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     hardware.claim_gpus(4)
-    assert hardware.device().type == "cpu"
+    assert hardware.get_device().type == "cpu"
 
 
 CALLS = [(Path, "mkdir"), (Path, "open"), (os, "fsync"), (Path, "replace"), (Path, "rename")]
@@ -247,7 +247,7 @@ def write_file(folder: Path, text: str) -> None:
 
 
 def write_folder(folder: Path, text: str) -> None:
-    with paths.replacing(folder / "made") as fresh, (fresh / "weights").open("w") as file:
+    with paths.replace_dir(folder / "made") as fresh, (fresh / "weights").open("w") as file:
         file.write(text)
 
 
@@ -290,5 +290,5 @@ def test_a_process_that_was_killed_between_two_renames_has_lost_nothing(tmp_path
 
 
 def stopped(folder: Path) -> None:
-    with paths.replacing(folder / "made"):
+    with paths.replace_dir(folder / "made"):
         raise RuntimeError("stopped")

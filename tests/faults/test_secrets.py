@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
 from pipeline.core import paths, redaction
-from pipeline.core.errors import UserError, told
-from pipeline.core.redaction import bare, masked, without
+from pipeline.core.errors import UserError, format_error
+from pipeline.core.redaction import redact, redact_values, remove_credentials
 from pipeline.system.preload import server as warm
 from pipeline.tracking import Identity, Input, open_trial
 from pipeline.tracking.mlflow import runs, store, ui
@@ -36,17 +36,17 @@ SCHEMES = st.sampled_from(["http", "https", "postgresql", "postgresql+psycopg2",
 def test_any_user_and_password_of_a_uri_is_masked(scheme: str, user: str, password: str) -> None:
     for who in (f"{user}:{password}", f"{quote(user, safe='')}:{quote(password, safe='')}", user, f":{password}"):
         assert (
-            masked(f"cannot reach {scheme}://{who}@host:5000/db now") == f"cannot reach {scheme}://***@host:5000/db now"
+            redact(f"cannot reach {scheme}://{who}@host:5000/db now") == f"cannot reach {scheme}://***@host:5000/db now"
         )
-        assert bare(f"{scheme}://{who}@host:5000/db/") == f"{scheme}://host:5000/db"
+        assert remove_credentials(f"{scheme}://{who}@host:5000/db/") == f"{scheme}://host:5000/db"
 
 
 @given(st.sampled_from(["token", "password", "api_key", "sig", "X-Amz-Signature", "access_token", "user"]), CREDENTIAL)
 @settings(max_examples=100, derandomize=True, deadline=None)
 def test_any_credential_in_the_query_of_a_uri_is_masked(name: str, credential: str) -> None:
     given = quote_plus(credential)
-    assert masked(f"at http://host/db?x=1&{name}={given}&y=2") == f"at http://host/db?x=1&{name}=***&y=2"
-    assert bare(f"http://host/db?{name}={given}") == "http://host/db"
+    assert redact(f"at http://host/db?x=1&{name}={given}&y=2") == f"at http://host/db?x=1&{name}=***&y=2"
+    assert remove_credentials(f"http://host/db?{name}={given}") == "http://host/db"
 
 
 @given(LONG)
@@ -64,8 +64,8 @@ def test_a_credential_of_the_environment_is_masked_however_it_is_written(credent
             for name, value in planted.items():
                 patch.setenv(name, value)
             for shown in (credential, encoded, quote_plus(credential), repr(credential), json.dumps(credential)):
-                assert credential not in masked(f"<{shown}>")
-                assert encoded not in masked(f"<{shown}>")
+                assert credential not in redact(f"<{shown}>")
+                assert encoded not in redact(f"<{shown}>")
 
 
 @pytest.mark.parametrize(
@@ -88,18 +88,18 @@ def test_a_credential_of_the_environment_is_masked_however_it_is_written(credent
     ],
 )
 def test_credentials_are_masked_and_nothing_else_is(text: str, shown: str) -> None:
-    assert masked(text) == shown
-    assert masked(shown) == shown
+    assert redact(text) == shown
+    assert redact(shown) == shown
 
 
 def test_a_configuration_is_kept_without_credentials_and_otherwise_as_it_is() -> None:
     known = {"mirror": "s3://key:abc@bucket", "hf_token": "abc", "seeds": [0, "x"], "ratio": 0.5, "token": None}
     kept = {"mirror": "s3://***@bucket", "hf_token": "***", "seeds": [0, "x"], "ratio": 0.5, "token": None}
-    assert without({"prepare": known}) == {"prepare": kept}
+    assert redact_values({"prepare": known}) == {"prepare": kept}
 
 
 def test_an_error_is_told_without_credentials() -> None:
-    assert told(UserError("mirror: got https://me:secret@host/x")) == "error: mirror: got https://***@host/x"
+    assert format_error(UserError("mirror: got https://me:secret@host/x")) == "error: mirror: got https://***@host/x"
 
 
 @pytest.mark.parametrize("uri", ["http://me:se/cret@host", "http://me:se?cret@host", "postgresql://me:se@cret@host/db"])
@@ -204,7 +204,7 @@ from pipeline.core.errors import UserError
 
 def toy(cfg, out, log):
     known = [value for name, value in os.environ.items() if name in cfg.names]
-    log.say(f"opens {known} from {cfg.mirror}")
+    log.print_line(f"opens {known} from {cfg.mirror}")
     print(cfg, file=sys.stderr)
     warnings.warn(known[-1])
     if cfg.seed == 1:
@@ -214,7 +214,7 @@ def toy(cfg, out, log):
     return {"score": 0.5 + cfg.seed, "note": str(known)}
 
 if __name__ == "__main__":
-    entry.run(toy)
+    entry.run_stage(toy)
 '''
 CONF = "defaults: [workspace, _self_]\ncell: toy\nmirror: null\nhf_token: null\nnames: []\n"
 

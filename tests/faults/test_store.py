@@ -56,7 +56,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def record() -> dict[str, Any]:
-    return json.loads(paths.metrics(*CELL).read_text())
+    return json.loads(paths.get_metrics_path(*CELL).read_text())
 
 
 def run_cell() -> None:
@@ -66,9 +66,9 @@ def run_cell() -> None:
         live = open_trial(IDENTITY, trial["seed"], parent)
         for row in fakes.curve(RECORD, trial):
             live.metrics(int(row.pop("step")), row)
-        folder = paths.trial(*CELL, trial["seed"])
+        folder = paths.get_trial_dir(*CELL, trial["seed"])
         live.finish(trial, [folder / "config.yaml", folder / "trial.json"])
-    close_cell(parent, record(), [paths.metrics(*CELL)])
+    close_cell(parent, record(), [paths.get_metrics_path(*CELL)])
     die()
 
 
@@ -454,10 +454,10 @@ def test_the_next_run_of_a_cell_ends_and_replaces_what_a_killed_process_left(
     store.current().settle()
     assert states(client, planned) == {("KILLED", "active")}  # at once, whatever becomes of this one
     fail_cell(parent)
-    paths.metrics(*CELL).rename(aside := project / "aside.json")
+    paths.get_metrics_path(*CELL).rename(aside := project / "aside.json")
     assert sync([CELL]) == Counts(waiting=1)
     assert states(client, [*planned, *explored]) == {("KILLED", "active")}
-    aside.rename(paths.metrics(*CELL))
+    aside.rename(paths.get_metrics_path(*CELL))
     run_cell()
     assert states(client, planned) == {("KILLED", "deleted")}
     assert sync([CELL]) == Counts(present=1)
@@ -473,9 +473,9 @@ def test_a_trial_that_was_kept_is_told_from_its_files_as_it_would_have_told_itse
     parent = open_cell(IDENTITY)
     for trial in RECORD["trials"]:
         folder = project / ".cache/trials" / str(trial["seed"])
-        shutil.copytree(paths.trial(*CELL, trial["seed"]), folder)
+        shutil.copytree(paths.get_trial_dir(*CELL, trial["seed"]), folder)
         tell_kept(IDENTITY, trial["seed"], parent, folder)
-    close_cell(parent, record(), [paths.metrics(*CELL)])
+    close_cell(parent, record(), [paths.get_metrics_path(*CELL)])
     assert kept.contents() == live.contents()
 
 

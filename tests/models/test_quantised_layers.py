@@ -57,7 +57,7 @@ def test_an_entry_is_off_by_half_a_scale_at_most(
     monkeypatch: pytest.MonkeyPatch, kind: str, overflows: bool, steps: float
 ) -> None:
     """Rounding to the nearest of 127 or 63 steps to each side of zero: |w - scale * q| <= scale / 2."""
-    monkeypatch.setattr(hardware, "overflows_int8", lambda at: overflows)
+    monkeypatch.setattr(hardware, "has_int8_overflow", lambda at: overflows)
     plain, model = built(), built()
     quantised_layers.quantise(model, kind)
     inner = quantised_layers.tensors(model)
@@ -129,10 +129,10 @@ def test_tensors_that_do_not_fit_are_told(change: Callable[[dict[str, Tensor]], 
 
 def test_weights_that_would_overflow_on_this_processor_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without VNNI products are added up in 16 bits, and the range is halved when a model is quantised there."""
-    monkeypatch.setattr(hardware, "overflows_int8", lambda at: False)
+    monkeypatch.setattr(hardware, "has_int8_overflow", lambda at: False)
     model = built()
     quantised_layers.quantise(model, quantised_layers.DYNAMIC)
-    monkeypatch.setattr(hardware, "overflows_int8", lambda at: True)
+    monkeypatch.setattr(hardware, "has_int8_overflow", lambda at: True)
     narrow = built()
     quantised_layers.quantise(narrow, quantised_layers.DYNAMIC)
     assert min(int(inner.min()) for name, inner in quantised_layers.tensors(narrow).items() if "qdata" in name) == -64

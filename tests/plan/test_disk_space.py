@@ -57,13 +57,13 @@ def test_a_plan_that_does_not_fit_is_refused_before_any_work(
 def test_what_has_run_takes_what_it_took_and_needs_no_more_room(study: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = disk_space.expected(study, study.cells).needed
     for cell in study.cells:
-        paths.cell(cell.stage, cell.name).mkdir(parents=True)
+        paths.get_cell_dir(cell.stage, cell.name).mkdir(parents=True)
     (cell,) = (
         cell
         for cell in study.cells
         if cell.address == "stages/finetune/dvc.yaml:finetune@starter-swap-starter-2x64-0.1"
     )
-    (paths.cell(cell.stage, cell.name) / "weights").write_bytes(bytes(5_000_000))
+    (paths.get_cell_dir(cell.stage, cell.name) / "weights").write_bytes(bytes(5_000_000))
     assert disk_space.expected(study, []).needed == 0
     one = disk_space.expected(study, [cell]).needed
     assert 5_000_000 < one < whole

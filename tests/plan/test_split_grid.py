@@ -20,7 +20,7 @@ STUDY = plan.load()
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of which nothing has run."""
-    for file in paths.written():
+    for file in paths.list_source_pipelines():
         place = tmp_path / file.relative_to(paths.ROOT)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(file.read_text())
@@ -29,7 +29,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def lay(root: Path, study: plan.Plan) -> None:
-    for file in paths.written():
+    for file in paths.list_source_pipelines():
         file.write_text(split_grid.cut(file.read_text(), study.parts))
     for name, content in split_grid.made(split_grid.written(), study).items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)

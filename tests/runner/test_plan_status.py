@@ -98,7 +98,7 @@ def test_cells_of_other_versions_are_named_and_stay_done(
     old, new = fakes.finetuning("mrpc", "bert-tiny", 0.5), fakes.finetuning("mrpc", "bert-tiny", 1.0)
     for record, versions in ((old, {"torch": "2.12.0"}), (new, installed)):
         record["machine"] = {**record["machine"], **installed, **versions}
-    fakes.write(root, [records.sealed(old), records.sealed(new)])
+    fakes.write(root, [records.sign(old), records.sign(new)])
     plan_status.show(PLAN)
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == (

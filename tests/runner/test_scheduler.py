@@ -14,7 +14,7 @@ import pytest
 from pipeline import plan
 from pipeline.cli import run as command
 from pipeline.core import paths
-from pipeline.core.errors import ending
+from pipeline.core.errors import exit_on_user_error
 from pipeline.plan import Cell, Plan
 from pipeline.runner import dvc_process, plan_status, scheduler
 from pipeline.runner.run_progress import Pace
@@ -162,8 +162,8 @@ def test_a_machine_that_starts_no_process_is_told_in_a_line(
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
     monkeypatch.setattr(dvc_process, "run", none_left)
-    monkeypatch.setattr(preload, "prepare", lambda: None)
-    with pytest.raises(SystemExit) as ended, ending():
+    monkeypatch.setattr(preload, "start_server", lambda: None)
+    with pytest.raises(SystemExit) as ended, exit_on_user_error():
         command.main(["2"])
     assert ended.value.code == (
         "error: not enough memory ([Errno 12] Cannot allocate memory); end other programs, or ask for smaller batches "
@@ -185,7 +185,7 @@ def test_an_interrupted_dvc_leaves_no_list_of_locks_that_none_can_read(
         return 0
 
     monkeypatch.setattr(dvc_process, "run", interrupted)
-    monkeypatch.setattr(preload, "prepare", lambda: None)
+    monkeypatch.setattr(preload, "start_server", lambda: None)
     monkeypatch.setattr(dvc_lock_repair, "LOCKS", locks)
     monkeypatch.setattr(paths, "CACHE", tmp_path)
     assert command.main(["2"]) == 130

@@ -35,19 +35,19 @@ class Told:
         self.lines: list[str] = []
         self.steps = self.total = 0
 
-    def metrics(self, step: int, values: dict[str, float]) -> None:
+    def log_metrics(self, step: int, values: dict[str, float]) -> None:
         self.curve.append((step, values))
 
-    def checkpoint(self, name: str = "training", ends: bool = False) -> Checkpoint:
+    def open_checkpoint(self, name: str = "training", ends: bool = False) -> Checkpoint:
         return Checkpoint()
 
-    def artifact(self, path: Path) -> None:
+    def log_artifact(self, path: Path) -> None:
         assert path.exists()
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         self.lines.append(text)
 
-    def progress(self, total: int, unit: str = "step") -> "Told":
+    def open_progress(self, total: int, unit: str = "step") -> "Told":
         self.total = total
         return self
 
@@ -69,7 +69,7 @@ def configured() -> Configure:
 
     def compose_stage(verb: str, *overrides: str) -> DictConfig:
         with initialize_config_dir(str(paths.CONF), version_base="1.3"):
-            cfg = provenance.inherit(compose(verb, list(overrides)))
+            cfg = provenance.merge_source_config(compose(verb, list(overrides)))
         OmegaConf.resolve(cfg)
         return cfg
 
@@ -101,7 +101,7 @@ def laboratory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: Conf
     BertModel(config).save_pretrained(tmp_path / "models" / "bert-tiny")
     BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)}).save_pretrained(tmp_path / "models" / "bert-tiny")
     for made in ("data/rte", "data/stsb", "models/bert-tiny"):
-        checksums.write(tmp_path / made)
+        checksums.write_checksums(tmp_path / made)
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     return tmp_path
 
@@ -109,12 +109,12 @@ def laboratory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: Conf
 def done(work: Callable[..., dict[str, Any]], cfg: DictConfig) -> str:
     """Run a trial into its place, with the records that the frame would write; return what names it as a source."""
     verb = work.__name__
-    out = paths.trial(verb, cfg.cell, cfg.seed, exploration=cfg.exploration)
+    out = paths.get_trial_dir(verb, cfg.cell, cfg.seed, exploration=cfg.exploration)
     out.mkdir(parents=True)
     result = work(cfg, out, Told())
     (out / "trial.json").write_text(json.dumps(result, allow_nan=False))
     OmegaConf.save(cfg, out / "config.yaml")
-    checksums.write(out)
+    checksums.write_checksums(out)
     return f"exploration/{verb}/{cfg.cell}"
 
 

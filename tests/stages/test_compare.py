@@ -92,7 +92,7 @@ def test_another_time_of_the_benchmark_is_another_comparison(evaluated: Path, mo
         content["trials"][0]["train_pairs_per_second"] = rate
         path = evaluated / "metrics" / "benchmark" / f"{content['cell']}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(records.sealed(content)))
+        path.write_text(json.dumps(records.sign(content)))
         compare.compare(CFG)
         digests.append(
             json.loads((evaluated / "metrics" / "compare" / "plan.json").read_text())["tags"]["inputs_sha256"]
@@ -175,7 +175,7 @@ def test_an_answer_of_other_results_than_the_table_is_not_shown(
 def test_a_record_of_other_coordinates_is_a_hole_in_report_and_answer(evaluated: Path) -> None:
     path = evaluated / "metrics" / "evaluate" / "mrpc-bert-mini-1.0.json"
     content = json.loads(path.read_text())
-    path.write_text(json.dumps(records.sealed(content | {"recipe": "patient"})))
+    path.write_text(json.dumps(records.sign(content | {"recipe": "patient"})))
     compare.compare(CFG)
     reason = "made with recipe patient, but the plan has standard"
     for name in ("index.html", "summary.md"):

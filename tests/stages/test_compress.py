@@ -44,7 +44,7 @@ def test_every_compression_that_ships_makes_a_model_that_is_judged(
     before = evaluate(configured("evaluate", f"source={teacher}"), tmp_path, Told())  # type: ignore[arg-type]
     json.dumps(result, allow_nan=False)
     assert result["storage_bytes"] < before["storage_bytes"]
-    trial = json.loads((paths.made(source, 0) / "trial.json").read_text())
+    trial = json.loads((paths.get_source_dir(source, 0) / "trial.json").read_text())
     assert trial["changed"]
     assert trial["train_examples"] == result["train_examples"] == 36
 
@@ -55,17 +55,17 @@ def test_a_chain_equals_its_steps_by_hand(teacher: str, configured: Configure) -
     low = done(compress, configured("compress", f"source={narrow}", "compression=svd", none, "cell=low"))
     small = done(compress, configured("compress", f"source={low}", "compression=int8-dynamic", "cell=small"))
 
-    folder = paths.made(teacher, 0)
-    train = batches.read(paths.data("rte") / "train.parquet", 0.5, folder, 128)
+    folder = paths.get_source_dir(teacher, 0)
+    train = batches.read(paths.get_data_dir("rte") / "train.parquet", 0.5, folder, 128)
     model: Any = load_model.saved(folder).model
     for method, name in ((width, "width"), (svd, "svd"), (int8, "int8-dynamic")):
         settings: Any = OmegaConf.to_container(configured("compress", f"source={teacher}", f"compression={name}"))
         arguments = {key: value for key, value in settings["compression"]["method"].items() if key != "_target_"}
         given = {} if method is int8 else {"calibration": Calibration(train)}
         model = method(model, **given, **arguments).model  # type: ignore[operator]
-    chained = load_model.saved(paths.made(small, 0)).model
+    chained = load_model.saved(paths.get_source_dir(small, 0)).model
     assert np.array_equal(logits(chained, train, "fp32"), logits(model, train, "fp32"))
-    config = OmegaConf.load(paths.made(small, 0) / "config.yaml")
+    config = OmegaConf.load(paths.get_source_dir(small, 0) / "config.yaml")
     assert (config.source, config.origin) == (low, teacher)
 
 
@@ -81,8 +81,10 @@ def test_a_recovery_may_be_taught_by_the_model_before_any_compression(
     first = done(compress, configured("compress", *words, "cell=alone"))
     assert asked == []
     second = done(compress, configured("compress", *words, soft, "cell=taught"))
-    assert asked == [paths.made(teacher, 0)]
-    one, other = (json.loads((paths.made(source, 0) / "trial.json").read_text()) for source in (first, second))
+    assert asked == [paths.get_source_dir(teacher, 0)]
+    one, other = (
+        json.loads((paths.get_source_dir(source, 0) / "trial.json").read_text()) for source in (first, second)
+    )
     assert one["steps"] == other["steps"]
     assert one["loss"] != other["loss"]
 
@@ -91,7 +93,7 @@ def test_a_recovery_may_be_taught_by_the_model_before_any_compression(
 def test_the_same_step_twice_gives_the_same_bytes(teacher: str, configured: Configure, name: str) -> None:
     words = (f"source={teacher}", f"compression={name}", *SMALL.get(name, []))
     one, other = (done(compress, configured("compress", *words, f"cell={cell}")) for cell in ("one", "other"))
-    files = [paths.made(source, 0) / "model.safetensors" for source in (one, other)]
+    files = [paths.get_source_dir(source, 0) / "model.safetensors" for source in (one, other)]
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
@@ -99,8 +101,8 @@ def test_a_compression_and_its_source_share_draws(
     laboratory: Path, configured: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds: list[int] = []
-    make_repeatable = hardware.make_repeatable
-    monkeypatch.setattr(hardware, "make_repeatable", lambda seed: seeds.append(seed) or make_repeatable(seed))
+    make_repeatable = hardware.make_deterministic
+    monkeypatch.setattr(hardware, "make_deterministic", lambda seed: seeds.append(seed) or make_repeatable(seed))
     source = done(finetune, configured("finetune", "task=rte", "model=bert-tiny", "ratio=0.5", "cell=any"))
     narrow = done(compress, configured("compress", f"source={source}", "compression=width", "cell=narrow"))
     done(compress, configured("compress", f"source={narrow}", "compression=svd", "cell=low"))
@@ -111,12 +113,12 @@ def test_a_compression_and_its_source_share_draws(
 def test_zeros_and_ties_are_kept_through_recovery(teacher: str, configured: Configure) -> None:
     shared = done(compress, configured("compress", f"source={teacher}", "compression=share-all", "cell=shared"))
     sparse = done(compress, configured("compress", f"source={shared}", "compression=two-four", "cell=sparse"))
-    model: Any = load_model.saved(paths.made(sparse, 0)).model
+    model: Any = load_model.saved(paths.get_source_dir(sparse, 0)).model
     one, other = model.bert.encoder.layer
     weight = one.attention.self.query.weight
     assert weight is other.attention.self.query.weight
     assert ((weight.view(-1, 4) == 0).sum(1) >= 2).all()
-    steps = json.loads((paths.made(sparse, 0) / "trial.json").read_text())["steps"]
+    steps = json.loads((paths.get_source_dir(sparse, 0) / "trial.json").read_text())["steps"]
     assert steps > 0
 
 
@@ -135,13 +137,13 @@ def test_settings_that_a_method_does_not_take_are_told_with_their_file(
 def test_a_compression_keeps_the_classes_and_the_warnings_of_its_source(teacher: str, configured: Configure) -> None:
     """And the evaluation has them together with those of the task and of the reported rows, each once."""
     source = done(compress, configured("compress", f"source={teacher}", "compression=heads", "cell=narrow"))
-    config = json.loads((paths.made(source, 0) / "config.json").read_text())
+    config = json.loads((paths.get_source_dir(source, 0) / "config.json").read_text())
     assert config["id2label"] == {"0": "entailment", "1": "not_entailment"}
     rare = "fewer than 5 selection rows of class not_entailment (3)"
-    assert json.loads((paths.made(source, 0) / "trial.json").read_text())["warnings"] == [rare]
-    summary = paths.data("rte") / "summary.json"
+    assert json.loads((paths.get_source_dir(source, 0) / "trial.json").read_text())["warnings"] == [rare]
+    summary = paths.get_data_dir("rte") / "summary.json"
     summary.write_text(json.dumps(json.loads(summary.read_text()) | {"warnings": ["2 rows are in two splits", rare]}))
-    checksums.write(paths.data("rte"))
+    checksums.write_checksums(paths.get_data_dir("rte"))
     (paths.ROOT / "out").mkdir()
     cfg = configured("evaluate", f"source={source}")
     cfg.task.max_length = 10

@@ -31,23 +31,25 @@ def test_a_student_stands_beside_the_same_student_alone(
     answers = predictions.from_text(result["alone_predictions"])
     score = registry.SCORES[result["score_name"]](answers, predictions.from_text(result["references"]))
     assert result["alone_score"] == score
-    taught, alone = (load_file(paths.made(source, 0) / name / "model.safetensors") for name in ("", paths.ALONE))
+    taught, alone = (
+        load_file(paths.get_source_dir(source, 0) / name / "model.safetensors") for name in ("", paths.ALONE)
+    )
     assert taught.keys() == alone.keys()
     assert any(not taught[name].equal(alone[name]) for name in taught)
 
 
 def test_the_student_alone_is_the_one_that_finetune_makes(teacher: str, configured: Configure) -> None:
     source = done(distill, configured("distill", *POINT, f"teacher={teacher}"))
-    alone = paths.made(source, 0) / paths.ALONE / "model.safetensors"
-    assert alone.read_bytes() == (paths.made(teacher, 0) / "model.safetensors").read_bytes()
+    alone = paths.get_source_dir(source, 0) / paths.ALONE / "model.safetensors"
+    assert alone.read_bytes() == (paths.get_source_dir(teacher, 0) / "model.safetensors").read_bytes()
 
 
 def test_a_student_and_the_student_alone_share_draws_under_any_cell_name(
     teacher: str, configured: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds: list[int] = []
-    make_repeatable = hardware.make_repeatable
-    monkeypatch.setattr(hardware, "make_repeatable", lambda seed: seeds.append(seed) or make_repeatable(seed))
+    make_repeatable = hardware.make_deterministic
+    monkeypatch.setattr(hardware, "make_deterministic", lambda seed: seeds.append(seed) or make_repeatable(seed))
     done(distill, configured("distill", *POINT, f"teacher={teacher}", "cell=renamed"))
     assert seeds == 2 * [derive_seed(0, task="rte", model="bert-tiny", ratio=0.5, recipe="standard")]
 
@@ -56,7 +58,7 @@ def test_a_student_and_the_student_alone_share_draws_under_any_cell_name(
 def test_the_same_student_twice_gives_the_same_bytes(teacher: str, configured: Configure, distillation: str) -> None:
     words = (*POINT, f"teacher={teacher}", f"distillation={distillation}")
     made = [done(distill, configured("distill", *words, f"cell={cell}")) for cell in ("one", "other")]
-    one, other = ((paths.made(source, 0) / "model.safetensors").read_bytes() for source in made)
+    one, other = ((paths.get_source_dir(source, 0) / "model.safetensors").read_bytes() for source in made)
     assert one == other
 
 
@@ -72,7 +74,7 @@ def test_the_curves_and_the_progress_cover_both_runs(teacher: str, configured: C
 def test_one_teacher_may_teach_every_seed(teacher: str, configured: Configure) -> None:
     words = (*POINT, f"teacher={teacher}", "seed=1", "cell=one")
     cfg = configured("distill", *words, "distillation.teacher_seed=0")
-    assert (paths.made(done(distill, cfg), 1) / "model.safetensors").exists()
+    assert (paths.get_source_dir(done(distill, cfg), 1) / "model.safetensors").exists()
 
 
 def test_a_regression_is_taught_by_numbers(laboratory: Path, configured: Configure, tmp_path: Path) -> None:
@@ -88,7 +90,7 @@ def test_the_student_and_the_student_alone_know_the_classes_and_the_warnings(
     teacher: str, configured: Configure, distillation: str
 ) -> None:
     source = done(distill, configured("distill", *POINT, f"teacher={teacher}", f"distillation={distillation}"))
-    folder = paths.made(source, 0)
+    folder = paths.get_source_dir(source, 0)
     for config in (folder / "config.json", folder / paths.ALONE / "config.json"):
         assert json.loads(config.read_text())["id2label"] == {"0": "entailment", "1": "not_entailment"}
     result = json.loads((folder / "trial.json").read_text())

@@ -20,10 +20,10 @@ class Told:
         self.lines: list[str] = []
         self.shown: list[Path] = []
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         self.lines.append(text)
 
-    def artifact(self, path: Path) -> None:
+    def log_artifact(self, path: Path) -> None:
         self.shown.append(path)
 
 

@@ -32,10 +32,10 @@ class Told:
         self.lines: list[str] = []
         self.shown: list[Path] = []
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         self.lines.append(text)
 
-    def artifact(self, path: Path) -> None:
+    def log_artifact(self, path: Path) -> None:
         self.shown.append(path)
 
 
@@ -85,7 +85,7 @@ def test_what_a_source_has_to_tell_is_a_result_and_no_part_of_what_the_model_is(
     out: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def trained(path: str, out: Path, log: Told) -> dict[str, Any]:
-        log.say(f"training on {path}")
+        log.print_line(f"training on {path}")
         for file in files(tmp_path / "trained").iterdir():
             (out / file.name).write_bytes(file.read_bytes())
         return {"kind": "scratch", "id": "made-up", "revision": None, "mlm_loss": 1.5}

@@ -101,8 +101,8 @@ def _laws() -> list[Finding]:
 
 def _record(name: str, cfg: Any, curve: set[str]) -> dict[str, Any]:
     """Do the work of a trial where the frame would, and return the record that the frame makes of it."""
-    log, product = Told(), paths.product(name, cfg.cell)
-    folder = paths.trial(name, cfg.cell, cfg.seed, exploration=True)
+    log, product = Told(), paths.get_product_dir(name, cfg.cell)
+    folder = paths.get_trial_dir(name, cfg.cell, cfg.seed, exploration=True)
     for out in filter(None, (folder, product)):
         out.mkdir(parents=True, exist_ok=True)
     result = WORK[name](cfg, product or folder, log)
@@ -110,9 +110,9 @@ def _record(name: str, cfg: Any, curve: set[str]) -> dict[str, Any]:
     (folder / "trial.json").write_text(json.dumps(trial, allow_nan=False))
     OmegaConf.save(cfg, folder / "config.yaml")
     for out in filter(None, (folder, product)):
-        checksums.write(out)
-    record = cell_run.summarise(provenance.identify(name, cfg), {cfg.seed: hardware.describe()})
-    paths.write_json(paths.metrics(name, cfg.cell, exploration=True), record)
+        checksums.write_checksums(out)
+    record = cell_run.make_record(provenance.make_identity(name, cfg), {cfg.seed: hardware.describe_machine()})
+    paths.write_json(paths.get_metrics_path(name, cfg.cell, exploration=True), record)
     curve |= {key for _, values in log.curve for key in values}
     return record
 

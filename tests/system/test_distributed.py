@@ -12,7 +12,7 @@ import torch
 
 from pipeline.core.errors import UserError
 from pipeline.system import distributed
-from pipeline.system.distributed import ALONE
+from pipeline.system.distributed import SINGLE_PROCESS
 from tests.conftest import ROOT
 
 
@@ -71,8 +71,13 @@ def test_a_process_that_fails_is_named_and_takes_the_others_with_it(
 
 def test_one_process_is_a_group_of_its_own_that_asks_nobody() -> None:
     tensor = torch.arange(3.0)
-    assert distributed.current() == ALONE
-    assert (ALONE.leads, ALONE.total(0.5), ALONE.agree(False), ALONE.agree(True)) == (True, 0.5, False, True)
-    assert ALONE.add(tensor) is tensor
-    with distributed.joined():
-        assert distributed.current() == ALONE
+    assert distributed.get_group() == SINGLE_PROCESS
+    assert (
+        SINGLE_PROCESS.is_rank_zero,
+        SINGLE_PROCESS.sum_number(0.5),
+        SINGLE_PROCESS.broadcast(False),
+        SINGLE_PROCESS.broadcast(True),
+    ) == (True, 0.5, False, True)
+    assert SINGLE_PROCESS.all_reduce(tensor) is tensor
+    with distributed.init_process_group():
+        assert distributed.get_group() == SINGLE_PROCESS

@@ -46,7 +46,7 @@ def test_bf16_is_chosen_only_where_the_processor_has_instructions_for_it(
 ) -> None:
     monkeypatch.delenv(hardware.CPU_FLAGS, raising=False)
     monkeypatch.setattr(hardware, "_cpuinfo", lambda name: {field: flags}.get(name, ""))
-    assert hardware.precision(CPU) == hardware.resolve_precision("auto", CPU) == chosen
+    assert hardware.get_fastest_precision(CPU) == hardware.resolve_precision("auto", CPU) == chosen
     assert hardware.is_emulated("bf16", CPU) is (chosen == "fp32")
     assert not hardware.is_emulated("fp32", CPU)
 
@@ -61,7 +61,7 @@ def test_a_forced_precision_stays_on_any_processor(monkeypatch: pytest.MonkeyPat
 def test_a_variable_replaces_the_processors_flags_in_commands_that_inherit_it(flags: str, chosen: str) -> None:
     script = (
         "import torch; from pipeline.system import hardware; cpu = torch.device('cpu'); "
-        "print(hardware.precision(cpu), hardware.overflows_int8(cpu))"
+        "print(hardware.get_fastest_precision(cpu), hardware.has_int8_overflow(cpu))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, "LAB_CPU_FLAGS": flags}, capture_output=True, text=True,
@@ -72,17 +72,17 @@ def test_a_variable_replaces_the_processors_flags_in_commands_that_inherit_it(fl
 
 def test_int8_never_overflows_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(hardware.CPU_FLAGS, "avx2 fma")
-    assert not hardware.overflows_int8(torch.device("cuda"))
+    assert not hardware.has_int8_overflow(torch.device("cuda"))
 
 
 @pytest.mark.parametrize(("supported", "chosen"), [(True, "bf16"), (False, "fp32")])
 def test_the_precision_is_what_the_gpu_has(monkeypatch: pytest.MonkeyPatch, supported: bool, chosen: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
-    assert hardware.precision(torch.device("cuda")) == chosen
+    assert hardware.get_fastest_precision(torch.device("cuda")) == chosen
 
 
 def test_the_machine_describes_itself() -> None:
-    told = hardware.describe()
+    told = hardware.describe_machine()
     assert list(told) == [
         "processor", "cores", "threads", "memory_gib", "device", "precision", "python", "torch", "transformers",
     ]  # fmt: skip
@@ -115,7 +115,7 @@ def test_a_number_of_threads_that_is_none_is_refused(count: object) -> None:
 
 def test_every_generator_is_seeded() -> None:
     def draws(seed: int) -> tuple[float, float, float]:
-        hardware.make_repeatable(seed)
+        hardware.make_deterministic(seed)
         return random.random(), float(np.random.rand()), torch.rand(1).item()
 
     first, again, other = draws(1), draws(1), draws(2)
@@ -126,13 +126,13 @@ def test_every_generator_is_seeded() -> None:
 
 def test_the_peak_is_that_since_the_last_reset() -> None:
     hardware.reset_peak_memory()
-    before = hardware.peak_memory_mib(CPU)
+    before = hardware.get_peak_memory_mib(CPU)
     block = held()
-    assert hardware.peak_memory_mib(CPU) - before > 50
+    assert hardware.get_peak_memory_mib(CPU) - before > 50
     del block
-    after = hardware.peak_memory_mib(CPU)
+    after = hardware.get_peak_memory_mib(CPU)
     hardware.reset_peak_memory()
-    assert hardware.peak_memory_mib(CPU) < after - 50
+    assert hardware.get_peak_memory_mib(CPU) < after - 50
 
 
 @pytest.mark.parametrize(
@@ -142,29 +142,29 @@ def test_the_peak_is_that_since_the_last_reset() -> None:
 def test_threads_are_those_asked_for_or_a_share_of_the_cores(
     monkeypatch: pytest.MonkeyPatch, asked: str | None, together: str | None, threads: int
 ) -> None:
-    monkeypatch.setattr(hardware, "cores", lambda: 8)
+    monkeypatch.setattr(hardware, "count_cores", lambda: 8)
     for name, value in (("OMP_NUM_THREADS", asked), ("LOCAL_WORLD_SIZE", together)):
         monkeypatch.setenv(name, value or "")
         if value is None:
             monkeypatch.delenv(name)
-    assert hardware.available_threads() == threads
+    assert hardware.get_available_threads() == threads
 
 
 def test_resident_memory_follows_what_is_held() -> None:
-    before = hardware.resident_memory_mib()
+    before = hardware.get_resident_memory_mib()
     block = held()
-    assert 60 < hardware.resident_memory_mib() - before < 80
+    assert 60 < hardware.get_resident_memory_mib() - before < 80
     del block
-    assert hardware.resident_memory_mib() - before < 16
+    assert hardware.get_resident_memory_mib() - before < 16
 
 
 def test_the_peak_of_resident_memory_outlives_what_was_held() -> None:
     hardware.reset_peak_memory()
-    before = hardware.resident_memory_mib()
-    assert hardware.peak_resident_memory_mib() == pytest.approx(before, abs=8)
+    before = hardware.get_resident_memory_mib()
+    assert hardware.get_peak_resident_memory_mib() == pytest.approx(before, abs=8)
     block = held()
     del block
-    assert 60 < hardware.peak_resident_memory_mib() - before < 80
+    assert 60 < hardware.get_peak_resident_memory_mib() - before < 80
 
 
 # A trial beside this one on a machine with GPUs: it claims some, says which it sees, and keeps them until it is told.
@@ -223,7 +223,7 @@ def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpus]:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(hardware, "_claimed", claimed)
     monkeypatch.setattr(hardware.time, "sleep", lambda seconds: pytest.fail("it waits for a GPU"))
-    for name in ("CUDA_VISIBLE_DEVICES", hardware.LISTED):
+    for name in ("CUDA_VISIBLE_DEVICES", hardware.GPU_LIST):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     yield lambda there: monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
@@ -339,7 +339,7 @@ print((after.arena + after.hblkhd - before.arena - before.hblkhd) // 2**20)
 """
     kept, given_back = (
         int(subprocess.run([sys.executable, "-c", program.format(call)], capture_output=True, check=True).stdout)
-        for call in ("hardware.keep_memory()", "pass")
+        for call in ("hardware.set_malloc_options()", "pass")
     )
     assert given_back == 0
     assert kept >= 72
@@ -354,9 +354,9 @@ def test_a_trial_takes_every_core_where_nobody_has_given_them_out(
     monkeypatch: pytest.MonkeyPatch, threads: int | None, asked: str, may_use: int, there: int, whole: bool
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
-    monkeypatch.setattr(hardware, "cores", lambda: may_use)
+    monkeypatch.setattr(hardware, "count_cores", lambda: may_use)
     monkeypatch.setattr(os, "cpu_count", lambda: there)
-    monkeypatch.setattr(hardware, "device", lambda: CPU)
-    assert hardware.takes_all(threads) is whole
-    monkeypatch.setattr(hardware, "device", lambda: torch.device("cuda"))
-    assert not hardware.takes_all(threads)
+    monkeypatch.setattr(hardware, "get_device", lambda: CPU)
+    assert hardware.should_run_alone(threads) is whole
+    monkeypatch.setattr(hardware, "get_device", lambda: torch.device("cuda"))
+    assert not hardware.should_run_alone(threads)

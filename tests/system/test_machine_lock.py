@@ -38,7 +38,7 @@ def obey():
         if line == "raise\\n":
             raise Raised
         if line == "waited\\n":
-            say(f"{machine_lock.waited_seconds():.1f}")
+            say(f"{machine_lock.get_waited_seconds():.1f}")
             continue
         say("asked")
         try:
@@ -125,14 +125,14 @@ def start() -> Iterator[Start]:
 
 def test_trials_work_beside_each_other(start: Start) -> None:
     one, other = start(), start()
-    one.enter("working")
-    other.enter("working")
+    one.enter("lock_shared")
+    other.enter("lock_shared")
 
 
 def test_measurements_come_one_after_another(start: Start) -> None:
     one, other = start(), start()
-    one.enter("measuring")
-    other.ask("measuring")
+    one.enter("lock_for_measurement")
+    other.ask("lock_for_measurement")
     assert other.waits()
     one.tell("end")
     assert (one.says(), other.says()) == ("ended", "got")
@@ -140,9 +140,9 @@ def test_measurements_come_one_after_another(start: Start) -> None:
 
 def test_a_measurement_waits_until_the_last_worker_has_ended(start: Start) -> None:
     one, other, measurement = start(), start(), start()
-    one.enter("working")
-    other.enter("working")
-    measurement.ask("measuring")
+    one.enter("lock_shared")
+    other.enter("lock_shared")
+    measurement.ask("lock_for_measurement")
     assert measurement.waits()
     one.tell("end")
     assert one.says() == "ended"
@@ -153,10 +153,10 @@ def test_a_measurement_waits_until_the_last_worker_has_ended(start: Start) -> No
 
 def test_who_comes_while_a_measurement_waits_works_after_it(start: Start) -> None:
     early, measurement, late = start(), start(), start()
-    early.enter("working")
-    measurement.ask("measuring")
+    early.enter("lock_shared")
+    measurement.ask("lock_for_measurement")
     assert measurement.waits()
-    late.ask("working")
+    late.ask("lock_shared")
     assert late.waits()
     early.tell("end")
     assert (early.says(), measurement.says()) == ("ended", "got")
@@ -168,15 +168,15 @@ def test_who_comes_while_a_measurement_waits_works_after_it(start: Start) -> Non
 @pytest.mark.parametrize(("end", "ended"), [("end", "ended"), ("raise", "raised")])
 def test_a_worker_that_measures_gives_its_share_back_and_gets_it_again(start: Start, end: str, ended: str) -> None:
     worker, other, third = start(), start(), start()
-    worker.enter("working")
-    worker.enter("measuring")
-    other.ask("working")
+    worker.enter("lock_shared")
+    worker.enter("lock_for_measurement")
+    other.ask("lock_shared")
     assert other.waits()
     worker.tell(end)
     assert (worker.says(), other.says()) == (ended, "got")
     other.tell("end")
     assert other.says() == "ended"
-    third.ask("measuring")
+    third.ask("lock_for_measurement")
     assert third.waits(), "the worker works again"
     worker.tell("end")
     assert (worker.says(), third.says()) == ("ended", "got")
@@ -184,11 +184,11 @@ def test_a_worker_that_measures_gives_its_share_back_and_gets_it_again(start: St
 
 def test_two_workers_that_measure_do_not_wait_for_each_other(start: Start) -> None:
     one, other = start(), start()
-    one.enter("working")
-    other.enter("working")
-    one.ask("measuring")
+    one.enter("lock_shared")
+    other.enter("lock_shared")
+    one.ask("lock_for_measurement")
     assert one.waits()
-    other.ask("measuring")
+    other.ask("lock_for_measurement")
     assert one.says() == "got"
     assert other.waits()
     one.tell("end")  # who comes first now, its share or the other's measurement, is open
@@ -198,11 +198,11 @@ def test_two_workers_that_measure_do_not_wait_for_each_other(start: Start) -> No
     assert (one.says(), one.says(), other.says()) == ("ended", "ended", "ended")
 
 
-@pytest.mark.parametrize("held", ["working", "measuring"])
+@pytest.mark.parametrize("held", ["lock_shared", "lock_for_measurement"])
 def test_who_is_killed_holds_nothing(start: Start, held: str) -> None:
     killed, measurement = start(), start()
     killed.enter(held)
-    measurement.ask("measuring")
+    measurement.ask("lock_for_measurement")
     assert measurement.waits()
     killed.process.kill()
     assert measurement.says() == "got"
@@ -210,10 +210,10 @@ def test_who_is_killed_holds_nothing(start: Start, held: str) -> None:
 
 def test_an_interrupt_reaches_a_measurement_that_waits_and_lets_the_next_ones_in(start: Start) -> None:
     worker, measurement, late = start(), start(), start()
-    worker.enter("working")
-    measurement.ask("measuring")
+    worker.enter("lock_shared")
+    measurement.ask("lock_for_measurement")
     assert measurement.waits()
-    late.ask("working")
+    late.ask("lock_shared")
     assert late.waits()
     measurement.process.send_signal(signal.SIGINT)
     assert (measurement.says(), late.says()) == ("interrupted", "got")
@@ -221,12 +221,12 @@ def test_an_interrupt_reaches_a_measurement_that_waits_and_lets_the_next_ones_in
 
 def test_an_interrupt_reaches_a_worker_that_waits(start: Start) -> None:
     measurement, worker = start(), start()
-    measurement.enter("measuring")
-    worker.ask("working")
+    measurement.enter("lock_for_measurement")
+    worker.ask("lock_shared")
     assert worker.waits()
     worker.process.send_signal(signal.SIGINT)
     assert worker.says() == "interrupted"
-    worker.ask("working")
+    worker.ask("lock_shared")
     assert worker.waits()
     measurement.tell("end")
     assert (measurement.says(), worker.says()) == ("ended", "got")
@@ -234,17 +234,17 @@ def test_an_interrupt_reaches_a_worker_that_waits(start: Start) -> None:
 
 def test_an_interrupt_ends_a_worker_whose_measurement_waits_behind_another(start: Start) -> None:
     interrupted, worker, measurement = start(), start(), start()
-    interrupted.enter("working")
-    worker.enter("working")
-    measurement.ask("measuring")
+    interrupted.enter("lock_shared")
+    worker.enter("lock_shared")
+    measurement.ask("lock_for_measurement")
     assert measurement.waits()
-    interrupted.ask("measuring")
+    interrupted.ask("lock_for_measurement")
     assert interrupted.waits()
     interrupted.process.send_signal(signal.SIGINT)
     assert interrupted.says() == "interrupted"
     worker.tell("end")
     assert (worker.says(), measurement.says()) == ("ended", "got")
-    interrupted.ask("working")
+    interrupted.ask("lock_shared")
     assert interrupted.waits()
     measurement.tell("end")
     assert (measurement.says(), interrupted.says()) == ("ended", "got")
@@ -252,22 +252,22 @@ def test_an_interrupt_ends_a_worker_whose_measurement_waits_behind_another(start
 
 def test_of_several_processes_of_a_trial_the_first_alone_holds_the_lock(start: Start) -> None:
     first, second = (start(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2") for rank in "01")
-    first.enter("working")
-    second.enter("measuring")
+    first.enter("lock_shared")
+    second.enter("lock_for_measurement")
     measurement = start()
-    measurement.ask("measuring")
+    measurement.ask("lock_for_measurement")
     assert measurement.waits()
     first.tell("end")
     assert (first.says(), measurement.says()) == ("ended", "got")
     second.tell("end")
     assert second.says() == "ended"
-    second.enter("working")
+    second.enter("lock_shared")
 
 
 def test_work_that_takes_every_core_has_nothing_beside_it(start: Start) -> None:
     whole, other = start(), start()
-    whole.enter("alone")
-    other.ask("working")
+    whole.enter("lock_exclusive")
+    other.ask("lock_shared")
     assert other.waits()
     whole.tell("end")
     assert (whole.says(), other.says()) == ("ended", "got")
@@ -275,18 +275,21 @@ def test_work_that_takes_every_core_has_nothing_beside_it(start: Start) -> None:
 
 def test_what_such_work_measures_waits_for_nothing(start: Start) -> None:
     whole = start()
-    whole.enter("alone")
-    whole.enter("measuring")
+    whole.enter("lock_exclusive")
+    whole.enter("lock_for_measurement")
 
 
-@pytest.mark.parametrize("block", ["working", "alone", "measuring"])
+@pytest.mark.parametrize("block", ["lock_shared", "lock_exclusive", "lock_for_measurement"])
 def test_processes_on_different_cores_never_wait_for_each_other(start: Start, block: str) -> None:
     one, other = start(CORES="0 2"), start(CORES="1 3")
-    one.enter("measuring")
+    one.enter("lock_for_measurement")
     other.enter(block)
 
 
-@pytest.mark.parametrize(("cores", "first", "then"), [("1 2", "working", "measuring"), ("1", "measuring", "working")])
+@pytest.mark.parametrize(
+    ("cores", "first", "then"),
+    [("1 2", "lock_shared", "lock_for_measurement"), ("1", "lock_for_measurement", "lock_shared")],
+)
 def test_processes_that_share_a_core_wait_for_each_other(start: Start, cores: str, first: str, then: str) -> None:
     one, other = start(CORES="0 1"), start(CORES=cores)
     one.enter(first)
@@ -299,9 +302,9 @@ def test_processes_that_share_a_core_wait_for_each_other(start: Start, cores: st
 def test_workers_on_overlapping_cores_that_all_measure_come_to_an_end(start: Start) -> None:
     actors = [start(CORES=cores) for cores in ("0 1", "1 2", "0 2")]
     for actor in actors:
-        actor.enter("working")
+        actor.enter("lock_shared")
     for actor in actors:
-        actor.tell("measuring")
+        actor.tell("lock_for_measurement")
         actor.tell("end")
         actor.tell("end")
     for actor in actors:
@@ -310,8 +313,8 @@ def test_workers_on_overlapping_cores_that_all_measure_come_to_an_end(start: Sta
 
 def test_a_worker_that_waits_prints_for_what_and_then_for_how_long(start: Start) -> None:
     measurement, worker = start(CORES="0 1 3"), start(CORES="3", REPORT="1")
-    measurement.enter("measuring")
-    worker.ask("working")
+    measurement.enter("lock_for_measurement")
+    worker.ask("lock_shared")
     holder = f"process {measurement.process.pid} in {os.getcwd()}"
     assert worker.says() == f"waiting for core 3: another command runs alone there ({holder})"
     measurement.tell("end")
@@ -323,9 +326,9 @@ def test_a_worker_that_waits_prints_for_what_and_then_for_how_long(start: Start)
 
 def test_a_measurement_that_waits_names_every_trial_that_it_waits_for(start: Start) -> None:
     one, other, measurement = start(CORES="0"), start(CORES="0 1"), start(CORES="0 1 3", REPORT="1")
-    one.enter("working")
-    other.enter("working")
-    measurement.ask("measuring")
+    one.enter("lock_shared")
+    other.enter("lock_shared")
+    measurement.ask("lock_for_measurement")
     line = measurement.says()
     assert line.startswith("waiting for cores 0-1, 3: this command runs alone there, and others use them (process ")
     assert all(f"process {actor.process.pid} in {os.getcwd()}" in line for actor in (one, other))
@@ -333,8 +336,8 @@ def test_a_measurement_that_waits_names_every_trial_that_it_waits_for(start: Sta
 
 def test_a_short_wait_is_counted_but_not_reported(start: Start) -> None:
     measurement, worker = start(), start(REPORT="1")
-    measurement.enter("measuring")
-    worker.ask("working")
+    measurement.enter("lock_for_measurement")
+    worker.ask("lock_shared")
     assert worker.waits()
     measurement.tell("end")
     assert worker.says() == "got"
@@ -342,8 +345,8 @@ def test_a_short_wait_is_counted_but_not_reported(start: Start) -> None:
 
 def test_a_worker_that_is_interrupted_while_it_waits_prints_no_duration(start: Start) -> None:
     measurement, worker = start(CORES="0"), start(CORES="0", REPORT="1")
-    measurement.enter("measuring")
-    worker.ask("working")
+    measurement.enter("lock_for_measurement")
+    worker.ask("lock_shared")
     assert worker.says().startswith("waiting for core 0: ")
     worker.process.send_signal(signal.SIGINT)
     assert worker.says() == "interrupted"

@@ -38,7 +38,7 @@ def main():
         from pipeline import helper
         print(helper.VALUE)
     if "leave" in sys.argv:
-        print(preload.leave(), flush=True)
+        print(preload.release_client(), flush=True)
         os.close(1)
         os.close(2)
         time.sleep(1)
@@ -50,7 +50,7 @@ def main():
     sys.exit(3 if "fail" in sys.argv else "error: one line" if "say" in sys.argv else 0)
 
 if __name__ == "__main__":
-    preload.call(main)
+    preload.run_preloaded(main)
 '''
 
 
@@ -204,7 +204,7 @@ def test_a_process_that_is_no_fork_has_nobody_to_leave(monkeypatch: pytest.Monke
     for told in (None, "0", "1", f"{os.getppid()} 5 /socket"):
         monkeypatch.delenv("LAB_WARM", raising=False) if told is None else monkeypatch.setenv("LAB_WARM", told)
         assert not preload.is_fork()
-        assert not preload.leave()
+        assert not preload.release_client()
 
 
 def test_a_command_that_the_work_runs_is_forked_too(place: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_folder_that_others_can_enter_is_refused(place: Path) -> None:
 
 
 def test_a_command_and_the_stages_that_dvc_runs_have_one_server(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preload.paths, "of_machine", lambda _: place)
+    monkeypatch.setattr(preload.paths, "get_machine_dir", lambda _: place)
     for name in ("DVC_ROOT", "DVC_STAGE"):
         monkeypatch.delenv(name, raising=False)
     ahead = preload._address()  # as `make repro JOBS=2` starts it
@@ -262,7 +262,7 @@ def test_the_check_of_the_plan_starts_a_server_for_what_dvc_runs_next(
 ) -> None:
     begun: list[bool] = []
     monkeypatch.setattr("pipeline.plan.main", lambda: None)
-    monkeypatch.setattr(preload, "prepare", lambda: begun.append(True))
+    monkeypatch.setattr(preload, "start_server", lambda: begun.append(True))
     monkeypatch.delenv("DVC_STAGE", raising=False)
     if stage:
         monkeypatch.setenv("DVC_STAGE", stage)
@@ -361,7 +361,7 @@ def test_a_rehearsal_leaves_what_packages_look_up_once_and_nothing_that_an_edit_
         "1 False",
         "set()",
         "['pipeline.core.instantiate._functions', 'pipeline.plan.load_plan._parsed', "
-        "'pipeline.system.hardware.versions']",
+        "'pipeline.system.hardware.get_versions']",
         "[]",
     ]
 

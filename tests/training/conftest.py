@@ -63,4 +63,4 @@ def recipe() -> Callable[..., Recipe]:
 @pytest.fixture
 def fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every machine compute in fp32, to compare numbers closely."""
-    monkeypatch.setattr(hardware, "precision", lambda at: "fp32")
+    monkeypatch.setattr(hardware, "get_fastest_precision", lambda at: "fp32")

@@ -35,13 +35,13 @@ class Silent:
         self.points: list[tuple[int, dict[str, float]]] = []
         self.kept = checkpoint or Checkpoint()
 
-    def checkpoint(self, name: str = "training") -> Checkpoint:
+    def open_checkpoint(self, name: str = "training") -> Checkpoint:
         return self.kept
 
-    def metrics(self, step: int, values: dict[str, float]) -> None:
+    def log_metrics(self, step: int, values: dict[str, float]) -> None:
         self.points.append((step, values))
 
-    def progress(self, total: int, unit: str = "step") -> "Silent":
+    def open_progress(self, total: int, unit: str = "step") -> "Silent":
         return self
 
     def __enter__(self) -> "Silent":
@@ -71,7 +71,7 @@ def test_model_and_batches_go_to_the_device_of_the_machine_and_the_model_comes_b
     """The CPU by another name stands in for a GPU."""
     moved: list[torch.device] = []
     model_to, batch_to = BertForPreTraining.to, Asked.to
-    monkeypatch.setattr(hardware, "device", lambda: torch.device("cpu", 0))
+    monkeypatch.setattr(hardware, "get_device", lambda: torch.device("cpu", 0))
     monkeypatch.setattr(BertForPreTraining, "to", lambda model, at: moved.append(at) or model_to(model, at))
     monkeypatch.setattr(Asked, "to", lambda batch, at: moved.append(at) or batch_to(batch, at))
     pretrain_model.scratch(tmp_path, Silent(), **TINY | {"steps": 2})

@@ -50,7 +50,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(together, "FOLDER", tmp_path_factory.mktemp("alone"))
         patch.setattr(checkpoints, "PATIENCE", 0)
-        patch.setattr(hardware, "precision", lambda at: "fp32")
+        patch.setattr(hardware, "get_fastest_precision", lambda at: "fp32")
         return {case.__name__: case() for case in together.CASES}
 
 
@@ -146,7 +146,7 @@ def test_each_process_drops_other_elements(both: Runs, alone: dict[str, Told]) -
 def test_with_dropout_the_curve_stays_as_near_as_that_of_another_seed(
     both: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardware, "precision", lambda at: "fp32")
+    monkeypatch.setattr(hardware, "get_fastest_precision", lambda at: "fp32")
     curves = [[values["selection_loss"] for _, values in together.dropped(seed).curve] for seed in range(4, 9)]
     mean, deviation = np.mean(curves, 0), np.std(curves, 0, ddof=1)
     told = [values["selection_loss"] for _, values in both["dropped"][0]["curve"]]

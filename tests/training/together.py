@@ -176,7 +176,7 @@ def revived() -> Told:
         if made == 7:
             raise InterruptedError
 
-    file = FOLDER / f"revived-{distributed.current().size}.safetensors"
+    file = FOLDER / f"revived-{distributed.get_group().size}.safetensors"
     with suppress(InterruptedError):
         run(bert(dropout=0.1), examples(96), STEADY, checkpoint=Checkpoint(file, seconds=0.0), advanced=advanced)
     return run(bert(dropout=0.1), examples(96), STEADY, checkpoint=Checkpoint(file, seconds=1e9))
@@ -189,11 +189,11 @@ def main(folder: Path) -> None:
     """Write what each run came to in this process."""
     global FOLDER
     FOLDER = folder
-    hardware.precision = lambda at: "fp32"
+    hardware.get_fastest_precision = lambda at: "fp32"
     running.ASKED, checkpoints.PATIENCE = 1, 0
     torch.set_num_threads(1)
-    with distributed.joined():
-        group = distributed.current()
+    with distributed.init_process_group():
+        group = distributed.get_group()
         for case in CASES:
             told = case()
             weights = {name: weight.clone() for name, weight in told.model.state_dict().items()}

@@ -34,7 +34,7 @@ class Studio:
 @contextmanager
 def opened() -> Iterator[Studio]:
     """Yield a studio that begins to work at once, in processes that are no forks: what draws does not survive one."""
-    count = min(hardware.cores(), MOST)
+    count = min(hardware.count_cores(), MOST)
     with ProcessPoolExecutor(count, get_context("spawn"), initializer=_begin) as processes:
         library = processes.submit(html.library)
         for _ in range(count - 1):
@@ -44,5 +44,5 @@ def opened() -> Iterator[Studio]:
 
 def _begin() -> None:
     """End with the process that asks, which is also the one that hears of a Ctrl-C."""
-    parent_process.end_with_it()
+    parent_process.end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.analysis.recommendation import latency_pool
 from pipeline.analysis.report import formatting, warning_marks
 from pipeline.core import records
-from pipeline.core.errors import UserError, near
+from pipeline.core.errors import UserError, suggest
 
 LATENCY = "latency_p50_ms"
 
@@ -146,14 +146,14 @@ def read(
 def _row(point: Point, path: Path, planned: records.Planned, intervals: Intervals) -> Row:
     if reason := records.missing_reason(path, planned):
         return Row(**vars(point), hole=reason)
-    record = records.opened(path, ("score", "score_name", "family", "collapsed"))
+    record = records.read_record(path, ("score", "score_name", "family", "collapsed"))
     summary, trials = record["summary"], record["trials"]
     ends: dict[str, Any] = {**intervals.get(point.cell, {})}
     versions = records.read_versions(records.open_chain(path).values())
     family = trials[0]["family"]
     if family not in FAMILIES:
         raise UserError(
-            f"conf/model/{point.model}.yaml: family: got {family!r}; {near(family, FAMILIES)}; then `dvc repro`"
+            f"conf/model/{point.model}.yaml: family: got {family!r}; {suggest(family, FAMILIES)}; then `dvc repro`"
         )
     return Row(
         **vars(point),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core import records
-from pipeline.core.errors import UserError, near
+from pipeline.core.errors import UserError, suggest
 
 AXES = ("depth", "width", "length", "batch")
 LATENCY = re.compile(r"latency_b(\d+)_(p\d\d)_ms")
@@ -135,7 +135,7 @@ def read(cells: Iterable[tuple[str, str]], folder: Path, planned: records.Planne
 def _cost(cell: str, address: str, path: Path, planned: records.Planned) -> Cost:
     if reason := records.missing_reason(path, planned):
         return Cost(cell, address, hole=reason)
-    record = records.opened(path, NEEDED)
+    record = records.read_record(path, NEEDED)
     (trial,) = record["trials"]
     known = record["machine"]
     named = {
@@ -149,7 +149,7 @@ def _cost(cell: str, address: str, path: Path, planned: records.Planned) -> Cost
     }
     growth = tuple(Grown(**point) for point in trial.get("growth", ()))
     if unknown := next((point.axis for point in growth if point.axis not in AXES), None):
-        raise UserError(f"metrics/benchmark/{path.name}: growth: got {unknown!r}; {near(unknown, AXES)}")
+        raise UserError(f"metrics/benchmark/{path.name}: growth: got {unknown!r}; {suggest(unknown, AXES)}")
     numbers = {name: trial.get(name) for name in SCALARS if name not in named}
     return Cost(**named, **numbers, latencies=_latencies(trial), growth=growth)
 

@@ -57,7 +57,7 @@ def benchmarks() -> list[Cost]:
 
 
 def _folder(stage: str) -> Path:
-    return paths.metrics(stage, "").parent
+    return paths.get_metrics_path(stage, "").parent
 
 
 def _points(study: plan.Plan) -> list[Point]:

@@ -36,7 +36,7 @@ def _name_first(files: Sequence[str]) -> str:
 
 def _list_versions(cells: Sequence[Row | Cost]) -> list[str]:
     """Return a line for each set of package versions that made cells and is not installed."""
-    installed = {name: _strip_build(version) for name, version in hardware.versions().items()}
+    installed = {name: _strip_build(version) for name, version in hardware.get_versions().items()}
     by_versions: dict[str, list[Row | Cost]] = {}
     made = [(cell, found) for cell in cells if (found := _read_versions(cell))]
     for cell, found in made:
@@ -53,9 +53,9 @@ def _list_versions(cells: Sequence[Row | Cost]) -> list[str]:
 
 def _read_versions(cell: Row | Cost) -> dict[str, list[str]]:
     """Return the versions of each package that made a cell, without their builds (``+cpu``)."""
-    texts = {name: getattr(cell, name) for name in records.VERSIONED}
+    texts = {name: getattr(cell, name) for name in records.VERSIONED_PACKAGES}
     return {
-        name: [*dict.fromkeys(map(_strip_build, text.split(records.VERSIONS_APART)))]
+        name: [*dict.fromkeys(map(_strip_build, text.split(records.VERSION_SEPARATOR)))]
         for name, text in texts.items()
         if text
     }
@@ -66,4 +66,4 @@ def _strip_build(version: str) -> str:
 
 
 def _format_versions(found: Mapping[str, Sequence[str]]) -> str:
-    return ", ".join(f"{name} {records.VERSIONS_APART.join(versions)}" for name, versions in found.items())
+    return ", ".join(f"{name} {records.VERSION_SEPARATOR.join(versions)}" for name, versions in found.items())

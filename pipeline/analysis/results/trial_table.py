@@ -67,12 +67,12 @@ def read(points: Iterable[Point], folder: Path, planned: records.Planned) -> lis
 
 
 def _read(point: Point, path: Path) -> list[Trial]:
-    record = records.opened(path, NEEDED)
+    record = records.read_record(path, NEEDED)
     return [
         Trial(
             point,
-            {name: value for name, value in trial.items() if name not in records.BY_EXAMPLE},
-            *(predictions.from_text(trial[name]) for name in records.BY_EXAMPLE if name in trial),
+            {name: value for name, value in trial.items() if name not in records.PER_EXAMPLE_KEYS},
+            *(predictions.from_text(trial[name]) for name in records.PER_EXAMPLE_KEYS if name in trial),
             machine=format_machine(record["machine"]),
         )
         for trial in record["trials"]

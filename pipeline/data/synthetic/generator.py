@@ -11,7 +11,7 @@ from dataclasses import replace
 from random import Random
 from typing import NamedTuple
 
-from pipeline.core.errors import UserError, near
+from pipeline.core.errors import UserError, suggest
 from pipeline.data.synthetic import edits
 from pipeline.data.synthetic.grammar import Author, Facts, Style, fillers, tell
 from pipeline.data.synthetic.words import Filler
@@ -50,7 +50,9 @@ def pairs(grade: str, rows: dict[str, int], seed: int) -> dict[str, list[dict[st
     Raises UserError when the grade is unknown, or so many rows are asked for.
     """
     if grade not in GRADES:
-        raise UserError(f"conf/task: grade '{grade}' is not a grade of the starter corpus; {near(grade, list(GRADES))}")
+        raise UserError(
+            f"conf/task: grade '{grade}' is not a grade of the starter corpus; {suggest(grade, list(GRADES))}"
+        )
     if many := [f"{split}: {count:,}" for split, count in rows.items() if count > MOST]:
         raise UserError(f"conf/task: rows: got {many[0]}; the generator has no more than {MOST:,} for a split")
     random = Random(f"{grade} {seed}")

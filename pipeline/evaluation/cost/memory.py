@@ -90,31 +90,31 @@ def phases(request: Request) -> dict[str, float]:
     from pipeline.training.benchmark_loop import endless
 
     hardware.set_threads(request.threads)
-    device, examples = hardware.device(), _examples(request)
+    device, examples = hardware.get_device(), _examples(request)
     _touch_kernels(device, request)
-    before = hardware.resident_memory_mib()
+    before = hardware.get_resident_memory_mib()
     found: dict[str, float] = {}
 
     def phase(name: str, work: Callable[[], Any]) -> Any:
         hardware.reset_peak_memory()
         made = work()
-        peak = hardware.peak_resident_memory_mib()
+        peak = hardware.get_peak_resident_memory_mib()
         found[f"{name}_memory_mib"] = peak
         found[f"{name}_memory_added_mib"] = peak - before
         if device.type == "cuda":
-            found[f"{name}_gpu_memory_mib"] = hardware.peak_memory_mib(device)
+            found[f"{name}_gpu_memory_mib"] = hardware.get_peak_memory_mib(device)
         return made
 
     model = phase("load", lambda: _model(request, load_model).to(device))
     if request.training:
-        with endless(model, examples, request.rows, request.precision, distributed.ALONE) as run:
+        with endless(model, examples, request.rows, request.precision, distributed.SINGLE_PROCESS) as run:
             batch = run.take()
             loss = phase("forward", lambda: run.forward(batch))
             phase("backward", lambda: run.backward(loss))
             phase("update", run.update)
     else:
         batch = batches.collate(examples, np.arange(request.rows)).to(device)
-        with torch.inference_mode(), hardware.computing(device, request.precision):
+        with torch.inference_mode(), hardware.autocast(device, request.precision):
             phase("inference", lambda: model.eval()(**batch.inputs))
     return found
 
@@ -149,7 +149,7 @@ def _touch_kernels(device: torch.device, request: Request) -> None:
 
     small = BertForSequenceClassification(BertConfig(**SMALL)).to(device)
     ids = torch.zeros(2, 8, dtype=torch.int64, device=device)
-    with hardware.computing(device, request.precision):
+    with hardware.autocast(device, request.precision):
         said = small(input_ids=ids).logits
     if request.training:
         said.sum().backward()
@@ -162,4 +162,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    preload.call(main)
+    preload.run_preloaded(main)

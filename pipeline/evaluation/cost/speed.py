@@ -16,7 +16,7 @@ from pipeline.data.batches import Batch, Examples
 from pipeline.evaluation.cost import energy, timing
 from pipeline.evaluation.cost.energy import Meter
 from pipeline.system import hardware
-from pipeline.system.distributed import ALONE, Group
+from pipeline.system.distributed import SINGLE_PROCESS, ProcessGroup
 
 ROUND = 0.15  # seconds that a round takes at least, where there is work for it: long beside the clock's own errors
 WARMUP = 3  # steps of training before the clock counts
@@ -98,7 +98,9 @@ def latency(model: nn.Module, examples: Examples, precision: str, rows: int, cal
     return {f"latency_b{rows}_{name}_ms": value for name, value in timing.percentiles(taken).items()}
 
 
-def training(run: Trainable, within: float, at_most: float, group: Group = ALONE, turn: int = 1) -> dict[str, float]:
+def training(
+    run: Trainable, within: float, at_most: float, group: ProcessGroup = SINGLE_PROCESS, turn: int = 1
+) -> dict[str, float]:
     """Return how many pairs and real tokens (no padding) training takes in a second, and where a step's time goes.
 
     Whole steps first, as training makes them: rounds of equally many, a multiple of ``turn``, ``within`` and
@@ -107,7 +109,7 @@ def training(run: Trainable, within: float, at_most: float, group: Group = ALONE
     the milliseconds are this process's. ``train_joules_per_pair`` is absent where nothing tells it. The run is left
     further on.
     """
-    count = _warm_up(run, group.agree, turn)
+    count = _warm_up(run, group.broadcast, turn)
     rounds: list[tuple[float, int, int]] = []
 
     def once() -> float:
@@ -115,9 +117,9 @@ def training(run: Trainable, within: float, at_most: float, group: Group = ALONE
         return rounds[-1][0]
 
     with energy.measured(run.device) as meter:
-        found = timing.measure(once, within=within, at_most=at_most, agree=group.agree)
+        found = timing.measure(once, within=within, at_most=at_most, agree=group.broadcast)
     own = torch.tensor([(pairs / seconds, tokens / seconds, pairs) for seconds, pairs, tokens in rounds])
-    rates, tokens, pairs = group.add(own.double().to(run.device)).cpu().unbind(1)
+    rates, tokens, pairs = group.all_reduce(own.double().to(run.device)).cpu().unbind(1)
     rate, low, high = timing.interval(rates.tolist())
     meters = group.size if run.device.type == "cuda" else 1  # each process reads its own GPU; the processors are one
     return {
@@ -128,7 +130,7 @@ def training(run: Trainable, within: float, at_most: float, group: Group = ALONE
         "train_step_ms": found.median / count * 1000,
         "train_rounds": found.rounds,
         **_joules("train_joules_per_pair", meter, float(pairs.sum()) / meters),
-        **_phases(run, at_most / 4, group.agree),
+        **_phases(run, at_most / 4, group.broadcast),
     }
 
 
@@ -141,7 +143,7 @@ def _asking(model: nn.Module, precision: str) -> Iterator[None]:
     """Let the model answer without dropout and without a thought of gradients; it is left in the mode it was in."""
     training = model.training
     model.eval()
-    with torch.inference_mode(), hardware.computing(_device(model), precision):
+    with torch.inference_mode(), hardware.autocast(_device(model), precision):
         yield
     model.train(training)
 

@@ -130,7 +130,7 @@ class Training:
 
         def once() -> float:
             started = timing.now(self.device)
-            with hardware.computing(self.device, self.precision):
+            with hardware.autocast(self.device, self.precision):
                 loss = self.model(input_ids=ids, labels=labels).loss
             loss.backward()
             self.optimizer.step()

@@ -47,7 +47,7 @@ SERVER = "pipeline.system.preload.server"
 GOODBYE = b"."  # of a client that has its answer: one that goes without it was killed
 
 
-def call(main: Callable[[], None]) -> None:
+def run_preloaded(main: Callable[[], None]) -> None:
     """Run ``main`` here, or this very command in a fork of the warm server where there is one.
 
     Does not return when the server took the command: the process exits with the child's status.
@@ -68,7 +68,7 @@ def call(main: Callable[[], None]) -> None:
     return main()
 
 
-def prepare() -> None:
+def start_server() -> None:
     """Start the server now, for stages that come soon, and do not wait for it."""
     address = _served()
     if address is not None:
@@ -82,7 +82,7 @@ def is_fork() -> bool:
     return _forked()[0] == str(os.getpid())
 
 
-def leave() -> bool:
+def release_client() -> bool:
     """In a fork: let the command that asked for it end well now, and go on without it; return False elsewhere."""
     _, link, _ = _forked()
     if not is_fork():
@@ -137,10 +137,10 @@ def _alive(address: Path) -> bool:
 
 def _address() -> Path:
     """Return the socket of the server for this environment, in a folder that only this user can enter."""
-    from pipeline.core.errors import ending
+    from pipeline.core.errors import exit_on_user_error
 
-    with ending():
-        folder = paths.of_machine(LONGEST_ADDRESS - len(os.sep) - NAME)
+    with exit_on_user_error():
+        folder = paths.get_machine_dir(LONGEST_ADDRESS - len(os.sep) - NAME)
     kept = sorted((name, value) for name, value in os.environ.items() if not CHANGING.fullmatch(name))
     packages = os.stat(sysconfig.get_path("purelib")).st_mtime_ns
     own = [file.stat().st_mtime_ns for file in sorted(Path(__file__).parent.glob("*.py"))]

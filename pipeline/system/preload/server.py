@@ -174,7 +174,7 @@ class Server:
 
     def _begin(self) -> None:
         """Make a process of its own of a child."""
-        parent_process.end_with_it()
+        parent_process.end_with_parent()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self.listener.close()

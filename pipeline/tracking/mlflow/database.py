@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.redaction import masked
+from pipeline.core.redaction import redact
 
 SQLITE = "sqlite:///"
 KINDS = ("sqlite", "postgresql", "mysql", "mssql")  # that MLflow knows
@@ -126,4 +126,4 @@ def _remedy(uri: str, found: str) -> str:
         ScriptDirectory(str(Path(mlflow.__file__).parent / "store/db_migrations")).get_revision(found)
     except CommandError:
         return "a newer MLflow made them: update this project's, or name another store"
-    return f"make a copy of it and run `mlflow db upgrade {masked(uri)}`"
+    return f"make a copy of it and run `mlflow db upgrade {redact(uri)}`"

@@ -57,7 +57,7 @@ def _shown(identity: Identity, seed: int, folder: Path) -> list[Path]:
     """Return what the trial showed while it ran, as far as it is still there: in ``folder``, or where it belongs."""
     trial = folder / "trial.json"
     shown = json.loads(trial.read_text(encoding="utf-8")).get("artifacts", []) if trial.exists() else []
-    home = paths.trial(identity.stage, identity.cell, seed, exploration=identity.exploration)
+    home = paths.get_trial_dir(identity.stage, identity.cell, seed, exploration=identity.exploration)
     found = []
     for path in (paths.ROOT / name for name in shown):
         with suppress(ValueError):  # it lies in another folder, such as a model's

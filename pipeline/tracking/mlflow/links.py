@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from pipeline.core.redaction import bare
+from pipeline.core.redaction import remove_credentials
 from pipeline.tracking.mlflow import store, ui
 
 
@@ -17,6 +17,6 @@ def address(stage: str, cell: str) -> str | None:
     if experiment is None:
         return None
     uri = store.location()
-    server = bare(uri) if uri.startswith(("http://", "https://")) else ui.ADDRESS
+    server = remove_credentials(uri) if uri.startswith(("http://", "https://")) else ui.ADDRESS
     wanted = quote(f"tags.stage = '{stage}' and tags.cell = '{cell}'")
     return f"{server}/#/experiments/{experiment}/runs?workflowType=machine_learning&searchFilter={wanted}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core import paths
-from pipeline.core.redaction import masked
+from pipeline.core.redaction import redact
 
 ASK_AGAIN_SECONDS = 600.0  # a store that hangs costs its patience once in that time, not once a cell
 QUIET_SECONDS = 600.0  # between the cells of one `dvc repro`, so that it warns once
@@ -25,7 +25,7 @@ def note() -> Path:
 def lately(uri: str) -> bool:
     """Say whether the store was found away so lately that it need not be asked."""
     content = _read()
-    if content.get("store") != masked(uri):
+    if content.get("store") != redact(uri):
         return False
     asked_before: bool = 0 <= time.time() - content["asked"] < ASK_AGAIN_SECONDS
     if asked_before:
@@ -41,14 +41,14 @@ def still() -> None:
 
 def tell(uri: str, reason: str) -> None:
     """Warn that the store is away, unless that was said lately, and leave the note."""
-    known = _read().get("store") == masked(uri)
+    known = _read().get("store") == redact(uri)
     quiet = known and 0 <= time.time() - note().stat().st_mtime < QUIET_SECONDS
     with suppress(OSError):  # no room for it: then the next one asks and warns again
         paths.CACHE.mkdir(exist_ok=True)
-        paths.write_json(note(), {"store": masked(uri), "asked": time.time()})
+        paths.write_json(note(), {"store": redact(uri), "asked": time.time()})
     if not quiet:
         print(
-            f"warning: tracking store {masked(uri)} is away ({reason}); "
+            f"warning: tracking store {redact(uri)} is away ({reason}); "
             "the work goes on, and `make sync` brings the store level later",
             file=sys.stderr,
             flush=True,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core import records
-from pipeline.core.redaction import masked
+from pipeline.core.redaction import redact
 from pipeline.tracking.mlflow import ownership, restore, run_artifacts, store
 from pipeline.tracking.mlflow.identity import Identity, Input
 
@@ -44,15 +44,15 @@ def create_run(
     known["exploration"] = "true" if identity.exploration else "false"
     known |= {f"{item.name}_sha256": item.digest for item in identity.inputs}
     if "source" in identity.params:
-        known["made_by"] = masked(str(identity.params["source"])).split("/")[-2]  # the stage, to group and filter by
+        known["made_by"] = redact(str(identity.params["source"])).split("/")[-2]  # the stage, to group and filter by
     known["mlflow.source.name"] = f"pipeline.stages.{identity.stage}"
     known["mlflow.source.type"] = "LOCAL"
     if "git_commit" in identity.tags:
         known["mlflow.source.git.commit"] = identity.tags["git_commit"]
-    told = {key: masked(str(value)) for key, value in known.items()}
+    told = {key: redact(str(value)) for key, value in known.items()}
     run: str = client.create_run(experiment, start_time=start, tags=told, run_name=name).info.run_id
     params = identity.params | ({"seed": tags["seed"]} if "seed" in tags else {})
-    client.log_batch(run, params=[Param(key, masked(str(value))) for key, value in params.items()])
+    client.log_batch(run, params=[Param(key, redact(str(value))) for key, value in params.items()])
     _log_inputs(client, run, [_dataset(item) for item in identity.inputs])
     return run
 
@@ -172,7 +172,7 @@ def send(client: MlflowClient, run: str, points: Sequence[Metric] = (), tags: di
     """Log points and tags in as few calls as MLflow allows."""
     from mlflow.entities import RunTag
 
-    told = [RunTag(key, masked(value)) for key, value in (tags or {}).items()]
+    told = [RunTag(key, redact(value)) for key, value in (tags or {}).items()]
     for first in range(0, max(len(points), len(told[:1])), BATCH):
         client.log_batch(run, metrics=points[first : first + BATCH], tags=told if first == 0 else [])
 
@@ -226,7 +226,9 @@ def shared(trials: Sequence[dict[str, Any]]) -> dict[str, str]:
 def find_words(summary: dict[str, Any]) -> dict[str, str]:
     """Return the texts among a trial's results, as tags: warnings become one text, a line each."""
     words = {
-        name: value for name, value in summary.items() if isinstance(value, str) and name not in records.BY_EXAMPLE
+        name: value
+        for name, value in summary.items()
+        if isinstance(value, str) and name not in records.PER_EXAMPLE_KEYS
     }
     if warnings := summary.get("warnings"):
         words["warnings"] = "\n".join(warnings)[:MAX_TAG]
@@ -245,7 +247,7 @@ def digest(record: dict[str, Any]) -> str:
 
 def fail(client: MlflowClient, run: str, reason: str, end: int | None = None) -> None:
     """End a trial's run as failed and say why."""
-    client.set_tag(run, "failure", masked(reason)[:500])
+    client.set_tag(run, "failure", redact(reason)[:500])
     client.set_terminated(run, "FAILED", end)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError
-from pipeline.core.redaction import masked
+from pipeline.core.redaction import redact
 from pipeline.tracking.mlflow import database, outage, restore
 
 if TYPE_CHECKING:
@@ -124,12 +124,12 @@ def answering(uri: str) -> Iterator[MlflowClient]:
         raise
     except Exception as error:  # whatever a store, a driver or the network raises
         advice = "" if isinstance(error, database.Unfit) else ADVICE
-        raise UserError(f"tracking store {masked(uri)}: {_reason(error)}{advice}") from None
+        raise UserError(f"tracking store {redact(uri)}: {_reason(error)}{advice}") from None
     outage.back()
 
 
 def _reason(error: Exception) -> str:
-    text = masked(" ".join(str(error).split()))
+    text = redact(" ".join(str(error).split()))
     return text if isinstance(error, database.Unfit) else f"{type(error).__name__}: {text[:200]}"
 
 

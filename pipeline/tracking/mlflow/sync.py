@@ -57,7 +57,7 @@ def _level(client: MlflowClient, cells: list[tuple[str, str]], folder: Path) -> 
     known, seeds = _known(cell_runs), _finished_seeds(trials)
     counts.retired += _retire(client, _orphans(trials, cell_runs), "its cell's run was deleted")
     for cell in cells:
-        path = paths.metrics(*cell)
+        path = paths.get_metrics_path(*cell)
         earlier = known.pop(cell, [])
         if not path.exists():
             counts.waiting += 1
@@ -116,7 +116,7 @@ def _create(client: MlflowClient, record: dict[str, Any], path: Path, folder: Pa
     first = from_files.in_ms(ends[-1])
     parent = runs.create_run(client, identity, folder, name=identity.cell, start=first, origin="files")
     for trial, ended in zip(record["trials"], reversed(ends[:-1]), strict=True):
-        kept = paths.trial(identity.stage, identity.cell, trial["seed"])
+        kept = paths.get_trial_dir(identity.stage, identity.cell, trial["seed"])
         from_files.tell_trial(client, identity, folder, trial, parent, kept, ended)
     runs.complete(client, parent, record, [path, *_attachments(record)], end=from_files.in_ms(end))
     return parent

@@ -15,7 +15,7 @@ from typing import IO
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError
-from pipeline.core.redaction import masked
+from pipeline.core.redaction import redact
 from pipeline.tracking.mlflow import store, views
 
 HOST = "127.0.0.1"
@@ -36,7 +36,7 @@ def show(port: int | None = None) -> None:
     with store.answering(uri) as client:
         links = views.publish(client)
     if uri.startswith(("http://", "https://")):
-        _tell(masked(uri).rstrip("/"), links)
+        _tell(redact(uri).rstrip("/"), links)
         return
     port = _free_port(port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -71,7 +71,7 @@ def _keep(words: IO[str]) -> None:
     LOG.parent.mkdir(exist_ok=True)
     with words, LOG.open("w", encoding="utf-8") as log:
         for line in words:
-            log.write(masked(line))
+            log.write(redact(line))
             log.flush()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.core.errors import UserError, near
+from pipeline.core.errors import UserError, suggest
 from pipeline.core.validators import is_number, is_whole
 from pipeline.training.recipe import complete
 
@@ -74,7 +74,7 @@ class Distillation:
             raise UserError(
                 f"distillation: start: got {self.start!r}; write pretrained, scratch or {{every: 2}} and up"
             )
-        if self.teacher_seed is not None and not is_whole(self.teacher_seed, most=2**32 - 1):
+        if self.teacher_seed is not None and not is_whole(self.teacher_seed, maximum=2**32 - 1):
             raise UserError(f"distillation: teacher_seed: got {self.teacher_seed!r}; give a seed of the plan, or null")
 
     @property
@@ -149,4 +149,4 @@ def _weight(name: str, value: object) -> None:
 
 def _one_of(name: str, value: object, allowed: Collection[str]) -> None:
     if value not in allowed:
-        raise UserError(f"distillation: {name}: got {value!r}; {near(value, allowed)}")
+        raise UserError(f"distillation: {name}: got {value!r}; {suggest(value, allowed)}")

@@ -103,7 +103,7 @@ def ask(teacher: Any, examples: Examples, needs: Needs, precision: str, scratch:
     for rows in batches.by_length(examples.lengths, ROWS):
         batch = batches.collate(examples, rows).to(at)
         with (
-            hardware.computing(at, precision),
+            hardware.autocast(at, precision),
             distillation_loss.watched(teacher) if inside else nullcontext(Seen()) as seen,
         ):
             said = teacher(**batch.inputs).logits
@@ -124,12 +124,12 @@ def asked(
     kept: the seeds that one trial teaches ask once, and the teacher itself is gone before a student is trained.
     """
     opened = load_model.saved(teacher)
-    model = opened.model.to(hardware.device())
+    model = opened.model.to(hardware.get_device())
     examples = batches.read(file, ratio, teacher, max_length)
     needs = Needs()
     if settings.inside:
         needs = distillation_settings.needs(settings, layers, len(bert_layers.layers(model)))
-    return ask(model, examples, needs, hardware.precision(hardware.device()), scratch)
+    return ask(model, examples, needs, hardware.get_fastest_precision(hardware.get_device()), scratch)
 
 
 def _chosen(seen: Seen, needs: Needs) -> dict[Part, Tensor]:

@@ -21,7 +21,7 @@ from tests.analysis import findings
 from tests.analysis.report.test_figures import contrast
 
 SIZE = "parameters_non_embedding"
-TORCH = hardware.versions()["torch"]
+TORCH = hardware.get_versions()["torch"]
 HOSTILE = """</script><script>alert("x")</script><b>'&"""
 FIGURES = [
     "fronts-mrpc", "fronts-starter-swap", "score-against-size", "score-against-data", "score-against-compute",

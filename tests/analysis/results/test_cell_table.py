@@ -53,7 +53,7 @@ def test_a_cell_that_has_not_run_is_shown_as_a_hole(rows: list[Row]) -> None:
 
 def test_a_full_ratio_written_as_a_whole_number_is_of_the_grid(evaluate: Path) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 1)
-    (evaluate / "mrpc-bert-tiny-1.json").write_text(json.dumps(kept.sealed(record)))
+    (evaluate / "mrpc-bert-tiny-1.json").write_text(json.dumps(kept.sign(record)))
     point = Point("mrpc-bert-tiny-1", "mrpc", "bert-tiny", 1, "standard", "evaluate@mrpc-bert-tiny-1")
     (row,) = cell_table.read([point], evaluate, fakes.planned([point]))
     assert cell_table.cells(row, {})[0] == "bert-tiny"
@@ -69,7 +69,7 @@ def test_nothing_is_above_the_baseline_inside_its_interval(low: float | None, hi
 
 def test_a_row_has_no_interval_where_no_cell_repeats_a_seed(evaluate: Path, points: list[Point]) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 0.1, seeds=[0])
-    (evaluate / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sealed(record)))
+    (evaluate / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sign(record)))
     planned = fakes.planned(points[:1], seeds=[0])
     scores = task_scores.estimate_trials(trial_table.read(points[:1], evaluate, planned))
     (row,) = cell_table.read(points[:1], evaluate, planned, task_scores.collect_intervals(scores))
@@ -90,8 +90,8 @@ def test_what_a_training_took_is_read_and_a_seed_that_never_came_there_leaves_a_
             "seconds_to_95pct": None if number else 4.0, "examples_to_95pct": 300, "latency_p99_ms": 9.0,
             "inference_memory_added_mib": 40.0 + number,
         }  # fmt: skip
-    record["summary"] = kept.summary(record["trials"])
-    (evaluate / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sealed(record)))
+    record["summary"] = kept.compute_summary(record["trials"])
+    (evaluate / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sign(record)))
     (row,) = cell_table.read(points[:1], evaluate, fakes.planned(points[:1]))
     assert (row.train_flops, row.train_seconds, row.flops_to_95pct) == (2e12, 11.0, 4e11)
     assert (row.seconds_to_95pct, row.examples_to_95pct) == (None, 300)
@@ -135,7 +135,7 @@ def test_a_family_that_has_no_marker_is_refused(evaluate: Path, points: list[Poi
     record = fakes.evaluation("mrpc", "bert-tiny", 0.1)
     for trial in record["trials"]:
         trial["family"] = "frsh"
-    (evaluate / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sealed(record)))
+    (evaluate / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sign(record)))
     with pytest.raises(UserError) as caught:
         cell_table.read(points[:1], evaluate, fakes.planned(points[:1]))
     assert str(caught.value) == (
@@ -150,7 +150,7 @@ def test_a_record_that_lacks_a_key_is_told_from_a_hole(tmp_path: Path, points: l
         del trial["family"], trial["score_name"]
     folder = tmp_path / "metrics" / "evaluate"
     folder.mkdir(parents=True)
-    (folder / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sealed(record)))
+    (folder / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sign(record)))
     with pytest.raises(UserError) as caught:
         cell_table.read(points[:1], folder, fakes.planned(points[:1]))
     assert str(caught.value) == (
@@ -163,7 +163,7 @@ def test_a_record_of_another_layout_is_refused(tmp_path: Path) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 0.1) | {"schema": 0}
     folder = tmp_path / "metrics" / "evaluate"
     folder.mkdir(parents=True)
-    (folder / "long.json").write_text(json.dumps(kept.sealed(record)))
+    (folder / "long.json").write_text(json.dumps(kept.sign(record)))
     with pytest.raises(UserError) as caught:
         cell_table.read([Point("long", "mrpc", "bert-tiny", 0.1, "patient", "evaluate-variant@long")], folder, {})
     assert str(caught.value) == (

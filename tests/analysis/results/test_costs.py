@@ -19,7 +19,7 @@ def read(folder: Path, record: dict[str, Any]) -> Cost:
     folder = folder / "metrics" / "benchmark"
     folder.mkdir(parents=True, exist_ok=True)
     cell = record["cell"]
-    (folder / f"{cell}.json").write_text(json.dumps(records.sealed(record)))
+    (folder / f"{cell}.json").write_text(json.dumps(records.sign(record)))
     (cost,) = costs.read([(cell, f"benchmark@{cell}")], folder, made.planned([record]))
     return cost
 
@@ -56,7 +56,7 @@ def test_cells_are_exactly_those_asked_for_in_their_order_and_a_missing_record_i
     folder = tmp_path / "benchmark"
     folder.mkdir()
     for record in (ran := (made.alone(), made.several())):
-        (folder / f"{record['cell']}.json").write_text(json.dumps(records.sealed(record)))
+        (folder / f"{record['cell']}.json").write_text(json.dumps(records.sign(record)))
     cells = ["bert-tiny-2-1-bf16-32", "bert-tiny-4-1-bf16-32"]
     found = costs.read([(cell, f"benchmark@{cell}") for cell in cells], folder, made.planned(ran))
     assert [cost.cell for cost in found] == cells

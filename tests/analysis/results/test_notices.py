@@ -19,7 +19,7 @@ INSTALLED = {"torch": "2.13.0+cpu", "transformers": "5.23.0"}
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notices.hardware, "versions", lambda: INSTALLED)
+    monkeypatch.setattr(notices.hardware, "get_versions", lambda: INSTALLED)
 
 
 def row(cell: str, **fields: object) -> Row:

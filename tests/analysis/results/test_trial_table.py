@@ -52,7 +52,7 @@ def test_cells_that_were_judged_on_other_examples_are_not_compared(folder: Path)
     record = json.loads((folder / f"{POINTS[0].cell}.json").read_text())
     record |= {"cell": "other", "model": "bert-mini"}
     record["trials"][0]["references"] = "0" * fakes.EXAMPLES
-    (folder / "other.json").write_text(json.dumps(records.sealed(record)))
+    (folder / "other.json").write_text(json.dumps(records.sign(record)))
     with pytest.raises(UserError) as caught:
         trial_table.read([*POINTS, other], folder, fakes.planned([*POINTS, other]))
     assert str(caught.value) == (
@@ -66,7 +66,7 @@ def test_a_record_that_lacks_a_key_is_refused(folder: Path) -> None:
     record = json.loads(path.read_text())
     for trial in record["trials"]:
         del trial["predictions"], trial["loss"]
-    path.write_text(json.dumps(records.sealed(record)))
+    path.write_text(json.dumps(records.sign(record)))
     with pytest.raises(UserError) as caught:
         trial_table.read(POINTS, folder, PLANNED)
     assert str(caught.value) == (

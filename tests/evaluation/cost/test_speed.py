@@ -14,7 +14,7 @@ from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
 from pipeline.evaluation.cost import energy, speed, timing
 from pipeline.evaluation.cost.energy import Meter
-from pipeline.system.distributed import Group
+from pipeline.system.distributed import ProcessGroup
 from pipeline.training import trainer as running
 from pipeline.training.recipe import Recipe
 
@@ -205,7 +205,7 @@ def test_joules_of_training_are_those_of_whole_steps(
     assert found["train_joules_per_pair"] == pytest.approx(WATTS * 0.5 / 4)
 
 
-class Pair(Group):
+class Pair(ProcessGroup):
     """Two processes that measure the same, the verdicts of which are those of ``agreed``."""
 
     def __init__(self, agreed: Callable[[bool], bool]) -> None:
