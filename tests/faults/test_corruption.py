@@ -143,7 +143,7 @@ def test_a_broken_copy_of_dvcs_own_is_named_and_goes_away_as_told(
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     script = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n" + (
         "from pathlib import Path\nfrom pipeline.core import checksums\nmade = Path('made')\nmade.mkdir()\n"
-        "(made / 'w').write_text('weights')\nchecksums.write(made)\n"
+        "(made / 'w').write_text('weights')\nchecksums.write_checksums(made)\n"
     )
     (tmp_path / "make.py").write_text(script)
     (tmp_path / "dvc.yaml").write_text(f"stages:\n  it: {{cmd: {sys.executable} make.py, outs: [made]}}\n")
