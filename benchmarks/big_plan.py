@@ -130,10 +130,10 @@ def a_cell(root: Path, axes: list[str], ratios: list[float]) -> float:
 
 def measure(root: Path, axes: list[str]) -> dict[str, float]:
     """Return the seconds of what a user types, for a plan that is split by some axes or by none."""
-    found = {"make split": run(root, sys.executable, "-m", "pipeline.cli.split", *(axes or ["none"]))}
+    found = {"lab split": run(root, sys.executable, "-m", "pipeline.cli.main", "split", *(axes or ["none"]))}
     found["the check"] = run(root, sys.executable, "-m", "pipeline.plan")
     run(root, "dvc", "repro", "-q")
-    found["make plan"] = run(root, sys.executable, "-m", "pipeline.runner.plan_status")
+    found["lab status"] = run(root, sys.executable, "-m", "pipeline.cli.main", "status")
     found["a no-op"] = run(root, "dvc", "repro", "-q")
     if axes:
         point = {"task": TASKS[0], "model": MODELS[0]}

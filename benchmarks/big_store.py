@@ -1,6 +1,6 @@
-"""What a tracking store of 10,000 runs costs: `make sync`, its size, and the UI's memory and answers.
+"""What a tracking store of 10,000 runs costs: `lab sync`, its size, and the UI's memory and answers.
 
-``python benchmarks/big_store.py --runs 10000`` fills a store from the files of 100 cells with 3 seeds by `make sync`,
+``python benchmarks/big_store.py --runs 10000`` fills a store from the files of 100 cells with 3 seeds by `lab sync`,
 copies its runs by SQL under other names until there are so many, serves it, and asks what the page asks.
 """
 
@@ -103,7 +103,7 @@ def page(port: int, experiment: str) -> dict[str, Callable[[], object]]:
 
 
 def served(database: Path, experiment: str) -> None:
-    """Serve the store as `make ui` does, and tell time and memory of each request."""
+    """Serve the store as `lab ui` does, and tell time and memory of each request."""
     port = ui._free_port(None)
     server = ui._start(f"sqlite:///{database}", port)
     try:
@@ -120,7 +120,7 @@ def served(database: Path, experiment: str) -> None:
 
 
 def read(uri: str) -> None:
-    """Read of the store what `make sync` reads of it."""
+    """Read of the store what `lab sync` reads of it."""
     client = store.connect(uri)
     runs.end_dead(client)
     runs.cells(client)
@@ -135,8 +135,8 @@ def main() -> None:
         root, database = Path(folder), Path(folder) / "mlflow.db"
         many_runs.laboratory(root, [TASK], RATIOS, SEEDS)
         settings = {**os.environ, "PYTHONPATH": str(root), "MLFLOW_TRACKING_URI": f"sqlite:///{database}"}
-        command = [sys.executable, "-m", "pipeline.cli.tracking", "sync"]
-        for name in ("make sync of 100 cells, 400 runs", "once more, nothing to do"):
+        command = [sys.executable, "-m", "pipeline.cli.main", "sync"]
+        for name in ("lab sync of 100 cells, 400 runs", "once more, nothing to do"):
             took = seconds(lambda: subprocess.run(command, cwd=root, env=settings, check=True))
             print(f"{name}: {took:.1f} s")
         uri = f"sqlite:///{database}"

@@ -1,10 +1,10 @@
 """Where the time of the shipped plan goes, one cell after another and side by side.
 
 ``python benchmarks/whole_plan.py --jobs 2`` runs the plan twice in fresh copies of the project, by `dvc repro` and by
-`python -m pipeline.cli.run 2`, in the environment that runs this script, and prints for each: the seconds of the trials
+`lab run --jobs 2`, in the environment that runs this script, and prints for each: the seconds of the trials
 of every stage, what is left for everything else, how long the part that trains took, whether both made the same bytes,
 and how long a run takes that finds nothing to do. A quarter of an hour, and nothing else may compute meanwhile.
-With ``--split task model`` a third one is `dvc repro` of the same plan after `make split BY="task model"`.
+With ``--split task model`` a third one is `dvc repro` of the same plan after `lab split task model`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def measured(folder: Path, jobs: int, split: list[str]) -> Lab:
 
     def change(copy: Path) -> None:
         if split:
-            subprocess.run([sys.executable, "-m", "pipeline.cli.split", *split], cwd=copy, check=True)
+            subprocess.run([sys.executable, "-m", "pipeline.cli.main", "split", *split], cwd=copy, check=True)
 
     lab = Lab.copy(folder, change, jobs=jobs)
     started, log = time.time(), folder.with_suffix(".log")

@@ -88,7 +88,7 @@ class Lab:
         temporary = self.root / "tmp"
         temporary.mkdir(exist_ok=True)
         place = {"TMPDIR": str(temporary), MARK: str(self.root), "PATH": f"{Path(sys.executable).parent}:{os.defpath}"}
-        command = ("pipeline.runner.scheduler", str(self.jobs)) if self.jobs else ("dvc", "repro")
+        command = ("pipeline.cli.main", "run", "--jobs", str(self.jobs)) if self.jobs else ("dvc", "repro")
         with log.open("ab") as file:
             return subprocess.Popen(
                 [sys.executable, "-m", *command],

@@ -150,7 +150,7 @@ def test_a_second_repro_runs_nothing(repro: Path) -> None:
 
 
 def split(root: Path, *words: str) -> str:
-    command = [sys.executable, "-m", "pipeline.cli.split", *words]
+    command = [sys.executable, "-m", "pipeline.cli.main", "split", *words]
     done = subprocess.run(command, cwd=root, env={"PYTHONPATH": str(root)}, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 

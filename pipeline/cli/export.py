@@ -1,6 +1,6 @@
-"""A trained classifier as an ONNX file: ``python -m pipeline.cli.export compress/mrpc-bert-mini-0.5-heads``.
+"""Write a trained classifier as an ONNX file: ``lab export compress/mrpc-bert-mini-0.5-heads``.
 
-Names any cell below ``runs/``. The file takes ``input_ids``, ``attention_mask`` and, where the model has segments,
+The cell is any one below ``runs/``. The file takes ``input_ids``, ``attention_mask`` and, where the model has segments,
 ``token_type_ids``, each (rows, length) of any size, and gives ``logits``. Before it gets its name it is asked in
 onnxruntime beside torch: the largest difference is printed, and one that is too large refuses the file.
 """
@@ -23,8 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.core import checksums, paths
-from pipeline.core.arguments import CommandParser
-from pipeline.core.errors import UserError, exit_on_user_error, suggest
+from pipeline.core.errors import UserError, suggest
 from pipeline.models import layer_surgery, load_model, quantised_layers
 from pipeline.models.model_files import WEIGHTS
 
@@ -212,18 +211,3 @@ def _milliseconds(call: Callable[[], object]) -> float:
         call()
         taken.append((time.perf_counter() - started) * 1000)
     return float(np.median(taken[5:]))
-
-
-def main() -> None:
-    """Run the command."""
-    parser = CommandParser(prog="python -m pipeline.cli.export", description="Write a trained model as ONNX.")
-    parser.add_argument("cell", help="a stage and a cell below runs/, such as compress/mrpc-bert-mini-0.5-heads")
-    parser.add_argument("--seed", type=int, help="the trial; the first there is unless told")
-    parser.add_argument("--out", type=Path, help="the file; exports/<stage>-<cell>-seed-<seed>.onnx unless told")
-    with exit_on_user_error():
-        told = parser.parse_args()
-        print(export(told.cell, told.seed, told.out))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,7 @@
-"""What a model costs, by formulas and counted: ``python -m pipeline.cli.flops finetune/mrpc-bert-mini-0.5``.
+"""FLOPs and memory of a model, by formula and counted: ``lab flops finetune/mrpc-bert-mini-0.5``.
 
-Names a cell below ``runs/``, of which the first seed is taken, a model below ``models/``, or the folder of any
-checkpoint. ``length=64`` and ``batch=16`` behind it set the tokens of an example and the examples of a batch, none of
-it padding.
+The model is a cell below ``runs/`` (its first seed), a name in ``models/``, or the folder of any checkpoint. A batch
+holds no padding.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core import paths
-from pipeline.core.errors import UserError, exit_on_user_error, suggest
+from pipeline.core.errors import UserError, suggest
 from pipeline.core.validators import is_name
 from pipeline.data import batches
 from pipeline.models import load_model
@@ -25,13 +24,11 @@ from pipeline.models.model_files import CONFIG, WEIGHTS, plain
 if TYPE_CHECKING:
     from rich.table import Table
 
-USAGE = "python -m pipeline.cli.flops <stage>/<cell>, a model's name or its folder, then length=<n> batch=<n>"
-DEFAULTS = {"length": 64, "batch": 16}
-DIGITS = 4  # of both: what is counted is computed, in memory
+DEFAULT_LENGTH = 64  # tokens of an example, where the model accepts that many
 MILLION = 10**6
 
 
-def show(what: str, length: int | None = None, batch: int = DEFAULTS["batch"]) -> None:
+def show(what: str, length: int | None = None, batch: int = 16) -> None:
     """Print what training ``what`` on a batch costs: part by part, in all, and how it grows with the length.
 
     Raises UserError where there is no such model, where it takes fewer tokens, or where there are no formulas for it.
@@ -41,9 +38,9 @@ def show(what: str, length: int | None = None, batch: int = DEFAULTS["batch"]) -
     folder = _folder(what)
     limit = batches.longest(folder, sys.maxsize)
     if length is not None and length > limit:
-        raise UserError(f"length={length}: {what} takes {limit} tokens at most; give a smaller length")
+        raise UserError(f"--length: got {length}; {what} accepts at most {limit} tokens")
     model = _opened(folder)
-    found = model_flops.analyse(model, length or min(DEFAULTS["length"], limit), batch)
+    found = model_flops.analyse(model, length or min(DEFAULT_LENGTH, limit), batch)
     counts, held = counted_flops.count(model, found.length, batch), model_flops.weights(model)
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(f"{folder}: a batch of {batch} examples of {found.length} tokens\n", soft_wrap=True, highlight=False)
@@ -190,30 +187,3 @@ def _opened(folder: Path) -> Any:
     if str(classifiers[0]).endswith("ForSequenceClassification"):
         return load_model.saved(folder).model
     return load_model.classifier(folder).model
-
-
-def arguments(words: list[str]) -> tuple[str, int | None, int]:
-    """Return what is asked, the length where one is given, and the batch. Raises UserError for other words."""
-    if not words:
-        raise UserError(f"no model named; use {USAGE}")
-    numbers: dict[str, int] = {}
-    for word in words[1:]:
-        key, _, value = word.partition("=")
-        if key not in DEFAULTS:
-            raise UserError(f"{word}: not an argument; {suggest(key, DEFAULTS)}; use {USAGE}")
-        if not (value.isdecimal() and len(value) <= DIGITS and int(value)):
-            raise UserError(
-                f"{key}: got {value!r}; give a whole number from 1 to {10**DIGITS - 1}, such as {key}={DEFAULTS[key]}"
-            )
-        numbers[key] = int(value)
-    return words[0], numbers.get("length"), numbers.get("batch", DEFAULTS["batch"])
-
-
-def main() -> None:
-    """Run the command."""
-    with exit_on_user_error():
-        show(*arguments(sys.argv[1:]))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,6 @@
-"""Which cell to take under limits: ``python -m pipeline.cli.recommend latency_p50_ms=2 storage_bytes=1e6 score=0.8``.
+"""Recommend a cell for each task under limits: ``lab recommend latency_p50_ms=2 storage_bytes=1e6 score=0.8``.
 
-Limits are those of ``compare.budget`` in the plan and replace them; without any, those of the plan apply. Nothing is
-run again: the answer comes from the records of the cells. ``--details`` adds the statistics behind the answer.
+Limits have the names of ``compare.budget`` in the plan and replace it. The answer comes from the records of the cells.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import plan
 from pipeline.analysis.results import load_results
-from pipeline.core.errors import UserError, exit_on_user_error
+from pipeline.core.errors import UserError
 from pipeline.plan.budget import KEYS, Budget
 
 if TYPE_CHECKING:
@@ -83,14 +82,7 @@ def show(answers: Sequence[Answer], details: bool = False) -> None:
         console.print(f"statistics behind this: add {DETAILS}", highlight=False, markup=False)
 
 
-def main() -> None:
-    """Recommend by the words of the command line."""
-    words = [word for word in sys.argv[1:] if word != DETAILS]
-    with exit_on_user_error("recommend: "):
-        show(recommend(words), details=DETAILS in sys.argv[1:])
-        for notice in load_results.notices():
-            print(notice)
-
-
-if __name__ == "__main__":
-    main()
+def print_notices() -> None:
+    """Print what is missing or excluded from the results."""
+    for notice in load_results.notices():
+        print(notice)

@@ -1,4 +1,4 @@
-"""``python -m pipeline.cli.split task model``: splits the grid of a long plan by these axes; ``none`` joins it again.
+"""Split the grid of a long plan by axes: ``lab split task model``; ``none`` joins it again.
 
 Without a word it is split as it was, for a ``params.yaml`` or a block of the grid that has changed since.
 What has run stays so: DVC's records of it go with their cells from one ``dvc.lock`` to the other.
@@ -7,7 +7,6 @@ What has run stays so: DVC's records of it go with their cells from one ``dvc.lo
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +14,7 @@ from typing import Any
 
 from pipeline import plan
 from pipeline.core import paths
-from pipeline.core.errors import UserError, exit_on_user_error, suggest
+from pipeline.core.errors import UserError, suggest
 from pipeline.plan import Plan, split_grid
 from pipeline.system import dvc_lock_repair
 
@@ -86,8 +85,3 @@ def _as_dvc_writes(content: dict[str, Any]) -> bytes:
     yaml.default_flow_style = False
     yaml.dump(content, stream)
     return stream.getvalue()
-
-
-if __name__ == "__main__":
-    with exit_on_user_error("split: "):
-        print(split(sys.argv[1:]))

@@ -24,7 +24,7 @@ AXES = {"task": "tasks", "model": "models", "ratio": "ratios"}  # of the grid, a
 BLOCK = re.compile(r"^  ([\w-]+):\n(?:(?: {4}.*)?\n)+", re.MULTILINE)
 AXIS = re.compile(rf"^( {{6}})({'|'.join(AXES)}): (\$\{{(?:{'|'.join(AXES.values())})\}}|\[\])$", re.MULTILINE)
 WDIR = re.compile(r"^    wdir: .*$", re.MULTILINE)
-MADE = "# Made of stages/*/dvc.yaml by `make split`: edit those, then run it again."
+MADE = "# Made of stages/*/dvc.yaml by `lab split`: edit those, then run it again."
 HEADER = f"{MADE}\n\nvars: [{{up}}/params.yaml]\n\nstages:\n"
 
 
@@ -89,6 +89,6 @@ def check(study: Plan) -> None:
     if found != wanted:
         wrong = sorted(file for file in found.keys() | wanted.keys() if found.get(file) != wanted.get(file))
         raise UserError(
-            f"{wrong[0]}: not what params.yaml and stages/ make of it, {len(wrong)} such in all; run `make split` "
-            "(python -m pipeline.cli.split), then the same command again"
+            f"{wrong[0]}: not what params.yaml and stages/ make of it, {len(wrong)} such in all; run `lab split`, "
+            "then the same command again"
         )

@@ -1,7 +1,4 @@
-"""The cells of the plan, which are stale, and what they are expected to cost.
-
-``python -m pipeline.runner.plan_status`` prints them.
-"""
+"""Status of the plan: which cells are stale, and the seconds that they are expected to take (``lab status``)."""
 
 from __future__ import annotations
 
@@ -11,10 +8,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from statistics import median
 
-from pipeline import plan
 from pipeline.core import paths, records
-from pipeline.core.errors import UserError, exit_on_user_error
-from pipeline.plan import Cell, Plan, disk_space, source_digests, split_grid
+from pipeline.core.errors import UserError
+from pipeline.plan import Cell, Plan, disk_space, source_digests
 from pipeline.runner import code_digests
 
 COMPUTED = ("pretrain", "finetune", "distill", "compress", "evaluate", "benchmark")  # stages that use torch
@@ -125,10 +121,3 @@ def known_seconds(study: Plan) -> dict[Cell, float]:
         if not records.compare_with_plan(record, f"{cell.stage}/{cell.name}", planned, seeds=False):
             known[cell] = float(record["summary"]["trial_seconds"]["mean"])
     return known
-
-
-if __name__ == "__main__":
-    with exit_on_user_error():
-        study = plan.load()
-        split_grid.check(study)
-        show(study)

@@ -1,4 +1,4 @@
-"""``python -m pipeline.cli.run JOBS``: the plan by DVC, with so many cells side by side; `make repro JOBS=n`.
+"""Run the plan by DVC with several parallel cells: ``lab run --jobs N``.
 
 A `dvc repro` runs one stage at a time. Several of them, each with one stage of its own (``--single-item``) and the
 patience to wait for the others' lock (``--wait-for-lock``), run as many, and DVC keeps its files in order. So cells

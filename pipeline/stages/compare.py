@@ -64,7 +64,7 @@ def compare(cfg: DictConfig) -> None:
     paths.write_json(path, record)
     tracking.tell_cell(record, [path, *made])
     tracking.refresh_views()
-    if "MAKELEVEL" not in os.environ:  # `make repro` shows it last, whether this ran or was up to date
+    if "LAB_RUN" not in os.environ:  # `lab run` prints them at its end, whether this ran or was up to date
         _print(rows, measured, folder)
 
 
@@ -125,10 +125,8 @@ def _print(rows: list[Row], measured: list[Cost], folder: Path) -> None:
     terminal.show(rows, measured, _read_answer(rows, folder))
     if page.exists():
         print(f"report:       {page}")
-    print("all runs:     make ui (or python -m pipeline.cli.tracking ui)")
-    print(
-        'other limits: make recommend BUDGET="latency_p50_ms=5" (or python -m pipeline.cli.recommend ...)', flush=True
-    )
+    print("all runs:     lab ui")
+    print("other limits: lab recommend latency_p50_ms=5", flush=True)
 
 
 def _record(rows: list[Row], measures: dict[str, Any], files: list[Path], exploration: bool) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What MLflow sees: a parent run for each cell, a child run for each seed. No other package imports mlflow.
 
 Files are the truth and MLflow is a view of them, so nothing here may cost a trained model: a store that is away
-is one warning line, and ``python -m pipeline.cli.tracking sync`` brings it level with the files later.
-``python -m pipeline.cli.tracking ui`` shows the store in a browser.
+is one warning line, and ``lab sync`` brings it level with the files later.
+``lab ui`` shows the store in a browser.
 """
 
 from pipeline.tracking.mlflow.identity import Identity, Input

@@ -15,7 +15,7 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 from transformers.models.bert.tokenization_bert import BertTokenizer
 
-from pipeline.cli import export
+from pipeline.cli import export, main
 from pipeline.core import checksums, paths
 from pipeline.core.errors import UserError
 from pipeline.models import layer_surgery, load_model, quantised_layers
@@ -175,9 +175,9 @@ def test_a_missing_package_is_told_with_the_command_that_installs_it(monkeypatch
 
 
 def test_the_command_ends_with_one_line(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["export", "compress/other"])
+    monkeypatch.setattr(sys, "argv", ["lab", "export", "compress/other"])
     with pytest.raises(SystemExit) as caught:
-        export.main()
+        main.main()
     assert caught.value.code == (
         "error: runs/compress/other: no model made yet; did you mean 'compress/swap-tiny-0.5-svd'? "
         "(allowed: compress/swap-tiny-0.5-svd)"

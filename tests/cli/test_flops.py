@@ -9,7 +9,7 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForSequenceClassification, BertModel
 from transformers.models.bert.tokenization_bert import BertTokenizer
 
-from pipeline.cli import flops
+from pipeline.cli import flops, main
 from pipeline.compression import weight_sharing
 from pipeline.core import paths
 from pipeline.core.errors import UserError
@@ -106,21 +106,10 @@ def test_a_difference_is_told_in_percent_of_what_was_counted() -> None:
     assert flops._compared(0, 0) == ("0.00", "0.00", "")
 
 
-USAGE = "use python -m pipeline.cli.flops <stage>/<cell>, a model's name or its folder, then length=<n> batch=<n>"
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], f"no model named; {USAGE}"),
-        (
-            ["bert-tiny", "lenght=3"],
-            f"lenght=3: not an argument; did you mean 'length'? (allowed: batch, length); {USAGE}",
-        ),
-        (["bert-tiny", "batch=0"], "batch: got '0'; give a whole number from 1 to 9999, such as batch=16"),
-        (["bert-tiny", "length=1.5"], "length: got '1.5'; give a whole number from 1 to 9999, such as length=64"),
-        (["bert-tiny", "length"], "length: got ''; give a whole number from 1 to 9999, such as length=64"),
-        (["bert-tiny", "length=49"], "length=49: bert-tiny takes 48 tokens at most; give a smaller length"),
+        (["bert-tiny", "--length", "49"], "--length: got 49; bert-tiny accepts at most 48 tokens"),
         (
             ["compress/mrpc-tiny-0.5-share"],
             "compress/mrpc-tiny-0.5-share: no cell or model made yet, and no folder with config.json; did you mean "
@@ -135,9 +124,9 @@ USAGE = "use python -m pipeline.cli.flops <stage>/<cell>, a model's name or its 
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
 def test_a_mistake_is_one_line(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["complexity", *words])
+    monkeypatch.setattr(sys, "argv", ["lab", "flops", *words])
     with pytest.raises(SystemExit) as caught:
-        flops.main()
+        main.main()
     assert caught.value.code == f"error: {message}"
 
 

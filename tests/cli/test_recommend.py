@@ -1,4 +1,4 @@
-"""``python -m pipeline.cli.recommend``: an answer from the numbers that are there, under any limits."""
+"""``lab recommend``: a recommendation from the stored records, under any limits."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.analysis.results import load_results
-from pipeline.cli import recommend
+from pipeline.cli import main, recommend
 from pipeline.core import paths, records
 from pipeline.core.errors import UserError
 from pipeline.plan import Plan
@@ -50,8 +50,10 @@ def test_the_plans_own_budget_counts_where_no_limits_are_given(capsys: pytest.Ca
 def test_details_add_the_statistics_and_the_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["recommend", "--details"])
-    recommend.main()
+    monkeypatch.setattr(sys, "argv", ["lab", "recommend", "--details"])
+    with pytest.raises(SystemExit) as end:
+        main.main()
+    assert not end.value.code
     out = capsys.readouterr().out
     assert "p (Holm)" in out
     assert "mrpc: the limits" in out
@@ -65,8 +67,10 @@ def test_a_cell_that_does_not_count_is_told_beside_the_answer(
     content = json.loads(path.read_text())
     content["tags"]["source_sha256"] = "0" * 64
     path.write_text(json.dumps(records.sign(content)))
-    monkeypatch.setattr(sys, "argv", ["recommend"])
-    recommend.main()
+    monkeypatch.setattr(sys, "argv", ["lab", "recommend"])
+    with pytest.raises(SystemExit) as end:
+        main.main()
+    assert not end.value.code
     assert capsys.readouterr().out.splitlines()[-1] == (
         "metrics/evaluate/mrpc-bert-tiny-1.0.json: finetune/mrpc-bert-tiny-1.0 has no results; run `dvc repro`"
     )

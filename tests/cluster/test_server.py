@@ -85,7 +85,7 @@ def test_trials_side_by_side_tell_a_server_and_a_sync_adds_nothing(server: str, 
     assert [file.path for file in client.list_artifacts(parent)] == [f"{CELL}.json"]
     assert in_store(store)
 
-    level = run(laboratory, "-m", "pipeline.cli.tracking", "sync", **variables)
+    level = run(laboratory, "-m", "pipeline.cli.main", "sync", **variables)
     assert level.stdout == "0 cells created, 1 already there, 4 not run yet, 0 older runs marked superseded\n"
     assert (level.returncode, level.stderr) == (0, "")
     assert len(client.search_runs([known.experiment_id])) == 4

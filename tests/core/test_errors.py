@@ -1,6 +1,5 @@
 import pytest
 
-from pipeline.core.arguments import CommandParser
 from pipeline.core.errors import MAX_LINE_LENGTH, MAX_NAMES, UserError, exit_on_user_error, format_line, suggest
 
 
@@ -36,10 +35,3 @@ def test_many_names_are_counted_rather_than_listed() -> None:
 def test_a_line_shows_what_cannot_be_shown_as_an_escape_and_is_cut_where_it_is_long() -> None:
     assert format_line("a\nb\x1b[31m\ud800\u202e é") == r"a\nb\x1b[31m\ud800\u202e é"
     assert format_line("x" * (MAX_LINE_LENGTH + 1)) == "x" * MAX_LINE_LENGTH + "..."
-
-
-def test_a_wrong_word_of_a_command_is_one_line() -> None:
-    parser = CommandParser(prog="mine")
-    with pytest.raises(SystemExit) as end, exit_on_user_error():
-        parser.parse_args(["--a\nb"])
-    assert end.value.code == r"error: unrecognized arguments: --a\nb; mine --help tells more"

@@ -30,7 +30,7 @@ from tests.tracking.mlflow.told import close_cell, die, fail_cell, open_cell
 RECORD = fakes.finetuning("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
 CELL = (RECORD["stage"], RECORD["cell"])
 IDENTITY = Identity.from_record(RECORD)
-LATER = "; the work goes on, and `make sync` brings the store level later\n"
+LATER = "; the work goes on, and `lab sync` brings the store level later\n"
 
 
 @pytest.fixture(autouse=True)
@@ -262,7 +262,7 @@ def version(database: Path) -> str:
 
 
 OLDER, NEWER = "1bd49d398cd23", "0123456789ab"
-ANEW = "move it away, and `make sync` fills a new one from the files"
+ANEW = "move it away, and `lab sync` fills a new one from the files"
 
 
 def older(database: Path) -> str:

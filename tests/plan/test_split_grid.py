@@ -90,7 +90,7 @@ def test_parts_that_params_or_dvc_no_longer_make_are_told(root: Path) -> None:
             split_grid.check(asked)
         assert str(error.value) == (
             f"parts/{file}/dvc.yaml: not what params.yaml and stages/ make of it, {count} such in all; run "
-            "`make split` (python -m pipeline.cli.split), then the same command again"
+            "`lab split`, then the same command again"
         )
 
 

@@ -1,4 +1,4 @@
-"""What `make plan` says of a plan, from records of runs that never were and a DVC that answers as it is told."""
+"""What `lab status` prints of a plan, from records of runs that never were and a DVC that answers as it is told."""
 
 import re
 import subprocess
@@ -109,7 +109,7 @@ def test_cells_of_other_versions_are_named_and_stay_done(
 
 
 def test_where_dvc_cannot_tell_the_command_ends_without_a_traceback(project: Path) -> None:
-    command = [sys.executable, "-m", "pipeline.runner.plan_status"]
+    command = [sys.executable, "-m", "pipeline.cli.main", "status"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: dvc status: ")

@@ -4,8 +4,6 @@ import asyncio
 import errno
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -164,7 +162,7 @@ def test_a_machine_that_starts_no_process_is_told_in_a_line(
     monkeypatch.setattr(dvc_process, "run", none_left)
     monkeypatch.setattr(preload, "start_server", lambda: None)
     with pytest.raises(SystemExit) as ended, exit_on_user_error():
-        command.main(["2"])
+        command.run_parallel(2)
     assert ended.value.code == (
         "error: not enough memory ([Errno 12] Cannot allocate memory); end other programs, or ask for smaller batches "
         "or fewer processes at once, and run the same command again: what is finished is kept"
@@ -188,17 +186,5 @@ def test_an_interrupted_dvc_leaves_no_list_of_locks_that_none_can_read(
     monkeypatch.setattr(preload, "start_server", lambda: None)
     monkeypatch.setattr(dvc_lock_repair, "LOCKS", locks)
     monkeypatch.setattr(paths, "CACHE", tmp_path)
-    assert command.main(["2"]) == 130
+    assert command.run_parallel(2) == 130
     assert not locks.exists()
-
-
-@pytest.mark.parametrize("words", [[], ["0"], ["two"], ["-1"], ["2", "3"], ["1025"], ["²"]])
-def test_a_wrong_number_of_jobs_is_one_line(words: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli.run", *words], cwd=paths.ROOT,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (1, "")
-    got = " ".join(words)
-    assert done.stderr.startswith(f"error: JOBS: got '{got}'; give a whole number from 1 to 1024, such as JOBS=")
-    assert done.stderr.count("\n") == 1

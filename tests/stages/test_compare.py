@@ -36,7 +36,7 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: P
     monkeypatch.setattr(paths, "REPORT", tmp_path / "report")
     monkeypatch.setattr(compare.plan, "load", lambda: PLAN)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_database, tmp_path / 'mlflow.db')}")
-    monkeypatch.delenv("MAKELEVEL", raising=False)
+    monkeypatch.delenv("LAB_RUN", raising=False)
     return tmp_path
 
 
@@ -50,7 +50,7 @@ def test_the_report_holds_exactly_the_cells_of_the_plan(evaluated: Path, capsys:
     assert '<th scope="row">bert-tiny (equal-steps)</th><td></td><td>0.3</td><td></td><td>not run</td>' in texts[1]
     assert f"report:       {evaluated}/report/index.html\n" in told
     assert "\nUse bert-mini for mrpc: F1 " in told
-    assert "all runs:     make ui (or python -m pipeline.cli.tracking ui)\n" in told
+    assert "all runs:     lab ui\n" in told
 
 
 def test_cells_of_a_ratio_written_as_a_whole_number_are_drawn(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +200,6 @@ def test_a_benchmark_of_another_task_is_a_hole(evaluated: Path, monkeypatch: pyt
 def test_make_shows_the_table_itself(
     evaluated: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MAKELEVEL", "1")
+    monkeypatch.setenv("LAB_RUN", "1")
     compare.compare(CFG)
     assert capsys.readouterr().out == ""

@@ -12,7 +12,7 @@ from pipeline.core.redaction import redact
 
 SQLITE = "sqlite:///"
 KINDS = ("sqlite", "postgresql", "mysql", "mssql")  # that MLflow knows
-ANEW = "move it away, and `make sync` fills a new one from the files"
+ANEW = "move it away, and `lab sync` fills a new one from the files"
 PATIENCE_SECONDS = 20.0  # for the lock under which a database is made
 
 

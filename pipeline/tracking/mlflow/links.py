@@ -11,7 +11,7 @@ from pipeline.tracking.mlflow import store, ui
 def address(stage: str, cell: str) -> str | None:
     """Return where a browser finds the active runs of a cell; None where the store is away.
 
-    Behind a server it is the server's address, else the one that ``make ui`` takes first.
+    Behind a server it is the server's address, else the one that ``lab ui`` takes first.
     """
     experiment = store.current().ask(store.experiment)
     if experiment is None:

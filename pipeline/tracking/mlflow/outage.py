@@ -49,7 +49,7 @@ def tell(uri: str, reason: str) -> None:
     if not quiet:
         print(
             f"warning: tracking store {redact(uri)} is away ({reason}); "
-            "the work goes on, and `make sync` brings the store level later",
+            "the work goes on, and `lab sync` brings the store level later",
             file=sys.stderr,
             flush=True,
         )

@@ -105,4 +105,4 @@ def _tell(address: str, links: list[str]) -> None:
         print(link.format(address=address))
     if not links:
         print(f"{address}/#/experiments?workflowType=machine_learning")
-        print("no evaluated cell here yet: run `dvc repro`, or `make sync` where the results lie in files")
+        print("no evaluated cell here yet: run `dvc repro`, or `lab sync` where the results lie in files")

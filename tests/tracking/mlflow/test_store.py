@@ -57,7 +57,7 @@ def test_a_store_that_is_away_costs_one_warning_and_no_work(
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1
     assert told[0].startswith("warning: tracking store http://***@127.0.0.1:9 is away (MlflowException: API request")
-    assert told[0].endswith("; the work goes on, and `make sync` brings the store level later")
+    assert told[0].endswith("; the work goes on, and `lab sync` brings the store level later")
     assert "secret" not in told[0]
 
 
@@ -76,7 +76,7 @@ def test_a_store_that_goes_away_in_the_middle_costs_one_warning(
     uri = store.location()
     assert capsys.readouterr().err == (
         f"warning: tracking store {uri} is away (ConnectionError: no route to ***@host); "
-        "the work goes on, and `make sync` brings the store level later\n"
+        "the work goes on, and `lab sync` brings the store level later\n"
     ).replace("to ***@", "to tcp://***@")
 
 
