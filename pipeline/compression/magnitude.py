@@ -1,43 +1,51 @@
-"""Zeros in the weights of the encoder's layers: the smallest of them all, or the smallest of each few.
+"""Magnitude pruning: the smallest weights of the encoder's layers become zero (Han et al. 2015).
 
-Zeros are baked in. They are stored without taking room and stay zero in training (``pipeline.models.sparse_masks``);
-a dense
-product of matrices takes no less time for them.
+The zeros are stored without taking space and stay zero in training (``pipeline.models.sparse_masks``). A dense matrix
+product takes as long as before.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from pipeline.compression.argument_checks import EncoderShape, check_choice, check_share
+from pipeline.compression.compressed_model import CompressedModel, validate_for_model
 
-from pipeline.compression import method_checks
-from pipeline.compression.calibration import Compressed, agreed
-from pipeline.core.errors import UserError
-from pipeline.models.bert_layers import linears
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEEPS_SHAPE = True
 
 
-def magnitude(model: Any, share: float, scope: str) -> Compressed:
-    """Set exactly the ``share`` of the weights to zero that are smallest in magnitude (Han et al. 2015).
+def check(shape: EncoderShape | None, share: object, scope: object) -> list[str]:
+    """Return the mistakes in the arguments of ``apply``."""
+    return [*check_share("share", share, "of the weights"), *check_choice("scope", scope, ("global", "layer"))]
 
-    They are ranked over all matrices of the encoder's layers (scope ``global``) or in each (``layer``). Zeros that are
-    there already count as part of the share. Raises UserError for arguments that cannot be.
+
+def apply(model: Any, share: float, scope: str) -> CompressedModel:
+    """Set exactly the ``share`` of the weights with the smallest magnitude to zero.
+
+    They are ranked over all matrices of the encoder's layers (scope ``global``) or within each matrix (``layer``).
+    Existing zeros count as part of the share. Raises UserError for invalid arguments.
     """
-    agreed(model, method_checks.magnitude, share=share, scope=scope)
+    from pipeline.models.bert_layers import linears
+
+    validate_for_model(model, check, share=share, scope=scope)
     weights = [linear.weight.detach() for linear in linears(model)]
-    before = sum(map(_zeros, weights))
+    zeros = count_zeros(weights)
     for group in [weights] if scope == "global" else [[weight] for weight in weights]:
-        _prune(group, round(share * sum(weight.numel() for weight in group)))
+        _set_smallest_to_zero(group, round(share * sum(weight.numel() for weight in group)))
     where = "over all" if scope == "global" else "in each"
-    return Compressed(model, f"the smallest {where} of {len(weights)} matrices: {_told(weights, before)}")
+    return CompressedModel(model, f"the smallest {where} of {len(weights)} matrices: {describe_zeros(weights, zeros)}")
 
 
-def _prune(weights: list[Tensor], count: int) -> None:
-    """Set the ``count`` entries of ``weights`` to zero that are smallest; of equal ones the first."""
+def _set_smallest_to_zero(weights: list[Tensor], count: int) -> None:
+    """Set the ``count`` smallest entries of ``weights`` to zero; of equal ones the first."""
+    import torch
+
     if not count:
         return
-    sizes = torch.cat([weight.abs().flatten().cpu() for weight in weights])  # a GPU chooses among equals as it likes
+    sizes = torch.cat([weight.abs().flatten().cpu() for weight in weights])  # a GPU's choice among equals is random
     threshold = sizes.kthvalue(count).values
     pruned = sizes < threshold
     equal = (sizes == threshold).nonzero()[:, 0]
@@ -46,32 +54,12 @@ def _prune(weights: list[Tensor], count: int) -> None:
         weight.masked_fill_(zero.view(weight.shape).to(weight.device), 0.0)
 
 
-def pattern(model: Any, keep: int, of: int) -> Compressed:
-    """Keep the ``keep`` largest of every ``of`` weights that follow one another along the input (Mishra et al. 2021).
-
-    Matrices whose inputs do not divide into such groups stay whole, and are told. Raises UserError for arguments that
-    cannot be, or where no matrix divides.
-    """
-    agreed(model, method_checks.pattern, keep=keep, of=of)
-    weights = [linear.weight.detach() for linear in linears(model)]
-    chosen = [weight for weight in weights if weight.shape[1] % of == 0]
-    if not chosen:
-        raise UserError(
-            f"of: got {of}, but no matrix of the layers has a number of inputs that divides into such groups"
-        )
-    before = sum(map(_zeros, weights))
-    for weight in chosen:
-        groups = weight.view(len(weight), -1, of)
-        groups.scatter_(2, groups.abs().topk(of - keep, dim=2, largest=False).indices, 0.0)
-    whole = len(weights) - len(chosen)
-    left = f", {whole} left whole, whose inputs do not divide by {of}" if whole else ""
-    return Compressed(model, f"{keep} of every {of} in {len(chosen)} matrices{left}: {_told(weights, before)}")
+def count_zeros(weights: list[Tensor]) -> int:
+    """Return how many entries of ``weights`` are exactly zero."""
+    return sum(weight.numel() - int(weight.count_nonzero()) for weight in weights)
 
 
-def _zeros(weight: Tensor) -> int:
-    return weight.numel() - int(torch.count_nonzero(weight))
-
-
-def _told(weights: list[Tensor], before: int) -> str:
-    zeros, total = sum(map(_zeros, weights)), sum(weight.numel() for weight in weights)
+def describe_zeros(weights: list[Tensor], before: int) -> str:
+    """Return the number of zeros as text, with the number ``before`` the method."""
+    zeros, total = count_zeros(weights), sum(weight.numel() for weight in weights)
     return f"{zeros:,} of {total:,} weights are zero ({zeros / total:.1%}), {before:,} were before"

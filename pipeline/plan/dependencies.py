@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.compression import method_checks, recovery
-from pipeline.compression.method_checks import Shape
+from pipeline.compression import recovery
+from pipeline.compression.argument_checks import EncoderShape
 from pipeline.core import instantiate, paths
 from pipeline.core.errors import UserError, suggest
 from pipeline.plan import source_paths
@@ -23,16 +24,13 @@ from pipeline.plan.load_plan import read
 from pipeline.plan.named_sections import Named
 from pipeline.training.distillation import distillation_settings
 
-METHODS = "pipeline.compression."
-SAME_SHAPE = ("magnitude", "pattern", "int8")  # methods after which a model is as large as before
-
 
 class Made(NamedTuple):
     """What is known of a cell that holds a classifier before it is made."""
 
     task: str
     model: str
-    shape: Shape | None
+    shape: EncoderShape | None
 
 
 def mistakes(axes: dict[str, list[Any]], named: Named) -> Iterator[str]:
@@ -92,8 +90,7 @@ def _entry(cell: str, made: dict[str, Made], named: Named, seeds: list[int]) -> 
         content = _file("compression", entry["compression"])
         where = f"compress.{name}: conf/compression/{entry['compression']}.yaml"
         yield from (f"{where}: {mistake}" for mistake in _method(content, source.shape))
-        method = str(_target(content)).rpartition(".")[2]
-        made[cell] = source if method in SAME_SHAPE else source._replace(shape=None)
+        made[cell] = source if getattr(_load_method(content), "KEEPS_SHAPE", False) else source._replace(shape=None)
 
 
 def _distillation(entry: Mapping[str, Any], teacher: Made, seeds: list[int]) -> Iterator[str]:
@@ -116,7 +113,7 @@ def _distillation(entry: Mapping[str, Any], teacher: Made, seeds: list[int]) -> 
         yield f".student: got {entry['student']!r}, but {made}; write {teacher.model!r}, of which the teacher is made"
 
 
-def _method(content: Mapping[str, Any], shape: Shape | None) -> Iterator[str]:
+def _method(content: Mapping[str, Any], shape: EncoderShape | None) -> Iterator[str]:
     """Yield what a method's own check says of its settings; a method that is not the project's has none here."""
     try:
         recovery.parse(content.get("recovery"), "")
@@ -126,22 +123,27 @@ def _method(content: Mapping[str, Any], shape: Shape | None) -> Iterator[str]:
     if found := [*instantiate.find_mistakes(content.get("method"), package)]:
         yield from (f"method: {mistake}" for mistake in found)
         return
-    module, _, function = str(_target(content)).rpartition(".")
-    check, text = getattr(method_checks, function, None), instantiate.read_source(module, package)
-    if check is None or text is None or f"checks.{function}" not in text[0]:
-        return  # a method of somebody's own, which asks no check of these
+    method = _load_method(content)
+    if not hasattr(method, "check"):
+        return
     settings = {key: value for key, value in content["method"].items() if key != "_target_"}
     try:
-        instantiate.validate_arguments(check, settings, "method", without=("shape",))
+        instantiate.validate_arguments(method.apply, settings, "method", without=("model", "calibration"))
     except UserError as error:
         yield str(error)
         return
-    yield from (f"method: {mistake}" for mistake in check(shape, **settings))
+    yield from (f"method: {mistake}" for mistake in method.check(shape, **settings))
 
 
-def _target(content: Mapping[str, Any]) -> object:
+def _load_method(content: Mapping[str, Any]) -> Any:
+    """Return the module of a compression's method, None where it cannot be imported; it imports no torch."""
     method = content.get("method")
-    return method.get("_target_") if isinstance(method, Mapping) else None
+    target = method.get("_target_") if isinstance(method, Mapping) else None
+    if not str(target).startswith("pipeline.compression."):
+        return None
+    with suppress(ImportError):
+        return import_module(str(target).rpartition(".")[0])
+    return None
 
 
 def _int8(source: str, named: Named) -> bool:
@@ -149,10 +151,10 @@ def _int8(source: str, named: Named) -> bool:
     if stage != "compress":
         return False
     content = _file("compression", named["compress"][name]["compression"])
-    return str(_target(content)).startswith(METHODS) and str(_target(content)).endswith(".int8")
+    return getattr(_load_method(content), "MUST_BE_LAST", False)
 
 
-def _student(entry: Mapping[str, Any]) -> Shape | None:
+def _student(entry: Mapping[str, Any]) -> EncoderShape | None:
     return (
         _shape(entry["student"]) if isinstance(_file("distillation", entry["distillation"]).get("start"), str) else None
     )
@@ -168,7 +170,7 @@ def _file(group: str, name: str) -> dict[str, Any]:
 
 
 @cache
-def _shape(model: str) -> Shape | None:
+def _shape(model: str) -> EncoderShape | None:
     """Return how large a model is, None where no file tells it yet."""
     source = _file("model", model).get("source")
     folders = [paths.get_model_dir(model)]
@@ -181,7 +183,7 @@ def _shape(model: str) -> Shape | None:
         file = folder / "config.json"
         try:
             if file.is_file():
-                return Shape.of(json.loads(file.read_text(encoding="utf-8")))
+                return EncoderShape.from_config(json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, RecursionError):
             continue
     return None

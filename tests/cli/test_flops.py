@@ -30,7 +30,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tokenizer = BertTokenizer(vocab={piece: place for place, piece in enumerate(PIECES)})
     torch.manual_seed(0)
     model = BertForSequenceClassification(CONFIG)
-    weight_sharing.share(model, "all", 1, "first")
+    weight_sharing.apply(model, "all", 1, "first")
     for seed in (10, 9):
         load_model.save(model, tokenizer, paths.get_trial_dir("compress", "mrpc-tiny-0.5-shared", seed))
     BertModel(CONFIG).save_pretrained(paths.get_model_dir("bert-tiny"))

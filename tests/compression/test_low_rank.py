@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
+from pipeline.compression import low_rank, quantisation
 from pipeline.compression.calibration import Calibration
-from pipeline.compression.low_rank import factorised, svd
-from pipeline.compression.quantisation import int8
-from pipeline.compression.singular_values import Spectrum, by_budget, by_energy, decompose
+from pipeline.compression.linear_factors import create_factors
+from pipeline.compression.singular_values import Spectrum, decompose, select_by_budget, select_by_energy
 from pipeline.core.errors import UserError
 from pipeline.data.batches import Examples
 from pipeline.models import bert_layers
@@ -69,7 +69,7 @@ def test_at_full_rank_a_linear_says_the_same(rows: int, columns: int, bias: bool
     root = torch.linalg.cholesky(torch.cov(torch.randn(columns, 50).double()))
     with torch.no_grad():
         for spectrum in (decompose(linear.weight), decompose(linear.weight, root)):
-            both = factorised(linear, spectrum, min(rows, columns))
+            both = create_factors(linear, spectrum, min(rows, columns))
             torch.testing.assert_close(both(states), linear(states), atol=1e-5, rtol=0)
             assert (both[1].bias is not None) == bias
 
@@ -78,7 +78,7 @@ def test_the_error_at_a_rank_is_that_of_eckart_and_young(
     model: BertForSequenceClassification, calibration: Calibration
 ) -> None:
     before = [matrix(part) for part in parts(model)]
-    svd(model, calibration, **ARGUMENTS)
+    low_rank.apply(model, calibration, **ARGUMENTS)
     for was, part in zip(before, parts(model), strict=True):
         discarded = np.linalg.svd(was, compute_uv=False)[8:]
         assert isinstance(part, Factorised)
@@ -90,7 +90,7 @@ def test_the_singular_values_are_split_evenly_and_the_bias_is_kept(
     model: BertForSequenceClassification, calibration: Calibration
 ) -> None:
     linear = model.bert.encoder.layer[1].intermediate.dense
-    svd(model, calibration, **ARGUMENTS)
+    low_rank.apply(model, calibration, **ARGUMENTS)
     reading, writing = model.bert.encoder.layer[1].intermediate.dense
     values = np.linalg.svd(linear.weight.detach().numpy(), compute_uv=False)[:8]
     np.testing.assert_allclose(reading.weight.detach().norm(dim=1).square(), values, rtol=1e-5)
@@ -120,7 +120,7 @@ def test_weighted_is_the_optimum_for_what_the_task_puts_in(
     asked = inputs_of(model, calibration, bert_layers.layers(model)[1].part(name))
     was = matrix(bert_layers.layers(model)[1].part(name))
     for weighted in (True, False):
-        other = svd(copy.deepcopy(model), calibration, **ARGUMENTS | {"weighted": weighted}).model
+        other = low_rank.apply(copy.deepcopy(model), calibration, **ARGUMENTS | {"weighted": weighted}).model
         said[weighted] = np.linalg.norm(asked @ (was - matrix(bert_layers.layers(other)[1].part(name))).T)
     optimum = np.sqrt((np.linalg.svd(asked @ was.T, compute_uv=False)[8:] ** 2).sum())
     assert said[True] == pytest.approx(optimum, rel=1e-3)
@@ -134,7 +134,7 @@ def test_a_budget_is_kept_and_nearly_all_of_it_used(
 ) -> None:
     before = weights(parts(model))
     assert before == 2 * (WHOLE + BIASES)
-    svd(model, calibration, **ARGUMENTS | {"rank": {"budget": budget}, "weighted": weighted})
+    low_rank.apply(model, calibration, **ARGUMENTS | {"rank": {"budget": budget}, "weighted": weighted})
     assert budget * before - (HIDDEN + INNER) < weights(parts(model)) <= budget * before
 
 
@@ -142,7 +142,7 @@ def test_a_budget_is_spread_by_the_error_that_a_rank_saves_for_its_parameters() 
     """Every rank that was taken saves at least as much for each number as every rank that was not."""
     torch.manual_seed(0)
     spectra = [decompose(torch.randn(rows, 24) * size) for rows, size in ((24, 1.0), (48, 0.7), (16, 1.4))]
-    ranks = by_budget(spectra, 700)
+    ranks = select_by_budget(spectra, 700)
     pairs = list(zip(spectra, ranks, strict=True))
     assert None not in ranks
     taken = [float(one.values[rank - 1] ** 2) / sum(one.size) for one, rank in pairs]
@@ -157,13 +157,13 @@ def test_a_budget_is_spread_by_the_error_that_a_rank_saves_for_its_parameters() 
 def test_a_matrix_that_no_rank_makes_smaller_is_left_whole_under_a_budget() -> None:
     steep = Spectrum(torch.eye(16), torch.tensor([10.0, 0.1] + 14 * [0.01]), torch.eye(16))
     flat = Spectrum(torch.eye(16), torch.full((16,), 5.0), torch.eye(16))
-    assert by_budget([steep, flat], 16 * 16 + 2 * 32) == [2, None]
+    assert select_by_budget([steep, flat], 16 * 16 + 2 * 32) == [2, None]
 
 
 def test_energy_takes_the_least_rank_that_holds_it() -> None:
     values = torch.tensor([3.0, 2.0, 1.0, 1.0, 1.0])  # squares 9, 4, 1, 1, 1 of 16
-    assert [by_energy(values, share) for share in (0.5, 9 / 16, 0.57, 13 / 16, 0.9, 0.99)] == [1, 1, 2, 2, 4, 5]
-    assert by_energy(torch.zeros(4), 0.9) == 1
+    assert [select_by_energy(values, share) for share in (0.5, 9 / 16, 0.57, 13 / 16, 0.9, 0.99)] == [1, 1, 2, 2, 4, 5]
+    assert select_by_energy(torch.zeros(4), 0.9) == 1
 
 
 def test_energy_leaves_whole_what_it_would_not_make_smaller(
@@ -172,7 +172,7 @@ def test_energy_leaves_whole_what_it_would_not_make_smaller(
     low = model.bert.encoder.layer[0].attention.self.query
     with torch.no_grad():
         low.weight.copy_(torch.outer(torch.arange(1.0, HIDDEN + 1), torch.ones(HIDDEN)))
-    changed = svd(model, calibration, **ARGUMENTS | {"rank": {"energy": 0.97}}).changed
+    changed = low_rank.apply(model, calibration, **ARGUMENTS | {"rank": {"energy": 0.97}}).changed
     assert [type(part).__name__ for part in parts(model)] == ["Factorised", *(11 * ["Linear"])]
     assert changed == (
         f"1 of 12 Linears as two factors of rank 1, {2 * WHOLE:,} -> {2 * WHOLE - HIDDEN**2 + 2 * HIDDEN:,} weights, "
@@ -185,7 +185,7 @@ def test_the_table_of_words_becomes_narrow_and_keeps_its_padding(
 ) -> None:
     was = model.bert.embeddings.word_embeddings.weight.detach().numpy()
     arguments = ARGUMENTS | {"parts": "attention", "embeddings": {"fraction": 0.25}}
-    changed = svd(model, calibration, **arguments).changed
+    changed = low_rank.apply(model, calibration, **arguments).changed
     table = model.bert.embeddings.word_embeddings
     assert isinstance(table, FactorisedEmbedding)
     assert (table.rank, table[0].padding_idx) == (8, 0)
@@ -198,7 +198,7 @@ def test_the_table_of_words_becomes_narrow_and_keeps_its_padding(
         f"relative error {share:.3f}"
     )
     assert not any(isinstance(part, Factorised) for part in parts(model, "feed_forward"))
-    again = svd(model, calibration, **arguments | {"parts": "feed_forward"}).changed
+    again = low_rank.apply(model, calibration, **arguments | {"parts": "feed_forward"}).changed
     assert again.split("; ")[1] == "the table of words is factors already and stays as it is"
 
 
@@ -209,7 +209,7 @@ def test_shared_linears_are_factorised_once_and_stay_shared(
     second.attention = first.attention
     second.output.dense = first.output.dense
     alone = matrix(first.attention.self.query)
-    changed = svd(model, calibration, **ARGUMENTS | {"weighted": True}).changed
+    changed = low_rank.apply(model, calibration, **ARGUMENTS | {"weighted": True}).changed
     assert second.attention.self.query is first.attention.self.query
     assert second.output.dense is first.output.dense
     assert isinstance(second.output.dense, Factorised)
@@ -220,11 +220,11 @@ def test_shared_linears_are_factorised_once_and_stay_shared(
 def test_factors_are_left_alone_and_lost_zeros_are_told(
     model: BertForSequenceClassification, calibration: Calibration
 ) -> None:
-    svd(model, calibration, **ARGUMENTS | {"parts": "attention"})
+    low_rank.apply(model, calibration, **ARGUMENTS | {"parts": "attention"})
     kept = [matrix(part) for part in parts(model, "attention")]
     with torch.no_grad():
         model.bert.encoder.layer[0].output.dense.weight[:, ::2] = 0
-    changed = svd(model, calibration, **ARGUMENTS).changed
+    changed = low_rank.apply(model, calibration, **ARGUMENTS).changed
     assert all(np.array_equal(was, matrix(part)) for was, part in zip(kept, parts(model, "attention"), strict=True))
     assert changed.split("; ")[1:] == [
         "8 are factors already and stay as they are",
@@ -237,7 +237,7 @@ def test_asking_for_activations_leaves_the_mode_and_no_hooks(
 ) -> None:
     model.train()
     linears = parts(model)
-    svd(model, calibration, **ARGUMENTS | {"weighted": True})
+    low_rank.apply(model, calibration, **ARGUMENTS | {"weighted": True})
     assert all(module.training for module in model.modules())
     assert not any(linear._forward_pre_hooks for linear in linears)
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -270,7 +270,7 @@ def test_what_saves_nothing_is_refused(
     model: BertForSequenceClassification, calibration: Calibration, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError) as caught:
-        svd(model, calibration, **ARGUMENTS | arguments)
+        low_rank.apply(model, calibration, **ARGUMENTS | arguments)
     assert str(caught.value) == message
 
 
@@ -281,7 +281,7 @@ def test_a_fraction_that_saves_nothing_in_a_narrowed_matrix_is_refused(
     for layer in model.bert.encoder.layer:
         layer.intermediate.dense, layer.output.dense = nn.Linear(HIDDEN, 1), nn.Linear(1, HIDDEN)
     with pytest.raises(UserError) as caught:
-        svd(model, calibration, **ARGUMENTS)
+        low_rank.apply(model, calibration, **ARGUMENTS)
     assert str(caught.value) == (
         "rank: fraction 0.25 is rank 1 of bert.encoder.layer.0.intermediate.dense, 1 x 32, which saves nothing; "
         "use a smaller fraction, or an energy, which leaves such matrices whole"
@@ -291,13 +291,13 @@ def test_a_fraction_that_saves_nothing_in_a_narrowed_matrix_is_refused(
 def test_factors_of_factors_and_of_int8_weights_are_refused(
     model: BertForSequenceClassification, calibration: Calibration
 ) -> None:
-    svd(model, calibration, **ARGUMENTS)
+    low_rank.apply(model, calibration, **ARGUMENTS)
     with pytest.raises(UserError) as caught:
-        svd(model, calibration, **ARGUMENTS)
+        low_rank.apply(model, calibration, **ARGUMENTS)
     assert str(caught.value) == (
         "parts: all of these Linears are factors already; name other parts, or leave this step out"
     )
-    int8(model, "none")
+    quantisation.apply(model, "none")
     with pytest.raises(UserError) as caught:
-        svd(model, calibration, **ARGUMENTS)
+        low_rank.apply(model, calibration, **ARGUMENTS)
     assert str(caught.value) == "the model's weights are int8 already; put int8 last in the chain, behind this method"

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.compression.magnitude import magnitude, pattern
-from pipeline.compression.weight_sharing import share
+from pipeline.compression import magnitude, n_m_sparsity, weight_sharing
 from pipeline.core.errors import UserError
 from pipeline.models.bert_layers import linears
 from pipeline.models.layer_surgery import keep_neurons, replace
@@ -44,7 +43,7 @@ def trained(model: Any, steps: int = 3) -> Any:
 def test_exactly_the_share_is_zero_and_the_rest_is_untouched(bert: Any, scope: str, share_: float) -> None:
     model = bert()
     before = matrices(model)
-    magnitude(model, share_, scope)
+    magnitude.apply(model, share_, scope)
     after = matrices(model)
     counts = [weight.numel() for weight in before]
     wanted = round(share_ * 4 * LAYER) if scope == "global" else sum(round(share_ * count) for count in counts)
@@ -57,7 +56,7 @@ def test_exactly_the_share_is_zero_and_the_rest_is_untouched(bert: Any, scope: s
 def test_the_smallest_go(bert: Any, scope: str) -> None:
     model = bert()
     before = matrices(model)
-    magnitude(model, 0.4, scope)
+    magnitude.apply(model, 0.4, scope)
     groups = [before] if scope == "global" else [[weight] for weight in before]
     limits = [np.sort(np.abs(np.concatenate([weight.numpy().ravel() for weight in group]))) for group in groups]
     for number, (one, other) in enumerate(zip(before, matrices(model), strict=True)):
@@ -70,15 +69,15 @@ def test_of_equal_weights_no_more_go_than_asked_for(bert: Any) -> None:
     model = bert()
     for linear in linears(model):
         nn.init.constant_(linear.weight, 0.5)
-    magnitude(model, 0.3, "global")
+    magnitude.apply(model, 0.3, "global")
     assert zeros(matrices(model)) == round(0.3 * 4 * LAYER)
 
 
 def test_zeros_that_are_there_count_and_shared_matrices_count_once(bert: Any) -> None:
-    model = share(bert(), "all", 2, "first").model
-    magnitude(model, 0.25, "global")
+    model = weight_sharing.apply(bert(), "all", 2, "first").model
+    magnitude.apply(model, 0.25, "global")
     first = zeros(matrices(model))
-    changed = magnitude(model, 0.5, "global").changed
+    changed = magnitude.apply(model, 0.5, "global").changed
     assert zeros(matrices(model)) == LAYER
     assert first == LAYER // 2
     assert changed == (
@@ -89,7 +88,7 @@ def test_zeros_that_are_there_count_and_shared_matrices_count_once(bert: Any) ->
 
 def test_what_is_no_matrix_of_a_layer_is_left_alone(bert: Any) -> None:
     model, plain = bert(), bert()
-    magnitude(model, 0.9, "global")
+    magnitude.apply(model, 0.9, "global")
     changed = {name for name, weight in model.state_dict().items() if not torch.equal(weight, plain.state_dict()[name])}
     assert len(changed) == 24
     assert all(
@@ -101,7 +100,7 @@ def test_what_is_no_matrix_of_a_layer_is_left_alone(bert: Any) -> None:
 def test_both_factors_are_pruned(bert: Any) -> None:
     model = bert()
     replace(model, "bert.encoder.layer.0.attention.self.query", Factorised(32, 32, 8, True))
-    magnitude(model, 0.5, "layer")
+    magnitude.apply(model, 0.5, "layer")
     factors = model.bert.encoder.layer[0].attention.self.query
     assert [zeros([factor.weight]) for factor in factors] == [128, 128]
 
@@ -110,7 +109,7 @@ def test_both_factors_are_pruned(bert: Any) -> None:
 def test_the_largest_of_each_group_stay(bert: Any, keep: int, of: int) -> None:
     model = bert()
     before = matrices(model)
-    pattern(model, keep, of)
+    n_m_sparsity.apply(model, keep, of)
     for one, other in zip(before, matrices(model), strict=True):
         sizes = np.abs(one.numpy()).reshape(-1, of)
         stay = np.argsort(np.argsort(-sizes, axis=1), axis=1) < keep
@@ -119,7 +118,7 @@ def test_the_largest_of_each_group_stay(bert: Any, keep: int, of: int) -> None:
 
 
 def test_a_pattern_holds_in_every_group_after_training(bert: Any) -> None:
-    model = pattern(bert(), 2, 4).model
+    model = n_m_sparsity.apply(bert(), 2, 4).model
     before = matrices(model)
     with kept_sparse(model):
         trained(model)
@@ -132,7 +131,7 @@ def test_a_pattern_holds_in_every_group_after_training(bert: Any) -> None:
 def test_matrices_that_do_not_divide_are_left_whole_and_told(bert: Any) -> None:
     model = bert()
     keep_neurons(model.bert.encoder.layer[0].intermediate, model.bert.encoder.layer[0].output, range(46))
-    changed = pattern(model, 2, 4).changed
+    changed = n_m_sparsity.apply(model, 2, 4).changed
     total, whole = 4 * LAYER - 2 * 2 * 32, 46 * 32
     told = f"{(total - whole) // 2:,} of {total:,} weights are zero (47.4%), 0 were before"
     assert changed == f"2 of every 4 in 23 matrices, 1 left whole, whose inputs do not divide by 4: {told}"
@@ -143,7 +142,7 @@ def test_a_sparse_model_is_stored_without_its_zeros(bert: Any, ids: Any, reopene
     file = tmp_path / "trial" / "model.safetensors"
     reopened(bert())
     dense = file.stat().st_size
-    model = magnitude(bert(), 0.75, "global").model
+    model = magnitude.apply(bert(), 0.75, "global").model
     opened = reopened(model)
     assert torch.equal(opened(**ids).logits, model(**ids).logits)
     assert zeros(matrices(opened)) == 3 * LAYER
@@ -155,15 +154,18 @@ def test_a_sparse_model_is_stored_without_its_zeros(bert: Any, ids: Any, reopene
     ("call", "message"),
     [
         (
-            lambda model: magnitude(model, 1.0, "global"),
+            lambda model: magnitude.apply(model, 1.0, "global"),
             "share: got 1.0; write a share of the weights, above 0 and below 1",
         ),
-        (lambda model: magnitude(model, 0.5, "all"), "scope: got 'all'; allowed: global, layer"),
+        (lambda model: magnitude.apply(model, 0.5, "all"), "scope: got 'all'; allowed: global, layer"),
         (
-            lambda model: pattern(model, 4, 4),
+            lambda model: n_m_sparsity.apply(model, 4, 4),
             "keep: got 4; write a whole number from 1 to 3, the weights kept in each group of 4",
         ),
-        (lambda model: pattern(model, 2, 5), "of: got 5, but rows of 32 weights do not divide into such groups"),
+        (
+            lambda model: n_m_sparsity.apply(model, 2, 5),
+            "of: got 5, but rows of 32 weights do not divide into such groups",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(bert: Any, call: Any, message: str) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
-from pipeline.compression.quantisation import int8
+from pipeline.compression import quantisation
 from pipeline.core.errors import UserError
 from pipeline.models import load_model, quantised_layers
 
@@ -32,7 +32,7 @@ def asked(model: Any) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def test_weights_alone_in_int8_say_what_their_scaled_integers_say_in_fp32(starter: Any) -> None:
-    model, plain = int8(copy.deepcopy(starter), "none").model, copy.deepcopy(starter)
+    model, plain = quantisation.apply(copy.deepcopy(starter), "none").model, copy.deepcopy(starter)
     inner = quantised_layers.tensors(model)
     for name in {name.rpartition(".")[0] for name in inner}:
         plain.get_parameter(name).copy_(inner[f"{name}.qdata"] * inner[f"{name}.scale"])
@@ -47,7 +47,7 @@ def test_the_outputs_of_a_pretrained_model_move_little(starter: Any, activations
     Six products in a row, each beside a residual and before a norm, give a few per cent of the spread of the logits.
     """
     plain = starter(**asked(starter)).logits
-    model = int8(copy.deepcopy(starter), activations).model
+    model = quantisation.apply(copy.deepcopy(starter), activations).model
     moved = (model(**asked(starter)).logits - plain).square().mean().sqrt()
     assert 0 < moved < 0.05 * plain.std()
 
@@ -56,7 +56,7 @@ def test_the_outputs_of_a_pretrained_model_move_little(starter: Any, activations
 def test_what_was_quantised_is_told(starter: Any, activations: str, told: str) -> None:
     weights = 2 * (4 * 96 * 96 + 2 * 96 * 384)
     total = sum(parameter.numel() for parameter in starter.parameters())
-    assert int8(copy.deepcopy(starter), activations).changed == (
+    assert quantisation.apply(copy.deepcopy(starter), activations).changed == (
         f"12 Linears {told}in int8, {weights:,} of {total:,} parameters ({weights / total:.1%}); "
         "the embeddings and all else stay fp32"
     )
@@ -70,13 +70,13 @@ def small() -> BertForSequenceClassification:
 
 def test_an_unknown_word_and_int8_weights_are_refused() -> None:
     with pytest.raises(UserError) as caught:
-        int8(small(), "dynamical")
+        quantisation.apply(small(), "dynamical")
     assert str(caught.value) == (
         "activations: got 'dynamical'; did you mean 'dynamic'? (allowed: dynamic, none)"
     )  # fmt: skip
-    model = int8(small(), "dynamic").model
+    model = quantisation.apply(small(), "dynamic").model
     with pytest.raises(UserError) as caught:
-        int8(model, "none")
+        quantisation.apply(model, "none")
     assert str(caught.value) == (
         "the model's weights are int8 already; put int8 last in the chain, behind this method"
     )  # fmt: skip
@@ -91,7 +91,7 @@ def test_what_torchao_cannot_serve_is_told_in_its_own_words_and_changes_nothing(
     model = small()
     before = copy.deepcopy(model.state_dict())
     monkeypatch.setattr(nn.Linear, "forward", unserved)
-    left, changed = int8(model, "dynamic")
+    left, changed = quantisation.apply(model, "dynamic")
     assert changed == (
         "nothing, and the weights stay fp32: torchao cannot serve int8-dynamic on cpu: "
         "_int_mm is not for this processor"

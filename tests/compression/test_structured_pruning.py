@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.compression import importance as measure
-from pipeline.compression.calibration import Calibration, parameters
-from pipeline.compression.magnitude import magnitude
-from pipeline.compression.structured_pruning import heads, layers, width
-from pipeline.compression.weight_sharing import share
+from pipeline.compression import head_pruning, layer_removal, magnitude, weight_sharing, width_pruning
+from pipeline.compression.calibration import Calibration
+from pipeline.compression.compressed_model import count_parameters
+from pipeline.compression.importance import compute_input_importance, compute_layer_importance
 from pipeline.core.errors import UserError
 from pipeline.data import batches
 from pipeline.models.layer_surgery import replace
@@ -64,14 +63,14 @@ def mask(linears: list[Any], stay: list[list[int]], size: int) -> None:
 @pytest.mark.parametrize("importance", ["gradient", "magnitude"])
 def test_removed_heads_are_as_masked_heads(bert: Any, calibration: Calibration, ids: Any, importance: str) -> None:
     whole = bert().double()
-    pruned, changed = heads(copy.deepcopy(whole), calibration, 0.5, importance)
+    pruned, changed = head_pruning.apply(copy.deepcopy(whole), calibration, 0.5, importance)
     stay = kept(queries(whole), queries(pruned), SIZE)
     mask([layer.attention.output.dense for layer in whole.bert.encoder.layer], stay, SIZE)
     torch.testing.assert_close(pruned(**ids).logits, whole(**ids).logits, rtol=0, atol=1e-12)
     assert sum(map(len, stay)) == 8
     assert min(map(len, stay)) >= 1
-    assert parameters(whole) - parameters(pruned) == 8 * HEAD
-    before, after = parameters(whole), parameters(pruned)
+    assert count_parameters(whole) - count_parameters(pruned) == 8 * HEAD
+    before, after = count_parameters(whole), count_parameters(pruned)
     assert changed == (
         f"8 of 16 heads removed by {importance}, the layers have {', '.join(str(len(own)) for own in stay)}; "
         f"{before:,} -> {after:,} parameters"
@@ -81,14 +80,14 @@ def test_removed_heads_are_as_masked_heads(bert: Any, calibration: Calibration, 
 @pytest.mark.parametrize("importance", ["gradient", "magnitude"])
 def test_removed_neurons_are_as_masked_neurons(bert: Any, calibration: Calibration, ids: Any, importance: str) -> None:
     whole = bert().double()
-    pruned, changed = width(copy.deepcopy(whole), calibration, 0.25, importance)
+    pruned, changed = width_pruning.apply(copy.deepcopy(whole), calibration, 0.25, importance)
     stay = kept(inner(whole), inner(pruned), 1)
     mask([layer.output.dense for layer in whole.bert.encoder.layer], stay, 1)
     torch.testing.assert_close(pruned(**ids).logits, whole(**ids).logits, rtol=0, atol=1e-12)
     assert list(map(len, stay)) == [36] * 4
     assert stay == [sorted(own) for own in stay]
-    assert parameters(whole) - parameters(pruned) == 48 * NEURON
-    told = f"{parameters(whole):,} -> {parameters(pruned):,} parameters"
+    assert count_parameters(whole) - count_parameters(pruned) == 48 * NEURON
+    told = f"{count_parameters(whole):,} -> {count_parameters(pruned):,} parameters"
     assert changed == f"48 of 192 neurons removed by {importance}; {told}"
 
 
@@ -97,7 +96,7 @@ def test_removed_layers_are_as_layers_that_pass_their_input_on(
     bert: Any, calibration: Calibration, ids: Any, importance: str
 ) -> None:
     whole = bert()
-    pruned, changed = layers(copy.deepcopy(whole), calibration, 2, importance)
+    pruned, changed = layer_removal.apply(copy.deepcopy(whole), calibration, 2, importance)
     stay = [
         numbers[0]
         for numbers in [
@@ -110,8 +109,8 @@ def test_removed_layers_are_as_layers_that_pass_their_input_on(
         whole.bert.encoder.layer[number].forward = lambda states, *_, **__: states
     assert torch.equal(pruned(**ids).logits, whole(**ids).logits)
     assert pruned.config.num_hidden_layers == 2
-    assert parameters(whole) - parameters(pruned) == 2 * LAYER
-    told = f"{parameters(whole):,} -> {parameters(pruned):,} parameters"
+    assert count_parameters(whole) - count_parameters(pruned) == 2 * LAYER
+    told = f"{count_parameters(whole):,} -> {count_parameters(pruned):,} parameters"
     assert changed == f"of 4 layers {gone[0] + 1}, {gone[1] + 1} removed by {importance}; {told}"
 
 
@@ -121,9 +120,11 @@ def test_flops_fall_by_what_the_parts_take(bert: Any, calibration: Calibration, 
     head = 4 * 2 * length * HIDDEN * SIZE + 2 * 2 * length * length * SIZE  # projections; scores and what they mix
     neuron = 2 * 2 * length * HIDDEN
     layer = 4 * head + WIDTH * neuron
-    assert whole - flops(heads(bert(), calibration, 0.5, "magnitude").model, ids) == rows * 8 * head
-    assert whole - flops(width(bert(), calibration, 0.5, "magnitude").model, ids) == rows * 4 * 24 * neuron
-    assert whole - flops(layers(bert(), calibration, 3, "magnitude").model, ids) == rows * 3 * layer
+    assert whole - flops(head_pruning.apply(bert(), calibration, 0.5, "magnitude").model, ids) == rows * 8 * head
+    assert (
+        whole - flops(width_pruning.apply(bert(), calibration, 0.5, "magnitude").model, ids) == rows * 4 * 24 * neuron
+    )
+    assert whole - flops(layer_removal.apply(bert(), calibration, 3, "magnitude").model, ids) == rows * 3 * layer
 
 
 def slope(model: Any, calibration: Calibration, scaled: Callable[[float], Any], step: float = 1e-5) -> float:
@@ -156,8 +157,8 @@ def along(layer: nn.Module, xi: float) -> Iterator[None]:
 def test_the_importance_of_heads_and_neurons_is_the_slope_of_the_loss(bert: Any, calibration: Calibration) -> None:
     model = bert(num_hidden_layers=2).double()
     found = model.bert.encoder.layer
-    told = measure.of_inputs(model, calibration, [(layer.attention.output.dense, 4) for layer in found])
-    neurons = measure.of_inputs(model, calibration, [(layer.output.dense, WIDTH) for layer in found])
+    told = compute_input_importance(model, calibration, [(layer.attention.output.dense, 4) for layer in found])
+    neurons = compute_input_importance(model, calibration, [(layer.output.dense, WIDTH) for layer in found])
     for number, layer in enumerate(found):
         for head in range(4):
             columns = layer.attention.output.dense.weight.data[:, head * SIZE : (head + 1) * SIZE]
@@ -172,7 +173,7 @@ def test_the_importance_of_heads_and_neurons_is_the_slope_of_the_loss(bert: Any,
 def test_the_importance_of_a_layer_is_the_slope_along_its_change(bert: Any, calibration: Calibration) -> None:
     model = bert(num_hidden_layers=2).double()
     found = model.bert.encoder.layer
-    told = measure.of_layers(model, calibration, found)
+    told = compute_layer_importance(model, calibration, found)
     for score, layer in zip(told, found, strict=True):
         assert float(score) == pytest.approx(slope(model, calibration, partial(along, layer)), rel=1e-5)
 
@@ -186,13 +187,13 @@ def test_magnitude_is_the_norm_of_the_weights(bert: Any, calibration: Calibratio
         for weight in [*(part[rows] for part in parts), attention.output.dense.weight[:, rows]]:
             weight.data.mul_(1e-3)
     scaled = queries(copy.deepcopy(model))
-    pruned = heads(model, calibration, 2 / 16, "magnitude").model
+    pruned = head_pruning.apply(model, calibration, 2 / 16, "magnitude").model
     assert kept(scaled[2:3], queries(pruned)[2:3], SIZE) == [[1, 2]]
 
 
 def test_measuring_leaves_the_model_as_it_was(bert: Any, calibration: Calibration) -> None:
     model, plain = bert().train(), bert()
-    measure.of_inputs(model, calibration, [(model.bert.encoder.layer[0].output.dense, WIDTH)])
+    compute_input_importance(model, calibration, [(model.bert.encoder.layer[0].output.dense, WIDTH)])
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not model.bert.encoder.layer[0].output.dense._forward_pre_hooks
@@ -202,16 +203,16 @@ def test_measuring_leaves_the_model_as_it_was(bert: Any, calibration: Calibratio
 def test_frozen_weights_are_measured_as_well(bert: Any, calibration: Calibration) -> None:
     place = lambda model: [(model.bert.encoder.layer[1].output.dense, WIDTH)]  # noqa: E731
     frozen, free = bert().requires_grad_(False), bert()
-    told = measure.of_inputs(frozen, calibration, place(frozen))[0]
-    torch.testing.assert_close(told, measure.of_inputs(free, calibration, place(free))[0])
+    told = compute_input_importance(frozen, calibration, place(frozen))[0]
+    torch.testing.assert_close(told, compute_input_importance(free, calibration, place(free))[0])
 
 
 @pytest.mark.parametrize("importance", ["gradient", "magnitude"])
 def test_layers_that_share_lose_the_same(bert: Any, calibration: Calibration, ids: Any, importance: str) -> None:
-    model = share(bert(), "all", 2, "first").model
-    pruned, changed = heads(model, calibration, 0.5, importance)
+    model = weight_sharing.apply(bert(), "all", 2, "first").model
+    pruned, changed = head_pruning.apply(model, calibration, 0.5, importance)
     assert changed.startswith("4 of 8 heads removed")
-    pruned, changed = width(pruned, calibration, 0.5, importance)
+    pruned, changed = width_pruning.apply(pruned, calibration, 0.5, importance)
     assert changed.startswith("48 of 96 neurons removed")
     found = pruned.bert.encoder.layer
     assert found[0].attention is found[1].attention
@@ -220,12 +221,14 @@ def test_layers_that_share_lose_the_same(bert: Any, calibration: Calibration, id
 
 
 def test_a_shared_head_matters_by_the_sum_of_its_uses(bert: Any, calibration: Calibration) -> None:
-    model = share(bert(), "all", 1, "first").model
-    together = measure.of_inputs(model, calibration, [(model.bert.encoder.layer[0].attention.output.dense, 4)])[0]
+    model = weight_sharing.apply(bert(), "all", 1, "first").model
+    together = compute_input_importance(model, calibration, [(model.bert.encoder.layer[0].attention.output.dense, 4)])[
+        0
+    ]
     apart = copy.deepcopy(model)
     for number, layer in enumerate(apart.bert.encoder.layer):
         layer.attention = copy.deepcopy(model.bert.encoder.layer[number].attention)
-    alone = measure.of_inputs(
+    alone = compute_input_importance(
         apart, calibration, [(layer.attention.output.dense, 4) for layer in apart.bert.encoder.layer]
     )
     torch.testing.assert_close(together, torch.stack(alone).sum(0))
@@ -238,8 +241,8 @@ def test_factors_are_cut_where_they_meet_the_heads(bert: Any, calibration: Calib
         factors = Factorised(linear.in_features, linear.out_features, 8, True)
         replace(whole, f"bert.encoder.layer.0.{name}", factors)
     whole.double()
-    pruned = heads(copy.deepcopy(whole), calibration, 0.5, "magnitude").model
-    pruned = width(pruned, calibration, 0.5, "magnitude").model
+    pruned = head_pruning.apply(copy.deepcopy(whole), calibration, 0.5, "magnitude").model
+    pruned = width_pruning.apply(pruned, calibration, 0.5, "magnitude").model
     values = [[layer.attention.self.value for layer in model.bert.encoder.layer] for model in (whole, pruned)]
     stay = kept(*values, SIZE)
     neurons = [[layer.intermediate.dense for layer in model.bert.encoder.layer] for model in (whole, pruned)]
@@ -256,17 +259,17 @@ def test_a_chain_is_saved_and_opened_with_the_same_logits(
 ) -> None:
     model, sizes = bert(), []
     steps = [
-        lambda model: share(model, "attention", 2, "first"),
-        lambda model: heads(model, calibration, 0.5, "gradient"),
-        lambda model: magnitude(model, 0.5, "global"),
-        lambda model: width(model, calibration, 0.5, "gradient"),
-        lambda model: layers(model, calibration, 1, "gradient"),
+        lambda model: weight_sharing.apply(model, "attention", 2, "first"),
+        lambda model: head_pruning.apply(model, calibration, 0.5, "gradient"),
+        lambda model: magnitude.apply(model, 0.5, "global"),
+        lambda model: width_pruning.apply(model, calibration, 0.5, "gradient"),
+        lambda model: layer_removal.apply(model, calibration, 1, "gradient"),
     ]
     for step in steps:
         model = step(model).model
         opened = reopened(model)
         assert torch.equal(opened(**ids).logits, model(**ids).logits)
-        assert parameters(opened) == parameters(model)
+        assert count_parameters(opened) == count_parameters(model)
         sizes.append((tmp_path / "trial" / "model.safetensors").stat().st_size)
         model = opened
     assert sizes == sorted(sizes, reverse=True)
@@ -276,23 +279,23 @@ def test_a_chain_is_saved_and_opened_with_the_same_logits(
     ("call", "message"),
     [
         (
-            lambda model, calibration: heads(model, calibration, 0.9, "gradient"),
+            lambda model, calibration: head_pruning.apply(model, calibration, 0.9, "gradient"),
             "remove: 0.9 of 16 heads leaves a layer without any; use at most 0.75, or remove whole layers",
         ),
         (
-            lambda model, calibration: heads(
-                heads(model, calibration, 0.7, "magnitude").model, calibration, 0.5, "magnitude"
+            lambda model, calibration: head_pruning.apply(
+                head_pruning.apply(model, calibration, 0.7, "magnitude").model, calibration, 0.5, "magnitude"
             ),
             "remove: 0.5 of the 5 heads that are left is 2; from 1 to 1 can go, for each attention keeps one",
         ),
         (
-            lambda model, calibration: width(
-                width(model, calibration, 0.97, "magnitude").model, calibration, 0.2, "magnitude"
+            lambda model, calibration: width_pruning.apply(
+                width_pruning.apply(model, calibration, 0.97, "magnitude").model, calibration, 0.2, "magnitude"
             ),
             "remove: 0.2 of the 1 neurons that are left is 0",
         ),
         (
-            lambda model, calibration: layers(model, calibration, 4, "size"),
+            lambda model, calibration: layer_removal.apply(model, calibration, 4, "size"),
             "importance: got 'size'; allowed: gradient, magnitude\nremove: got 4 of 4 layers; use at most 3",
         ),
     ],

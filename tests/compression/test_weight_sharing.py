@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.compression.calibration import parameters
-from pipeline.compression.weight_sharing import share
+from pipeline.compression import weight_sharing
+from pipeline.compression.compressed_model import count_parameters
 from pipeline.core.errors import UserError
 from pipeline.models.layer_surgery import keep_heads, replace
 from pipeline.models.low_rank_layers import Factorised
@@ -33,13 +33,13 @@ def storages(model: Any) -> list[list[int]]:
 )
 def test_parameters_are_fewer_by_those_that_are_shared(bert: Any, parts: str, groups: int, saved: int) -> None:
     model = bert()
-    before = parameters(model)
-    share(model, parts, groups, "first")
-    assert before - parameters(model) == saved
+    before = count_parameters(model)
+    weight_sharing.apply(model, parts, groups, "first")
+    assert before - count_parameters(model) == saved
 
 
 def test_what_changed_is_told_in_numbers(bert: Any) -> None:
-    changed = share(bert(), "feed_forward", 2, "mean").changed
+    changed = weight_sharing.apply(bert(), "feed_forward", 2, "mean").changed
     before = 60 * 32 + 32 * 32 + 2 * 32 + 2 * 32 + 4 * (ATTENTION + FEED_FORWARD) + 32 * 32 + 32 + 2 * 32 + 2
     assert changed == (
         "4 layers use 2 sets of weights for feed-forward, the mean of each group; "
@@ -48,7 +48,7 @@ def test_what_changed_is_told_in_numbers(bert: Any) -> None:
 
 
 def test_neighbours_share_and_groups_are_of_nearly_equal_size(bert: Any) -> None:
-    model = share(bert(num_hidden_layers=5), "all", 2, "first").model
+    model = weight_sharing.apply(bert(num_hidden_layers=5), "all", 2, "first").model
     lies = storages(model)
     assert [lies.index(own) for own in lies] == [0, 0, 0, 3, 3]
 
@@ -56,17 +56,19 @@ def test_neighbours_share_and_groups_are_of_nearly_equal_size(bert: Any) -> None
 def test_the_first_of_a_group_is_taken_or_their_mean(bert: Any) -> None:
     weights = [layer.intermediate.dense.weight.detach().clone() for layer in bert().bert.encoder.layer]
     for take, expected in (("first", weights[2]), ("mean", (weights[2] + weights[3]) / 2)):
-        shared = share(bert(), "all", 2, take).model
+        shared = weight_sharing.apply(bert(), "all", 2, take).model
         torch.testing.assert_close(shared.bert.encoder.layer[3].intermediate.dense.weight.detach(), expected)
 
 
 def test_layers_stay_objects_of_their_own(bert: Any) -> None:
-    model = share(bert(), "all", 1, "first").model
+    model = weight_sharing.apply(bert(), "all", 1, "first").model
     assert len(set(map(id, model.bert.encoder.layer))) == 4
 
 
 def test_a_shared_model_can_be_shared_again_across_its_groups(bert: Any) -> None:
-    model = share(share(bert(num_hidden_layers=6), "all", 3, "first").model, "all", 2, "mean").model
+    model = weight_sharing.apply(
+        weight_sharing.apply(bert(num_hidden_layers=6), "all", 3, "first").model, "all", 2, "mean"
+    ).model
     lies = storages(model)
     assert [lies.index(own) for own in lies] == [0, 0, 0, 3, 3, 3]
     own = [layer.output.dense.weight for layer in bert(num_hidden_layers=6).bert.encoder.layer]
@@ -79,7 +81,7 @@ def test_tied_weights_are_one_after_saving_loading_and_a_step_of_training(
 ) -> None:
     plain = reopened(bert())
     size = (tmp_path / "trial" / "model.safetensors").stat().st_size
-    model = share(plain, "all", 2, "mean").model
+    model = weight_sharing.apply(plain, "all", 2, "mean").model
     opened = reopened(model)
     assert size - (tmp_path / "trial" / "model.safetensors").stat().st_size > 2 * (ATTENTION + FEED_FORWARD) * 4
     assert torch.equal(opened(**ids).logits, model(**ids).logits)
@@ -89,7 +91,7 @@ def test_tied_weights_are_one_after_saving_loading_and_a_step_of_training(
     adamw.step()
     lies = storages(opened)
     assert [lies.index(own) for own in lies] == [0, 0, 2, 2]
-    assert parameters(opened) == parameters(model)
+    assert count_parameters(opened) == count_parameters(model)
     assert not torch.equal(opened.bert.encoder.layer[1].attention.self.query.weight, before)
     opened.eval()
     assert torch.equal(reopened(opened)(**ids).logits, opened(**ids).logits)
@@ -99,7 +101,7 @@ def test_a_mean_of_layers_of_different_shapes_is_refused(bert: Any) -> None:
     model = bert()
     keep_heads(model.bert.encoder.layer[1].attention, [0])
     with pytest.raises(UserError) as error:
-        share(model, "attention", 2, "mean")
+        weight_sharing.apply(model, "attention", 2, "mean")
     assert str(error.value) == (
         "take: mean: attention of these layers is of different shapes; use take: first, or share before"
     )
@@ -110,7 +112,7 @@ def test_a_mean_of_factors_is_refused(bert: Any) -> None:
     for layer in range(4):
         replace(model, f"bert.encoder.layer.{layer}.output.dense", Factorised(48, 32, 4, True))
     with pytest.raises(UserError) as error:
-        share(model, "all", 2, "mean")
+        weight_sharing.apply(model, "all", 2, "mean")
     assert str(error.value) == (
         "take: mean: output of these layers is of two factors, of which the product has another mean; "
         "use take: first, or share before"
@@ -119,7 +121,7 @@ def test_a_mean_of_factors_is_refused(bert: Any) -> None:
 
 def test_every_mistake_is_told(bert: Any) -> None:
     with pytest.raises(UserError) as error:
-        share(bert(), "atention", 4, "last")
+        weight_sharing.apply(bert(), "atention", 4, "last")
     assert str(error.value) == (
         "parts: got 'atention'; did you mean 'attention'? (allowed: all, attention, feed_forward)\n"
         "take: got 'last'; allowed: first, mean\n"

@@ -57,13 +57,13 @@ CONFS = {
     "compression": {},
 }
 METHODS = {
-    "heads": "structured_pruning.heads, remove: 0.5, importance: gradient",
-    "all-heads": "structured_pruning.heads, remove: 0.9, importance: gradient",
-    "layers": "structured_pruning.layers, remove: 2, importance: magnitude",
-    "high": "low_rank.svd, rank: {fraction: 0.5}, parts: all, weighted: false, embeddings: null",
-    "zeros": "magnitude.magnitude, share: 0.5, scope: global",
-    "int8": "quantisation.int8, activations: dynamic",
-    "typo": "structured_pruning.heads, remvoe: 0.5, importance: gradient",
+    "heads": "head_pruning.apply, remove: 0.5, importance: gradient",
+    "all-heads": "head_pruning.apply, remove: 0.9, importance: gradient",
+    "layers": "layer_removal.apply, remove: 2, importance: magnitude",
+    "high": "low_rank.apply, rank: {fraction: 0.5}, parts: all, weighted: false, embeddings: null",
+    "zeros": "magnitude.apply, share: 0.5, scope: global",
+    "int8": "quantisation.apply, activations: dynamic",
+    "typo": "head_pruning.apply, remvoe: 0.5, importance: gradient",
 }
 
 
@@ -228,13 +228,13 @@ def test_a_student_of_the_teachers_layers_bears_the_name_of_its_model() -> None:
 
 
 def test_a_method_that_is_not_there_is_told_with_the_nearest(root: Path) -> None:
-    (root / "pipeline/compression/structured_pruning.py").write_text("def heads(): ...\ndef width(): ...\n")
-    text = _compression("heads", METHODS["heads"]).replace("structured_pruning.heads", "structured_pruning.head")
+    (root / "pipeline/compression/head_pruning.py").write_text("def apply(): ...\ndef check(): ...\n")
+    text = _compression("heads", METHODS["heads"]).replace("head_pruning.apply", "head_pruning.aply")
     (root / "conf/compression/heads.yaml").write_text(text)
     assert mistakes() == [
         "compress.cut: conf/compression/heads.yaml: method: _target_: got "
-        "'pipeline.compression.structured_pruning.head', but "
-        "pipeline.compression.structured_pruning has no such function; did you mean 'heads'? (allowed: heads, width)"
+        "'pipeline.compression.head_pruning.aply', but "
+        "pipeline.compression.head_pruning has no such function; did you mean 'apply'? (allowed: apply, check)"
     ]
     (root / "conf/compression/heads.yaml").write_text("{name: heads, method: 3, recovery: null}")
     _forget()
@@ -245,7 +245,7 @@ def test_a_method_that_is_not_there_is_told_with_the_nearest(root: Path) -> None
 
 def test_settings_that_a_method_does_not_take_are_told() -> None:
     assert mistakes(**compressed("typo")) == [
-        "compress.cut: conf/compression/typo.yaml: method: remvoe: not an argument of heads; did you mean 'remove'? "
+        "compress.cut: conf/compression/typo.yaml: method: remvoe: not an argument of apply; did you mean 'remove'? "
         "(allowed: importance, remove)"
     ]
 

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from pipeline.compression import low_rank, quantisation, width_pruning
 from pipeline.compression.calibration import Calibration
-from pipeline.compression.low_rank import svd
-from pipeline.compression.quantisation import int8
-from pipeline.compression.structured_pruning import width
 from pipeline.core import checksums, paths
 from pipeline.core.errors import UserError
 from pipeline.data import batches
@@ -58,11 +56,11 @@ def test_a_chain_equals_its_steps_by_hand(teacher: str, configured: Configure) -
     folder = paths.get_source_dir(teacher, 0)
     train = batches.read(paths.get_data_dir("rte") / "train.parquet", 0.5, folder, 128)
     model: Any = load_model.saved(folder).model
-    for method, name in ((width, "width"), (svd, "svd"), (int8, "int8-dynamic")):
+    for method, name in ((width_pruning, "width"), (low_rank, "svd"), (quantisation, "int8-dynamic")):
         settings: Any = OmegaConf.to_container(configured("compress", f"source={teacher}", f"compression={name}"))
         arguments = {key: value for key, value in settings["compression"]["method"].items() if key != "_target_"}
-        given = {} if method is int8 else {"calibration": Calibration(train)}
-        model = method(model, **given, **arguments).model  # type: ignore[operator]
+        given = {} if method is quantisation else {"calibration": Calibration(train)}
+        model = method.apply(model, **given, **arguments).model  # type: ignore[attr-defined]
     chained = load_model.saved(paths.get_source_dir(small, 0)).model
     assert np.array_equal(logits(chained, train, "fp32"), logits(model, train, "fp32"))
     config = OmegaConf.load(paths.get_source_dir(small, 0) / "config.yaml")
@@ -129,7 +127,7 @@ def test_settings_that_a_method_does_not_take_are_told_with_their_file(
     with pytest.raises(UserError) as error:
         compress(cfg, tmp_path, Told())  # type: ignore[arg-type]
     assert str(error.value) == (
-        "conf/compression/heads.yaml: method: remvoe: not an argument of heads; did you mean 'remove'? "
+        "conf/compression/heads.yaml: method: remvoe: not an argument of apply; did you mean 'remove'? "
         "(allowed: importance, remove)"
     )
 

@@ -49,7 +49,7 @@ def test_an_int8_model_is_the_same_after_it_was_counted() -> None:
 
 def test_a_copy_without_values_has_the_ties_and_shapes_of_the_model() -> None:
     model = made()
-    weight_sharing.share(model, "attention", 1, "first")
+    weight_sharing.apply(model, "attention", 1, "first")
     model.bert.embeddings.requires_grad_(False)
     copied = counted_flops.without_values(model)
     first, second = copied.bert.encoder.layer
@@ -73,7 +73,7 @@ def test_linears_and_the_products_of_attention_make_up_all(family: str) -> None:
 
 def test_a_shared_linear_has_the_flops_of_all_its_uses() -> None:
     model = made()
-    weight_sharing.share(model, "feed_forward", 1, "first")
+    weight_sharing.apply(model, "feed_forward", 1, "first")
     found = counted_flops.count(model, LENGTH, BATCH)
     name = "bert.encoder.layer.{}.intermediate.dense"
     assert found.forward_by_linear[name.format(0)] == 2 * BATCH * 2 * LENGTH * HIDDEN * INNER

@@ -121,7 +121,7 @@ def narrower(model: Any) -> None:
 
 
 def factorised(model: Any) -> None:
-    low_rank.svd(model, None, {"fraction": 0.25}, "all", False, {"fraction": 0.5})
+    low_rank.apply(model, None, {"fraction": 0.25}, "all", False, {"fraction": 0.5})
 
 
 COMPRESSIONS: dict[str, Callable[[Any], object]] = {
@@ -129,9 +129,9 @@ COMPRESSIONS: dict[str, Callable[[Any], object]] = {
     "width": narrower,
     "layers": lambda model: layer_surgery.keep_layers(model, [0, 2]),
     "factorised": factorised,
-    "shared": lambda model: weight_sharing.share(model, "all", 1, "first"),
-    "shared-feed-forward": lambda model: weight_sharing.share(model, "feed_forward", 2, "mean"),
-    "sparse": lambda model: magnitude.magnitude(model, 0.5, "global"),
+    "shared": lambda model: weight_sharing.apply(model, "all", 1, "first"),
+    "shared-feed-forward": lambda model: weight_sharing.apply(model, "feed_forward", 2, "mean"),
+    "sparse": lambda model: magnitude.apply(model, 0.5, "global"),
     "chain": lambda model: [fewer_heads(model), narrower(model), factorised(model)],
 }
 
