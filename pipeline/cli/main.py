@@ -14,7 +14,8 @@ import typer
 from typer.exceptions import TyperException
 
 from pipeline.core import redaction
-from pipeline.core.errors import UserError, exit_on_user_error, format_line
+from pipeline.core.errors import UserError, format_line
+from pipeline.core.exits import exit_on_user_error
 
 MAX_JOBS = 1024
 MIN_PORT, MAX_PORT = 1024, 2**16 - 1

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core import paths, redaction, system_errors, yaml_writer
-from pipeline.core.errors import INTERRUPTED_STATUS, UserError, format_error
+from pipeline.core.errors import UserError, format_error
+from pipeline.core.exits import INTERRUPTED_STATUS
 from pipeline.execution import launchers, provenance, trial_cache
 from pipeline.execution.cell_run import Sweep
 from pipeline.system import distributed, machine_lock, preload

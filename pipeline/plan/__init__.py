@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core import paths
-from pipeline.core.errors import UserError, exit_on_user_error, format_line
+from pipeline.core.errors import UserError, format_line
+from pipeline.core.exits import exit_on_user_error
 from pipeline.plan import disk_space, split_grid
 from pipeline.plan.budget import MARGIN, Budget
 from pipeline.plan.cells import RECIPE, TRAINED, Benchmark, Cell, Compress, Distill, Plan, Variant

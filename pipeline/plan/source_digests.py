@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core import paths
-from pipeline.core.errors import UserError, exit_on_user_error
+from pipeline.core.errors import UserError
+from pipeline.core.exits import exit_on_user_error
 from pipeline.core.validators import is_name
 from pipeline.data import mirror
 from pipeline.plan import source_paths

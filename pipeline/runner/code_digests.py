@@ -17,13 +17,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from pipeline.core import paths
-from pipeline.core.errors import UserError, exit_on_user_error
+from pipeline.core.errors import UserError
+from pipeline.core.exits import exit_on_user_error
 
 STAGES = ("prepare", "pretrain", "finetune", "distill", "compress", "evaluate", "benchmark", "compare")
 # The frame of every stage makes no number: an edit there makes nothing stale.
 FRAME = re.compile(
     r"pipeline\.(cli|execution|runner|tracking|plan(?!\.budget)"
-    r"|core\.(checksums|errors|instantiate|paths|redaction|system_errors)"
+    r"|core\.(checksums|errors|exits|instantiate|paths|redaction|system_errors)"
     r"|system\.(dvc_lock_repair|machine_lock|parent_process|preload))\b"
 )
 GROUPS = {"prepare": "task", "pretrain": "model", "compress": "compression"}  # of conf/, whose files name functions

@@ -17,7 +17,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from pipeline.core import paths
-from pipeline.core.errors import INTERRUPTED_STATUS, UserError
+from pipeline.core.errors import UserError
+from pipeline.core.exits import INTERRUPTED_STATUS
 from pipeline.core.system_errors import AGAIN
 from pipeline.system import dvc_lock_repair, parent_process
 

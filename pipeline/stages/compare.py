@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline import plan
 from pipeline.analysis.results import load_results
 from pipeline.core import paths, redaction
-from pipeline.core.errors import UserError, exit_on_user_error, suggest
+from pipeline.core.errors import UserError, suggest
+from pipeline.core.exits import exit_on_user_error
 from pipeline.system import preload
 
 if TYPE_CHECKING:

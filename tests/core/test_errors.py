@@ -1,6 +1,7 @@
 import pytest
 
-from pipeline.core.errors import MAX_LINE_LENGTH, MAX_NAMES, UserError, exit_on_user_error, format_line, suggest
+from pipeline.core.errors import MAX_LINE_LENGTH, MAX_NAMES, UserError, format_line, suggest
+from pipeline.core.exits import exit_on_user_error
 
 
 def test_the_nearest_name_comes_first() -> None:

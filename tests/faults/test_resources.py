@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline.core import paths, system_errors
-from pipeline.core.errors import exit_on_user_error
+from pipeline.core.exits import exit_on_user_error
 from pipeline.system import hardware
 
 AGAIN = "run the same command again: what is finished is kept"

@@ -22,7 +22,7 @@ PROGRAM = """
 import asyncio, pathlib, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background it would be ignored
 from pipeline.core import paths
-from pipeline.core.errors import exit_on_user_error
+from pipeline.core.exits import exit_on_user_error
 from pipeline.runner import dvc_process
 paths.ROOT = pathlib.Path(sys.argv[1])
 with exit_on_user_error():

@@ -12,7 +12,7 @@ import pytest
 from pipeline import plan
 from pipeline.cli import run as command
 from pipeline.core import paths
-from pipeline.core.errors import exit_on_user_error
+from pipeline.core.exits import exit_on_user_error
 from pipeline.plan import Cell, Plan
 from pipeline.runner import dvc_process, plan_status, scheduler
 from pipeline.runner.run_progress import Pace

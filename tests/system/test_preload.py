@@ -75,7 +75,14 @@ def place() -> Iterator[Path]:
         changed = changed[:start] + 'OWN = ("pipeline.helper",' + changed[end:]
         (package / "system/preload/server.py").write_text(changed.replace("        _rehearse()\n", ""))
         (package / "__init__.py").touch()
-        for module in ("core/paths", "system/parent_process", "core/errors", "core/redaction", "core/system_errors"):
+        for module in (
+            "core/paths",
+            "system/parent_process",
+            "core/errors",
+            "core/exits",
+            "core/redaction",
+            "core/system_errors",
+        ):
             shutil.copy(paths.ROOT / "pipeline" / f"{module}.py", package / f"{module}.py")
         (package / "probe.py").write_text(PROBE)
         (package / "helper.py").write_text("VALUE = 1\n")

@@ -137,7 +137,7 @@ def _alive(address: Path) -> bool:
 
 def _address() -> Path:
     """Return the socket of the server for this environment, in a folder that only this user can enter."""
-    from pipeline.core.errors import exit_on_user_error
+    from pipeline.core.exits import exit_on_user_error
 
     with exit_on_user_error():
         folder = paths.get_machine_dir(LONGEST_ADDRESS - len(os.sep) - NAME)
