@@ -51,7 +51,7 @@ AGAIN = 4
 
 def laboratory(root: Path, cells: int) -> None:
     """Lay out a copy of the project with about so many cells, none of which has run."""
-    for name in ("conf", "pipeline", "stages", "starter"):
+    for name in ("conf", "pipeline", "starter"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "dvc.lock"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", "params.yaml"):
         shutil.copy(ROOT / name, root / name)
@@ -120,7 +120,7 @@ def a_cell(root: Path, axes: list[str], ratios: list[float]) -> float:
         file = (
             "/".join(["parts", *({"task": task, "model": model}[axis] for axis in axes), "dvc.yaml"])
             if axes
-            else "stages/finetune/dvc.yaml"
+            else "dvc.yaml"
         )
         cells = [f"{file}:finetune@{task}-{model}-{ratio}" for ratio in ratios[: 1 + AGAIN]]
         one, all_of_them = (run(root, "dvc", "repro", "-q", "-f", "-s", *asked) for asked in (cells[:1], cells))

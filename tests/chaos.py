@@ -38,7 +38,7 @@ STORE_SECONDS = 20.0  # within which it has to be told of all cells
 ORPHANS_SECONDS = 5.0  # within which a trial has to end when the DVC that ran it was killed
 INTERVAL = 2  # seconds between two checkpoints: the starter's trainings are short
 TRAINING = ("pretrain", "finetune", "distill", "compress")  # stages with checkpoints
-ALWAYS = "stages/sources/dvc.yaml:source-digests"  # the stage that DVC always lists as changed
+ALWAYS = "source-digests"  # the stage that DVC always lists as changed
 VICTIMS = ("dvc", "group", "trial", "everything")
 
 

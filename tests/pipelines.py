@@ -1,6 +1,5 @@
-"""The ``dvc.yaml`` files that people write, as tests read them and change them in a copy of the project."""
+"""The project's ``dvc.yaml``, as tests read it."""
 
-from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -8,12 +7,7 @@ from ruamel.yaml import YAML
 from pipeline.core import paths
 
 
-def written(root: Path) -> list[Path]:
-    """Return each of the files, in a copy of the project."""
-    return [root / path.relative_to(paths.ROOT) for path in paths.list_source_pipelines()]
-
-
-def blocks() -> dict[str, Any]:
-    """Return the blocks of all of the files, by their names."""
-    files = [YAML(typ="safe").load(path) for path in paths.list_source_pipelines()]
-    return {name: block for file in files for name, block in file["stages"].items()}
+def read_blocks() -> dict[str, Any]:
+    """Return the blocks of ``dvc.yaml`` by name."""
+    blocks: dict[str, Any] = YAML(typ="safe").load(paths.ROOT / paths.PIPELINE)["stages"]
+    return blocks

@@ -16,7 +16,7 @@ from pipeline.compression import recovery
 from pipeline.core import instantiate, paths
 from pipeline.execution import cell_run
 from pipeline.training.distillation import distillation_settings
-from tests.pipelines import blocks
+from tests.pipelines import read_blocks
 
 PLANS = [paths.PARAMS, *sorted((paths.CONF / "plan").glob("*.yaml"))]
 
@@ -39,7 +39,7 @@ def test_every_variant_is_named_as_its_file(group: str) -> None:
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
 def test_every_cell_of_every_plan_composes(path: Path) -> None:
-    known, study = blocks(), plan.load(path)
+    known, study = read_blocks(), plan.load(path)
     for cell in study.cells:
         block = known[cell.address.rpartition(":")[2].partition("@")[0]]
         words = " ".join(block.get("do", block)["cmd"].split()).partition("--multirun ")[2]

@@ -18,10 +18,10 @@ from pipeline.core import paths
 from pipeline.plan.named_sections import SECTIONS
 from pipeline.runner import code_digests
 from pipeline.runner.scheduler import FIRST
-from tests.pipelines import blocks, written
+from tests.pipelines import read_blocks
 
-DIGESTS = "stages/sources/dvc.yaml:source-digests"
-GRID = ".cache/modules/grid/${item.model}.txt"
+DIGESTS = "source-digests"
+GRID = ".cache/code/grid/${item.model}.txt"
 WORDS = {"tasks": "starter-replace", "models": "bert-tiny", "ratios": 0.5}
 
 
@@ -30,12 +30,11 @@ def repro(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project whose every stage was run, with a command that only makes the outputs it declares."""
     root = tmp_path_factory.mktemp("dvc") / "project"
     root.mkdir()
-    for folder in ("conf", "pipeline", "stages"):
+    for folder in ("conf", "pipeline"):
         shutil.copytree(paths.ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "dvc.lock"))
     for file in ("params.yaml", "dvc.yaml", ".dvcignore"):
         shutil.copy(paths.ROOT / file, root / file)
-    for path in written(root):
-        edit(path, quick)
+    edit(root / "dvc.yaml", quick)
     edit(root / "params.yaml", small)
     (root / "make.py").write_text(
         "import pathlib, sys\n"
@@ -62,7 +61,7 @@ def small(content: dict[str, Any]) -> None:
 
 def quick(content: dict[str, Any]) -> None:
     """Replace what each block runs, except the digests; what it depends on and makes stays as it ships."""
-    for block in [block for name, block in content["stages"].items() if name not in ("modules", "source-digests")]:
+    for block in [block for name, block in content["stages"].items() if name not in ("code-digests", "source-digests")]:
         stage = block.get("do", block)
         made = [*stage.get("outs", []), *stage.get("metrics", [])]
         stage["cmd"] = " ".join(
@@ -101,7 +100,7 @@ def expected(root: Path, before: plan.Plan) -> list[str]:
     new = [cell for cell in plan.load(root / "params.yaml").cells if cell.address not in known]
     folders = {"prepare": "data", "pretrain": "models"}
     made = [f"{folders.get(cell.stage, f'runs/{cell.stage}')}/{cell.name}" for cell in new]
-    return sorted([".cache/plan-is-sound", "report", *made])
+    return sorted([".cache/plan-checked", "report", *made])
 
 
 @pytest.mark.parametrize("axis", WORDS)
@@ -133,13 +132,13 @@ def test_one_more_entry_of_a_section_runs_exactly_its_cells(repro: Path) -> None
     for add in (longer, taught, narrow, narrower):
         name = add.__name__
         made = [f"runs/evaluate/{name}", f"runs/{stages[name]}/{name}"]
-        assert ran_after(repro, add) == sorted([".cache/plan-is-sound", "report", *made])
+        assert ran_after(repro, add) == sorted([".cache/plan-checked", "report", *made])
 
     def otherwise(content: dict[str, Any]) -> None:
         content["compress"]["narrow"]["compression"] = "heads"
 
     # what is made of it would run too, had this command made anything else than before
-    assert ran_after(repro, otherwise) == [".cache/plan-is-sound", "report", "runs/compress/narrow"]
+    assert ran_after(repro, otherwise) == [".cache/plan-checked", "report", "runs/compress/narrow"]
 
 
 def test_a_second_repro_runs_nothing(repro: Path) -> None:
@@ -156,10 +155,9 @@ def split(root: Path, *words: str) -> str:
 
 
 def test_a_plan_that_is_split_and_joined_runs_nothing_and_a_word_more_only_what_it_names(repro: Path) -> None:
-    whole = {path: path.read_text() for path in written(repro)}
+    whole = (repro / "dvc.yaml").read_text()
     assert split(repro, "model", "task") == "4 parts, each with its dvc.yaml and dvc.lock below parts/\n"
-    locks = "".join(path.with_suffix(".lock").read_text() for path in written(repro))
-    assert not re.findall("  (finetune|evaluate)@starter", locks)
+    assert not re.findall("  (finetune|evaluate)@starter", (repro / "dvc.lock").read_text())
     test_a_second_repro_runs_nothing(repro)
     before = plan.load(repro / "params.yaml")
     assert ran_after(repro, lambda content: content["ratios"].append(0.25)) == expected(repro, before)
@@ -169,7 +167,7 @@ def test_a_plan_that_is_split_and_joined_runs_nothing_and_a_word_more_only_what_
     study = dataclasses.replace(plan.load(repro / "params.yaml"), parts=("task",))
     assert sorted(names) == sorted([*FIRST, "compare", *(cell.address for cell in study.cells)])
     assert split(repro, "none") == "one grid, without parts\n"
-    assert ({path: path.read_text() for path in whole}, (repro / "parts").exists()) == (whole, False)
+    assert ((repro / "dvc.yaml").read_text(), (repro / "parts").exists()) == (whole, False)
     test_a_second_repro_runs_nothing(repro)
 
 
@@ -210,7 +208,7 @@ def test_every_conf_file_that_a_command_reads_makes_its_cell_stale() -> None:
     """
     shared = [f"conf/{stage}.yaml" for stage in code_digests.STAGES]
     assert YAML(typ="safe").load(paths.ROOT / "dvc.yaml")["params"] == [*shared, f"conf/recipe/{plan.RECIPE}.yaml"]
-    for name, block in blocks().items():
+    for name, block in read_blocks().items():
         stage = block.get("do", block)
         if "pipeline.stages." not in stage["cmd"]:
             continue
@@ -228,7 +226,7 @@ def test_every_conf_file_that_a_command_reads_makes_its_cell_stale() -> None:
 
 
 def test_the_comparison_depends_on_every_record_that_decides_whether_a_result_counts() -> None:
-    assert {f"metrics/{stage}" for stage in plan.COMPARED} <= {*blocks()["compare"]["deps"]}
+    assert {f"metrics/{stage}" for stage in plan.COMPARED} <= {*read_blocks()["compare"]["deps"]}
     needed = {name.partition("/")[0] for name in plan.load().describe_cells()}
     assert needed == {*plan.COMPARED}
 
@@ -240,9 +238,9 @@ def test_the_recipe_of_the_grid_is_the_same_word_everywhere() -> None:
 
 
 def test_every_cell_depends_on_the_modules_of_its_stage() -> None:
-    assert blocks()["modules"]["outs"] == [{".cache/modules": {"cache": False}}]
-    assert code_digests.FOLDER == paths.ROOT / ".cache/modules"
-    for name, block in blocks().items():
-        if name not in ("plan", "modules", "source-digests"):
-            wanted = GRID if name == "finetune" else f".cache/modules/{name.split('-')[0]}.txt"
+    assert read_blocks()["code-digests"]["outs"] == [{".cache/code": {"cache": False}}]
+    assert code_digests.FOLDER == paths.ROOT / ".cache/code"
+    for name, block in read_blocks().items():
+        if name not in ("check", "code-digests", "source-digests"):
+            wanted = GRID if name == "finetune" else f".cache/code/{name.split('-')[0]}.txt"
             assert wanted in block.get("do", block)["deps"], name

@@ -35,26 +35,26 @@ def split(words: Sequence[str]) -> str:
         if dvc_lock_repair.at_work():
             raise UserError("a `dvc` is at work; wait for it, and run the command again")
         _lay(study)
-    count = len(paths.list_pipelines()) - len(paths.list_source_pipelines())
+    count = len(paths.list_pipelines()) - 1
     return f"{count} parts, each with its dvc.yaml and dvc.lock below parts/" if count else "one grid, without parts"
 
 
 def _lay(study: Plan) -> None:
     """Write the files of the parts, then those of the project, then remove parts that are no more.
 
-    Whatever stands in two lock files after a kill in the middle stands there with the same words.
+    A kill in the middle may leave a record in two lock files; both are the same.
     """
-    written = {
-        file: split_grid.cut(file.read_text(encoding="utf-8"), study.parts) for file in paths.list_source_pipelines()
-    }
-    made = split_grid.made("\n".join(written.values()), study)
-    files = {paths.ROOT / name: content for name, content in made.items()} | written
+    main = paths.ROOT / paths.PIPELINE
+    text = split_grid.cut(split_grid.written(), study.parts)
+    files = {paths.ROOT / name: content for name, content in split_grid.made(text, study).items()} | {main: text}
     before, earlier = _recorded(), paths.list_pipelines()
     recorded: dict[Any, dict[str, Any]] = {file: {} for file in files}
-    owners = {name: file for file, _, name in (cell.address.rpartition(":") for cell in study.cells) if file}
-    for name, entry in {key: entry for lock in before.values() for key, entry in lock.items()}.items():
-        block = name.partition("@")[0]
-        recorded[paths.ROOT / owners.get(name, paths.get_pipeline_file(block))][name] = entry
+    owners = {
+        name: paths.ROOT / file for file, _, name in (cell.address.rpartition(":") for cell in study.cells) if file
+    }
+    for lock in before.values():
+        for name, entry in lock.items():
+            recorded[owners.get(name, main)][name] = entry
     for file, content in files.items():
         if recorded[file] != before.get(file, {}):
             paths.write_bytes(file.with_suffix(".lock"), _as_dvc_writes({"schema": "2.0", "stages": recorded[file]}))
@@ -63,7 +63,7 @@ def _lay(study: Plan) -> None:
         if file not in files:
             file.unlink()
             file.with_suffix(".lock").unlink(missing_ok=True)
-            with suppress(OSError):  # something of the user's own lies there
+            with suppress(OSError):  # the folder holds a file of the user
                 for folder in file.relative_to(paths.ROOT).parents[:-1]:
                     (paths.ROOT / folder).rmdir()
 

@@ -18,17 +18,6 @@ PARAMS = ROOT / "params.yaml"
 PIPELINE = "dvc.yaml"
 # Top folders in which stages and trackers write and delete: no file of a user is safe there (source_paths.py).
 OUTPUTS = (".cache", "data", "exports", "metrics", "mlartifacts", "mlruns", "models", "report", "runs")
-APART = {  # blocks with most cells, and where below stages/: DVC rewrites all that it knows of a file's after each
-    "source-digests": "sources",  # runs in every `dvc repro`
-    "finetune": "finetune",
-    "finetune-variant": "beside",
-    "distill": "beside",
-    "compress": "beside",
-    "evaluate": "evaluate",
-    "evaluate-variant": "evaluate-beside",
-    "evaluate-distill": "evaluate-beside",
-    "evaluate-compress": "evaluate-beside",
-}
 REPORT = ROOT / "report"
 CACHE = ROOT / ".cache"
 BACKUP_SUFFIX = ".old.tmp"  # the end of the name under which a folder waits until another has taken its place
@@ -36,23 +25,13 @@ SHORT_TEMP_DIR = os.path.join(os.sep, "tmp")  # where temporary files lie whose 
 ALONE = "alone"  # below a student's trial: the same student trained without its teacher
 
 
-def get_pipeline_file(block: str) -> str:
-    """Return the ``dvc.yaml`` that holds a block, from the project's folder."""
-    return f"stages/{APART[block]}/{PIPELINE}" if block in APART else PIPELINE
-
-
-def list_source_pipelines() -> list[Path]:
-    """Return each ``dvc.yaml`` that people write."""
-    return [ROOT / name for name in dict.fromkeys((PIPELINE, *map(get_pipeline_file, APART)))]
-
-
 def list_pipelines() -> list[Path]:
-    """Return each ``dvc.yaml``: those that people write, and those of the parts into which a long plan is split."""
-    return [*list_source_pipelines(), *sorted((ROOT / "parts").rglob(PIPELINE))]
+    """Return each ``dvc.yaml``: the project's own, then one for each part of a plan that is split."""
+    return [ROOT / PIPELINE, *sorted((ROOT / "parts").rglob(PIPELINE))]
 
 
 def list_lock_files() -> list[Path]:
-    """Return the files in which DVC keeps what it has run: one beside each ``dvc.yaml``, once a cell of it has run."""
+    """Return the ``dvc.lock`` next to each ``dvc.yaml``; it exists once DVC has run a stage of that file."""
     return [file.with_suffix(".lock") for file in list_pipelines()]
 
 

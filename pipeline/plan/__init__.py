@@ -24,7 +24,7 @@ __all__ = [
     "register_resolvers",
 ]  # fmt: skip
 
-CHECKED = paths.CACHE / "plan-is-sound"
+CHECKED = paths.CACHE / "plan-checked"
 COMPARED = (
     "prepare",
     "pretrain",

@@ -178,10 +178,10 @@ class Plan:
 
     def _address(self, stage: str, name: str, section: str, at: Variant | Cell) -> str:
         """Return DVC's name of a cell: its file, the block that makes it from a section of the plan, and its own."""
-        block = stage + {"variants": "-variant"}.get(section, f"-{section}" if section else "")
-        if self.parts and not section:
-            return f"{split_grid.folder(self.parts, vars(at))}/{paths.PIPELINE}:{block}@{name}"
-        return _apart(block, name)
+        if section:
+            return f"{stage}-{section}@{name}"
+        part = f"{split_grid.folder(self.parts, vars(at))}/{paths.PIPELINE}:" if self.parts else ""
+        return f"{part}{stage}@{name}"
 
 
 def _coordinates(cell: Cell) -> dict[str, object]:
@@ -202,21 +202,16 @@ def _inputs(cell: Cell) -> tuple[str, ...]:
     return (f"prepare/{cell.task}", f"pretrain/{cell.model}")
 
 
-def _apart(block: str, name: str) -> str:
-    """Return DVC's name of a cell of a block that has a file apart."""
-    return f"{paths.get_pipeline_file(block)}:{block}@{name}"
-
-
 def _distill(name: str, entry: Distill, teacher: Cell) -> Cell:
     needs = (f"prepare@{entry.task}", f"pretrain@{entry.student}", teacher.address)
     return Cell(
-        "distill", name, _apart("distill", name), needs, entry.task, entry.student, entry.ratio, entry.recipe,
+        "distill", name, f"distill@{name}", needs, entry.task, entry.student, entry.ratio, entry.recipe,
         "distill", entry.teacher, entry.distillation,
     )  # fmt: skip
 
 
 def _compress(name: str, entry: Compress, source: Cell) -> Cell:
     return Cell(
-        "compress", name, _apart("compress", name), (source.address,), source.task, source.model, source.ratio,
+        "compress", name, f"compress@{name}", (source.address,), source.task, source.model, source.ratio,
         source.recipe, "compress", entry.source, entry.compression,
     )  # fmt: skip

@@ -1,10 +1,10 @@
 """Which modules of this project each stage runs, so that an edit makes exactly the cells stale that would run it.
 
-``python -m pipeline.runner.code_digests`` writes ``.cache/modules/<stage>.txt``, a digest and a path a line, and last
+``python -m pipeline.runner.code_digests`` writes ``.cache/code/<stage>.txt``, a digest and a path a line, and last
 of all what
 ``conf/<stage>.yaml`` states, comments aside. A cell of dvc.yaml depends on that one file: naming every module in every
 cell would be forgotten one day, and DVC writes the whole of dvc.lock anew after each cell. Those that the grid trains
-depend on ``.cache/modules/grid/<model>.txt``, where the plan's seeds and what the recipe and the model state follow.
+depend on ``.cache/code/grid/<model>.txt``, where the plan's seeds and what the recipe and the model state follow.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FRAME = re.compile(
     r"|system\.(dvc_lock_repair|machine_lock|parent_process|preload))\b"
 )
 GROUPS = {"prepare": "task", "pretrain": "model", "compress": "compression"}  # of conf/, whose files name functions
-FOLDER = paths.CACHE / "modules"
+FOLDER = paths.CACHE / "code"
 
 
 def run_by() -> dict[str, list[str]]:

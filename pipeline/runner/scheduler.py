@@ -15,16 +15,11 @@ import re
 from collections.abc import Callable
 from graphlib import TopologicalSorter
 
-from pipeline.core import paths
 from pipeline.plan import Cell, Plan
 from pipeline.runner import dvc_process, plan_status
 from pipeline.runner.run_progress import Board, Pace
 
-FIRST = (
-    "plan",
-    "modules",
-    f"{paths.get_pipeline_file('source-digests')}:source-digests",
-)  # stages that each cell waits for
+FIRST = ("check", "code-digests", "source-digests")  # stages that each cell waits for
 ALONE = ("evaluate", "benchmark")  # stages that measure
 RUNNING = re.compile(r"Running stage '(?P<address>.+)':")
 CHATTER = re.compile(

@@ -15,7 +15,7 @@ from tests import fakes
 MODELS = ("bert-tiny", "bert-mini", "bert-small", "bert-medium")
 TEACHER = "finetune/mrpc-bert-small-1.0"
 BESIDE = [
-    Point("long", "mrpc", "bert-tiny", 1.0, "patient", "evaluate-variant@long", section="variants"),
+    Point("long", "mrpc", "bert-tiny", 1.0, "patient", "evaluate-variants@long", section="variants"),
     Point("taught", "mrpc", "bert-tiny", 1.0, "standard", "evaluate-distill@taught",
           section="distill", source=TEACHER, method="logits"),
     Point("narrow", "mrpc", "bert-tiny", 1.0, "standard", "evaluate-compress@narrow",

@@ -361,7 +361,7 @@ PLANNED = plan.Plan(("mrpc",), ("bert-tiny",), (0.5,), (0, 1), plan.Benchmark("m
         (
             "finetune/mrpc-bert-tiny-0.5",
             "runs/finetune/mrpc-bert-tiny-0.5/seed-7: not made yet; "
-            "run `dvc repro stages/finetune/dvc.yaml:finetune@mrpc-bert-tiny-0.5`; "
+            "run `dvc repro finetune@mrpc-bert-tiny-0.5`; "
             "a seed must be one of the plan's",
         ),
         (

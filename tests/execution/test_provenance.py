@@ -50,7 +50,7 @@ def test_a_trial_of_whole_things_begins(cfg: DictConfig, tmp_path: Path) -> None
         ("models/bert-tiny", "run `dvc repro -s -f pretrain@bert-tiny`"),
         (
             f"runs/{SOURCE}/seed-0",
-            "run `dvc repro -s -f stages/finetune/dvc.yaml:finetune@mrpc-bert-tiny-0.5`",
+            "run `dvc repro -s -f finetune@mrpc-bert-tiny-0.5`",
         ),
     ],
 )

@@ -89,21 +89,14 @@ def dvc(tmp_path_factory: pytest.TempPathFactory) -> Repo:
     return Repo.init(str(root), no_scm=True)
 
 
-BLOCKS = {
-    str(file.relative_to(paths.ROOT)): parse_yaml(file.read_text(encoding="utf-8"), str(file))
-    for file in paths.list_source_pipelines()
-}
+PIPELINE = parse_yaml((paths.ROOT / paths.PIPELINE).read_text(encoding="utf-8"), paths.PIPELINE)
 
 
 def resolved(dvc: Repo, text: str) -> dict[str, Any]:
-    """Return the stages that DVC makes of its files with a text in place of params.yaml, by their addresses."""
+    """Return the stages that DVC makes of its file with a text in place of params.yaml, by their addresses."""
     Path(dvc.root_dir, "params.yaml").write_bytes(text.encode())
-    found = {}
-    for file, content in BLOCKS.items():
-        resolver = DataResolver(dvc, str(Path(dvc.root_dir, file).parent), content)
-        made = {key: value for name in resolver.get_keys() for key, value in resolver.resolve_one(name).items()}
-        found |= {f"{file}:{name}" if file != "dvc.yaml" else name: stage for name, stage in made.items()}
-    return found
+    resolver = DataResolver(dvc, dvc.root_dir, PIPELINE)
+    return {key: value for name in resolver.get_keys() for key, value in resolver.resolve_one(name).items()}
 
 
 def same_as_dvc(dvc: Repo, text: str, study: plan.Plan) -> None:

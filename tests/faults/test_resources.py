@@ -210,7 +210,7 @@ def test_a_full_disk_ends_a_command_in_a_line_and_the_same_command_goes_on(proje
     assert full.returncode == 1
     assert full.stderr == f"error: no room left (File too large); make room and {AGAIN}\n"
     assert plan("unlimited").returncode == 0
-    assert (project / ".cache/plan-is-sound").read_text() == "checked\n"
+    assert (project / ".cache/plan-checked").read_text() == "checked\n"
 
 
 def test_gpus_that_are_named_where_there_are_none_leave_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.plan import source_paths
-from tests.pipelines import blocks
+from tests.pipelines import read_blocks
 
 REST = "where stages write and delete; move your files to inputs/mine and write inputs/mine"
 
@@ -82,7 +82,7 @@ def test_other_places_are_allowed_whether_they_exist_or_not(root: Path, path: st
 
 
 def test_every_output_of_a_stage_is_in_a_folder_that_is_refused() -> None:
-    for block in blocks().values():
+    for block in read_blocks().values():
         stage = block.get("do", block)
         for entry in [*stage["outs"], *stage.get("metrics", [])]:
             name = entry if isinstance(entry, str) else next(iter(entry))
@@ -181,7 +181,7 @@ def test_no_command_touches_the_files_of_a_user_in_an_output_folder(project: Pat
     (project / "params.yaml").write_text(params.replace("tasks: [", "tasks: [loss, "))
     (project / "data/loss").mkdir(parents=True)
     (project / "data/loss/train.jsonl").write_text('{"text": "mine"}\n')
-    for name in (".cache/sources/task/loss.txt", ".cache/modules/prepare.txt"):
+    for name in (".cache/sources/task/loss.txt", ".cache/code/prepare.txt"):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text("of an earlier run\n")
     subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=project, check=True)

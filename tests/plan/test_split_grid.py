@@ -11,7 +11,7 @@ from pipeline.cli.split import split
 from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.plan import split_grid
-from tests.pipelines import blocks
+from tests.pipelines import read_blocks
 
 WHOLE = split_grid.written()
 STUDY = plan.load()
@@ -20,17 +20,13 @@ STUDY = plan.load()
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of which nothing has run."""
-    for file in paths.list_source_pipelines():
-        place = tmp_path / file.relative_to(paths.ROOT)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(file.read_text())
+    (tmp_path / "dvc.yaml").write_text(WHOLE)
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     return tmp_path
 
 
 def lay(root: Path, study: plan.Plan) -> None:
-    for file in paths.list_source_pipelines():
-        file.write_text(split_grid.cut(file.read_text(), study.parts))
+    (root / "dvc.yaml").write_text(split_grid.cut(WHOLE, study.parts))
     for name, content in split_grid.made(split_grid.written(), study).items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)
@@ -54,7 +50,7 @@ def test_a_part_holds_the_blocks_of_the_grid_for_its_point_and_runs_them_where_t
     assert list(made) == [f"parts/{task}/{ratio}/dvc.yaml" for task in study.tasks for ratio in study.ratios]
     own = YAML(typ="safe").load(made["parts/starter-nest/0.3/dvc.yaml"])
     assert own["vars"] == ["../../../params.yaml"]
-    whole = blocks()
+    whole = read_blocks()
     for name, block in own["stages"].items():
         assert block.pop("wdir") == "../../.."
         assert block.pop("matrix") == {"task": ["starter-nest"], "model": "${models}", "ratio": [0.3]}
@@ -70,8 +66,7 @@ def test_a_cell_bears_the_address_of_its_part(root: Path) -> None:
     trained = "parts/starter-2x64/dvc.yaml:finetune@starter-swap-starter-2x64-0.1"
     asked = cells["parts/starter-2x64/dvc.yaml:evaluate@starter-swap-starter-2x64-0.1"]
     assert asked.needs == ("prepare@starter-swap", trained)
-    beside = {"beside/dvc.yaml:finetune-variant@equal-steps", "evaluate-beside/dvc.yaml:evaluate-compress@narrow"}
-    assert {f"stages/{address}" for address in beside} < cells.keys()
+    assert {"finetune-variants@equal-steps", "evaluate-compress@narrow"} < cells.keys()
 
 
 def test_parts_that_params_or_dvc_no_longer_make_are_told(root: Path) -> None:
@@ -79,7 +74,7 @@ def test_parts_that_params_or_dvc_no_longer_make_are_told(root: Path) -> None:
     lay(root, study)
     split_grid.check(study)
     more = dataclasses.replace(study, tasks=(*study.tasks, "mrpc"))
-    asking = root / "stages/evaluate/dvc.yaml"
+    asking = root / "dvc.yaml"
     edited = asking.read_text().replace("source=finetune/${item.task}", "source=else/${item.task}")
     for asked, text, file, count in [
         (more, None, "mrpc", 1), (dataclasses.replace(study, tasks=study.tasks[:1]), None, "starter-nest", 1),
@@ -89,7 +84,7 @@ def test_parts_that_params_or_dvc_no_longer_make_are_told(root: Path) -> None:
         with pytest.raises(UserError) as error:
             split_grid.check(asked)
         assert str(error.value) == (
-            f"parts/{file}/dvc.yaml: not what params.yaml and stages/ make of it, {count} such in all; run "
+            f"parts/{file}/dvc.yaml: got another content than params.yaml and dvc.yaml make, in {count} parts; run "
             "`lab split`, then the same command again"
         )
 

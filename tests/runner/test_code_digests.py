@@ -155,12 +155,12 @@ def copied(root: Path) -> None:
 
 def lists(root: Path) -> dict[str, str]:
     subprocess.run([sys.executable, "-m", "pipeline.runner.code_digests"], cwd=root, check=True)
-    return {path.stem: path.read_text() for path in sorted((root / ".cache/modules").glob("*.txt"))}
+    return {path.stem: path.read_text() for path in sorted((root / ".cache/code").glob("*.txt"))}
 
 
 def of_the_grid(root: Path) -> dict[str, str]:
     lists(root)
-    return {path.stem: path.read_text() for path in sorted((root / ".cache/modules/grid").iterdir())}
+    return {path.stem: path.read_text() for path in sorted((root / ".cache/code/grid").iterdir())}
 
 
 def test_importing_the_modules_of_a_stage_imports_no_others() -> None:

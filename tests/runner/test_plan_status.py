@@ -33,7 +33,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, status: int, out: str = "", complain
 def test_what_lies_behind_a_changed_cell_is_stale_too(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, 0, '{"pretrain@bert-mini": [{"changed deps": {}}], "plan": [{}]}')
     points = ("mrpc-bert-mini-0.5", "mrpc-bert-mini-1.0")
-    behind = {f"stages/{stage}/dvc.yaml:{stage}@{point}" for stage in ("finetune", "evaluate") for point in points}
+    behind = {f"{stage}@{point}" for stage in ("finetune", "evaluate") for point in points}
     assert plan_status.stale_cells(PLAN) == {"plan", "pretrain@bert-mini", *behind}
 
 
@@ -57,12 +57,12 @@ def seconds(cell: Cell) -> tuple[float | None, str]:
 
 def test_seconds_are_those_of_the_cell_itself_or_of_its_model_in_proportion(root: Path) -> None:
     cells = {cell.address: cell for cell in PLAN.cells}
-    half, full = (cells[f"stages/finetune/dvc.yaml:finetune@mrpc-bert-tiny-{ratio}"] for ratio in PLAN.ratios)
+    half, full = (cells[f"finetune@mrpc-bert-tiny-{ratio}"] for ratio in PLAN.ratios)
     assert seconds(half) == (None, "")
     fakes.write(root, [fakes.finetuning("mrpc", "bert-tiny", 0.5)])
     assert seconds(half) == (8.0, "itself")  # two seeds of four seconds
     assert seconds(full) == (16.0, "same model")
-    assert seconds(cells["stages/finetune/dvc.yaml:finetune@mrpc-bert-mini-1.0"]) == (8.0, "same stage")
+    assert seconds(cells["finetune@mrpc-bert-mini-1.0"]) == (8.0, "same stage")
 
 
 def test_seconds_of_a_record_of_other_coordinates_are_not_used(root: Path) -> None:
@@ -80,7 +80,7 @@ def test_seconds_of_a_record_of_other_seeds_are_used(root: Path) -> None:
 def test_the_list_ends_with_what_there_is_to_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answer(monkeypatch, 0, '{"stages/evaluate/dvc.yaml:evaluate@mrpc-bert-tiny-0.5": [{}]}')
+    answer(monkeypatch, 0, '{"evaluate@mrpc-bert-tiny-0.5": [{}]}')
     plan_status.show(PLAN)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + len(PLAN.cells) + 3
@@ -103,7 +103,7 @@ def test_cells_of_other_versions_are_named_and_stay_done(
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == (
         "1 of 11 cells were computed with torch 2.12.0; installed: torch 2.13.0, transformers 5.23.0. Their results "
-        "remain; `dvc repro -s -f <cell>` computes one again: stages/finetune/dvc.yaml:finetune@mrpc-bert-tiny-0.5"
+        "remain; `dvc repro -s -f <cell>` computes one again: finetune@mrpc-bert-tiny-0.5"
     )
     assert "stale" not in out
 

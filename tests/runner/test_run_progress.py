@@ -8,8 +8,8 @@ from pipeline import plan
 from pipeline.runner import plan_status, run_progress
 from pipeline.runner.run_progress import Board, Pace
 
-GRID = "stages/finetune/dvc.yaml:finetune@starter-swap-starter-{}-{}"
-EVALUATION = "stages/evaluate/dvc.yaml:evaluate@starter-swap-starter-{}-{}"
+GRID = "finetune@starter-swap-starter-{}-{}"
+EVALUATION = "evaluate@starter-swap-starter-{}-{}"
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_a_cell_takes_as_long_as_the_likest_that_has_ended(known: Pace) -> None:
     assert known.expected(GRID.format("3x96", 1.0)) == 10.0  # and of its share of the rows
     assert known.expected(GRID.format("3x96", 0.1)) == 2.0
     known.took(GRID.format("3x96", 1.0), 30.0)
-    assert known.expected("stages/finetune/dvc.yaml:finetune@starter-nest-starter-3x96-1.0") == 30.0  # and of its model
+    assert known.expected("finetune@starter-nest-starter-3x96-1.0") == 30.0  # and of its model
     assert known.expected(EVALUATION.format("3x96", 1.0)) == 7.0
 
 
@@ -54,8 +54,8 @@ def test_what_runs_side_by_side_takes_its_part_of_the_time(known: Pace) -> None:
     assert (
         known.left(
             [
-                "stages/evaluate/dvc.yaml:evaluate@starter-swap-starter-3x96-1.0",
-                "stages/evaluate/dvc.yaml:evaluate@starter-nest-starter-3x96-1.0",
+                "evaluate@starter-swap-starter-3x96-1.0",
+                "evaluate@starter-nest-starter-3x96-1.0",
             ]
         )
         == 14.0

@@ -28,7 +28,7 @@ class Told:
         self.alone = 0
 
     async def __call__(self, words: Sequence[str], say: Callable[[str], None]) -> int:
-        if "modules" in words:
+        if "code-digests" in words:
             return int(self.failing == "plan")
         self.running += 1
         self.most = max(self.most, self.running)
@@ -117,7 +117,7 @@ def test_a_plan_with_a_mistake_begins_nothing(study: Plan, monkeypatch: pytest.M
 def test_after_a_failure_nothing_new_begins(
     study: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dvc = Told(failing="stages/finetune/dvc.yaml:finetune@starter-swap-starter-3x96-1.0")
+    dvc = Told(failing="finetune@starter-swap-starter-3x96-1.0")
     monkeypatch.setattr(dvc_process, "run", dvc)
     assert asyncio.run(scheduler.reproduce(study, 2)) == 1
     assert dvc.alone == 0
@@ -155,7 +155,7 @@ def test_a_machine_that_starts_no_process_is_told_in_a_line(
     study: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def none_left(words: Sequence[str], _: Callable[[str], None]) -> int:
-        if "modules" in words:
+        if "code-digests" in words:
             return 0
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 

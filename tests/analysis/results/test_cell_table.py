@@ -165,7 +165,7 @@ def test_a_record_of_another_layout_is_refused(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "long.json").write_text(json.dumps(kept.sign(record)))
     with pytest.raises(UserError) as caught:
-        cell_table.read([Point("long", "mrpc", "bert-tiny", 0.1, "patient", "evaluate-variant@long")], folder, {})
+        cell_table.read([Point("long", "mrpc", "bert-tiny", 0.1, "patient", "evaluate-variants@long")], folder, {})
     assert str(caught.value) == (
         "metrics/evaluate/long.json: schema: got 0, but this version reads 3; remove it, then run `dvc repro`"
     )
