@@ -12,6 +12,7 @@ import pytest
 import vl_convert
 from ruamel.yaml import YAML
 
+from pipeline.analysis.report.tables import csv_files
 from pipeline.analysis.results import cell_table
 from pipeline.analysis.results.cell_table import Point
 from pipeline.core import paths
@@ -49,7 +50,7 @@ def write(root: Path, models: list[str]) -> None:
     (root / "report").mkdir(exist_ok=True)
     intervals = {point.cell: {"low": 0.6, "high": 0.9} for point in points}
     rows = cell_table.read([*points, beside], root / "metrics" / "evaluate", fakes.planned(points), intervals)
-    (root / "report" / "cells.csv").write_text(cell_table.as_csv(rows))
+    (root / "report" / "cells.csv").write_text(csv_files.render_cells(rows))
 
 
 def run(root: Path, *command: str) -> str:

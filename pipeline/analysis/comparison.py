@@ -213,4 +213,4 @@ def _outcomes(found: Sequence[Result]) -> list[Outcome]:
 
 def metric(found: Task) -> str:
     """Return the name of a task's score with its unit."""
-    return formatting.metric(found.draws.metric)
+    return formatting.format_metric(found.draws.metric)

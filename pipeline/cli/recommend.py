@@ -64,16 +64,17 @@ def show(answers: Sequence[Answer], details: bool = False) -> None:
     from rich.text import Text
 
     from pipeline.analysis.report import terminal
-    from pipeline.analysis.report.tables import conclusions
+    from pipeline.analysis.report.tables import comparison_tables
+    from pipeline.analysis.report.tables.table import render_terminal
 
     console = Console(width=None if sys.stdout.isatty() else terminal.PLAIN_WIDTH)
     for answer in answers:
         for line in answer.lines:
             console.print(line, highlight=False, markup=False)
         console.print()
-        for sheet in conclusions.details(answer) if details else ():
-            console.print(terminal.as_table(sheet, wraps=True))
-            for note in sheet.notes:
+        for table in comparison_tables.create_answer_tables(answer) if details else ():
+            console.print(render_terminal(table, wrap=True))
+            for note in table.notes:
                 console.print(Padding(Text(note), (0, 0, 0, 2)))
             console.print()
         if details:

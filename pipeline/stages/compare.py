@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pipeline.analysis.comparison import Comparison
     from pipeline.analysis.recommendation.recommendation import Answer
-    from pipeline.analysis.report.build_report import Material
+    from pipeline.analysis.report.build_report import ReportContent
     from pipeline.analysis.results.cell_table import Row
     from pipeline.analysis.results.costs import Cost
 
@@ -49,14 +49,16 @@ def compare(cfg: DictConfig) -> None:
         raise UserError(f"conf/compare.yaml: size: got {cfg.size!r}; {suggest(cfg.size, SIZES)}")
     trials, measured, exploration = load_results.trials(), load_results.benchmarks(), bool(cfg.exploration)
     folder = paths.get_cell_dir("compare", CELL, exploration=True) / "report" if exploration else paths.REPORT
-    with render_pool.opened() as drawing, paths.replace_dir(folder) as out:
+    with render_pool.open_render_pool() as drawing, paths.replace_dir(folder) as out:
         found = comparison.compare(trials)
         study = plan.load()
         rows = load_results.rows(task.scores for task in found.tasks)
         answers = [recommendation.recommend(task, study.budget, study.margin) for task in found.tasks]
         numbers = export_tables.write(trials, found, out)
         material = _material(rows, measured, found, answers, numbers)
-        written = [path.relative_to(out) for path in build_report.write(material, out, cfg.size, cfg.dpi, drawing)]
+        written = [
+            path.relative_to(out) for path in build_report.write_report(material, out, cfg.size, cfg.dpi, drawing)
+        ]
         told = "\n\n".join("\n".join(answer.lines) for answer in answers)
         (out / ANSWER).write_text(told + "\n" if told else "", encoding="utf-8")
     made = [folder / path for path in [*written, *map(Path, numbers), Path(ANSWER)]]
@@ -71,10 +73,10 @@ def compare(cfg: DictConfig) -> None:
 
 def _material(
     rows: list[Row], measured: list[Cost], found: Comparison, answers: list[Answer], numbers: list[str]
-) -> Material:
+) -> ReportContent:
     from pipeline import tracking
     from pipeline.analysis.report import build_report, html
-    from pipeline.analysis.report.tables import conclusions
+    from pipeline.analysis.report.tables import comparison_tables
 
     steps = [(f"{answer.choice.task}: {step}", step) for answer in answers for step in answer.support]
     linked = [
@@ -82,7 +84,7 @@ def _material(
         for text, step in [("this comparison", f"compare/{CELL}"), *steps]
         if (address := tracking.address(*step.split("/")))
     ]
-    return build_report.Material(
+    return build_report.ReportContent(
         rows,
         measured,
         findings=[finding for task in found.tasks for finding in task.findings],
@@ -90,9 +92,12 @@ def _material(
         differences=[task.differences for task in found.tasks],
         fronts=[front for task in found.tasks for front in task.fronts],
         answers=[
-            html.Answer(one.choice.task, one.sentences, conclusions.details(one), one.warnings) for one in answers
+            html.AnswerSection(
+                one.choice.task, one.sentences, comparison_tables.create_answer_tables(one), one.warnings
+            )
+            for one in answers
         ],
-        parts=conclusions.parts(found.tasks),
+        sections=comparison_tables.create_sections(found.tasks),
         links=linked,
         files=numbers,
     )
@@ -109,12 +114,12 @@ def show() -> None:
 
 def _read_answer(rows: list[Row], folder: Path) -> str:
     """Return the answer in a report, or what to run if the report was made from other results."""
-    from pipeline.analysis.results import cell_table
+    from pipeline.analysis.report.tables import csv_files
 
     answer, numbers = folder / ANSWER, folder / "cells.csv"
     if not answer.exists() or not numbers.exists():
         return ""
-    if numbers.read_text(encoding="utf-8") != cell_table.as_csv(rows):
+    if numbers.read_text(encoding="utf-8") != csv_files.render_cells(rows):
         return f"{answer.relative_to(paths.ROOT)}: made from other results than these; run `dvc repro -s compare`\n"
     return answer.read_text(encoding="utf-8")
 
@@ -123,7 +128,7 @@ def _print(rows: list[Row], measured: list[Cost], folder: Path) -> None:
     from pipeline.analysis.report import terminal
 
     page = folder / "index.html"
-    terminal.show(rows, measured, _read_answer(rows, folder))
+    terminal.print_results(rows, measured, _read_answer(rows, folder))
     if page.exists():
         print(f"report:       {page}")
     print("all runs:     lab ui")

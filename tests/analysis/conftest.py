@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.analysis.report import render_pool
-from pipeline.analysis.report.render_pool import Studio
+from pipeline.analysis.report.render_pool import RenderPool
 from pipeline.analysis.results import cell_table, costs, trial_table
 from pipeline.analysis.statistics import task_scores
 from pipeline.core import records as kept
@@ -17,8 +17,8 @@ from tests.analysis import made
 
 
 @pytest.fixture(scope="session")
-def drawing() -> Iterator[Studio]:
-    with render_pool.opened() as opened:
+def drawing() -> Iterator[RenderPool]:
+    with render_pool.open_render_pool() as opened:
         yield opened
 
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from pipeline.analysis import laws
 from pipeline.analysis.recommendation import pareto
-from pipeline.analysis.report.build_report import Material
-from pipeline.analysis.report.html import Answer, Link
-from pipeline.analysis.results.cell_table import Row, Sheet
+from pipeline.analysis.report.build_report import ReportContent
+from pipeline.analysis.report.html import AnswerSection, Link
+from pipeline.analysis.report.tables.table import Column, Table
+from pipeline.analysis.results.cell_table import Row
 from pipeline.analysis.results.costs import Cost
 from pipeline.analysis.statistics import pair_errors, pairwise_tests, task_scores, variance
 from pipeline.analysis.statistics.bootstrap import Answers, Draws, draw
@@ -34,21 +35,25 @@ def made_cheaper(rows: Sequence[Row]) -> list[Row]:
     return [*rows, *cheaper]
 
 
-def material(rows: Sequence[Row], measured: Sequence[Cost] = ()) -> Material:
+def material(rows: Sequence[Row], measured: Sequence[Cost] = ()) -> ReportContent:
     """Return everything that a report can show of the rows."""
     known = [row for row in rows if row.score is not None]
     tasks = list(dict.fromkeys(row.task for row in known))
     by_task = {task: [row for row in known if row.task == task] for task in tasks}
     drawn = {task: _estimate(of_task) for task, of_task in by_task.items()}
-    limits = Sheet("The limits", ("limit", "at most"), [["latency p50", "2.0 ms"]])
-    return Material(
+    limits = Table(
+        "The limits",
+        [Column("limit", "limit"), Column("at_most", "at most")],
+        [{"limit": "latency p50", "at_most": "2.0 ms"}],
+    )
+    return ReportContent(
         rows,
         measured,
         [found for task, of_task in by_task.items() for found in laws.of_task(task, [*map(_cell, of_task)])],
         variance.analyses([outcome for row in known if _whole(row) for outcome in _outcomes(row)]),
         [compared for _, compared in drawn.values()],
         [front for task, (draws, _) in drawn.items() for front in pareto.fronts(draws, _prices(by_task[task]))],
-        [Answer(task, ("First.", "Second.", "Third."), (limits,)) for task in tasks],
+        [AnswerSection(task, ("First.", "Second.", "Third."), (limits,)) for task in tasks],
         links=[Link("the comparison", "http://127.0.0.1:5000/#/runs/1")],
         files=["results.csv"],
     )

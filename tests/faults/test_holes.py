@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.analysis.report.tables import score_tables
 from pipeline.analysis.results import cell_table, notices, trial_table
 from pipeline.analysis.results.cell_table import Point
 from pipeline.core import paths, records
@@ -96,14 +97,14 @@ def test_a_result_whose_data_or_model_could_not_be_made_again_is_a_hole(metrics:
 def test_a_hole_is_shown_with_its_reason(metrics: Path) -> None:
     trained_again(metrics)
     rows = read_rows(metrics)
-    assert cell_table.overview(rows) == "0 of 2 cells have results."
+    assert score_tables.format_overview(rows) == "0 of 2 cells have results."
     assert notices.collect(rows) == [
         "metrics/evaluate/mrpc-bert-tiny-0.3.json and 1 more: made from an earlier training of "
         "finetune/mrpc-bert-tiny-0.3; run `dvc repro`"
     ]
-    (sheet,) = cell_table.sheets(rows)
-    assert sheet.rows[0][4] == "outdated"
-    assert sheet.notes == ("mrpc-bert-tiny-0.3: made from an earlier training of finetune/mrpc-bert-tiny-0.3",)
+    (table,) = score_tables.create_tables(rows)
+    assert table.format_rows()[0][4] == "outdated"
+    assert table.notes == ("mrpc-bert-tiny-0.3: made from an earlier training of finetune/mrpc-bert-tiny-0.3",)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.analysis.results.cell_table import Sheet
-from pipeline.analysis.results.costs import AXES, Cost, Grown
+from pipeline.analysis.results.costs import Cost, Grown
 
 LIMIT = {"depth": 1, "width": 2, "length": 2, "batch": 1}  # exponents as the axis alone grows without bound
 UNITS = {"depth": "layers", "width": "hidden size", "length": "tokens of a pair", "batch": "pairs of a batch"}
-HEADINGS = ("model", "axis", "from", "to", "exponent of seconds", "95%", "exponent of FLOPs", "in the limit")
 LEAST = 3  # values, so that an exponent has an interval
 
 
@@ -66,18 +64,3 @@ def curves(costs: Sequence[Cost], axis: str) -> list[Curve]:
         if len({point.value for point in points}) >= LEAST:
             found.append(Curve(label, axis, points))
     return found
-
-
-def sheets(costs: Sequence[Cost]) -> list[Sheet]:
-    """Return the table of exponents, none where nothing grew."""
-    rows = [_fitted(curve) for axis in AXES for curve in curves(costs, axis)]
-    title = "How a training step grows: exponents of a power law in one side of the shape"
-    return [Sheet(title, HEADINGS, rows)] if rows else []
-
-
-def _fitted(curve: Curve) -> list[str]:
-    slope, low, high = curve.seconds
-    first, last = curve.values[0], curve.values[-1]
-    counted = f"{exponent(curve.values, curve.flops)[0]:.2f}" if curve.flops else ""
-    interval, limit = f"[{low:.2f}, {high:.2f}]", str(LIMIT[curve.axis])
-    return [curve.label, curve.axis, f"{first:,g}", f"{last:,g}", f"{slope:.2f}", interval, counted, limit]

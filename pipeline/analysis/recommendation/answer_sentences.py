@@ -19,10 +19,10 @@ MANY = 1000  # more seeds than this are no advice
 POINT = 100  # a score is shown in hundredths
 
 AMOUNTS: dict[str, Callable[[float], str]] = {
-    "latency_p50_ms": lambda value: f"{formatting.digits(value)} ms",
-    "storage_bytes": lambda value: f"{formatting.digits(value / 1e6)} MB",
-    "inference_memory_mib": lambda value: f"{formatting.digits(value)} MiB of memory",
-    "train_seconds": lambda value: f"{formatting.digits(value)} s of training",
+    "latency_p50_ms": lambda value: f"{formatting.format_number(value)} ms",
+    "storage_bytes": lambda value: f"{formatting.format_number(value / 1e6)} MB",
+    "inference_memory_mib": lambda value: f"{formatting.format_number(value)} MiB of memory",
+    "train_seconds": lambda value: f"{formatting.format_number(value)} s of training",
     "train_examples": lambda value: f"{value:,.0f} labelled examples",
 }
 NO_WAY = "The laws do not determine what would help: try more labelled examples, a larger model or another recipe."
@@ -69,12 +69,12 @@ def format_warnings(of_cells: Mapping[str, Sequence[str]], machines: Mapping[str
 
 def format_metric(choice: Choice) -> str:
     """Return the metric's name without its unit."""
-    return formatting.metric(choice.metric).split(" (")[0]
+    return formatting.format_metric(choice.metric).split(" (")[0]
 
 
 def format_limit(key: str, value: float, metric: str) -> str:
     """Return a limit in words; ``metric`` is the metric's name."""
-    return f"{metric} {formatting.points(value)}" if key == SCORE else AMOUNTS[key](value)
+    return f"{metric} {formatting.format_points(value)}" if key == SCORE else AMOUNTS[key](value)
 
 
 def format_gain(gain: Gain) -> str:
@@ -95,18 +95,26 @@ def _format_recommended(choice: Choice, pick: Pick) -> str:
 def _find_correction(choice: Choice) -> Expected | None:
     """Return the corrected score of the recommended cell, None where it does not differ from the measured one."""
     expected, pick = choice.expected, choice.recommended
-    if expected is None or pick is None or formatting.points(expected.score) == formatting.points(pick.score):
+    if (
+        expected is None
+        or pick is None
+        or formatting.format_points(expected.score) == formatting.format_points(pick.score)
+    ):
         return None
     return expected
 
 
 def _format_score(one: Pick | Expected) -> str:
-    interval = "no interval" if one.low is None else f"{formatting.points(one.low)} to {formatting.points(one.high)}"
-    return f"{formatting.points(one.score)} ({interval})"
+    interval = (
+        "no interval"
+        if one.low is None
+        else f"{formatting.format_points(one.low)} to {formatting.format_points(one.high)}"
+    )
+    return f"{formatting.format_points(one.score)} ({interval})"
 
 
 def _format_baseline(choice: Choice) -> str:
-    return "" if choice.baseline is None else f"; a constant answer scores {formatting.points(choice.baseline)}"
+    return "" if choice.baseline is None else f"; a constant answer scores {formatting.format_points(choice.baseline)}"
 
 
 def _format_rule(choice: Choice, pick: Pick) -> str:
@@ -124,7 +132,7 @@ def _format_measured(choice: Choice, pick: Pick) -> str:
     if expected is None:
         return ""
     reason = ", and the best of many measures too high" if pick.score > expected.score else ""
-    return f"; it measured {formatting.points(pick.score)}{reason}"
+    return f"; it measured {formatting.format_points(pick.score)}{reason}"
 
 
 def _format_scope(choice: Choice) -> str:
@@ -132,7 +140,7 @@ def _format_scope(choice: Choice) -> str:
     limits, least = choice.budget.limits, choice.budget.score
     named = [AMOUNTS[key](value) for key, value in limits.items()]
     within = _join(named) if len(named) <= NAMED else f"all {len(named)} limits"
-    score = f" with {format_metric(choice)} {formatting.points(least)} or more" if least is not None else ""
+    score = f" with {format_metric(choice)} {formatting.format_points(least)} or more" if least is not None else ""
     return f"{f' within {within}' if limits else ''}{score}"
 
 
@@ -143,7 +151,7 @@ def _format_doubt(choice: Choice, kept: Sequence[Kept]) -> str:
         least = min(known, key=lambda one: one.probability or 0)
         words = format_limit(least.key, least.limit, format_metric(choice))
         verb = "reaches" if least.key == SCORE else "keeps"
-        return f", but {verb} {words} with only {formatting.percent(least.probability)} confidence"
+        return f", but {verb} {words} with only {formatting.format_percent(least.probability)} confidence"
     if any(one.probability is None for one in kept):
         return "; without repeated seeds it is unknown whether it keeps them"
     return ""
@@ -157,7 +165,7 @@ def _format_limits(choice: Choice) -> str:
     if excluded is None:
         what = f"cell that is better by {format_margin(choice)}" if least is None else "faster cell"
         return f"No limit excludes a {what}."
-    verdict = f"{'is' if excluded.shown else 'may be'} better ({formatting.points(excluded.pick.score)})"
+    verdict = f"{'is' if excluded.shown else 'may be'} better ({formatting.format_points(excluded.pick.score)})"
     return (
         f"Beyond the limits, {excluded.pick.label} {verdict if least is None else 'is faster'} but "
         f"{_format_misses(choice, excluded.misses)}."
@@ -190,7 +198,9 @@ def _format_misses(choice: Choice, misses: Sequence[Miss]) -> str:
         parts.append(f"needs {needs} (you allow {allowed})")
     for miss in misses:
         if miss.key == SCORE:
-            parts.append(f"scores {formatting.points(miss.got)} (you ask for {formatting.points(miss.limit)})")
+            parts.append(
+                f"scores {formatting.format_points(miss.got)} (you ask for {formatting.format_points(miss.limit)})"
+            )
     return _join(parts)
 
 
@@ -208,7 +218,7 @@ def _format_alternative(choice: Choice, best: Pick, other: Alternative | None) -
     lead = f"The next {rank}" if other is choice.alternatives[0] else "A cheaper cell"
     costs = _format_costs(other.pick, best)
     what = f"{verdict} and {costs}" if costs else verdict
-    return f"{lead}, {other.pick.label}, scores {formatting.points(other.pick.score)}, {what}."
+    return f"{lead}, {other.pick.label}, scores {formatting.format_points(other.pick.score)}, {what}."
 
 
 def _format_costs(pick: Pick, best: Pick) -> str:
@@ -279,7 +289,7 @@ def _format_nothing(choice: Choice, ways: Sequence[Way]) -> list[str]:
         found = [f"No cell for {choice.task} has the numbers that its limits need."]
     if near is not None:
         misses = _format_misses(choice, choice.misses)
-        found.append(f"The nearest that works, {near.label} ({formatting.points(near.score)}), {misses}.")
+        found.append(f"The nearest that works, {near.label} ({formatting.format_points(near.score)}), {misses}.")
     elif best is not None:
         found += [_format_way(way) for way in ways[:NAMED]] or [NO_WAY]
     return [*found, _format_unmeasured(choice)]
@@ -291,7 +301,7 @@ def _format_way(way: Way) -> str:
         if way.kind == DATA
         else f"a model {way.factor} times as large"
     )
-    return f"By the law of {way.kind}, {more} would score about {formatting.points(way.score)}."
+    return f"By the law of {way.kind}, {more} would score about {formatting.format_points(way.score)}."
 
 
 def _format_unmeasured(choice: Choice) -> str:

@@ -1,7 +1,7 @@
-"""The report as one page that needs nothing but itself: its text, still figures, and the script that brings them alive.
+"""The report as one self-contained HTML page: text, static figures, and a script that makes them interactive.
 
-Everything that comes from a plan is escaped by the template, in text, in attributes and in the JSON of the figures; the
-page's policy (CSP) forbids it to load anything and to run code from texts.
+The template escapes everything that comes from a plan, in text, attributes and the JSON of the figures. The page's
+content security policy (CSP) forbids loading any resource and running code from text.
 """
 
 from __future__ import annotations
@@ -18,102 +18,90 @@ from markupsafe import Markup
 
 from pipeline.analysis.report.figures import theme
 from pipeline.analysis.report.figures.figure import Figure
-from pipeline.analysis.results.cell_table import Sheet
+from pipeline.analysis.report.tables.table import Table, TableSection
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The answer for a task in a few sentences, the statistics behind it, and warnings about the data behind it."""
+class AnswerSection:
+    """The answer for a task: its sentences, the tables of statistics behind it, and warnings about its data."""
 
     task: str
     sentences: tuple[str, ...]
-    details: tuple[Sheet, ...] = ()
+    tables: tuple[Table, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Link:
-    """Words that lead to an address."""
+    """The text and the address of a hyperlink."""
 
     text: str
     address: str
 
 
 @dataclass(frozen=True)
-class Part:
-    """Tables under one heading; ``name`` is its place in the page. They do not sort where the order has a meaning."""
-
-    name: str
-    title: str
-    sheets: Sequence[Sheet]
-    note: str = ""
-    sorts: bool = True
-
-
-@dataclass(frozen=True)
-class Still:
-    """A figure and its SVG."""
+class FigureImage:
+    """A figure with its SVG."""
 
     figure: Figure
     svg: str
 
-    @property
-    def shown(self) -> dict[str, Any]:
-        """Return what the template shows, with the SVG as an address that holds it."""
+    def get_template_values(self) -> dict[str, Any]:
+        """Return the values that the template needs, with the SVG as a data URI."""
         width, height = re.findall(r'<svg[^>]* width="([\d.]+)" height="([\d.]+)"', self.svg)[0]
         data = f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
-        named = ("name", "title", "caption", "alt", "spec", "numbers")
-        return {**{name: getattr(self.figure, name) for name in named}, "data": data, "width": width, "height": height}
+        names = ("name", "title", "caption", "alt", "spec", "numbers")
+        return {**{name: getattr(self.figure, name) for name in names}, "data": data, "width": width, "height": height}
 
 
-def render(
+def render_page(
     title: str,
     overview: str,
     notices: Sequence[str],
-    answers: Sequence[Answer],
-    stills: Sequence[Still],
-    tables: Sequence[Part],
-    remarks: Sequence[str],
+    answers: Sequence[AnswerSection],
+    images: Sequence[FigureImage],
+    sections: Sequence[TableSection],
+    definitions: Sequence[str],
     links: Sequence[Link],
     files: Sequence[str],
     library: str,
 ) -> str:
     """Return the page.
 
-    ``notices`` are lines on what is wrong with the records, ``files`` the names of the files of numbers in the same
-    folder, ``library`` the script that draws.
+    ``notices`` describe problems with the records, ``definitions`` how the numbers were measured. ``files`` names the
+    CSV files in the same folder; ``library`` is the JavaScript that draws figures.
     """
-    places = [("answer", "The answer")] if answers else []
-    places += [("figures", "Figures")] if stills else []
-    places += [(part.name, part.title) for part in tables]
-    return _environment().get_template("report.html.jinja").render(
+    contents = [("answer", "The answer")] if answers else []
+    contents += [("figures", "Figures")] if images else []
+    contents += [(section.name, section.title) for section in sections]
+    return _create_environment().get_template("report.html.jinja").render(
         title=title,
         overview=overview,
         notices=notices,
-        parts=[*places, ("measured", "How this was measured")],
+        contents=[*contents, ("measured", "How this was measured")],
         answers=answers,
-        figures=[still.shown for still in stills],
-        tables=tables,
-        remarks=remarks,
+        figures=[image.get_template_values() for image in images],
+        sections=sections,
+        definitions=definitions,
         links=links,
-        numbers=files,
+        files=files,
         light=asdict(theme.LIGHT),
         dark=asdict(theme.DARK),
-        themes={"light": theme.config(theme.LIGHT), "dark": theme.config(theme.DARK)},
+        themes={"light": theme.create_config(theme.LIGHT), "dark": theme.create_config(theme.DARK)},
         library=Markup(library),
     )  # fmt: skip
 
 
-def _environment() -> Environment:
+def _create_environment() -> Environment:
     folder = FileSystemLoader(Path(__file__).parent / "templates")
-    made = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    # the order of a specification's keys is that of its legends
-    made.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
-    return made
+    environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    # the order of keys in a specification is the order of its legends
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
+    return environment
 
 
-def library() -> str:
-    """Return Vega, Vega-Lite and vega-embed as one script that a page can hold: trusted, it comes with vl-convert."""
+def load_library() -> str:
+    """Return Vega, Vega-Lite and vega-embed as one script to embed in a page; vl-convert ships it."""
     import vl_convert
 
     script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")

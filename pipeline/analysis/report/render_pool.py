@@ -1,4 +1,4 @@
-"""Processes that draw while this one reckons: vl-convert draws one thing at a time in each, and begins slowly."""
+"""Processes that render figures in parallel: vl-convert renders one figure at a time and starts slowly."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from pipeline.analysis.report.figures import figure
 from pipeline.analysis.report.figures.figure import Figure
 from pipeline.system import hardware, parent_process
 
-MOST = 4  # processes, of some 250 MiB each; a report has a dozen figures
+MAX_PROCESSES = 4  # about 250 MiB each; a report has a dozen figures
 
 
 @dataclass(frozen=True)
-class Studio:
-    """What draws figures, and the script that they need in a page, which is on its way."""
+class RenderPool:
+    """Processes that render figures, and the future of the script that a page needs to draw them."""
 
     processes: Executor
     library: Future[str]
 
-    def saved(self, figures: Iterable[Figure], folder: Path, dpi: int) -> list[tuple[Figure, Path, Path]]:
-        """Write figures as SVG and PNG, side by side, each as soon as it is specified; return them, in order."""
-        begun = [(one, self.processes.submit(figure.save, one, folder, dpi)) for one in figures]
-        return [(one, *each.result()) for one, each in begun]
+    def save_figures(self, figures: Iterable[Figure], folder: Path, dpi: int) -> list[tuple[Figure, Path, Path]]:
+        """Write figures as SVG and PNG in parallel; return each with its two paths, in order."""
+        futures = [(one, self.processes.submit(figure.save_figure, one, folder, dpi)) for one in figures]
+        return [(one, *future.result()) for one, future in futures]
 
 
 @contextmanager
-def opened() -> Iterator[Studio]:
-    """Yield a studio that begins to work at once, in processes that are no forks: what draws does not survive one."""
-    count = min(hardware.count_cores(), MOST)
-    with ProcessPoolExecutor(count, get_context("spawn"), initializer=_begin) as processes:
-        library = processes.submit(html.library)
+def open_render_pool() -> Iterator[RenderPool]:
+    """Start the processes, which warm up at once; they are spawned because vl-convert does not survive a fork."""
+    count = min(hardware.count_cores(), MAX_PROCESSES)
+    with ProcessPoolExecutor(count, get_context("spawn"), initializer=_init_process) as processes:
+        library = processes.submit(html.load_library)
         for _ in range(count - 1):
-            processes.submit(figure.begin)
-        yield Studio(processes, library)
+            processes.submit(figure.load_renderer)
+        yield RenderPool(processes, library)
 
 
-def _begin() -> None:
-    """End with the process that asks, which is also the one that hears of a Ctrl-C."""
+def _init_process() -> None:
+    """End with the parent process, which alone handles Ctrl-C."""
     parent_process.end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)

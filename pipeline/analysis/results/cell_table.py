@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from pipeline.analysis.recommendation import latency_pool
-from pipeline.analysis.report import formatting, warning_marks
 from pipeline.core import records
 from pipeline.core.errors import UserError, suggest
 
@@ -106,17 +103,6 @@ class Row(Point):
         return "no" if self.high < self.majority_score else "unclear"
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """A table as texts: its title, headings and rows, notes on single rows, and warnings about the data behind it."""
-
-    title: str
-    headings: tuple[str, ...]
-    rows: list[list[str]]
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
 Intervals = Mapping[str, Mapping[str, float]]
 NO_INTERVALS: Intervals = MappingProxyType({})
 FAMILIES = ("pretrained", "fresh", "random")  # trained once and kept, trained anew in every run, not trained
@@ -179,126 +165,6 @@ def format_machine(known: dict[str, Any]) -> str:
     return f"{known['processor']}, {known['device']}, {known['threads']} threads, torch {known['torch']}"
 
 
-def as_csv(rows: Iterable[Row]) -> str:
-    """Return every field of every row, numbers unrounded, holes empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [column.name for column in fields(Row)]
-    writer.writerow([*names, "above_majority"])
-    for row in rows:
-        values = (getattr(row, name) for name in names)
-        texts = (" ".join(map(str, value)) if isinstance(value, tuple) else value for value in values)
-        writer.writerow([*texts, row.above_majority])
-    return text.getvalue()
-
-
 def tasks(rows: Iterable[Row]) -> list[str]:
     """Return the tasks in the order of the rows."""
     return list(dict.fromkeys(row.task for row in rows))
-
-
-def title(rows: list[Row]) -> str:
-    """Return what a table of one task's rows shows, its baseline included."""
-    measured = [row for row in rows if row.score is not None]
-    if not measured:
-        return f"{rows[0].task}: no results yet"
-    first = measured[0]
-    seeds = sorted({row.seeds for row in measured})
-    over = " to ".join(str(count) for count in dict.fromkeys((seeds[0], seeds[-1])))
-    return (
-        f"{first.task}: {formatting.metric(first.score_name)}, mean over {over} seed{'s' if seeds[-1] > 1 else ''}; "
-        f"baseline (best constant answer): {formatting.points(first.majority_score)}"
-    )
-
-
-def overview(rows: Sequence[Row]) -> str:
-    """Return in one line how many cells have results, and how many of those are doubtful."""
-    done = [row for row in rows if row.score is not None]
-    parts = [f"{len(done)} of {len(rows)} cells have results"]
-    if collapsed := sum(row.collapsed or 0 for row in done):
-        parts.append(f"{collapsed} of {sum(row.seeds for row in done)} trials collapsed to one answer")
-    verdicts = [row.above_majority for row in done]
-    if below := verdicts.count("no"):
-        parts.append(f"{_count_cells(below)} below the baseline")
-    if unclear := verdicts.count("unclear"):
-        parts.append(f"{_count_cells(unclear)} not clearly above the baseline")
-    if single := sum(row.low is None for row in done):
-        cells = "cell has" if single == 1 else "cells have"
-        parts.append(f"{single} {cells} no interval, since no cell of the task has two seeds that learned")
-    if warned := sum(bool(row.warnings) for row in done):
-        parts.append(f"{warned} {'cell has' if warned == 1 else 'cells have'} warnings about the data")
-    return "; ".join(parts) + "."
-
-
-def _count_cells(count: int) -> str:
-    return f"{count} {'cell is' if count == 1 else 'cells are'}"
-
-
-BELOW = "below the baseline"
-HEADINGS = (
-    "model",
-    "parameters",
-    "ratio",
-    "examples",
-    "score",
-    "95%",
-    "above baseline",
-    "collapsed",
-    "p50 ms",
-    "pairs/s",
-    "stored",
-)
-
-
-def name(row: Row) -> str:
-    """Return a row's model, with its own name where it is beside the grid."""
-    return f"{row.model} ({row.cell})" if row.section else row.model
-
-
-def state(hole: str | None) -> str:
-    """Return in a word or two why a cell has no numbers."""
-    return records.NOT_RUN if hole in (None, records.NOT_RUN) else "outdated"
-
-
-def list_holes(rows: Iterable[Row]) -> tuple[str, ...]:
-    """Return why the records of cells do not count, a note for each."""
-    return tuple(f"{row.cell}: {row.hole}" for row in rows if row.hole not in (None, records.NOT_RUN))
-
-
-def cells(row: Row, marks: Mapping[str, str]) -> list[str]:
-    """Return a row as texts under ``HEADINGS``; ``marks`` are those of the warnings of its table."""
-    if row.score is None:
-        return [name(row), "", f"{row.ratio:g}", "", state(row.hole), *[""] * (len(HEADINGS) - 5)]
-    return [
-        name(row),
-        formatting.count(row.parameters),
-        f"{row.ratio:g}",
-        f"{row.train_examples:,}" if row.train_examples is not None else "",
-        warning_marks.format_score(row, marks),
-        formatting.between(row.low, row.high),
-        BELOW if row.above_majority == "no" else row.above_majority,
-        f"{row.collapsed} of {row.seeds}" if row.collapsed else "",
-        f"{row.latency_p50_ms:.1f}" if row.latency_p50_ms is not None else "",
-        f"{row.inference_pairs_per_second:,.0f}" if row.inference_pairs_per_second is not None else "",
-        f"{row.storage_bytes / 1e6:.1f} MB" if row.storage_bytes is not None else "",
-    ]
-
-
-def sheets(rows: Iterable[Row]) -> list[Sheet]:
-    """Return a table for each task: its models as they were fine-tuned, not taught by others and not compressed."""
-    finetuned = [row for row in rows if row.source is None]
-    return [_sheet([row for row in finetuned if row.task == task]) for task in tasks(finetuned)]
-
-
-def _sheet(rows: list[Row]) -> Sheet:
-    marks = warning_marks.number_warnings(rows)
-    shown = [cells(row, marks) for row in rows]
-    notes = (*filter(None, [latency_pool.format_note(rows)]), *list_holes(rows))
-    return Sheet(title(rows), HEADINGS, shown, notes, warning_marks.list_warnings(marks))
-
-
-def as_markdown(sheet: Sheet) -> str:
-    """Return a table in Markdown, its warnings before its notes."""
-    lines = [sheet.headings, ["---", *["---:"] * (len(sheet.headings) - 1)], *sheet.rows]
-    notes = [f"- {note}" for note in (*sheet.warnings, *sheet.notes)]
-    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), *([""] if notes else []), *notes])

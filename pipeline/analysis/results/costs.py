@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -166,27 +164,3 @@ def _latencies(trial: dict[str, Any]) -> tuple[Latency, ...]:
 def batches(costs: Iterable[Cost]) -> list[int]:
     """Return the batch sizes whose latency somebody measured."""
     return sorted({latency.batch for cost in costs for latency in cost.latencies})
-
-
-def as_csv(costs: Sequence[Cost]) -> str:
-    """Return every number of every cell but those of its growth, unrounded, holes empty."""
-    percentiles = ("p50", "p90", "p95", "p99")
-    asked = [(batch, name) for batch in batches(costs) for name in percentiles]
-    lines: list[list[Any]] = [[*SCALARS, *(f"latency_b{batch}_{name}_ms" for batch, name in asked)]]
-    for cost in costs:
-        taken = {(latency.batch, name): getattr(latency, name) for latency in cost.latencies for name in percentiles}
-        lines.append([*(getattr(cost, name) for name in SCALARS), *(taken.get(key) for key in asked)])
-    return _written(lines)
-
-
-def growth_as_csv(costs: Iterable[Cost]) -> str:
-    """Return every point of every cell's growth, unrounded."""
-    names = [column.name for column in fields(Grown)]
-    points = [[cost.cell, *(getattr(point, name) for name in names)] for cost in costs for point in cost.growth]
-    return _written([["cell", *names], *points])
-
-
-def _written(lines: Iterable[Iterable[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()

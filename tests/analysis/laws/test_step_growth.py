@@ -10,6 +10,7 @@ import vl_convert
 from pipeline.analysis.laws import step_growth
 from pipeline.analysis.report.figures import step_figure, theme
 from pipeline.analysis.report.figures.figure import Figure
+from pipeline.analysis.report.tables import step_growth_table
 from pipeline.analysis.results.costs import AXES, Cost, Grown
 from tests.analysis import made
 from tests.analysis.report.test_figures import words
@@ -45,25 +46,25 @@ def test_the_interval_holds_the_true_exponent_as_often_as_it_says() -> None:
 
 def test_a_line_of_the_table_tells_measured_counted_and_limit() -> None:
     cost = Cost("c", "benchmark@c", "bert-tiny", growth=along("width", 1.5))
-    (sheet,) = step_growth.sheets([cost])
-    assert sheet.headings == (
+    (table,) = step_growth_table.create_tables([cost])
+    assert table.headings == (
         "model", "axis", "from", "to", "exponent of seconds", "95%", "exponent of FLOPs", "in the limit",
     )  # fmt: skip
-    assert sheet.rows == [["bert-tiny", "width", "1", "8", "1.50", "[1.50, 1.50]", "2.00", "2"]]
+    assert table.format_rows() == [["bert-tiny", "width", "1", "8", "1.50", "[1.50, 1.50]", "2.00", "2"]]
 
 
 def test_counted_exponents_lie_where_calculus_puts_them(measured: list[Cost]) -> None:
-    (sheet,) = step_growth.sheets(measured)
-    counted = {(row[0], row[1]): row[6] for row in sheet.rows}
+    (table,) = step_growth_table.create_tables(measured)
+    counted = {(row[0], row[1]): row[6] for row in table.format_rows()}
     assert (counted["bert-tiny", "depth"], counted["bert-tiny", "batch"]) == ("1.00", "1.00")
     # the local slope of 24 t h^2 + 4 t^2 h in t is 1 + t / (t + 6 h), in h it is 1 + 6 h / (t + 6 h)
     slopes = [1 + length / (length + 6 * 128) for length in made.LADDERS["length"]]
     assert slopes[0] < float(counted["bert-tiny", "length"]) < slopes[-1]
     slopes = [1 + 6 * hidden / (32 + 6 * hidden) for hidden in made.LADDERS["width"]]
     assert slopes[0] < float(counted["bert-tiny", "width"]) < slopes[-1] < step_growth.LIMIT["width"]
-    assert [row[1] for row in sheet.rows] == [axis for axis in AXES for _ in range(2)]
-    assert {row[7] for row in sheet.rows if row[1] in ("depth", "batch")} == {"1"}
-    assert {row[7] for row in sheet.rows if row[1] in ("width", "length")} == {"2"}
+    assert [row[1] for row in table.format_rows()] == [axis for axis in AXES for _ in range(2)]
+    assert {row[7] for row in table.format_rows() if row[1] in ("depth", "batch")} == {"1"}
+    assert {row[7] for row in table.format_rows() if row[1] in ("width", "length")} == {"2"}
 
 
 def test_cells_of_one_model_are_told_apart_by_their_names() -> None:
@@ -74,11 +75,11 @@ def test_cells_of_one_model_are_told_apart_by_their_names() -> None:
 
 def test_two_points_and_uncounted_ones_make_no_exponent() -> None:
     two = Cost("c", "", "bert-tiny", growth=along("depth", 1, (1, 2)))
-    assert step_growth.sheets([two]) == []
+    assert step_growth_table.create_tables([two]) == []
     points = along("depth", 1)
     uncounted = replace(two, growth=(replace(points[0], flops=None), *points[1:]))
-    (sheet,) = step_growth.sheets([uncounted])
-    assert sheet.rows[0][4:] == ["1.00", "[1.00, 1.00]", "", "1"]
+    (table,) = step_growth_table.create_tables([uncounted])
+    assert table.format_rows()[0][4:] == ["1.00", "[1.00, 1.00]", "", "1"]
 
 
 def layers(figure: Figure, place: int, kind: str) -> list[list[dict[str, Any]]]:
@@ -88,7 +89,7 @@ def layers(figure: Figure, place: int, kind: str) -> list[list[dict[str, Any]]]:
 
 
 def test_a_panel_shows_costs_relative_to_the_smallest_place_and_the_slope_of_the_limit(measured: list[Cost]) -> None:
-    (figure,) = step_figure.cost_against_shape(measured[:1])
+    (figure,) = step_figure.create_figures(measured[:1])
     assert [panel["title"] for panel in figure.spec["concat"]] == list(AXES)
     points = [point for point in measured[0].growth if point.axis == "width"]
     drawn = layers(figure, 1, "line")[0]
@@ -107,9 +108,9 @@ def test_a_panel_shows_costs_relative_to_the_smallest_place_and_the_slope_of_the
 
 
 def test_axes_along_which_nothing_grew_have_no_panel() -> None:
-    (figure,) = step_figure.cost_against_shape([Cost("c", "", "bert-tiny", growth=along("length", 2))])
+    (figure,) = step_figure.create_figures([Cost("c", "", "bert-tiny", growth=along("length", 2))])
     assert [panel["title"] for panel in figure.spec["concat"]] == ["length"]
-    assert step_figure.cost_against_shape([Cost("c", "", "bert-tiny")]) == []
+    assert step_figure.create_figures([Cost("c", "", "bert-tiny")]) == []
 
 
 def test_no_two_words_lie_on_each_other() -> None:
@@ -121,8 +122,8 @@ def test_no_two_words_lie_on_each_other() -> None:
         others = tuple(Grown(**point) for point in points if point["axis"] != "width")
         name = f"paraphrase-{layers}x{hidden}"
         crowded.append(Cost(name, "", name, parameters_non_embedding=hidden, growth=(*others, *widths)))
-    (figure,) = step_figure.cost_against_shape(crowded)
-    found = words(vl_convert.vegalite_to_svg(figure.spec, config=theme.config(theme.LIGHT)))
+    (figure,) = step_figure.create_figures(crowded)
+    found = words(vl_convert.vegalite_to_svg(figure.spec, config=theme.create_config(theme.LIGHT)))
     assert len(found) >= 60
     for (one, start, end, foot), (other, begin, stop, level) in itertools.combinations(found, 2):
         assert end <= begin or start >= stop or abs(foot - level) >= 10, (one, other)
@@ -130,7 +131,7 @@ def test_no_two_words_lie_on_each_other() -> None:
 
 def test_ticks_of_close_values_are_thinned() -> None:
     values = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
-    kept = step_figure.thinned(values)
+    kept = step_figure.select_ticks(values)
     assert kept[0] == 16
     assert set(kept) < set(values)
-    assert all(math.log(b / a) >= step_figure.APART * math.log(512 / 16) for a, b in itertools.pairwise(kept))
+    assert all(math.log(b / a) >= step_figure.MIN_TICK_GAP * math.log(512 / 16) for a, b in itertools.pairwise(kept))

@@ -10,11 +10,10 @@ import pytest
 from rich.console import Console
 
 from pipeline.analysis.report import build_report, terminal
-from pipeline.analysis.report.html import Part
-from pipeline.analysis.report.render_pool import Studio
-from pipeline.analysis.report.tables import benchmark_tables, compression
-from pipeline.analysis.results import cell_table
-from pipeline.analysis.results.cell_table import Row, Sheet
+from pipeline.analysis.report.render_pool import RenderPool
+from pipeline.analysis.report.tables import benchmark_tables, compression_tables, score_tables
+from pipeline.analysis.report.tables.table import Column, Table, TableSection
+from pipeline.analysis.results.cell_table import Row
 from pipeline.analysis.results.costs import Cost
 from pipeline.system import hardware
 from tests.analysis import findings
@@ -50,14 +49,16 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def material(counted: list[Row], measured: list[Cost]) -> build_report.Material:
+def material(counted: list[Row], measured: list[Cost]) -> build_report.ReportContent:
     return findings.material(findings.made_cheaper(counted), measured)
 
 
 @pytest.fixture(scope="module")
-def written(material: build_report.Material, tmp_path_factory: pytest.TempPathFactory, drawing: Studio) -> Path:
+def written(
+    material: build_report.ReportContent, tmp_path_factory: pytest.TempPathFactory, drawing: RenderPool
+) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    build_report.write(material, folder, SIZE, 40, drawing)
+    build_report.write_report(material, folder, SIZE, 40, drawing)
     return folder
 
 
@@ -81,7 +82,7 @@ def test_the_page_loads_nothing_and_its_policy_forbids_to(page: Page) -> None:
 
 def test_the_answer_stands_first_then_figures_tables_and_how_it_was_measured(page: Page) -> None:
     assert [text for _, _, text in page.all("h1", "h2")] == [
-        build_report.TITLE, "The answer", "Figures", "Every cell", "Made cheaper", "What it costs",
+        build_report.TITLE, "The answer", "Figures", "Every cell", "Compression", "Costs",
         "How this was measured",
     ]  # fmt: skip
     places = {known["id"] for _, known, _ in page.found if "id" in known}
@@ -106,7 +107,7 @@ def test_headings_are_in_order_and_every_table_has_a_caption_and_scopes(page: Pa
 
 
 def test_every_figure_has_a_picture_words_for_it_its_numbers_and_its_specification(
-    page: Page, written: Path, material: build_report.Material
+    page: Page, written: Path, material: build_report.ReportContent
 ) -> None:
     assert [known["id"] for _, known, _ in page.all("figure")] == FIGURES
     stills, lives = page.all("img"), [known for _, known, _ in page.all("div") if known.get("class") == "live"]
@@ -135,9 +136,9 @@ def test_words_are_readable_in_both_schemes(page: Page, scheme: int) -> None:
 
 
 def test_every_file_that_is_named_exists_and_is_the_same_each_time(
-    material: build_report.Material, written: Path, tmp_path: Path, drawing: Studio
+    material: build_report.ReportContent, written: Path, tmp_path: Path, drawing: RenderPool
 ) -> None:
-    again = [path.relative_to(tmp_path) for path in build_report.write(material, tmp_path, SIZE, 40, drawing)]
+    again = [path.relative_to(tmp_path) for path in build_report.write_report(material, tmp_path, SIZE, 40, drawing)]
     figures = [f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "png")]
     assert [str(name) for name in again] == [
         "index.html",
@@ -151,11 +152,12 @@ def test_every_file_that_is_named_exists_and_is_the_same_each_time(
 
 
 def test_the_summary_is_one_screen_with_the_answers_and_a_link_to_the_rest(
-    written: Path, material: build_report.Material
+    written: Path, material: build_report.ReportContent
 ) -> None:
     summary = (written / "summary.md").read_text()
     assert summary == (
-        f"# {build_report.TITLE}\n\n{cell_table.overview(material.rows)}\n\n**mrpc**: First. Second. Third.\n\n"
+        f"# {build_report.TITLE}\n\n{score_tables.format_overview(material.rows)}\n\n"
+        "**mrpc**: First. Second. Third.\n\n"
         "**starter-swap**: First. Second. Third.\n\n"
         "Figures, tables and statistics: [index.html](index.html), [cells.csv](cells.csv).\n"
     )
@@ -177,28 +179,34 @@ def test_costs_have_a_part_of_their_own(written: Path) -> None:
     html = (written / "index.html").read_text()
     costly = Page(html[html.index('<section id="costs"') : html.index('<section id="measured"')])
     assert [text for _, _, text in costly.all("caption")] == [
-        "mrpc: F1 (%) and what its training took",
-        "starter-swap: accuracy (%) and what its training took",
+        "mrpc: F1 (%) and cost of training",
+        "starter-swap: accuracy (%) and cost of training",
         "starter-swap: training; time is for 1,000,000 pairs",
-        "starter-swap: a step of training in its parts, in ms",
+        "starter-swap: a step of training in detail, in ms",
         "starter-swap: inference",
-        f"starter-swap: {benchmark_tables.HOLDING}",
-        f"starter-swap: {benchmark_tables.COUNTING}",
-        "How a training step grows: exponents of a power law in one side of the shape",
+        f"starter-swap: {benchmark_tables.MEMORY_TITLE}",
+        f"starter-swap: {benchmark_tables.COUNTED_TITLE}",
+        "Growth of a training step: exponents of a power law in one side of the shape",
     ]
 
 
-def test_tables_sort_but_for_ledgers_whose_order_has_a_meaning(page: Page, material: build_report.Material) -> None:
+def test_tables_sort_but_for_ledgers_whose_order_has_a_meaning(
+    page: Page, material: build_report.ReportContent
+) -> None:
     classes = [known.get("class") for _, known, _ in page.all("table")]
-    assert classes.count(None) == len(compression.sheets(material.rows)) + len(material.answers)
+    assert classes.count(None) == len(compression_tables.create_tables(material.rows)) + len(material.answers)
 
 
 def test_further_tables_stand_between_the_cells_and_what_was_made_cheaper(
-    rows: list[Row], tmp_path: Path, drawing: Studio
+    rows: list[Row], tmp_path: Path, drawing: RenderPool
 ) -> None:
-    part = Part("laws", "The laws", [Sheet("Exponents", ("task", "α"), [["mrpc", "0.5"]])], "A note.")
-    build_report.write(build_report.Material(findings.made_cheaper(rows), parts=[part]), tmp_path, SIZE, 40, drawing)
-    titles = ["Every cell", "The laws", "Made cheaper"]
+    section = TableSection(
+        "laws", "The laws", [Table("Exponents", [Column("task", "task")], [{"task": "mrpc"}])], "A note."
+    )
+    build_report.write_report(
+        build_report.ReportContent(findings.made_cheaper(rows), sections=[section]), tmp_path, SIZE, 40, drawing
+    )
+    titles = ["Every cell", "The laws", "Compression"]
     page = Page((tmp_path / "index.html").read_text())
     assert [text for _, _, text in page.all("h2") if text in titles] == titles
     assert "A note." in [text for _, _, text in page.all("p")]
@@ -206,37 +214,39 @@ def test_further_tables_stand_between_the_cells_and_what_was_made_cheaper(
 
 
 def test_records_of_before_anything_was_counted_still_make_a_report(
-    rows: list[Row], tmp_path: Path, drawing: Studio
+    rows: list[Row], tmp_path: Path, drawing: RenderPool
 ) -> None:
-    before = build_report.Material([replace(row, train_flops=None, train_seconds=None) for row in rows])
-    files = [str(path.relative_to(tmp_path)) for path in build_report.write(before, tmp_path, SIZE, 40, drawing)]
+    before = build_report.ReportContent([replace(row, train_flops=None, train_seconds=None) for row in rows])
+    files = [str(path.relative_to(tmp_path)) for path in build_report.write_report(before, tmp_path, SIZE, 40, drawing)]
     assert "cells.csv" in files
     assert not {"costs.csv", "growth.csv", "figures/score-against-compute.png", "figures/cost-against-shape.png"} & {
         *files
     }
     text = (tmp_path / "summary.md").read_text() + (tmp_path / "index.html").read_text()
-    assert not [words for words in ("What it costs", "FLOPs of a training", "Exponents") if words in text]
+    assert not [words for words in ("Costs</h2>", "matrix products of a training", "exponent of") if words in text]
 
 
-def test_a_plan_that_has_not_run_has_a_page_without_figures(rows: list[Row], tmp_path: Path, drawing: Studio) -> None:
-    build_report.write(build_report.Material(rows[-1:]), tmp_path, SIZE, 40, drawing)
+def test_a_plan_that_has_not_run_has_a_page_without_figures(
+    rows: list[Row], tmp_path: Path, drawing: RenderPool
+) -> None:
+    build_report.write_report(build_report.ReportContent(rows[-1:]), tmp_path, SIZE, 40, drawing)
     page = Page((tmp_path / "index.html").read_text())
     assert [text for _, _, text in page.all("h2")] == ["Every cell", "How this was measured"]
     assert "not run" in [text for _, _, text in page.all("td")]
 
 
 def test_a_benchmark_that_has_not_run_is_shown_as_a_hole(
-    rows: list[Row], measured: list[Cost], tmp_path: Path, drawing: Studio
+    rows: list[Row], measured: list[Cost], tmp_path: Path, drawing: RenderPool
 ) -> None:
-    files = build_report.write(build_report.Material(rows, measured[-1:]), tmp_path, SIZE, 40, drawing)
+    files = build_report.write_report(build_report.ReportContent(rows, measured[-1:]), tmp_path, SIZE, 40, drawing)
     assert "cost-against-shape.png" not in [path.name for path in files]
     assert '<th scope="row">bert-mini-2-1-bf16-32</th><td>not run</td>' in (tmp_path / "index.html").read_text()
 
 
-def test_names_are_text_and_neither_markup_nor_script(rows: list[Row], tmp_path: Path, drawing: Studio) -> None:
+def test_names_are_text_and_neither_markup_nor_script(rows: list[Row], tmp_path: Path, drawing: RenderPool) -> None:
     hostile = replace(rows[0], model=HOSTILE, cell=HOSTILE, section="variants")
     shown = [replace(rows[0], model=HOSTILE, cell=HOSTILE), *rows[1:6], hostile]
-    build_report.write(build_report.Material(shown), tmp_path, SIZE, 40, drawing)
+    build_report.write_report(build_report.ReportContent(shown), tmp_path, SIZE, 40, drawing)
     page = Page((tmp_path / "index.html").read_text())
     assert [known for tag, known, _ in page.found if tag == "b"] == []
     figures = len(page.all("figure"))
@@ -248,23 +258,23 @@ def test_names_are_text_and_neither_markup_nor_script(rows: list[Row], tmp_path:
 
 def test_the_terminal_shows_every_cell_with_its_whole_name(rows: list[Row], measured: list[Cost]) -> None:
     text = io.StringIO()
-    terminal.show(rows, measured, console=Console(file=text))
+    terminal.print_results(rows, measured, console=Console(file=text))
     lines = text.getvalue().splitlines()
     assert sum("bert-mini-fresh" in line for line in lines) == 6
     assert sum("not run" in line for line in lines) == 2
     assert sum("bert-mini-2-1-bf16-32" in line for line in lines) == 1
     assert max(len(line.rstrip()) for line in lines) <= terminal.PLAIN_WIDTH
-    assert cell_table.overview(rows) in lines
+    assert score_tables.format_overview(rows) in lines
 
 
 def test_the_terminal_shows_training_and_leaves_the_other_costs_to_the_report(
     counted: list[Row], measured: list[Cost]
 ) -> None:
     text = io.StringIO()
-    terminal.show(counted, measured, console=Console(file=text))
+    terminal.print_results(counted, measured, console=Console(file=text))
     (title,) = (n for n, line in enumerate(text.getvalue().splitlines()) if "training; time" in line)
     shown = [" ".join(line.split()) for line in text.getvalue().splitlines()[title:]]
     assert shown[2] == "model processes threads precision batch pairs/s of peak efficiency time"
     assert shown[5] == "bert-tiny 2 1 bf16 32 372 22% 93% 44 min 48 s"
     assert "inference" not in text.getvalue()
-    assert "its training took" not in text.getvalue()
+    assert "cost of training" not in text.getvalue()

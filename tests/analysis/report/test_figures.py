@@ -43,14 +43,14 @@ from pipeline.analysis.statistics.variance import Outcome
 from tests.analysis import findings, places
 
 SIZE = "parameters_non_embedding"
-MAKERS = (score_figures.against_size, score_figures.against_data, score_figures.against_compute)
+MAKERS = (score_figures.create_size_figure, score_figures.create_data_figure, score_figures.create_compute_figure)
 LAST = "cost-against-shape"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
 def every(counted: list[Row], measured: list[Cost]) -> list[Figure]:
-    return [*build_report.drawn(findings.material(findings.made_cheaper(counted), measured), SIZE)]
+    return [*build_report.create_figures(findings.material(findings.made_cheaper(counted), measured), SIZE)]
 
 
 def marks(drawn: Figure, place: int, kind: str) -> list[dict[str, Any]]:
@@ -123,7 +123,7 @@ def test_every_figure_says_what_is_seen_and_holds_its_numbers(every: list[Figure
     for drawn in every:
         assert drawn.caption != drawn.alt
         assert len(drawn.alt) > 80
-        assert all(len(row) == len(drawn.numbers.headings) for row in drawn.numbers.rows)
+        assert all(len(row) == len(drawn.numbers.headings) for row in drawn.numbers.format_rows())
         assert drawn.numbers.rows
 
 
@@ -133,9 +133,9 @@ def test_figures_are_the_same_bytes_each_time(counted: list[Row], measured: list
     for name in ("one", "two"):
         folder = tmp_path / name
         folder.mkdir()
-        some = [*build_report.drawn(material, SIZE)]
+        some = [*build_report.create_figures(material, SIZE)]
         assert [one.name for one in some[1::3]] == ["score-against-size", "laws-of-size", "laws-of-size-and-data", LAST]
-        written.append([path.read_bytes() for drawn in some[1::3] for path in figure.save(drawn, folder, 40)])
+        written.append([path.read_bytes() for drawn in some[1::3] for path in figure.save_figure(drawn, folder, 40)])
     assert written[0] == written[1]
     ElementTree.fromstring(written[0][0])
 
@@ -146,14 +146,14 @@ def test_a_specification_names_no_colour_so_that_both_schemes_draw_it(every: lis
 
 
 def test_size_has_a_line_for_each_ratio_and_family(rows: list[Row]) -> None:
-    drawn = score_figures.against_size(rows, SIZE)
+    drawn = score_figures.create_size_figure(rows, SIZE)
     assert [one["title"] for one in drawn.spec["concat"]] == ["mrpc", "starter-swap"]
     assert sorted(len(points) for points in lines(drawn, 0).values()) == [1, 1, 1, 4, 4, 4]
     assert drawn.spec["concat"][0]["layer"][1]["encoding"]["x"]["scale"]["type"] == "log"
 
 
 def test_data_has_a_line_for_each_model_and_a_hole_has_no_point(rows: list[Row]) -> None:
-    points = lines(score_figures.against_data(rows, SIZE), 1)
+    points = lines(score_figures.create_data_figure(rows, SIZE), 1)
     assert {len(line) for name, line in points.items() if name.startswith("pretrained")} == {3}
     assert [len(line) for name, line in points.items() if name.startswith("fresh")] == [2]
 
@@ -162,14 +162,14 @@ def test_compute_has_a_point_where_the_flops_of_each_row_are_and_leaves_out_the_
     counted: list[Row],
 ) -> None:
     unknown = replace(counted[0], train_flops=None)
-    drawn = score_figures.of_all([unknown, *counted[1:]], SIZE)[2]
+    drawn = score_figures.create_figures([unknown, *counted[1:]], SIZE)[2]
     tiny = [row for row in counted[1:] if row.task == "mrpc" and row.model == "bert-tiny"]
     assert [(row.train_flops, 100 * row.score) for row in tiny] in lines(drawn, 0).values()
     assert drawn.spec["concat"][0]["layer"][1]["encoding"]["x"]["title"] == "FLOPs of the training"
 
 
 def test_points_intervals_and_baseline_stand_where_the_rows_say(rows: list[Row]) -> None:
-    drawn = score_figures.against_data(rows, SIZE)
+    drawn = score_figures.create_data_figure(rows, SIZE)
     baseline, bars, *_ = marks(drawn, 0, "rule")
     tiny = [row for row in rows if row.task == "mrpc" and row.model == "bert-tiny"]
     found = [point for point in bars["values"] if point["model"] == "bert-tiny"]
@@ -183,7 +183,7 @@ def test_points_intervals_and_baseline_stand_where_the_rows_say(rows: list[Row])
 
 def test_a_cell_without_an_interval_has_no_bar(rows: list[Row]) -> None:
     single = [replace(row, low=None, high=None) for row in rows]
-    (shown, *_) = score_figures.of_all(single, SIZE)
+    (shown, *_) = score_figures.create_figures(single, SIZE)
     places = marks(shown, 0, "line")[0]["values"]
     assert {(place["low"], place["high"], place["interval"]) for place in places} == {(None, None, "")}
 
@@ -195,7 +195,7 @@ def test_a_front_without_probabilities_has_hollow_marks_and_no_bars_of_scores() 
         Row(cell, "t", "bert-tiny", 1.0, "standard", f"evaluate@{cell}", score_name="accuracy", score=score)
         for cell, score in (("a", 0.7), ("b", 0.8))
     ]
-    (shown,) = pareto_figure.of_tasks([found], known)
+    (shown,) = pareto_figure.create_figures([found], known)
     points = marks(shown, 0, "point")[0]["values"]
     assert [(point["y"], point["probability"], point["sure"], point["low"]) for point in points] == [
         (70.0, 0.0, "", None), (80.0, 0.0, "", None),
@@ -203,7 +203,7 @@ def test_a_front_without_probabilities_has_hollow_marks_and_no_bars_of_scores() 
 
 
 def test_families_are_told_apart_by_shape_filling_and_dash(counted: list[Row]) -> None:
-    layers = score_figures.against_data(counted, SIZE).spec["concat"][0]["layer"]
+    layers = score_figures.create_data_figure(counted, SIZE).spec["concat"][0]["layer"]
     filled, hollow = (layer for layer in layers if layer["encoding"].get("shape"))
     assert (filled["mark"]["filled"], hollow["mark"]["fill"]) == (True, {"expr": "page"})
     assert filled["encoding"]["shape"]["scale"] == {"domain": ["pretrained", "fresh"], "range": ["circle", "diamond"]}
@@ -213,19 +213,21 @@ def test_families_are_told_apart_by_shape_filling_and_dash(counted: list[Row]) -
 
 def test_a_variant_is_left_to_the_table(rows: list[Row]) -> None:
     variant = replace(rows[0], cell="equal-steps", score=0.1, section="variants")
-    heights = [y for line in lines(score_figures.against_size([*rows, variant], SIZE), 0).values() for _, y in line]
+    heights = [
+        y for line in lines(score_figures.create_size_figure([*rows, variant], SIZE), 0).values() for _, y in line
+    ]
     assert min(heights) > 50
 
 
 def test_a_plan_without_results_has_no_figures() -> None:
-    assert [*build_report.drawn(build_report.Material([]), SIZE)] == []
+    assert [*build_report.create_figures(build_report.ReportContent([]), SIZE)] == []
 
 
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("some", ["rows", "crowded"])
 def test_no_two_words_of_a_figure_lie_on_each_other(make: Any, some: str, counted: list[Row]) -> None:
     drawn = make(counted if some == "rows" else crowded(), SIZE)
-    found = words(vl_convert.vegalite_to_svg(drawn.spec, config=theme.config(theme.LIGHT)))
+    found = words(vl_convert.vegalite_to_svg(drawn.spec, config=theme.create_config(theme.LIGHT)))
     assert len(found) > 15
     for (one, start, end, foot), (other, begin, stop, level) in itertools.combinations(found, 2):
         assert end <= begin or start >= stop or abs(foot - level) >= 10, (one, other)
@@ -243,18 +245,18 @@ def test_no_two_words_of_a_figure_lie_on_each_other(make: Any, some: str, counte
     ],
 )
 def test_ticks_of_a_logarithmic_axis_are_round(ends: tuple[float, float], ticks: list[float]) -> None:
-    assert axes.round_numbers(*ends) == ticks
+    assert axes.compute_round_ticks(*ends) == ticks
 
 
 @given(st.booleans(), st.floats(0.01, 1e6), st.floats(1.01, 1e6), st.floats(0, 1))
 def test_a_place_on_an_axis_is_found_again(log: bool, low: float, times: float, share: float) -> None:
     axis = Axis("", low, low * times, log)
-    assert axis.share(axis.at(share)) == pytest.approx(share, abs=1e-6)
+    assert axis.get_share(axis.get_value(share)) == pytest.approx(share, abs=1e-6)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.01, 0.08))
 def test_labels_are_pushed_apart_in_order_within_the_panel(wanted: list[float], gap: float) -> None:
-    places = axes.apart(wanted, gap)
+    places = axes.resolve_overlaps(wanted, gap)
     assert -1e-9 <= min(places) <= max(places) <= 1 + 1e-9
     for one, other in itertools.combinations(range(len(wanted)), 2):
         assert abs(places[one] - places[other]) > gap - 1e-9
@@ -267,17 +269,21 @@ def test_labels_are_pushed_apart_in_order_within_the_panel(wanted: list[float], 
 
 
 def test_names_lose_their_task_where_they_stay_different() -> None:
-    assert panel.short(["mrpc-a", "b"], "mrpc") == {"mrpc-a": "a", "b": "b"}
-    assert panel.short(["mrpc-a", "a"], "mrpc") == {"mrpc-a": "mrpc-a", "a": "a"}
+    assert panel.format_short_names(["mrpc-a", "b"], "mrpc") == {"mrpc-a": "a", "b": "b"}
+    assert panel.format_short_names(["mrpc-a", "a"], "mrpc") == {"mrpc-a": "mrpc-a", "a": "a"}
 
 
 @pytest.mark.parametrize("scheme", [theme.LIGHT, theme.DARK])
 def test_lines_of_every_shade_are_seen_against_the_page(scheme: theme.Scheme) -> None:
     """WCAG 2.1, 1.4.11: 3 to 1 for parts of graphics, here for what vl-convert draws of seven shades."""
     points = [{"x": index, "shade": str(index)} for index in range(7)]
-    chart = alt.Chart(panel.values(points)).mark_rule().encode(panel.shades("", [str(n) for n in range(7)]), x="x:Q")
-    spec = figure.beside([figure.layered([chart], "", width=50, height=50)], [])
-    drawn = vl_convert.vegalite_to_svg(spec, config=theme.config(scheme))
+    chart = (
+        alt.Chart(panel.create_data(points))
+        .mark_rule()
+        .encode(panel.create_shade_color("", [str(n) for n in range(7)]), x="x:Q")
+    )
+    spec = figure.merge_panels([figure.merge_layers([chart], "", width=50, height=50)], [])
+    drawn = vl_convert.vegalite_to_svg(spec, config=theme.create_config(scheme))
     shades = {tuple(map(int, found)) for found in re.findall(r'stroke="rgb\((\d+), ?(\d+), ?(\d+)\)"', drawn)}
     shades |= {bytes.fromhex(found) for found in re.findall(r'<line[^>]*stroke="#([0-9a-f]{6})"', drawn)}
     page = bytes.fromhex(scheme.page[1:])
@@ -292,9 +298,9 @@ def test_the_caption_of_the_variance_tells_how_loud_the_noise_is_and_where_most(
         ("mini", 1.0): (0.8, 0.8),
     }
     found = shared.analyses([Outcome("t", *place, "f1", score) for place, of in values.items() for score in of])
-    (drawn,) = variance_figure.shares(found)
+    (drawn,) = variance_figure.create_figures(found)
     noise = 100 * ((0.005 + 0.0002) / 4) ** 0.5
-    assert drawn.caption.endswith(f"in hundredths, t, F1: {noise:.1f}, most 7.1 (t, tiny, ratio 0.1).")
+    assert drawn.caption.endswith(f"in hundredths, t, F1: {noise:.1f}, at most 7.1 (t, tiny, ratio 0.1).")
 
 
 def test_names_and_shifts_of_a_hundred_models_and_fifty_ratios_stay_in_their_panels() -> None:
@@ -306,7 +312,10 @@ def test_names_and_shifts_of_a_hundred_models_and_fifty_ratios_stay_in_their_pan
         )
         for model in range(101) for ratio in range(1, 51, 7)
     ]  # fmt: skip
-    for drawn, most in ((score_figures.against_size(many, SIZE), 17), (score_figures.against_data(many, SIZE), 21)):
+    for drawn, most in (
+        (score_figures.create_size_figure(many, SIZE), 17),
+        (score_figures.create_data_figure(many, SIZE), 21),
+    ):
         scale = drawn.spec["concat"][0]["layer"][1]["encoding"]["x"]["scale"]
         low, high = scale["domain"]
         assert all(0.8 * low < x < 1.2 * high for points in lines(drawn, 0).values() for x, _ in points)
@@ -327,13 +336,13 @@ def test_of_many_cells_the_best_are_compared_in_the_figure_and_the_rest_is_told_
     drawn_cells = draw(cells, 200)
     error = np.full(60 * 59 // 2, 0.02)
     found = compared.compare(drawn_cells, (error, np.full(len(error), 30.0)))
-    (drawn,) = pairwise_figure.of_tasks([found])
+    (drawn,) = pairwise_figure.create_figures([found])
     squares = marks(drawn, 0, "rect")[0]["values"]
     assert len(squares) == 40 * 39
     assert len(drawn.numbers.rows) == 40 * 39 / 2
     left = sorted(zip(found.scores, found.names, strict=True))[20:]
     assert {f"t-{square['row']}" for square in squares} == {name for _, name in left}
-    assert drawn.caption.endswith(" t: the best 40 of 60 cells are shown; differences.csv holds every pair.")
+    assert drawn.caption.endswith(" t: the best 40 of 60 cells are shown; differences.csv contains every pair.")
     assert re.search(r": (t-\d\d, ){9}t-\d\d and \d+ more\.$", drawn.alt)
 
 
@@ -342,14 +351,14 @@ def test_a_law_that_no_logarithmic_axis_can_show_has_no_panel(value: float) -> N
     question = Question("mrpc", "error", (SIZE,), "most data")
     perfect = [Measured(f"c{place}", (10.0**place,), (value,) * 3) for place in range(3)]
     shown = [*perfect, Measured("c3", (1e3,), (0.1, 0.2, 0.3))]
-    assert law_figure.of_findings([study(question, perfect)], SIZE) == []
-    (drawn,) = law_figure.of_findings([study(question, perfect), study(question, shown)], SIZE)
+    assert law_figure.create_figures([study(question, perfect)], SIZE) == []
+    (drawn,) = law_figure.create_figures([study(question, perfect), study(question, shown)], SIZE)
     assert [panel["title"]["subtitle"] for panel in drawn.spec["concat"]] == ["no law: refused, see below"]
-    assert [row[2] for row in drawn.numbers.rows] == ["c3"]
+    assert [row["cell"] for row in drawn.numbers.rows] == ["c3"]
 
 
 def test_values_that_differ_by_rounding_alone_have_an_axis_around_them() -> None:
-    found = axes.linear("score", [81.1, 81.1 + 1e-13])
+    found = axes.create_linear_axis("score", [81.1, 81.1 + 1e-13])
     assert (found.low, found.high) == (pytest.approx(80.1), pytest.approx(82.1))
 
 

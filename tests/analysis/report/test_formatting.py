@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from pipeline.analysis.report import formatting
 
-UNITS = {letter: unit for unit, letter in formatting.AMOUNTS}
+UNITS = {letter: unit for unit, letter in formatting.AMOUNT_UNITS}
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ UNITS = {letter: unit for unit, letter in formatting.AMOUNTS}
     ],
 )  # fmt: skip
 def test_a_number_has_three_digits(value: float | None, text: str) -> None:
-    assert formatting.digits(value) == text
+    assert formatting.format_number(value) == text
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,12 @@ def test_a_number_has_three_digits(value: float | None, text: str) -> None:
     ],
 )
 def test_an_amount_bears_the_letter_of_its_power_of_a_thousand(value: float, text: str) -> None:
-    assert formatting.amount(value) == text
+    assert formatting.format_amount(value) == text
 
 
 @given(st.floats(1e3, 1e20))
 def test_an_amount_read_back_is_the_number(value: float) -> None:
-    number, letter = formatting.amount(value).split(" ")
+    number, letter = formatting.format_amount(value).split(" ")
     assert float(number.replace(",", "")) * UNITS[letter] == pytest.approx(value, 6e-3)
 
 
@@ -48,25 +48,25 @@ def test_an_amount_read_back_is_the_number(value: float) -> None:
     ],
 )  # fmt: skip
 def test_a_time_is_told_in_its_two_largest_units(seconds: float | None, text: str) -> None:
-    assert formatting.duration(seconds) == text
+    assert formatting.format_duration(seconds) == text
 
 
 @given(st.floats(0, 1e9))
 def test_every_time_can_be_told(seconds: float) -> None:
-    assert formatting.duration(seconds).split()[-1] in ("s", "min", "h", "d")
+    assert formatting.format_duration(seconds).split()[-1] in ("s", "min", "h", "d")
 
 
 def test_shares_bytes_and_intervals_are_told_in_their_units() -> None:
-    assert [formatting.percent(share) for share in (0.93, 0.0476, 0.0996, None)] == ["93%", "4.8%", "10%", ""]
-    assert [formatting.percent(share) for share in (45.6, -0.02, 1e30)] == ["4560%", "-2.0%", "1e+32%"]
-    assert [formatting.chance(p) for p in (1.0, 0.0456, 2e-20, None)] == ["1", "0.046", "< 0.001", ""]
-    assert [formatting.mebibytes(size) for size in (3 * 2**20, None)] == ["3.00", ""]
-    assert formatting.interval(365.2, 380.1) == "[365, 380]"
-    assert formatting.interval(None, 380.1) == ""
-    assert formatting.alternatives([5000, None, 1000, 5000]) == "1,000 or 5,000"
+    assert [formatting.format_percent(share) for share in (0.93, 0.0476, 0.0996, None)] == ["93%", "4.8%", "10%", ""]
+    assert [formatting.format_percent(share) for share in (45.6, -0.02, 1e30)] == ["4560%", "-2.0%", "1e+32%"]
+    assert [formatting.format_p_value(p) for p in (1.0, 0.0456, 2e-20, None)] == ["1", "0.046", "< 0.001", ""]
+    assert [formatting.format_mib(size) for size in (3 * 2**20, None)] == ["3.00", ""]
+    assert formatting.format_interval(365.2, 380.1) == "[365, 380]"
+    assert formatting.format_interval(None, 380.1) == ""
+    assert formatting.format_alternatives([5000, None, 1000, 5000]) == "1,000 or 5,000"
 
 
 def test_a_metric_has_its_name_and_unit_and_before_any_result_none() -> None:
-    assert [formatting.metric(name) for name in ("f1", "pearson", "other", None)] == [
+    assert [formatting.format_metric(name) for name in ("f1", "pearson", "other", None)] == [
         "F1 (%)", "Pearson correlation (x 100)", "other (x 100)", "score",
     ]  # fmt: skip

@@ -10,7 +10,7 @@ import psutil
 
 from pipeline.analysis.report import build_report, html
 from pipeline.analysis.report.figures import figure
-from pipeline.analysis.report.render_pool import Studio
+from pipeline.analysis.report.render_pool import RenderPool
 from pipeline.analysis.results.cell_table import Row
 from pipeline.analysis.results.costs import Cost
 from pipeline.core import paths
@@ -19,7 +19,7 @@ from tests.analysis import findings
 ASKING = """
 import time
 from pipeline.analysis.report import render_pool
-with render_pool.opened() as drawing:
+with render_pool.open_render_pool() as drawing:
     drawing.library.result()
     print("drawn", flush=True)
     time.sleep(60)
@@ -27,19 +27,21 @@ with render_pool.opened() as drawing:
 
 
 def test_figures_come_in_order_and_are_those_that_this_process_would_draw(
-    counted: list[Row], measured: list[Cost], tmp_path: Path, drawing: Studio
+    counted: list[Row], measured: list[Cost], tmp_path: Path, drawing: RenderPool
 ) -> None:
-    figures = [*build_report.drawn(findings.material(counted[:15], measured[:1]), "parameters_non_embedding")][:4]
+    figures = [*build_report.create_figures(findings.material(counted[:15], measured[:1]), "parameters_non_embedding")][
+        :4
+    ]
     here, there = tmp_path / "here", tmp_path / "there"
     for folder in (here, there):
         folder.mkdir()
-    saved = drawing.saved(figures, there, 40)
+    saved = drawing.save_figures(figures, there, 40)
     assert [(one.name, svg.name, png.name) for one, svg, png in saved] == [
         (one.name, f"{one.name}.svg", f"{one.name}.png") for one in figures
     ]
     for one, *pair in saved:
-        assert [path.read_bytes() for path in pair] == [path.read_bytes() for path in figure.save(one, here, 40)]
-    assert drawing.library.result() == html.library()
+        assert [path.read_bytes() for path in pair] == [path.read_bytes() for path in figure.save_figure(one, here, 40)]
+    assert drawing.library.result() == html.load_library()
 
 
 def test_what_draws_ends_with_the_process_that_asked_however_that_ends() -> None:

@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from pipeline.analysis.report import build_report
-from pipeline.analysis.report.render_pool import Studio
+from pipeline.analysis.report.render_pool import RenderPool
 from pipeline.analysis.results.cell_table import Row
 from pipeline.analysis.results.costs import Cost
 from tests import browser
@@ -31,10 +31,14 @@ return [...rows].map((row) => row.cells[arguments[1]].textContent);
 
 
 @pytest.fixture(scope="module")
-def page(counted: list[Row], measured: list[Cost], tmp_path_factory: pytest.TempPathFactory, drawing: Studio) -> Path:
+def page(
+    counted: list[Row], measured: list[Cost], tmp_path_factory: pytest.TempPathFactory, drawing: RenderPool
+) -> Path:
     folder = tmp_path_factory.mktemp("report")
     named = [replace(counted[0], cell=HOSTILE), *counted[1:]]
-    build_report.write(findings.material(findings.made_cheaper(named), measured), folder, "parameters", 40, drawing)
+    build_report.write_report(
+        findings.material(findings.made_cheaper(named), measured), folder, "parameters", 40, drawing
+    )
     return folder / "index.html"
 
 
@@ -149,7 +153,7 @@ def test_tables_sort_by_the_leading_number_up_and_down_with_holes_last(opened: w
     assert opened.execute_script(COLUMN, table, 1) == sorted(rising, key=lambda text: -float(text.removesuffix("M")))
     first.click()
     assert (heading.get_attribute("aria-sort"), opened.execute_script(COLUMN, table, 0)[0][:9]) == (None, "bert-medi")
-    assert opened.find_elements(By.CSS_SELECTOR, "#cheaper thead button") == []
+    assert opened.find_elements(By.CSS_SELECTOR, "#compression thead button") == []
 
 
 def test_sorting_reads_units_and_keeps_the_order_of_equals(opened: webdriver.Chrome) -> None:

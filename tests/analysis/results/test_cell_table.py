@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.analysis.report.tables import csv_files, score_tables
 from pipeline.analysis.results import cell_table, trial_table
 from pipeline.analysis.results.cell_table import Point, Row
 from pipeline.analysis.statistics import task_scores
@@ -46,9 +47,10 @@ def test_a_row_holds_what_its_record_says(rows: list[Row]) -> None:
 
 def test_a_cell_that_has_not_run_is_shown_as_a_hole(rows: list[Row]) -> None:
     assert rows[-1].score is None
-    assert cell_table.cells(rows[-1], {})[:5] == ["bert-mini-fresh", "", "1", "", "not run"]
-    assert cell_table.overview(rows).startswith("29 of 30 cells have results; ")
-    assert cell_table.title(rows[-1:]) == "starter-swap: no results yet"
+    (table,) = score_tables.create_tables(rows[-1:])
+    assert table.format_rows()[0][:5] == ["bert-mini-fresh", "", "1", "", "not run"]
+    assert score_tables.format_overview(rows).startswith("29 of 30 cells have results; ")
+    assert score_tables.format_title(rows[-1:]) == "starter-swap: no results yet"
 
 
 def test_a_full_ratio_written_as_a_whole_number_is_of_the_grid(evaluate: Path) -> None:
@@ -56,7 +58,7 @@ def test_a_full_ratio_written_as_a_whole_number_is_of_the_grid(evaluate: Path) -
     (evaluate / "mrpc-bert-tiny-1.json").write_text(json.dumps(kept.sign(record)))
     point = Point("mrpc-bert-tiny-1", "mrpc", "bert-tiny", 1, "standard", "evaluate@mrpc-bert-tiny-1")
     (row,) = cell_table.read([point], evaluate, fakes.planned([point]))
-    assert cell_table.cells(row, {})[0] == "bert-tiny"
+    assert score_tables.format_model(row) == "bert-tiny"
 
 
 @pytest.mark.parametrize(
@@ -74,8 +76,9 @@ def test_a_row_has_no_interval_where_no_cell_repeats_a_seed(evaluate: Path, poin
     scores = task_scores.estimate_trials(trial_table.read(points[:1], evaluate, planned))
     (row,) = cell_table.read(points[:1], evaluate, planned, task_scores.collect_intervals(scores))
     assert (row.seeds, row.low, row.high, row.above_majority) == (1, None, None, "")
-    assert cell_table.cells(row, {})[4:7] == [f"{100 * row.score:.1f}", "", ""]
-    assert cell_table.overview([row]) == (
+    (table,) = score_tables.create_tables([row])
+    assert table.format_rows()[0][4:7] == [f"{100 * row.score:.1f}", "", ""]
+    assert score_tables.format_overview([row]) == (
         "1 of 1 cells have results; 1 cell has no interval, since no cell of the task has two seeds that learned."
     )
 
@@ -96,39 +99,13 @@ def test_what_a_training_took_is_read_and_a_seed_that_never_came_there_leaves_a_
     assert (row.train_flops, row.train_seconds, row.flops_to_95pct) == (2e12, 11.0, 4e11)
     assert (row.seconds_to_95pct, row.examples_to_95pct) == (None, 300)
     assert (row.latency_p99_ms, row.inference_memory_added_mib) == (9.0, 41.0)
-    (line,) = csv.DictReader(io.StringIO(cell_table.as_csv([row])))
+    (line,) = csv.DictReader(io.StringIO(csv_files.render_cells([row])))
     assert (line["train_flops"], line["seconds_to_95pct"]) == ("2000000000000.0", "")
 
 
 def test_a_record_of_before_a_training_was_counted_has_holes_there(rows: list[Row]) -> None:
     assert (rows[0].flops_to_95pct, rows[0].latency_p99_ms) == (None, None)
     assert rows[0].latency_p95_ms == pytest.approx(1.2 * rows[0].latency_p50_ms)
-
-
-def test_the_file_of_numbers_rounds_nothing(rows: list[Row]) -> None:
-    read = list(csv.DictReader(io.StringIO(cell_table.as_csv(rows))))
-    assert [line["cell"] for line in read] == [row.cell for row in rows]
-    assert [float(line["score"]) for line in read[:-1]] == [row.score for row in rows[:-1]]
-    assert read[-1]["score"] == ""
-
-
-def test_the_markdown_table_has_a_line_for_each_row(rows: list[Row]) -> None:
-    (sheet,) = cell_table.sheets(rows[:3])
-    lines = cell_table.as_markdown(sheet).splitlines()
-    assert len(lines) == 7
-    assert lines[-1].startswith("- p50 ms: median over all cells and seeds that compute the same (3 cells each): ")
-    assert {line.count("|") for line in lines[:-2]} == {len(cell_table.HEADINGS) + 1}
-    assert "| bert-tiny | 4.4M | 0.1 | 330 | 83.7 | [81.4, 85.8] | yes |" in lines[2]
-
-
-def test_a_title_names_metric_seeds_and_baseline(rows: list[Row]) -> None:
-    assert cell_table.title(rows[:3]) == "mrpc: F1 (%), mean over 3 seeds; baseline (best constant answer): 81.2"
-    assert cell_table.title([replace(rows[0], seeds=1), rows[1]]).startswith("mrpc: F1 (%), mean over 1 to 3 seeds;")
-
-
-def test_a_variant_bears_its_own_name(rows: list[Row]) -> None:
-    variant = replace(rows[0], cell="equal-steps", recipe="equal-steps", section="variants")
-    assert cell_table.cells(variant, {})[0] == "bert-tiny (equal-steps)"
 
 
 def test_a_family_that_has_no_marker_is_refused(evaluate: Path, points: list[Point]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.analysis.report.tables import csv_files
 from pipeline.analysis.results import costs
 from pipeline.analysis.results.costs import Cost, Latency
 from pipeline.core import records
@@ -86,12 +87,12 @@ def test_growth_along_an_axis_that_nobody_draws_is_refused(tmp_path: Path) -> No
 
 
 def test_the_files_of_numbers_round_nothing(measured: list[Cost]) -> None:
-    lines = list(csv.DictReader(io.StringIO(costs.as_csv(measured))))
+    lines = list(csv.DictReader(io.StringIO(csv_files.render_costs(measured))))
     assert [line["cell"] for line in lines] == [cost.cell for cost in measured]
     assert float(lines[0]["train_pairs_per_second"]) == measured[0].train_pairs_per_second
     assert float(lines[0]["latency_b32_p90_ms"]) == measured[0].latencies[2].p90
     assert (lines[1]["latency_b32_p90_ms"], lines[-1]["model"]) == ("", "")
-    points = list(csv.DictReader(io.StringIO(costs.growth_as_csv(measured))))
+    points = list(csv.DictReader(io.StringIO(csv_files.render_growth(measured))))
     assert len(points) == 2 * 16
     assert [float(point["seconds"]) for point in points[:16]] == [point.seconds for point in measured[0].growth]
     assert points[-1]["cell"] == "bert-mini-1-1-bf16-32"

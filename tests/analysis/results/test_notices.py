@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 
 from pipeline.analysis.report import build_report, terminal
-from pipeline.analysis.report.tables import compression
-from pipeline.analysis.results import cell_table, notices
+from pipeline.analysis.report.tables import compression_tables, score_tables
+from pipeline.analysis.report.tables.table import render_markdown
+from pipeline.analysis.results import notices
 from pipeline.analysis.results.cell_table import Row
 from pipeline.analysis.results.costs import Cost
 
@@ -32,7 +33,7 @@ def row(cell: str, **fields: object) -> Row:
 
 def print_terminal(rows: list[Row]) -> str:
     text = io.StringIO()
-    terminal.show(rows, (), console=Console(file=text))
+    terminal.print_results(rows, (), console=Console(file=text))
     return text.getvalue()
 
 
@@ -76,10 +77,10 @@ def test_another_build_of_the_same_version_is_no_other_version() -> None:
 
 def test_a_score_below_the_baseline_is_reported_as_such_in_table_and_overview() -> None:
     rows = [row("a"), row("b", score=0.7, low=0.69, high=0.71), row("c", low=0.7)]
-    (sheet,) = cell_table.sheets(rows)
-    column = sheet.headings.index("above baseline")
-    assert [cells[column] for cells in sheet.rows] == ["yes", "below the baseline", "unclear"]
-    assert cell_table.overview(rows) == (
+    (table,) = score_tables.create_tables(rows)
+    column = table.headings.index("above baseline")
+    assert [cells[column] for cells in table.format_rows()] == ["yes", "below the baseline", "unclear"]
+    assert score_tables.format_overview(rows) == (
         "3 of 3 cells have results; 1 cell is below the baseline; 1 cell is not clearly above the baseline."
     )
     assert "below the baseline" in print_terminal(rows)
@@ -87,11 +88,11 @@ def test_a_score_below_the_baseline_is_reported_as_such_in_table_and_overview() 
 
 def test_warnings_are_marked_at_the_score_and_listed_below_the_table() -> None:
     rows = [row("a", warnings=(LEAK,)), row("b", warnings=(LEAK, CUT)), row("c")]
-    (sheet,) = cell_table.sheets(rows)
-    assert [cells[4] for cells in sheet.rows] == ["80.0 (w1)", "80.0 (w1, w2)", "80.0"]
-    assert sheet.warnings == (f"w1: {LEAK}", f"w2: {CUT}")
-    assert cell_table.as_markdown(sheet).endswith(f"\n\n- w1: {LEAK}\n- w2: {CUT}")
-    assert cell_table.overview(rows) == "3 of 3 cells have results; 2 cells have warnings about the data."
+    (table,) = score_tables.create_tables(rows)
+    assert [cells[4] for cells in table.format_rows()] == ["80.0 (w1)", "80.0 (w1, w2)", "80.0"]
+    assert table.warnings == (f"w1: {LEAK}", f"w2: {CUT}")
+    assert render_markdown(table).endswith(f"\n\n- w1: {LEAK}\n- w2: {CUT}")
+    assert score_tables.format_overview(rows) == "3 of 3 cells have results; 2 cells have warnings about the data."
     shown = print_terminal(rows)
     assert "80.0 (w1, w2)" in shown
     assert f"  w1: {LEAK}\n  w2: {CUT}\n" in shown
@@ -100,9 +101,9 @@ def test_warnings_are_marked_at_the_score_and_listed_below_the_table() -> None:
 def test_warnings_of_students_and_compressions_are_marked_in_their_tables() -> None:
     start = row("a")
     taught = row("t", section="distill", source=start.made, method="logits", warnings=(CUT,), alone_score=0.7, gain=0.1)
-    chain, gains = compression.sheets([start, taught])
-    assert [cells[1] for cells in chain.rows] == ["80.0", "80.0 (w1)"]
-    assert gains.rows[0][3] == "80.0 (w1)"
+    chain, gains = compression_tables.create_tables([start, taught])
+    assert [cells[1] for cells in chain.format_rows()] == ["80.0", "80.0 (w1)"]
+    assert gains.format_rows()[0][3] == "80.0 (w1)"
     assert chain.warnings == gains.warnings == (f"w1: {CUT}",)
 
 
@@ -112,8 +113,8 @@ def test_a_warning_that_looks_like_markup_is_printed_as_it_is() -> None:
 
 def test_the_summary_shows_notices_and_the_warnings_of_the_answer() -> None:
     rows = [row("a", warnings=(LEAK,)), row("b", score=None, hole="finetune/b has no results")]
-    answer = build_report.Answer("mrpc", ("First.",), warnings=(f"Warning (bert-tiny): {LEAK}",))
-    summary = build_report._summary(build_report.Material(rows, answers=[answer]))
+    answer = build_report.AnswerSection("mrpc", ("First.",), warnings=(f"Warning (bert-tiny): {LEAK}",))
+    summary = build_report._format_summary(build_report.ReportContent(rows, answers=[answer]))
     assert "- **metrics/evaluate/b.json: finetune/b has no results; run `dvc repro`**" in summary
     assert f"**mrpc**: First.\n\n- Warning (bert-tiny): {LEAK}" in summary
     assert "1 cell has warnings about the data" in summary

@@ -1,1 +1,1 @@
-"""The project's figures: each is one Vega-Lite specification, for the page to draw and for its PNG and SVG."""
+"""Figures of the report: each is one Vega-Lite specification, drawn in the page and saved as PNG and SVG."""

@@ -1,4 +1,4 @@
-"""Every pair of a task's cells: by how much the one's score is above the other's, and where that is more than noise."""
+"""Heat map of all pairs of a task's cells: difference of their scores, and which differences are significant."""
 
 from __future__ import annotations
 
@@ -12,99 +12,100 @@ import numpy as np
 from pipeline.analysis.report import formatting
 from pipeline.analysis.report.figures import figure, panel
 from pipeline.analysis.report.figures.figure import Figure
-from pipeline.analysis.results.cell_table import Sheet
+from pipeline.analysis.report.tables.table import Table, create_columns
 from pipeline.analysis.statistics.pairwise_tests import SAME, Difference, Differences
 
-STEP = 15  # pixels of a square
-MOST = 40  # cells of a panel, since its squares grow as their square
-NAMED = 10  # of the cells not significantly different from the best, in words
-TOLD = {"one": "cell", "other": "less", "points": "difference", "interval": "95%", "corrected": "95%, corrected",
-        "p": "p, corrected", "verdict": "verdict"}  # fmt: skip
-WORDS = "The score of each cell (row) less that of each other (column), the best cell first, in hundredths."
-HOW = (
+SQUARE = 15  # pixels
+MAX_CELLS = 40  # per panel: the number of squares grows with its square
+MAX_NAMES = 10  # of cells that are not significantly different from the best, in the alternative text
+TOOLTIPS = {"one": "cell", "other": "less", "points": "difference", "interval": "95%", "corrected": "95%, corrected",
+            "p": "p, corrected", "verdict": "verdict"}  # fmt: skip
+TITLE = "Significant differences"
+SUMMARY = "The score of each cell (row) less that of each other (column), the best cell first, in hundredths."
+EXPLANATION = (
     "A dot: significantly different after correction for all pairs of the task (Holm). Squares without a dot are "
-    "inside the noise, however strong their colour."
+    "within noise, even in strong colours."
 )
 
 
-def of_tasks(found: Sequence[Differences]) -> list[Figure]:
-    """Return the figure of the tasks that have pairs, the best cells of each, none where there are none."""
-    shown = [(differences, _best(differences)) for differences in found if differences.pairs]
+def create_figures(tests: Sequence[Differences]) -> list[Figure]:
+    """Return the figure of the tasks that have pairs, with the best cells of each; none without pairs."""
+    shown = [(differences, _select_best(differences)) for differences in tests if differences.pairs]
     if not shown:
         return []
-    most = max(abs(one.between(*pair).difference) for one, best in shown for pair in combinations(best, 2)) or 1.0
-    spec = figure.beside([_panel(one, best, 100 * most) for one, best in shown], [panel.POINTED])
+    largest = max(abs(task.between(*pair).difference) for task, best in shown for pair in combinations(best, 2)) or 1.0
+    panels = [_create_panel(task, best, 100 * largest) for task, best in shown]
     left_out = [
-        f" {one.task}: the best {MOST} of {len(one.names)} cells are shown; differences.csv holds every pair."
-        for one, best in shown
-        if len(best) < len(one.names)
+        f" {task.task}: the best {MAX_CELLS} of {len(task.names)} cells are shown; differences.csv contains every pair."
+        for task, best in shown
+        if len(best) < len(task.names)
     ]
-    lines = [
-        [one.task, *_told(pair).values()]
-        for one, best in shown
-        for pair in (one.between(*both) for both in combinations(sorted(best, key=one.names.index), 2))
+    rows = [
+        {"task": task.task, **_format_pair(task.between(*pair))}
+        for task, best in shown
+        for pair in combinations(sorted(best, key=task.names.index), 2)
     ]
-    title = "Which cells differ"
-    numbers = Sheet(f"{title}: the numbers", ("task", *TOLD.values()), lines)
-    seen = " ".join(_seen(one) for one, _ in shown)
-    return [Figure("differences", title, f"{WORDS} {HOW}{''.join(left_out)}", f"{WORDS} {seen}", spec, numbers)]
+    numbers = Table(f"{TITLE}: numbers", create_columns({"task": "task", **TOOLTIPS}), rows)
+    caption = f"{SUMMARY} {EXPLANATION}{''.join(left_out)}"
+    alt_text = f"{SUMMARY} {' '.join(_describe_panel(task) for task, _ in shown)}"
+    spec = figure.merge_panels(panels, [panel.HOVER_SELECTION])
+    return [Figure("differences", TITLE, caption, alt_text, spec, numbers)]
 
 
-def _seen(found: Differences) -> str:
-    """Describe a panel for those who cannot see it."""
-    if np.isnan(found.pairs.columns["p"]).all():
-        unknown = f"it is unknown which of the {len(found.pairs)} pairs differ"
-        return f"{found.task}: no cell has two seeds that learned, so {unknown}."
-    apart = int((found.pairs.columns["verdict"] != SAME).sum())
-    named, more = found.best_set()[:NAMED], len(found.best_set()) - NAMED
+def _describe_panel(tests: Differences) -> str:
+    """Return the alternative text of a panel."""
+    if np.isnan(tests.pairs.columns["p"]).all():
+        unknown = f"it is unknown which of the {len(tests.pairs)} pairs differ"
+        return f"{tests.task}: no cell has two seeds that learned, so {unknown}."
+    significant = int((tests.pairs.columns["verdict"] != SAME).sum())
+    named, more = tests.best_set()[:MAX_NAMES], len(tests.best_set()) - MAX_NAMES
     others = f" and {more} more" if more > 0 else ""
     return (
-        f"{found.task}: {apart} of {len(found.pairs)} pairs differ significantly; not significantly different from "
-        "the best: "
-        f"{', '.join(named)}{others}."
+        f"{tests.task}: {significant} of {len(tests.pairs)} pairs differ significantly; not significantly different "
+        f"from the best: {', '.join(named)}{others}."
     )
 
 
-def _best(found: Differences) -> list[str]:
-    """Return the cells that a panel has room for, the best first."""
-    ranked = sorted(zip(found.scores, found.names, strict=True), key=lambda cell: (-cell[0], cell[1]))
-    return [name for _, name in ranked[:MOST]]
+def _select_best(tests: Differences) -> list[str]:
+    """Return the cells that fit into a panel, the best first."""
+    ranked = sorted(zip(tests.scores, tests.names, strict=True), key=lambda cell: (-cell[0], cell[1]))
+    return [name for _, name in ranked[:MAX_CELLS]]
 
 
-def _panel(found: Differences, ranked: Sequence[str], most: float) -> dict[str, Any]:
-    short = panel.short(ranked, found.task)
+def _create_panel(tests: Differences, ranked: Sequence[str], largest: float) -> dict[str, Any]:
+    short = panel.format_short_names(ranked, tests.task)
     squares = [
-        {**_told(pair), "row": short[one], "column": short[other], "value": 100 * pair.difference,
+        {**_format_pair(pair), "row": short[one], "column": short[other], "value": 100 * pair.difference,
          "apart": pair.verdict != SAME, "line": one}
         for one in ranked
         for other in ranked
-        if one != other and (pair := found.between(one, other))
+        if one != other and (pair := tests.between(one, other))
     ]  # fmt: skip
-    side = STEP * len(ranked)
+    side = SQUARE * len(ranked)
     order = [short[name] for name in ranked]
-    bare: dict[str, Any] = {"ticks": False, "domain": False, "labelLimit": 220}
-    row = alt.Y("row", type="nominal", sort=order, title=None, axis=alt.Axis(**bare))
-    column = alt.X("column", type="nominal", sort=order, title=None, axis=alt.Axis(labelAngle=-50, **bare))
+    options: dict[str, Any] = {"ticks": False, "domain": False, "labelLimit": 220}
+    row = alt.Y("row", type="nominal", sort=order, title=None, axis=alt.Axis(**options))
+    column = alt.X("column", type="nominal", sort=order, title=None, axis=alt.Axis(labelAngle=-50, **options))
     color = alt.Color(
         "value", type="quantitative", title="row less column",
-        scale=alt.Scale(domain=[-most, 0, most], range="diverging", interpolate="lab"),
+        scale=alt.Scale(domain=[-largest, 0, largest], range="diverging", interpolate="lab"),
         legend=alt.Legend(gradientLength=180),
     )  # fmt: skip
-    tips = [alt.Tooltip(field, type="nominal", title=title) for field, title in TOLD.items()]
-    base = alt.Chart(panel.values(squares)).encode(column, row)
+    tips = [alt.Tooltip(field, type="nominal", title=title) for field, title in TOOLTIPS.items()]
+    base = alt.Chart(panel.create_data(squares)).encode(column, row)
     dots = base.transform_filter("datum.apart").mark_point(
         filled=True, shape="circle", size=16, fill=alt.expr("text"), stroke=alt.expr("page"), strokeWidth=0.7
     )
-    layers = [base.mark_rect().encode(color, tooltip=tips).properties(name=figure.REACHED), dots.encode(tooltip=tips)]
-    return figure.layered(layers, found.task, width=side, height=side)
+    heat_map = base.mark_rect().encode(color, tooltip=tips).properties(name=figure.HOVER_LAYER)
+    return figure.merge_layers([heat_map, dots.encode(tooltip=tips)], tests.task, width=side, height=side)
 
 
-def _told(pair: Difference) -> dict[str, str]:
-    """Return what is said of a pair, under the keys of ``TOLD``."""
+def _format_pair(pair: Difference) -> dict[str, str]:
+    """Return the texts of a pair, under the keys of ``TOOLTIPS``."""
     return {
         "one": pair.one, "other": pair.other, "points": f"{100 * pair.difference:+.1f}",
-        "interval": formatting.between(pair.low, pair.high),
-        "corrected": formatting.between(pair.corrected_low, pair.corrected_high),
-        "p": formatting.chance(pair.corrected_p),
+        "interval": formatting.format_score_interval(pair.low, pair.high),
+        "corrected": formatting.format_score_interval(pair.corrected_low, pair.corrected_high),
+        "p": formatting.format_p_value(pair.corrected_p),
         "verdict": pair.verdict,
     }  # fmt: skip

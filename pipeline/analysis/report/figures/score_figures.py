@@ -1,4 +1,4 @@
-"""Score against size, against data and against compute, with 95% intervals, a panel for each task."""
+"""Score against size, data and training compute, with 95% intervals: one panel per task."""
 
 from __future__ import annotations
 
@@ -13,221 +13,241 @@ from pipeline.analysis.report import formatting
 from pipeline.analysis.report.figures import axes, figure, panel
 from pipeline.analysis.report.figures.axes import Axis
 from pipeline.analysis.report.figures.figure import Figure
-from pipeline.analysis.report.figures.panel import End
-from pipeline.analysis.results import cell_table, compute
-from pipeline.analysis.results.cell_table import Row, Sheet
+from pipeline.analysis.report.figures.panel import LineLabel
+from pipeline.analysis.report.tables import training_cost_tables
+from pipeline.analysis.report.tables.table import Table, create_columns
+from pipeline.analysis.results import cell_table
+from pipeline.analysis.results.cell_table import Row
 
-TOLD = {
+TOOLTIPS = {
     "cell": "cell", "model": "model", "score": "score", "interval": "95%", "parameters": "parameters",
     "rows": "training examples", "flops": "FLOPs of training",
 }  # fmt: skip
 SIZES = {"parameters": "parameters", "parameters_non_embedding": "parameters without embeddings"}
-WIDEST = 0.3  # of x, over which all lines are shifted
-LOOKS = "Colours run along the legend from little to much."
-BARS = "Bars: 95% interval over seeds and examples. Dashed: the best constant answer."
+MAX_SHIFT = 0.3  # of x, in total over all lines
+EXPLANATION = (
+    "Colours range from small to large along the legend. Bars: 95% interval over seeds and examples. Dashed: the best "
+    "constant answer."
+)
 
 
 @dataclass(frozen=True)
-class Line:
-    """Rows of one line in the order of x, what stands at its end, its shade, and a factor that shifts it in x."""
+class ScoreLine:
+    """One line of a panel: rows ordered by x, label at its end, shade, and a factor that shifts it in x."""
 
     rows: list[Row]
-    label: str  # empty where shade and shape say enough
+    label: str  # empty if shade and shape identify the line
     shade: str
     shift: float = 1
 
     @property
     def name(self) -> str:
-        """Return what tells the line from others, of other tasks too."""
+        """Return a key that is unique over the lines of all tasks."""
         return f"{self.rows[0].family} {self.shade} {self.label}"
 
 
 @dataclass(frozen=True)
-class View:
-    """What a figure asks: its words, the field along x, its lines, and what their shades tell."""
+class FigureSpec:
+    """What differs between these figures: texts, the field of x, lines, shades, and marks below a panel."""
 
     name: str
     title: str
-    words: str
-    across: str
-    shade: str
+    summary: str
+    x_field: str
+    legend: str
     shades: list[str]
-    lines: Callable[[list[Row]], Iterable[Line]]
-    axis: Callable[[list[Row]], Axis]
-    below: Callable[[list[Row], Axis], list[alt.Chart]] = lambda of_task, across: []
+    create_lines: Callable[[list[Row]], Iterable[ScoreLine]]
+    create_x_axis: Callable[[list[Row]], Axis]
+    draw_below: Callable[[list[Row], Axis], list[alt.Chart]] = lambda rows, x_axis: []
 
 
-def of_all(rows: Sequence[Row], size: str) -> list[Figure]:
-    """Return the figures of the grid's cells that have results; ``size`` names the field of a row that is size."""
-    counted = [row for row in compute.known(rows) if not row.section]
-    found = [against_size(rows, size), against_data(rows, size)] if drawn(rows) else []
-    return [*found, against_compute(counted, size)] if counted else found
+def create_figures(rows: Sequence[Row], size: str) -> list[Figure]:
+    """Return the figures of the grid's cells that have results; ``size`` is the field of a row for model size."""
+    counted = [row for row in training_cost_tables.select_counted(rows) if not row.section]
+    figures = [create_size_figure(rows, size), create_data_figure(rows, size)] if select_shown(rows) else []
+    return [*figures, create_compute_figure(counted, size)] if counted else figures
 
 
-def against_size(rows: Sequence[Row], size: str) -> Figure:
-    """Return a line for each ratio and family over the models' sizes."""
-    ratios = sorted({row.ratio for row in drawn(rows)})
+def create_size_figure(rows: Sequence[Row], size: str) -> Figure:
+    """Return scores against model size, a line for each ratio and family."""
+    ratios = sorted({row.ratio for row in select_shown(rows)})
 
-    def lines(of_task: list[Row]) -> Iterable[Line]:
-        first = families(of_task)[0]
+    def create_lines(of_task: list[Row]) -> Iterable[ScoreLine]:
+        first = list_families(of_task)[0]
         for index, ratio in enumerate(ratios):
-            for family in families(of_task):
-                chosen = [row for row in of_task if row.ratio == ratio and row.family == family]
-                label = _share(ratio) if family == first else ""
-                yield Line(_sorted(chosen, size), label, _share(ratio), _shift(index, len(ratios), 0.05))
+            for family in list_families(of_task):
+                selected = [row for row in of_task if row.ratio == ratio and row.family == family]
+                label = _format_ratio(ratio) if family == first else ""
+                shift = _compute_shift(index, len(ratios), 0.05)
+                yield ScoreLine(_sort_rows(selected, size), label, _format_ratio(ratio), shift)
 
-    def across(of_task: list[Row]) -> Axis:
-        sizes = sorted({value(row, size) for row in of_task})
-        longest = max(len(text) for text in models(of_task, size).values())
-        deep = 14 + panel.LETTER * longest * math.sin(math.radians(panel.SLANT))
-        return axes.logarithmic(SIZES[size], sizes, ticks=tuple(sizes), labels=False, padding=deep)
+    def create_x_axis(of_task: list[Row]) -> Axis:
+        sizes = sorted({get_number(row, size) for row in of_task})
+        longest = max(len(text) for text in format_models(of_task, size).values())
+        padding = 14 + panel.LETTER_WIDTH * longest * math.sin(math.radians(panel.MODEL_NAME_ANGLE))
+        return axes.create_log_axis(SIZES[size], sizes, ticks=tuple(sizes), labels=False, padding=padding)
 
-    words = "Score against size, a line for each share of the data."
-    shares = [_share(ratio) for ratio in ratios]
-    view = View("score-against-size", "Score against size", words, size, "share of the data", shares, lines, across,
-                lambda of_task, axis: panel.names(models(of_task, size), axis))  # fmt: skip
-    return _figure(rows, view)
-
-
-def against_data(rows: Sequence[Row], size: str) -> Figure:
-    """Return a line for each model over the training examples."""
-
-    def across(of_task: list[Row]) -> Axis:
-        counts = sorted({value(row, "train_examples") for row in of_task})
-        return axes.logarithmic("training examples", counts, ",", ticks=tuple(counts))
-
-    words = "Score against training examples, a line for each model."
-    return _figure(rows, _by_model(rows, size, "score-against-data", "data", words, "train_examples", across, 0.02))
+    spec = FigureSpec(
+        "score-against-size", "Score against size", "Score against size, a line for each share of the data.", size,
+        "share of the data", [_format_ratio(ratio) for ratio in ratios], create_lines, create_x_axis,
+        lambda of_task, x_axis: panel.draw_model_names(format_models(of_task, size), x_axis),
+    )  # fmt: skip
+    return _create_figure(rows, spec)
 
 
-def against_compute(rows: Sequence[Row], size: str) -> Figure:
-    """Return a line for each model over the FLOPs of its training, through its ratios."""
+def create_data_figure(rows: Sequence[Row], size: str) -> Figure:
+    """Return scores against the number of training examples, a line for each model."""
 
-    def across(of_task: list[Row]) -> Axis:
-        return axes.logarithmic("FLOPs of the training", (value(row, "train_flops") for row in of_task))
+    def create_x_axis(of_task: list[Row]) -> Axis:
+        counts = sorted({get_number(row, "train_examples") for row in of_task})
+        return axes.create_log_axis("training examples", counts, ",", ticks=tuple(counts))
 
-    words = "Score against the FLOPs of the training, a line for each model through its shares of the data."
-    return _figure(rows, _by_model(rows, size, "score-against-compute", "compute", words, "train_flops", across))
-
-
-def _by_model(
-    rows: Sequence[Row], size: str, name: str, what: str, words: str, across: str,
-    axis: Callable[[list[Row]], Axis], apart: float = 0,
-) -> View:  # fmt: skip
-    """Return a view with a line for each model, those of like size in one shade, each shifted against the next."""
-    shade = models(drawn(rows), size)
-
-    def lines(of_task: list[Row]) -> Iterable[Line]:
-        known = sorted({(value(row, size), row.model, row.family) for row in of_task})
-        for index, (number, model, _) in enumerate(known):
-            chosen = [row for row in of_task if row.model == model]
-            yield Line(_sorted(chosen, across), model, shade[number], _shift(index, len(known), apart))
-
-    return View(name, f"Score against {what}", words, across, "size", [*shade.values()], lines, axis)
+    summary = "Score against training examples, a line for each model."
+    spec = _create_model_spec(
+        rows, size, "score-against-data", "data", summary, "train_examples", create_x_axis, max_shift=0.02
+    )
+    return _create_figure(rows, spec)
 
 
-def _shift(index: int, count: int, apart: float) -> float:
-    """Return the factor in x of one of the lines that would else lie over each other."""
-    return 1 + min(apart, WIDEST / count) * (index - (count - 1) / 2)
+def create_compute_figure(rows: Sequence[Row], size: str) -> Figure:
+    """Return scores against training FLOPs, a line for each model through its ratios."""
+
+    def create_x_axis(of_task: list[Row]) -> Axis:
+        return axes.create_log_axis("FLOPs of the training", (get_number(row, "train_flops") for row in of_task))
+
+    summary = "Score against the FLOPs of the training, a line for each model through its shares of the data."
+    spec = _create_model_spec(rows, size, "score-against-compute", "compute", summary, "train_flops", create_x_axis)
+    return _create_figure(rows, spec)
 
 
-def drawn(rows: Iterable[Row]) -> list[Row]:
-    """Return what these figures show: cells of the grid that have results."""
+def _create_model_spec(
+    rows: Sequence[Row], size: str, name: str, quantity: str, summary: str, x_field: str,
+    create_x_axis: Callable[[list[Row]], Axis], max_shift: float = 0,
+) -> FigureSpec:  # fmt: skip
+    """Return a specification with one line per model; models of equal size share a shade and are shifted in x."""
+    shades = format_models(select_shown(rows), size)
+
+    def create_lines(of_task: list[Row]) -> Iterable[ScoreLine]:
+        models = sorted({(get_number(row, size), row.model, row.family) for row in of_task})
+        for index, (number, model, _) in enumerate(models):
+            selected = [row for row in of_task if row.model == model]
+            shift = _compute_shift(index, len(models), max_shift)
+            yield ScoreLine(_sort_rows(selected, x_field), model, shades[number], shift)
+
+    title = f"Score against {quantity}"
+    return FigureSpec(name, title, summary, x_field, "size", [*shades.values()], create_lines, create_x_axis)
+
+
+def _compute_shift(index: int, count: int, max_shift: float) -> float:
+    """Return the factor in x that separates a line from others at the same x."""
+    return 1 + min(max_shift, MAX_SHIFT / count) * (index - (count - 1) / 2)
+
+
+def select_shown(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows that these figures show: cells of the grid that have results."""
     return [row for row in rows if row.score is not None and not row.section]
 
 
-def families(rows: Iterable[Row]) -> list[str]:
-    """Return the families among the rows, the ordinary one first."""
+def list_families(rows: Iterable[Row]) -> list[str]:
+    """Return the families among the rows, pretrained first."""
     present = {row.family for row in rows}
     return [family for family in cell_table.FAMILIES if family in present]
 
 
-def value(row: Row, name: str) -> float:
-    """Return a field of a row that has results."""
+def get_number(row: Row, name: str) -> float:
+    """Return a numeric field of a row that has results."""
     return float(getattr(row, name))
 
 
-def models(rows: Iterable[Row], size: str) -> dict[float, str]:
-    """Return what stands for each size, the smallest first: the models that have it, pre-trained ones before others."""
+def format_models(rows: Iterable[Row], size: str) -> dict[float, str]:
+    """Return the name of each size, the smallest first: the models that have it, pretrained ones before others."""
     names: dict[float, list[str]] = {}
-    for row in sorted(rows, key=lambda row: (value(row, size), cell_table.FAMILIES.index(row.family))):
-        known = names.setdefault(value(row, size), [])
-        if row.model not in known and (row.family == "pretrained" or not known):
-            known.append(row.model)
-    return {number: f"{', '.join(known)}, {formatting.count(round(number))}" for number, known in names.items()}
+    for row in sorted(rows, key=lambda row: (get_number(row, size), cell_table.FAMILIES.index(row.family))):
+        models = names.setdefault(get_number(row, size), [])
+        if row.model not in models and (row.family == "pretrained" or not models):
+            models.append(row.model)
+    return {
+        number: f"{', '.join(models)}, {formatting.format_parameters(round(number))}"
+        for number, models in names.items()
+    }
 
 
-def _figure(rows: Sequence[Row], view: View) -> Figure:
+def _create_figure(rows: Sequence[Row], spec: FigureSpec) -> Figure:
     """Return a figure with a panel for each task that has results."""
-    shown = drawn(rows)
+    shown = select_shown(rows)
     tasks = cell_table.tasks(shown)
-    panels = [_panel([row for row in shown if row.task == task], view, families(shown)) for task in tasks]
-    selections = [panel.POINTED, panel.legend(panel.SHADE, "shade"), panel.legend(panel.KIND, "family")]
-    seen = f"{view.words} Panels: {', '.join(tasks)}. {_trend(shown, view)}"
-    spec = figure.beside(panels, selections)
-    return Figure(view.name, view.title, f"{view.words} {LOOKS} {BARS}", seen, spec, _numbers(shown, view))
-
-
-def _panel(of_task: list[Row], view: View, kinds: list[str]) -> dict[str, Any]:
-    found = [line for line in view.lines(of_task) if line.rows]
-    points = [_point(row, line, view.across) for line in found for row in line.rows]
-    first, across, color = of_task[0], view.axis(of_task), panel.shades(view.shade, view.shades)
-    levels = [] if first.majority_score is None else [100 * first.majority_score]
-    heights = panel.heights(points)
-    up = axes.linear(formatting.metric(first.score_name), [*heights, *levels])
-    named = [_end(line, view.across) for line in found if line.label]
-    baseline = [End(across.high, height, "constant answer") for height in levels]
-    layers = [
-        *(panel.level(height, up) for height in levels),
-        *panel.lines(points, across, up, color, kinds, TOLD),
-        *panel.ends([*named, *baseline], across, up, color),
-        *view.below(of_task, across),
+    families = list_families(shown)
+    panels = [_create_panel([row for row in shown if row.task == task], spec, families) for task in tasks]
+    selections = [
+        panel.HOVER_SELECTION,
+        panel.create_legend_selection(panel.SHADE, "shade"),
+        panel.create_legend_selection(panel.KIND, "family"),
     ]
-    return figure.layered(layers, first.task, width=panel.WIDTH, height=panel.HEIGHT)
+    alt_text = f"{spec.summary} Panels: {', '.join(tasks)}. {_describe_trends(shown, spec)}"
+    columns = create_columns({"task": "task", **TOOLTIPS})
+    numbers = Table(f"{spec.title}: numbers", columns, [{"task": row.task, **_format_row(row)} for row in shown])
+    merged = figure.merge_panels(panels, selections)
+    return Figure(spec.name, spec.title, f"{spec.summary} {EXPLANATION}", alt_text, merged, numbers)
 
 
-def _point(row: Row, line: Line, across: str) -> dict[str, Any]:
+def _create_panel(of_task: list[Row], spec: FigureSpec, families: list[str]) -> dict[str, Any]:
+    lines = [line for line in spec.create_lines(of_task) if line.rows]
+    points = [_create_point(row, line, spec.x_field) for line in lines for row in line.rows]
+    first, x_axis, color = of_task[0], spec.create_x_axis(of_task), panel.create_shade_color(spec.legend, spec.shades)
+    levels = [] if first.majority_score is None else [100 * first.majority_score]
+    heights = panel.collect_heights(points)
+    y_axis = axes.create_linear_axis(formatting.format_metric(first.score_name), [*heights, *levels])
+    labels = [_create_label(line, spec.x_field) for line in lines if line.label]
+    labels += [LineLabel(x_axis.high, height, "constant answer") for height in levels]
+    layers = [
+        *(panel.draw_level(height, y_axis) for height in levels),
+        *panel.draw_lines(points, x_axis, y_axis, color, families, TOOLTIPS),
+        *panel.draw_line_labels(labels, x_axis, y_axis, color),
+        *spec.draw_below(of_task, x_axis),
+    ]
+    return figure.merge_layers(layers, first.task, width=panel.WIDTH, height=panel.HEIGHT)
+
+
+def _create_point(row: Row, line: ScoreLine, x_field: str) -> dict[str, Any]:
     return {
-        "x": value(row, across) * line.shift, "y": 100 * value(row, "score"),
+        "x": get_number(row, x_field) * line.shift, "y": 100 * get_number(row, "score"),
         "low": None if row.low is None else 100 * row.low, "high": None if row.high is None else 100 * row.high,
-        "line": line.name, "shade": line.shade, "family": row.family, **_told(row),
+        "line": line.name, "shade": line.shade, "family": row.family, **_format_row(row),
     }  # fmt: skip
 
 
-def _told(row: Row) -> dict[str, str]:
-    """Return what is said of a row, under the keys of ``TOLD``."""
+def _format_row(row: Row) -> dict[str, str]:
+    """Return the texts of a row, under the keys of ``TOOLTIPS``."""
     return {
-        "cell": row.cell, "model": row.model, "score": formatting.points(row.score),
-        "interval": formatting.between(row.low, row.high), "parameters": formatting.count(row.parameters),
+        "cell": row.cell, "model": row.model, "score": formatting.format_points(row.score),
+        "interval": formatting.format_score_interval(row.low, row.high),
+        "parameters": formatting.format_parameters(row.parameters),
         "rows": f"{row.train_examples:,}" if row.train_examples is not None else "",
-        "flops": formatting.amount(row.train_flops),
+        "flops": formatting.format_amount(row.train_flops),
     }  # fmt: skip
 
 
-def _end(line: Line, across: str) -> End:
+def _create_label(line: ScoreLine, x_field: str) -> LineLabel:
     last = line.rows[-1]
-    return End(value(last, across) * line.shift, 100 * value(last, "score"), line.label, line.name, line.shade)
+    x, y = get_number(last, x_field) * line.shift, 100 * get_number(last, "score")
+    return LineLabel(x, y, line.label, line.name, line.shade)
 
 
-def _numbers(rows: Sequence[Row], view: View) -> Sheet:
-    lines = [[row.task, *_told(row).values()] for row in rows]
-    return Sheet(f"{view.title}: the numbers", ("task", *TOLD.values()), lines)
-
-
-def _trend(rows: Sequence[Row], view: View) -> str:
-    """Say what is seen: from where to where the score goes between the two ends of x."""
-    said = []
+def _describe_trends(rows: Sequence[Row], spec: FigureSpec) -> str:
+    """Return the scores at both ends of x and of the baseline for each task, for the alternative text."""
+    trends = []
     for task in cell_table.tasks(rows):
-        of_task = _sorted((row for row in rows if row.task == task and row.family == rows[0].family), view.across)
-        first, last = (formatting.points(row.score) for row in (of_task[0], of_task[-1]))
-        baseline = formatting.points(of_task[0].majority_score)
-        said.append(f"{task}: {first} at the smallest place, {last} at the largest; a constant answer {baseline}.")
-    return " ".join(said)
+        selected = (row for row in rows if row.task == task and row.family == rows[0].family)
+        of_task = _sort_rows(selected, spec.x_field)
+        first, last = (formatting.format_points(row.score) for row in (of_task[0], of_task[-1]))
+        baseline = formatting.format_points(of_task[0].majority_score)
+        trends.append(f"{task}: {first} at the smallest x, {last} at the largest; a constant answer {baseline}.")
+    return " ".join(trends)
 
 
-def _sorted(rows: Iterable[Row], across: str) -> list[Row]:
-    return sorted(rows, key=lambda row: value(row, across))
+def _sort_rows(rows: Iterable[Row], x_field: str) -> list[Row]:
+    return sorted(rows, key=lambda row: get_number(row, x_field))
 
 
-def _share(ratio: float) -> str:
+def _format_ratio(ratio: float) -> str:
     return "all data" if ratio == 1 else f"{100 * ratio:g}% of the data"

@@ -1,4 +1,4 @@
-"""What a training step costs as one side of the model's shape, or its batch, grows: a panel for each axis."""
+"""Cost of a training step as one side of the model's shape, or its batch, grows: one panel per axis."""
 
 from __future__ import annotations
 
@@ -14,117 +14,119 @@ from pipeline.analysis.report import formatting
 from pipeline.analysis.report.figures import axes, figure, panel
 from pipeline.analysis.report.figures.axes import Axis
 from pipeline.analysis.report.figures.figure import Figure
-from pipeline.analysis.report.figures.panel import End
-from pipeline.analysis.results.cell_table import Sheet
+from pipeline.analysis.report.figures.panel import LineLabel
+from pipeline.analysis.report.tables.table import Table, create_columns
 from pipeline.analysis.results.costs import AXES, Cost
 
-APART = 0.12  # ticks of x at least, as a share of the panel
+MIN_TICK_GAP = 0.12  # between ticks of x, as a share of the panel
 MEASURED, COUNTED = "seconds, measured", "FLOPs, counted"
-TOLD = {"model": "model", "what": "what", "at": "at", "cost": "cost", "times": "of the smallest"}
-WORDS = "Seconds and FLOPs of a training step as one side of the shape grows, each relative to its smallest."
+TOOLTIPS = {"model": "model", "what": "what", "at": "at", "cost": "cost", "times": "of the smallest"}
+TITLE = "Cost of a training step against shape"
+SUMMARY = "Seconds and FLOPs of a training step as one side of the shape grows, each relative to its smallest."
+EXPLANATION = (
+    "Right of a line: the exponent of its seconds with its 95% interval, and that of its FLOPs. Bars: 95% interval of "
+    "the seconds over rounds. Dashed: the slope in the limit."
+)
 
 
-def cost_against_shape(costs: Sequence[Cost]) -> list[Figure]:
-    """Return the figure, none where nothing grew through as many values as an exponent takes."""
-    found = {axis: of_axis for axis in AXES if (of_axis := step_growth.curves(costs, axis))}
-    if not found:
+def create_figures(costs: Sequence[Cost]) -> list[Figure]:
+    """Return the figure, none if no axis was measured at enough values for an exponent."""
+    by_axis = {axis: curves for axis in AXES if (curves := step_growth.curves(costs, axis))}
+    if not by_axis:
         return []
-    names = list(dict.fromkeys(curve.label for of_axis in found.values() for curve in of_axis))
-    selections = [panel.POINTED, panel.legend(panel.SHADE, "shade"), panel.legend(panel.KIND, "family")]
-    spec = figure.beside([_panel(axis, of_axis, names) for axis, of_axis in found.items()], selections)
-    how = "Right of a line: the exponent of its seconds with its 95% interval, and that of its FLOPs."
-    bars = "Bars: 95% interval of the seconds over rounds. Dashed: the slope in the limit."
-    curves = [curve for of_axis in found.values() for curve in of_axis]
-    seen = " ".join(f"{curve.label}, {curve.axis}: seconds grow with exponent {_exponent(curve)}." for curve in curves)
-    numbers = [[curve.axis, *point.values()] for curve in curves for point in map(_told, _points(curve))]
-    sheet = Sheet("Cost against shape: the numbers", ("axis", *TOLD.values()), numbers)
-    title = "Cost of a training step against shape"
-    return [Figure("cost-against-shape", title, f"{WORDS} {how} {bars}", f"{WORDS} {seen}", spec, sheet)]
+    curves = [curve for of_axis in by_axis.values() for curve in of_axis]
+    names = list(dict.fromkeys(curve.label for curve in curves))
+    selections = [
+        panel.HOVER_SELECTION,
+        panel.create_legend_selection(panel.SHADE, "shade"),
+        panel.create_legend_selection(panel.KIND, "family"),
+    ]
+    panels = [_create_panel(axis, of_axis, names) for axis, of_axis in by_axis.items()]
+    spec = figure.merge_panels(panels, selections)
+    trends = " ".join(f"{one.label}, {one.axis}: seconds grow with exponent {_format_exponent(one)}." for one in curves)
+    rows = [{"axis": curve.axis, **point} for curve in curves for point in _create_points(curve)]
+    numbers = Table("Cost against shape: numbers", create_columns({"axis": "axis", **TOOLTIPS}), rows)
+    return [Figure("cost-against-shape", TITLE, f"{SUMMARY} {EXPLANATION}", f"{SUMMARY} {trends}", spec, numbers)]
 
 
-def _panel(axis: str, of_axis: list[Curve], names: list[str]) -> dict[str, Any]:
-    points = [point for curve in of_axis for point in _points(curve)]
+def _create_panel(axis: str, curves: list[Curve], names: list[str]) -> dict[str, Any]:
+    points = [point for curve in curves for point in _create_points(curve)]
     values = sorted({point["x"] for point in points})
     steepest = (values[-1] / values[0]) ** step_growth.LIMIT[axis]
-    heights = panel.heights(points)
-    across = axes.logarithmic(step_growth.UNITS[axis], values, ",", ticks=tuple(thinned(values)))
-    up = axes.logarithmic("cost, smallest = 1", [1, steepest, *heights], ",~g")
-    color = panel.shades("model", names)
-    ends = [_end(curve) for curve in of_axis]
-    limit = End(values[-1], steepest, f"in the limit {step_growth.LIMIT[axis]}")
+    heights = panel.collect_heights(points)
+    x_axis = axes.create_log_axis(step_growth.UNITS[axis], values, ",", ticks=tuple(select_ticks(values)))
+    y_axis = axes.create_log_axis("cost, smallest = 1", [1, steepest, *heights], ",~g")
+    color = panel.create_shade_color("model", names)
+    limit = LineLabel(values[-1], steepest, f"in the limit {step_growth.LIMIT[axis]}")
     layers = [
-        _limit(values, steepest, across, up),
-        *_curves(points, across, up, color),
-        *panel.ends([*ends, limit], across, up, color),
+        _draw_limit(values, steepest, x_axis, y_axis),
+        *_draw_curves(points, x_axis, y_axis, color),
+        *panel.draw_line_labels([*map(_create_label, curves), limit], x_axis, y_axis, color),
     ]
-    return figure.layered(layers, axis, width=panel.WIDTH, height=panel.HEIGHT)
+    return figure.merge_layers(layers, axis, width=panel.WIDTH, height=panel.HEIGHT)
 
 
-def _points(curve: Curve) -> list[dict[str, Any]]:
-    """Return what the curve measured and counted, each relative to its first."""
-    first, found = curve.points[0].seconds, []
+def _create_points(curve: Curve) -> list[dict[str, Any]]:
+    """Return the measured and counted points of a curve, each relative to its first."""
+    first, points = curve.points[0].seconds, []
     common = {"line": curve.label, "shade": curve.label, "model": curve.label}
     for point in curve.points:
         low, high = (None if end is None else end / first for end in (point.seconds_low, point.seconds_high))
-        found.append({
+        points.append({
             **common, "x": point.value, "y": point.seconds / first, "low": low, "high": high, "family": MEASURED,
             "what": MEASURED, "at": f"{point.value:,g}", "cost": f"{1e3 * point.seconds:.3g} ms",
-            "times": formatting.digits(point.seconds / first),
+            "times": formatting.format_number(point.seconds / first),
         })  # fmt: skip
-    for value, counted in zip(curve.values, curve.flops, strict=False):
-        times = counted / curve.flops[0]
-        found.append({
+    for value, flops in zip(curve.values, curve.flops, strict=False):
+        times = flops / curve.flops[0]
+        points.append({
             **common, "x": value, "y": times, "low": None, "high": None, "family": COUNTED, "what": COUNTED,
-            "at": f"{value:,g}", "cost": formatting.amount(counted), "times": formatting.digits(times),
+            "at": f"{value:,g}", "cost": formatting.format_amount(flops), "times": formatting.format_number(times),
         })  # fmt: skip
-    return found
+    return points
 
 
-def _told(point: dict[str, Any]) -> dict[str, str]:
-    return {name: point[name] for name in TOLD}
-
-
-def _curves(points: list[dict[str, Any]], across: Axis, up: Axis, color: alt.Color) -> list[alt.Chart]:
-    held = panel.chosen((panel.HOVER, panel.SHADE, panel.KIND))
-    base = alt.Chart(panel.values(points)).encode(across.x(), up.y(), color, held)
+def _draw_curves(points: list[dict[str, Any]], x_axis: Axis, y_axis: Axis, color: alt.Color) -> list[alt.Chart]:
+    opacity = panel.create_opacity((panel.HOVER, panel.SHADE, panel.KIND))
+    base = alt.Chart(panel.create_data(points)).encode(x_axis.encode_x(), y_axis.encode_y(), color, opacity)
     counted = f"datum.family == '{COUNTED}'"
     dash = alt.StrokeDashValue([1, 0], condition={"test": counted, "value": [2, 3]})
     scale = alt.Scale(domain=[MEASURED, COUNTED], range=["circle", "square"])
-    filled = alt.Legend(symbolFillColor=alt.expr(f"datum.value === '{MEASURED}' ? soft : page"))
-    marks = base.encode(alt.Shape("family", type="nominal", title=None, scale=scale, legend=filled))
+    legend = alt.Legend(symbolFillColor=alt.expr(f"datum.value === '{MEASURED}' ? soft : page"))
+    marks = base.encode(alt.Shape("family", type="nominal", title=None, scale=scale, legend=legend))
+    bars = base.mark_rule(strokeWidth=1.3).transform_filter("isValid(datum.low)")
     return [
-        base.mark_rule(strokeWidth=1.3).transform_filter("isValid(datum.low)").encode(up.y("low"), y2=alt.Y2("high")),
+        bars.encode(y_axis.encode_y("low"), y2=alt.Y2("high")),
         base.mark_line().encode(dash, detail=[alt.Detail("line:N"), alt.Detail("family:N")]),
         marks.mark_point(filled=True, size=50).transform_filter(f"!({counted})"),
         marks.mark_point(fill=alt.expr("page"), size=34).transform_filter(counted),
-        panel.pointed(points, across, up, TOLD),
+        panel.draw_hover_targets(points, x_axis, y_axis, TOOLTIPS),
     ]
 
 
-def _limit(values: list[float], steepest: float, across: Axis, up: Axis) -> alt.Chart:
-    data = panel.values([{"x": values[0], "y": 1, "to": values[-1], "top": steepest}])
-    return panel.drawn(
-        alt.Chart(data).mark_rule(style="baseline"), across.x(), up.y(), x2=alt.X2("to"), y2=alt.Y2("top")
-    )
+def _draw_limit(values: list[float], steepest: float, x_axis: Axis, y_axis: Axis) -> alt.Chart:
+    data = panel.create_data([{"x": values[0], "y": 1, "to": values[-1], "top": steepest}])
+    rule = alt.Chart(data).mark_rule(style="baseline")
+    return panel.encode_chart(rule, x_axis.encode_x(), y_axis.encode_y(), x2=alt.X2("to"), y2=alt.Y2("top"))
 
 
-def _exponent(curve: Curve) -> str:
+def _format_exponent(curve: Curve) -> str:
     slope, low, high = curve.seconds
     return f"{slope:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _end(curve: Curve) -> End:
-    text = f"{curve.label}\n{_exponent(curve)}"
-    if counted := curve.flops:
-        text += f", counted {step_growth.exponent(curve.values, counted)[0]:.2f}"
+def _create_label(curve: Curve) -> LineLabel:
+    text = f"{curve.label}\n{_format_exponent(curve)}"
+    if flops := curve.flops:
+        text += f", counted {step_growth.exponent(curve.values, flops)[0]:.2f}"
     last = curve.points[-1].seconds / curve.points[0].seconds
-    return End(curve.values[-1], last, text, curve.label, curve.label)
+    return LineLabel(curve.values[-1], last, text, curve.label, curve.label)
 
 
-def thinned(values: Sequence[float]) -> list[float]:
-    """Return those of rising values whose labels do not touch on a logarithmic axis, the first among them."""
-    kept = [values[0]]
+def select_ticks(values: Sequence[float]) -> list[float]:
+    """Return those of increasing values whose labels do not overlap on a logarithmic axis, including the first."""
+    ticks = [values[0]]
     for value in values[1:]:
-        if math.log(value / kept[-1]) >= APART * math.log(values[-1] / values[0]):
-            kept.append(value)
-    return kept
+        if math.log(value / ticks[-1]) >= MIN_TICK_GAP * math.log(values[-1] / values[0]):
+            ticks.append(value)
+    return ticks

@@ -1,18 +1,18 @@
-"""Colours and type of figures and page, in a light and a dark scheme; a specification itself names no colour."""
+"""Colours and fonts of figures and page in a light and a dark scheme; specifications contain no colours."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-# Liberation Sans lies in vl-convert, so that words have the same widths everywhere; Arial and Helvetica have them too.
+# vl-convert ships Liberation Sans, so text has the same width everywhere; Arial and Helvetica have the same metrics.
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 SIZE = 11  # pixels
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """Colours of one scheme; ``shades`` is the part of viridis that runs from less to more on this page."""
+    """Colours of one scheme; ``shades`` is the range of viridis used, from less to more."""
 
     page: str
     text: str
@@ -26,7 +26,7 @@ class Scheme:
     even: str
 
 
-# viridis rises evenly in lightness: every colour vision tells its order. The end that fades into the page is left out
+# viridis is perceptually uniform and safe for colour blindness; the end that fades into the page is cut off
 LIGHT = Scheme(
     page="#ffffff", text="#1b1f24", soft="#57606a", line="#d8dee4", row="#f6f8fa", accent="#0a5cad",
     shades=(0.6, 0.02), less="#b35806", more="#2d5ea8", even="#f3f3f3",
@@ -37,9 +37,9 @@ DARK = Scheme(
 )  # fmt: skip
 
 
-def config(scheme: Scheme, background: str = "transparent") -> dict[str, Any]:
-    """Return the Vega-Lite configuration of a scheme; ``page`` is what a hollow mark is filled with."""
-    words = {"labelColor": scheme.soft, "titleColor": scheme.text, "labelFontSize": SIZE, "titleFontSize": SIZE}
+def create_config(scheme: Scheme, background: str = "transparent") -> dict[str, Any]:
+    """Return the Vega-Lite configuration of a scheme; hollow marks are filled with ``page``."""
+    text = {"labelColor": scheme.soft, "titleColor": scheme.text, "labelFontSize": SIZE, "titleFontSize": SIZE}
     baseline = {"stroke": scheme.soft, "strokeWidth": 1, "strokeDash": [4, 3]}
     return {
         "background": background,
@@ -58,11 +58,11 @@ def config(scheme: Scheme, background: str = "transparent") -> dict[str, Any]:
             "subtitleColor": scheme.soft, "subtitleFontSize": SIZE, "subtitlePadding": 5,
         },
         "axis": {
-            **words, "gridColor": scheme.line, "gridOpacity": 0.7, "domainColor": scheme.soft,
+            **text, "gridColor": scheme.line, "gridOpacity": 0.7, "domainColor": scheme.soft,
             "tickColor": scheme.soft, "titleFontWeight": "normal", "titlePadding": 8, "labelPadding": 4,
         },
         "legend": {
-            **words, "labelColor": scheme.text, "titleFontWeight": "normal", "orient": "top", "direction": "horizontal",
+            **text, "labelColor": scheme.text, "titleFontWeight": "normal", "orient": "top", "direction": "horizontal",
             "symbolBaseFillColor": scheme.soft, "symbolBaseStrokeColor": scheme.soft, "titleOrient": "left",
             "columnPadding": 14, "symbolSize": 60, "labelLimit": 240, "offset": 14,
             "layout": {"top": {"margin": 26}},

@@ -1,4 +1,4 @@
-"""How the variance of single trials is shared out between size, data, task and seed: bars."""
+"""Bar chart of the variance of single trials: shares of size, data, task and seed."""
 
 from __future__ import annotations
 
@@ -10,83 +10,88 @@ import altair as alt
 from pipeline.analysis.report import formatting
 from pipeline.analysis.report.figures import figure, panel
 from pipeline.analysis.report.figures.figure import Figure
-from pipeline.analysis.results.cell_table import Sheet
+from pipeline.analysis.report.tables.table import Table, create_columns
 from pipeline.analysis.statistics.variance import Source, Variance
 
-BAR = 26  # pixels
+BAR_HEIGHT = 26  # pixels
 QUARTERS = [0, 0.25, 0.5, 0.75, 1]
-TOLD = {"name": "factor", "share": "share", "unbiased": "without noise", "degrees": "degrees of freedom", "p": "p"}
-WORDS = "How much of the variance of single trials comes from which size, how much data, which task, and the seed."
-HOW = (
-    "Bar: share of the sum of squares (eta squared). Tick: what is left without what noise alone would explain (omega "
-    "squared). The seed is the noise floor: standard deviation of a score over seeds, in hundredths,"
+TOOLTIPS = {
+    "name": "factor", "share": "share", "unbiased": "without noise", "degrees": "degrees of freedom", "p": "p",
+}  # fmt: skip
+SUMMARY = "Share of the variance of single trials that is due to size, amount of data, task, and seed."
+EXPLANATION = (
+    "Bar: share of the sum of squares (eta squared). Tick: share without the part that noise alone would explain "
+    "(omega squared). The seed is the noise floor: standard deviation of a score over seeds, in hundredths,"
 )
 
 
-def shares(found: Sequence[Variance]) -> list[Figure]:
-    """Return the figure of the analyses that were not refused, none where all were."""
-    known = [variance for variance in found if variance.rows]
-    if not known:
+def create_figures(analyses: Sequence[Variance]) -> list[Figure]:
+    """Return the figure of the analyses that were possible, none if all were refused."""
+    shown = [variance for variance in analyses if variance.rows]
+    if not shown:
         return []
-    spec = figure.beside([_panel(variance) for variance in known], [panel.POINTED])
-    seen = [
-        f"{_where(variance)}: {', '.join(f'{_name(s)} {formatting.percent(s.share)}' for s in variance.rows)}"
-        for variance in known
-    ]
-    refused = " ".join(f"{_where(variance)}: {variance.refused}" for variance in found if variance.refused)
-    lines = [[_where(variance), *_told(source).values()] for variance in known for source in variance.rows]
-    numbers = Sheet("What matters: the numbers", ("of", *TOLD.values()), lines)
-    noise = "; ".join(_noise(variance) for variance in known)
-    caption = f"{WORDS} {HOW} {noise}. {refused}".strip()
-    return [Figure("variance", "What matters", caption, f"{WORDS} {'; '.join(seen)}.", spec, numbers)]
+    spec = figure.merge_panels([_create_panel(variance) for variance in shown], [panel.HOVER_SELECTION])
+    refused = " ".join(f"{_format_scope(one)}: {one.refused}" for one in analyses if one.refused)
+    rows = [{"of": _format_scope(variance), **_format_source(source)} for variance in shown for source in variance.rows]
+    numbers = Table("Sources of variance: numbers", create_columns({"of": "of", **TOOLTIPS}), rows)
+    noise = "; ".join(_format_noise(variance) for variance in shown)
+    caption = f"{SUMMARY} {EXPLANATION} {noise}. {refused}".strip()
+    alt_text = f"{SUMMARY} {'; '.join(map(_describe_panel, shown))}."
+    return [Figure("variance", "Sources of variance", caption, alt_text, spec, numbers)]
 
 
-def _where(variance: Variance) -> str:
-    return f"{' and '.join(variance.tasks)}, {formatting.metric(variance.metric).split(' (')[0]}"
+def _describe_panel(variance: Variance) -> str:
+    """Return the alternative text of a panel."""
+    shares = (f"{_format_name(source)} {formatting.format_percent(source.share)}" for source in variance.rows)
+    return f"{_format_scope(variance)}: {', '.join(shares)}"
 
 
-def _noise(variance: Variance) -> str:
-    """Say how far a score lies off from seed to seed, over all cells and in the loudest."""
-    noise = f"{_where(variance)}: {formatting.points(variance.noise)}"
+def _format_scope(variance: Variance) -> str:
+    return f"{' and '.join(variance.tasks)}, {formatting.format_metric(variance.metric).split(' (')[0]}"
+
+
+def _format_noise(variance: Variance) -> str:
+    """Return the standard deviation over seeds, of all cells and of the noisiest one."""
+    noise = f"{_format_scope(variance)}: {formatting.format_points(variance.noise)}"
     if variance.loudest is None:
         return noise
-    (task, size, data), most = variance.loudest
-    return f"{noise}, most {formatting.points(most)} ({task}, {size}, ratio {data:g})"
+    (task, size, data), deviation = variance.loudest
+    return f"{noise}, at most {formatting.format_points(deviation)} ({task}, {size}, ratio {data:g})"
 
 
-def _name(source: Source) -> str:
+def _format_name(source: Source) -> str:
     return source.name.replace(" x ", " × ")
 
 
-def _panel(variance: Variance) -> dict[str, Any]:
+def _create_panel(variance: Variance) -> dict[str, Any]:
     bars: list[dict[str, Any]] = [
-        {**_told(source), "line": source.name, "value": source.share, "least": max(0.0, source.unbiased),
+        {**_format_source(source), "line": source.name, "value": source.share, "least": max(0.0, source.unbiased),
          "end": max(source.share, source.unbiased)}
         for source in variance.rows
     ]  # fmt: skip
     top = max(1.0, *(bar["value"] for bar in bars))
-    scale = alt.Scale(domain=[0, top], nice=False)
-    across = alt.X(
+    x = alt.X(
         "value",
         type="quantitative",
         title="share of the variance",
-        scale=scale,
+        scale=alt.Scale(domain=[0, top], nice=False),
         axis=alt.Axis(format="%", values=QUARTERS),
     )
     order = [bar["name"] for bar in bars]
-    row = alt.Y("name", type="nominal", sort=order, title=None, axis=alt.Axis(ticks=False, domain=False))
-    tips = [alt.Tooltip(field, type="nominal", title=title) for field, title in TOLD.items()]
-    base = alt.Chart(panel.values(bars)).encode(across, row, panel.chosen((panel.HOVER,)))
+    y = alt.Y("name", type="nominal", sort=order, title=None, axis=alt.Axis(ticks=False, domain=False))
+    tips = [alt.Tooltip(field, type="nominal", title=title) for field, title in TOOLTIPS.items()]
+    base = alt.Chart(panel.create_data(bars)).encode(x, y, panel.create_opacity((panel.HOVER,)))
     text = base.mark_text(align="left", dx=6).encode(x=alt.X("end", type="quantitative"), text=alt.Text("share:N"))
-    bar = base.mark_bar(height=14, fill=alt.expr("accent")).encode(tooltip=tips).properties(name=figure.REACHED)
+    bar = base.mark_bar(height=14, fill=alt.expr("accent")).encode(tooltip=tips).properties(name=figure.HOVER_LAYER)
     tick = base.mark_tick(thickness=2, height=20, color=alt.expr("text")).encode(x=alt.X("least", type="quantitative"))
-    return figure.layered([bar, tick, text], _where(variance), width=panel.WIDTH, height=BAR * len(bars))
+    height = BAR_HEIGHT * len(bars)
+    return figure.merge_layers([bar, tick, text], _format_scope(variance), width=panel.WIDTH, height=height)
 
 
-def _told(source: Source) -> dict[str, str]:
-    """Return what is said of a source, under the keys of ``TOLD``."""
+def _format_source(source: Source) -> dict[str, str]:
+    """Return the texts of a source, under the keys of ``TOOLTIPS``."""
     return {
-        "name": _name(source), "share": formatting.percent(source.share),
-        "unbiased": formatting.percent(source.unbiased),
-        "degrees": str(source.degrees), "p": formatting.chance(source.p),
+        "name": _format_name(source), "share": formatting.format_percent(source.share),
+        "unbiased": formatting.format_percent(source.unbiased),
+        "degrees": str(source.degrees), "p": formatting.format_p_value(source.p),
     }  # fmt: skip

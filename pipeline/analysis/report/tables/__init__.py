@@ -1,1 +1,1 @@
-"""Tables of the report."""
+"""Tables of the report, each a list of columns over rows."""

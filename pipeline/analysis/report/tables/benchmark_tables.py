@@ -1,157 +1,168 @@
-"""The tables of the benchmark: training, a step in its parts, asking, memory, and what is known by counting."""
+"""Tables of the benchmark: training, one step in detail, inference, memory, and counted FLOPs and bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from pipeline.analysis.report import formatting
-from pipeline.analysis.results import cell_table, costs
-from pipeline.analysis.results.cell_table import Sheet
+from pipeline.analysis.report.tables import warning_marks
+from pipeline.analysis.report.tables.table import Column, Table
+from pipeline.analysis.results import costs
 from pipeline.analysis.results.costs import Cost
 
-RAN = ("model", "processes", "threads", "precision", "batch")
-TRAINING = (
-    "pairs/s",
-    "95% over rounds",
-    "tokens/s",
-    "of peak",
-    "alone, pairs/s",
-    "efficiency",
-    "weak efficiency",
-    "J/pair",
-    "time",
-    "price",
-)
-STEP = ("step, ms", "data", "forward", "backward", "update", "communication", "peak, FLOPs/s")
-ASKING = ("pairs/s", "95% over rounds", "tokens/s", "of peak", "J/pair")
 PHASES = ("load", "forward", "backward", "update", "inference")
-COUNTED = (
-    "model",
-    "processes",
-    "precision",
-    "batch",
-    "parameters",
-    "not embeddings",
-    "trained",
-    "forward",
-    "backward",
-    "update",
-    "activations, MiB",
-    "gradients, MiB",
-    "optimiser, MiB",
+MEMORY_TITLE = "peak memory by phase, in MiB; in brackets, the part above the start of the process"
+COUNTED_TITLE = "counted: FLOPs of a pair forward and backward, of a step's update; memory of a process"
+
+RATE_HELP = (
+    "training: whole steps of all processes together, without padding; 95% over rounds shows how steady this machine "
+    "was, not how another machine would perform."
 )
-HOLDING = "peak memory by phase, in MiB; in brackets, what of it the process did not hold at first"
-COUNTING = "by counting: FLOPs of a pair forward and backward, of a step's update; memory of a process"
+UTILISATION_HELP = (
+    "utilisation, counted FLOPs per second as a share of the highest rate of large matrix products on the same "
+    "processes."
+)
+EFFICIENCY_HELP = (
+    "the rate as a share of the processes times the rate of one alone with the whole batch (strong scaling); "
+    "weak efficiency: the same with a batch of that size per process."
+)
+COMMUNICATION_HELP = "share of a step spent on the exchange of gradients, including waiting."
+MEMORY_HELP = (
+    "memory by phase: resident, of a separate process, including Python and its libraries; in brackets without them."
+)
 
 
-def training(measured: Sequence[Cost]) -> Sheet:
-    """Return how fast each cell trains, what more processes gain, and what the budget costs at that rate."""
-    examples = formatting.alternatives(cost.budget_examples for cost in measured)
+def _format_precision(cost: Cost) -> str | None:
+    return f"{cost.precision}, emulated" if cost.precision_emulated else cost.precision
+
+
+def _format_training_rate(cost: Cost) -> str:
+    return (
+        formatting.format_number(cost.train_pairs_per_second) if cost.model else warning_marks.format_state(cost.hole)
+    )
+
+
+def _create_interval_column(key: str, in_terminal: bool = True) -> Column:
+    def format_ends(cost: Cost) -> str:
+        return formatting.format_interval(getattr(cost, f"{key}_low"), getattr(cost, f"{key}_high"))
+
+    return Column(f"{key}_95", "95% over rounds", value=format_ends, in_terminal=in_terminal)
+
+
+RUN_COLUMNS = (
+    Column("model", "model", value=lambda cost: cost.model or cost.cell),
+    Column("processes", "processes"),
+    Column("threads", "threads"),
+    Column("precision", "precision", value=_format_precision),
+    Column("batch_size", "batch"),
+)
+TRAINING_COLUMNS = (
+    *RUN_COLUMNS,
+    Column("train_pairs_per_second", "pairs/s", help=RATE_HELP, value=_format_training_rate),
+    _create_interval_column("train_pairs_per_second", in_terminal=False),
+    Column("train_tokens_per_second", "tokens/s", formatting.format_number, in_terminal=False),
+    Column("train_utilisation", "of peak", formatting.format_percent, UTILISATION_HELP),
+    Column("alone_pairs_per_second", "alone, pairs/s", formatting.format_number, in_terminal=False),
+    Column("strong_efficiency", "efficiency", formatting.format_percent, EFFICIENCY_HELP),
+    Column("weak_efficiency", "weak efficiency", formatting.format_percent, in_terminal=False),
+    Column("train_joules_per_pair", "J/pair", formatting.format_number, in_terminal=False),
+    Column("budget_seconds", "time", formatting.format_duration),
+    Column("budget_cost", "price", formatting.format_number),
+)
+STEP_COLUMNS = (
+    *RUN_COLUMNS,
+    Column("train_step_ms", "step, ms", formatting.format_number),
+    Column("train_data_ms", "data", formatting.format_number),
+    Column("train_forward_ms", "forward", formatting.format_number),
+    Column("train_backward_ms", "backward", formatting.format_number),
+    Column("train_update_ms", "update", formatting.format_number),
+    Column("communication_share", "communication", formatting.format_percent, COMMUNICATION_HELP),
+    Column("peak_flops_per_second", "peak, FLOPs/s", formatting.format_amount),
+)
+INFERENCE_COLUMNS = (
+    *RUN_COLUMNS,
+    Column("inference_pairs_per_second", "pairs/s", formatting.format_number),
+    _create_interval_column("inference_pairs_per_second"),
+    Column("inference_tokens_per_second", "tokens/s", formatting.format_number),
+    Column("inference_utilisation", "of peak", formatting.format_percent),
+    Column("inference_joules_per_pair", "J/pair", formatting.format_number),
+)
+COUNTED_COLUMNS = (
+    *(column for column in RUN_COLUMNS if column.key != "threads"),
+    Column("parameters", "parameters", formatting.format_amount),
+    Column("parameters_non_embedding", "not embeddings", formatting.format_amount),
+    Column("parameters_trainable", "trained", formatting.format_amount),
+    Column("forward_flops", "forward", formatting.format_amount),
+    Column("backward_flops", "backward", formatting.format_amount),
+    Column("update_flops", "update", formatting.format_amount),
+    Column("activation_bytes", "activations, MiB", formatting.format_mib),
+    Column("gradient_bytes", "gradients, MiB", formatting.format_mib),
+    Column("optimizer_bytes", "optimiser, MiB", formatting.format_mib),
+)
+
+
+def create_training_table(measured: Sequence[Cost]) -> Table:
+    """Return training throughput, parallel efficiency, and time and price of the budget, for every cell."""
+    examples = formatting.format_alternatives(cost.budget_examples for cost in measured)
     what = "time is" if all(cost.budget_cost is None for cost in measured) else "time and price are"
     budget = f"; {what} for {examples} pairs" if examples else ""
-    return _sheet(f"{_task(measured)}training{budget}", (*RAN, *TRAINING), [_training(cost) for cost in measured])
+    return Table(f"{_format_tasks(measured)}training{budget}", TRAINING_COLUMNS, measured).drop_empty_columns()
 
 
-def sheets(measured: Sequence[Cost]) -> list[Sheet]:
-    """Return the tables of what has run, without those in which nothing stands; columns without numbers are left out.
+def create_tables(measured: Sequence[Cost]) -> list[Table]:
+    """Return the tables that have rows, without their empty columns.
 
-    Cells that have not run stand in the first one.
+    Cells without results are listed in the first table only.
     """
     if not measured:
         return []
-    ran, task = [cost for cost in measured if cost.model], _task(measured)
-    asked = [cost for cost in ran if cost.inference_pairs_per_second is not None]
-    held = [cost for cost in ran if cost.load_memory_mib is not None]
-    sizes = costs.batches(asked)
-    latency = tuple(f"batch {size}: p50 / p95 / p99 ms" for size in sizes)
-    on_gpu = tuple(f"{phase}, GPU" for phase in PHASES)
-    counted = dict.fromkeys(_counted(cost) for cost in ran if cost.parameters is not None)  # threads change none of it
-    found = [
-        training(measured),
-        _sheet(f"{task}a step of training in its parts, in ms", (*RAN, *STEP), [[*_ran(c), *_step(c)] for c in ran]),
-        _sheet(f"{task}inference", (*RAN, *ASKING, *latency), [[*_ran(c), *_asking(c, sizes)] for c in asked]),
-        _sheet(f"{task}{HOLDING}", (*RAN, *PHASES, *on_gpu), [[*_ran(c), *_memory(c)] for c in held]),
-        _sheet(f"{task}{COUNTING}", COUNTED, [[*line] for line in counted]),
+    ran, task = [cost for cost in measured if cost.model], _format_tasks(measured)
+    inferred = [cost for cost in ran if cost.inference_pairs_per_second is not None]
+    with_memory = [cost for cost in ran if cost.load_memory_mib is not None]
+    latency = [_create_latency_column(size) for size in costs.batches(inferred)]
+    tables = [
+        Table(f"{task}a step of training in detail, in ms", STEP_COLUMNS, ran),
+        Table(f"{task}inference", (*INFERENCE_COLUMNS, *latency), inferred),
+        Table(f"{task}{MEMORY_TITLE}", _create_memory_columns(), with_memory),
+        Table(f"{task}{COUNTED_TITLE}", COUNTED_COLUMNS, _select_distinct(ran)),
     ]
-    return [sheet for sheet in found if sheet.rows]
+    return [create_training_table(measured), *(table.drop_empty_columns() for table in tables if table.rows)]
 
 
-def _sheet(title: str, headings: tuple[str, ...], rows: list[list[str]]) -> Sheet:
-    """Return a table without the columns in which nothing stands."""
-    kept = [number for number, _ in enumerate(headings) if any(row[number] for row in rows)]
-    return Sheet(title, tuple(headings[number] for number in kept), [[row[number] for number in kept] for row in rows])
-
-
-def _task(measured: Sequence[Cost]) -> str:
+def _format_tasks(measured: Sequence[Cost]) -> str:
     tasks = dict.fromkeys(cost.task for cost in measured if cost.task)
     return f"{', '.join(tasks)}: " if tasks else ""
 
 
-def _ran(cost: Cost) -> list[str]:
-    precision = f"{cost.precision}, emulated" if cost.precision_emulated else str(cost.precision)
-    return [str(cost.model), str(cost.processes), str(cost.threads), precision, str(cost.batch_size)]
+def _select_distinct(ran: Sequence[Cost]) -> list[Cost]:
+    """Return one cost for each counted setting: the number of threads changes none of its numbers."""
+    counted = [cost for cost in ran if cost.parameters is not None]
+    by_texts = {tuple(column.format_cell(cost) for column in COUNTED_COLUMNS): cost for cost in reversed(counted)}
+    return list(reversed(by_texts.values()))
 
 
-def _training(cost: Cost) -> list[str]:
-    if not cost.model:
-        return [cost.cell, *[""] * (len(RAN) - 1), cell_table.state(cost.hole), *[""] * (len(TRAINING) - 1)]
-    return [
-        *_ran(cost),
-        formatting.digits(cost.train_pairs_per_second),
-        formatting.interval(cost.train_pairs_per_second_low, cost.train_pairs_per_second_high),
-        formatting.digits(cost.train_tokens_per_second),
-        formatting.percent(cost.train_utilisation),
-        formatting.digits(cost.alone_pairs_per_second),
-        formatting.percent(cost.strong_efficiency),
-        formatting.percent(cost.weak_efficiency),
-        formatting.digits(cost.train_joules_per_pair),
-        formatting.duration(cost.budget_seconds),
-        formatting.digits(cost.budget_cost),
-    ]
+def _create_latency_column(size: int) -> Column:
+    def format_latency(cost: Cost) -> str:
+        latency = next((latency for latency in cost.latencies if latency.batch == size), costs.Latency(size))
+        return " / ".join(filter(None, map(formatting.format_number, (latency.p50, latency.p95, latency.p99))))
+
+    return Column(f"latency_b{size}", f"batch {size}: p50 / p95 / p99 ms", value=format_latency)
 
 
-def _step(cost: Cost) -> list[str]:
-    parts = (
-        cost.train_step_ms,
-        cost.train_data_ms,
-        cost.train_forward_ms,
-        cost.train_backward_ms,
-        cost.train_update_ms,
-    )
-    share, peak = cost.communication_share, cost.peak_flops_per_second
-    return [*map(formatting.digits, parts), formatting.percent(share), formatting.amount(peak)]
-
-
-def _asking(cost: Cost, sizes: Sequence[int]) -> list[str]:
-    by_size = {latency.batch: latency for latency in cost.latencies}
-    taken = [by_size.get(size, costs.Latency(size)) for size in sizes]
-    return [
-        formatting.digits(cost.inference_pairs_per_second),
-        formatting.interval(cost.inference_pairs_per_second_low, cost.inference_pairs_per_second_high),
-        formatting.digits(cost.inference_tokens_per_second),
-        formatting.percent(cost.inference_utilisation),
-        formatting.digits(cost.inference_joules_per_pair),
-        *(" / ".join(filter(None, map(formatting.digits, (one.p50, one.p95, one.p99)))) for one in taken),
-    ]
-
-
-def _memory(cost: Cost) -> list[str]:
-    peaks = [getattr(cost, f"{phase}_memory_mib") for phase in PHASES]
-    added = [getattr(cost, f"{phase}_memory_added_mib") for phase in PHASES]
+def _create_memory_columns() -> list[Column]:
+    on_gpu = [Column(f"{phase}_gpu_memory_mib", f"{phase}, GPU", formatting.format_number) for phase in PHASES]
     resident = [
-        formatting.digits(peak) if more is None else f"{formatting.digits(peak)} ({formatting.digits(more)})"
-        for peak, more in zip(peaks, added, strict=True)
+        Column(f"{phase}_memory", phase, help="" if number else MEMORY_HELP, value=partial(_format_memory, phase))
+        for number, phase in enumerate(PHASES)
     ]
-    return [*resident, *(formatting.digits(getattr(cost, f"{phase}_gpu_memory_mib")) for phase in PHASES)]
+    return [*RUN_COLUMNS, *resident, *on_gpu]
 
 
-def _counted(cost: Cost) -> tuple[str, ...]:
-    flops = (cost.forward_flops, cost.backward_flops, cost.update_flops)
-    sizes = (cost.activation_bytes, cost.gradient_bytes, cost.optimizer_bytes)
-    parameters = (cost.parameters, cost.parameters_non_embedding, cost.parameters_trainable)
+def _format_memory(phase: str, cost: Cost) -> str:
+    peak, added = getattr(cost, f"{phase}_memory_mib"), getattr(cost, f"{phase}_memory_added_mib")
     return (
-        *(str(word) for word in (cost.model, cost.processes, cost.precision, cost.batch_size)),
-        *(formatting.amount(number) for number in parameters),
-        *(formatting.amount(number) for number in flops),
-        *(formatting.mebibytes(size) for size in sizes),
+        formatting.format_number(peak)
+        if added is None
+        else f"{formatting.format_number(peak)} ({formatting.format_number(added)})"
     )

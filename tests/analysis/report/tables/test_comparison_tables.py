@@ -13,7 +13,7 @@ from pipeline.analysis.recommendation.limits import Kept, Miss
 from pipeline.analysis.recommendation.marginal_gains import Gain
 from pipeline.analysis.recommendation.recommendation import Answer
 from pipeline.analysis.recommendation.select import Alternative, Choice, Excluded, Expected, Pick
-from pipeline.analysis.report.tables import conclusions
+from pipeline.analysis.report.tables import comparison_tables
 from pipeline.analysis.statistics.equivalence import UNDECIDED, Needed
 from pipeline.analysis.statistics.pairwise_tests import SAME, Difference
 from pipeline.plan.budget import Budget
@@ -30,9 +30,12 @@ def test_a_law_is_told_with_its_intervals_and_what_was_held_out() -> None:
     finding = study(question, [Measured(f"{p.cell}", (p.at[0],), p.values) for p in grid({
         (size, 0.0): 0.2 + 30 * size**-0.4 for size in sizes
     })])  # fmt: skip
-    (sheet,) = conclusions.laws([SimpleNamespace(task="mrpc", findings=[finding])])  # type: ignore[list-item]
-    (row,) = sheet.rows
-    assert sheet.headings == conclusions.LAWS
+    (table,) = comparison_tables.create_law_tables([SimpleNamespace(task="mrpc", findings=[finding])])  # type: ignore[list-item]
+    (row,) = table.format_rows()
+    assert table.headings == (
+        "of", "against", "at", "observations", "law", "parameters [95%]", "held-out error", "of a line",
+        "of a constant",
+    )  # fmt: skip
     assert row[:5] == ["loss", "N, all parameters", "most data", "7", "E + A / N^α"]
     exponent = finding.law.parameters[-1]  # type: ignore[union-attr]
     assert row[5].endswith(f"; α {exponent.value:.3g} [{exponent.low:.3g}, {exponent.high:.3g}]")
@@ -44,11 +47,11 @@ def test_what_is_not_determined_is_a_name_in_brackets_and_what_is_refused_has_it
     question = Question("mrpc", "error", ("parameters", "train_examples"), "all sizes and data")
     flat = study(question, grid({(n, d): 0.5 for n in (1e4, 1e5, 1e6) for d in (1e2, 1e3, 1e4)}))
     few = study(question, grid({(n, 1e2): 0.5 for n in (1e4, 1e5)}))
-    (sheet,) = conclusions.laws([SimpleNamespace(task="mrpc", findings=[flat, few])])  # type: ignore[list-item]
-    assert set(sheet.rows[0][5].split("; ")) <= {"(E)", "(A)", "(B)", "(α)", "(β)"}
-    assert sheet.rows[1][4:] == ["refused", "", "", "", ""]
+    (table,) = comparison_tables.create_law_tables([SimpleNamespace(task="mrpc", findings=[flat, few])])  # type: ignore[list-item]
+    assert set(table.format_rows()[0][5].split("; ")) <= {"(E)", "(A)", "(B)", "(α)", "(β)"}
+    assert table.format_rows()[1][4:] == ["refused", "", "", "", ""]
     reasons = [f"error against N and D: {form} refused: {why}" for form, why in few.refused.items()]
-    assert sheet.notes == tuple(reasons)
+    assert table.notes == tuple(reasons)
 
 
 @pytest.mark.parametrize(
@@ -63,8 +66,7 @@ def test_what_is_not_determined_is_a_name_in_brackets_and_what_is_refused_has_it
 )
 def test_a_ratio_names_the_ends_that_are_known(changed: dict[str, Any], text: str) -> None:
     one = Equal("int8", "storage_bytes", 1e6, 0.41, 0.39, 0.43, WITHIN, CHEAPER)
-    assert conclusions._ratio(replace(one, **changed)) == text
-    assert conclusions._ratio(None) == ""
+    assert comparison_tables.format_equal(replace(one, **changed)) == text
 
 
 LATENCY = Gain("latency_p50_ms", "0.1 ms", 0.004, 0.001, 0.02)
@@ -83,44 +85,49 @@ def found(**changed: Any) -> Answer:
 
 
 def test_the_limits_are_shown_with_what_keeps_them_and_what_more_of_a_binding_one_would_buy() -> None:
-    sheet = conclusions.limits(found())
-    assert sheet is not None
-    assert sheet.headings == ("limit", "the a", "the b", "what more would buy")
-    assert sheet.rows == [
+    table = comparison_tables.create_limits_table(found())
+    assert table is not None
+    assert table.headings == ("limit", "the a", "the b", "gain of a looser limit")
+    assert table.format_rows() == [
         ["2.00 ms", "1.50 ms (kept with 97% confidence)", "1.60 ms",
          "0.1 ms: +0.4 [+0.1, +2] points"],
         ["F1 80.0", "85.0", "", ""],
     ]  # fmt: skip
-    loose = conclusions.limits(found(excluded=None))
+    loose = comparison_tables.create_limits_table(found(excluded=None))
     assert loose is not None
-    assert [row[-1] for row in loose.rows] == ["", ""]
+    assert [row[-1] for row in loose.format_rows()] == ["", ""]
 
 
 def test_the_statistics_of_each_alternative_are_a_row() -> None:
-    sheet = conclusions.compare_alternatives(found())
-    assert sheet is not None
-    assert sheet.rows == [
+    table = comparison_tables.create_alternatives_table(found())
+    assert table is not None
+    assert table.format_rows() == [
         ["the a", "85.0 [83.0, 87.0]", "", "", "", "recommended", "", "", "1.50", "4.00"],
         ["the b", "84.0 [82.0, 86.0]", "-1.0 [-2.0, 0.1]", "0.24", "0.5", "undecided", "6", "never", "1.60", "5.00"],
     ]
-    assert sheet.notes[0].startswith("Difference: the cell's score less that of the recommended one; p (Holm) ")
-    many = conclusions.compare_alternatives(found(alternatives=found().choice.alternatives * 10))
+    assert table.notes[0].startswith("Difference: the cell's score less that of the recommended one; p (Holm) ")
+    many = comparison_tables.create_alternatives_table(found(alternatives=found().choice.alternatives * 10))
     assert many is not None
     assert (len(many.rows), many.notes[-1]) == (9, "More cells fit (2): see differences.csv.")
 
 
 def test_the_repeated_choices_are_shown_with_the_corrected_score() -> None:
-    sheet = conclusions.repeat_choice(found(expected=Expected(0.841, 0.82, 0.863, {"the a": 0.62, "the b": 0.38})))
-    assert sheet is not None
-    assert sheet.rows == [["the a", "62%"], ["the b", "38%"]]
-    assert sheet.notes == (
+    table = comparison_tables.create_repeated_table(
+        found(expected=Expected(0.841, 0.82, 0.863, {"the a": 0.62, "the b": 0.38}))
+    )
+    assert table is not None
+    assert table.format_rows() == [["the a", "62%"], ["the b", "38%"]]
+    assert table.notes == (
         "The choice was repeated on parts of the examples and seeds, and the chosen cell scored on the rest. "
         "Measured: 85.0 [83.0, 87.0]; corrected for the choice: 84.1 [82.0, 86.3].",
     )
-    assert conclusions.repeat_choice(found()) is None
+    assert comparison_tables.create_repeated_table(found()) is None
 
 
 def test_without_limits_or_cells_there_are_no_statistics_of_an_answer() -> None:
     nothing = Choice("mrpc", "f1", Budget(latency_p50_ms=1), 0)
     free = Choice("mrpc", "f1", Budget(), 1, Pick("a", "the a", 0.8, 0.7, 0.9, 1.0, 1e6, ()))
-    assert [conclusions.details(Answer(choice, (), (), ())) for choice in (nothing, free)] == [(), ()]
+    assert [comparison_tables.create_answer_tables(Answer(choice, (), (), ())) for choice in (nothing, free)] == [
+        (),
+        (),
+    ]

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
-from pipeline.analysis.report.tables import compression
-from pipeline.analysis.results import cell_table
+from pipeline.analysis.report.tables import compression_tables, score_tables
+from pipeline.analysis.report.tables.table import render_markdown
 from pipeline.analysis.results.cell_table import Row
 
 START = Row(
@@ -26,9 +26,9 @@ OTHER = replace(START, cell="mrpc-small-1.0", model="small")
 
 
 def test_a_ledger_lists_each_step_below_its_source_with_the_ratio_to_the_start() -> None:
-    sheet, _ = compression.sheets([OTHER, START, HEADS, NARROW, TAUGHT])
-    assert sheet.title == "mrpc: big, ratio 1, F1 (%); the ratio to the start in brackets"
-    assert sheet.rows == [
+    table, _ = compression_tables.create_tables([OTHER, START, HEADS, NARROW, TAUGHT])
+    assert table.title == "mrpc: big, ratio 1, F1 (%); the ratio to the start in brackets"
+    assert table.format_rows() == [
         ["mrpc-big-1.0", "80.0", "[79.0, 81.0]", "1.0M (1.00)", "1.0M (1.00)", "4.00 MB (1.00)", "200.0M (1.00)",
          "4.00 (1.00)", "500 (1.00)"],
         ["\u00a0\u00a0fewer-heads (heads)", "not run", *[""] * 7],
@@ -37,21 +37,23 @@ def test_a_ledger_lists_each_step_below_its_source_with_the_ratio_to_the_start()
         ["\u00a0\u00a0\u00a0\u00a0narrow (width)", "80.0", "[79.0, 81.0]", "0.2M (0.25)", "0.1M (0.12)",
          "1.00 MB (0.25)", "50.0M (0.25)", "5.00 (1.25)", "450 (0.90)"],
     ]  # fmt: skip
-    assert {len(row) for row in sheet.rows} == {len(sheet.headings)}
-    assert sheet.notes == ("narrow: half of the neurons",)
-    assert cell_table.as_markdown(sheet).endswith("|\n\n- narrow: half of the neurons")
+    assert {len(row) for row in table.format_rows()} == {len(table.headings)}
+    assert table.notes == ("narrow: half of the neurons",)
+    assert render_markdown(table).endswith("|\n\n- narrow: half of the neurons")
 
 
 def test_a_teachers_gain_is_one_row_with_its_interval() -> None:
-    _, gains = compression.sheets([START, TAUGHT])
-    assert gains.title == "mrpc: F1 (%), what a teacher gives its student"
-    assert gains.rows == [["taught: small (logits)", "finetune/mrpc-big-1.0", "75.0", "78.0", "+3.0", "[1.0, 5.0]"]]
+    _, gains = compression_tables.create_tables([START, TAUGHT])
+    assert gains.title == "mrpc: F1 (%), gain of students from their teachers"
+    assert gains.format_rows() == [
+        ["taught: small (logits)", "finetune/mrpc-big-1.0", "75.0", "78.0", "+3.0", "[1.0, 5.0]"]
+    ]
 
 
 def test_a_plan_without_steps_has_no_ledger() -> None:
-    assert compression.sheets([START, OTHER]) == []
+    assert compression_tables.create_tables([START, OTHER]) == []
 
 
 def test_what_was_made_of_a_model_is_no_row_of_the_grid() -> None:
-    (sheet,) = cell_table.sheets([START, TAUGHT, NARROW])
-    assert [row[0] for row in sheet.rows] == ["big"]
+    (table,) = score_tables.create_tables([START, TAUGHT, NARROW])
+    assert [row[0] for row in table.format_rows()] == ["big"]

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from pipeline.analysis.results import compute
+from pipeline.analysis.report.tables import training_cost_tables
 from pipeline.analysis.results.cell_table import Row
 
 ROW = Row(
@@ -11,13 +11,13 @@ ROW = Row(
 
 
 def test_a_line_tells_what_a_score_took() -> None:
-    (sheet,) = compute.sheets([ROW])
-    assert sheet.title == "mrpc: F1 (%) and what its training took"
-    assert sheet.headings == (
+    (table,) = training_cost_tables.create_tables([ROW])
+    assert table.title == "mrpc: F1 (%) and cost of training"
+    assert table.headings == (
         "model", "ratio", "score", "95%", "flops", "seconds", "FLOPs to 95%", "seconds to 95%",
         "examples to 95%",
     )  # fmt: skip
-    assert sheet.rows == [
+    assert table.format_rows() == [
         ["tiny", "0.5", "80.0", "[79.0, 81.0]", "1.23 T", "61.3", "450 G", "21.9", "1,234"],
     ]  # fmt: skip
 
@@ -26,14 +26,17 @@ def test_what_no_seed_came_to_is_empty_and_a_variant_bears_its_own_name() -> Non
     never = replace(
         ROW, cell="patient", section="variants", flops_to_95pct=None, seconds_to_95pct=None, examples_to_95pct=None
     )
-    (sheet,) = compute.sheets([never])
-    assert sheet.rows == [["tiny (patient)", "0.5", "80.0", "[79.0, 81.0]", "1.23 T", "61.3", "", "", ""]]
+    (table,) = training_cost_tables.create_tables([never])
+    assert table.format_rows() == [["tiny (patient)", "0.5", "80.0", "[79.0, 81.0]", "1.23 T", "61.3", "", "", ""]]
 
 
 def test_rows_without_flops_and_what_is_made_of_a_model_are_left_out() -> None:
     old = replace(ROW, cell="old", train_flops=None)
     pruned = replace(ROW, cell="pruned", section="compress", source="finetune/mrpc-tiny-0.5")
     cola = replace(ROW, cell="cola", task="cola")
-    assert compute.known([old, ROW, pruned]) == [ROW]
-    assert [sheet.title[:4] for sheet in compute.sheets([old, ROW, pruned, cola])] == ["mrpc", "cola"]
-    assert compute.sheets([old, pruned]) == []
+    assert training_cost_tables.select_counted([old, ROW, pruned]) == [ROW]
+    assert [table.title[:4] for table in training_cost_tables.create_tables([old, ROW, pruned, cola])] == [
+        "mrpc",
+        "cola",
+    ]
+    assert training_cost_tables.create_tables([old, pruned]) == []
