@@ -1,7 +1,7 @@
 """Fine-tuning a classifier from pre-trained weights: a plain loop, its clock and its learning curves.
 
 A plain loop rather than transformers' Trainer, which needs 1.24 times the processor's time over the trials of the
-shipped plan, its 0.27 s of setting up included (BENCHMARKS.md). For large models it would not matter.
+shipped plan, its 0.27 s of setting up included (docs/performance.md). For large models it would not matter.
 """
 
 from __future__ import annotations
