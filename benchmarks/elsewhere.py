@@ -40,14 +40,14 @@ def train(task: str, model: str, ratio: float, seed: int, threads: int, precisio
     from pipeline.system import hardware
     from pipeline.training import finetune_classifier, predict
     from pipeline.training.draw_seeds import derive_seed
-    from pipeline.training.recipe import parse
+    from pipeline.training.recipe import load_recipe
 
     hardware.set_threads(threads)
     if precision != hardware.AUTO:
         hardware.get_fastest_precision = lambda at: precision
     data, start = paths.get_data_dir(task), paths.get_model_dir(model)
     settings = _settings(task, model, ratio)
-    recipe = parse(settings["recipe"])
+    recipe = load_recipe(settings["recipe"])
     seed = derive_seed(seed, task=task, model=model, ratio=ratio, recipe=settings["recipe"]["name"])
     classifier = load_model.classifier(start, 2, seed).model
     read = partial(batches.read, tokenizer=start, max_length=settings["task"]["max_length"])

@@ -74,7 +74,16 @@ def main() -> None:
     hardware.set_threads(None)
     at = hardware.get_device()
     train, selection = (batches.read(asked.data / f"{split}.parquet", 1.0, asked.model, 128) for split in SPLITS)
-    recipe = Recipe(asked.learning_rate, asked.batch_size, asked.epochs, None, 0.1, 0.01, 1.0, 1)
+    recipe = Recipe(
+        learning_rate=asked.learning_rate,
+        batch_size=asked.batch_size,
+        epochs=asked.epochs,
+        steps=None,
+        warmup=0.1,
+        weight_decay=0.01,
+        clip=1.0,
+        evaluations=1,
+    )
     whole = recipe.updates(len(train))
     steps = min(asked.steps or whole, whole)
     hardware.make_deterministic(asked.seed)

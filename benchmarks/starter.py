@@ -62,7 +62,7 @@ def measure(grade: str, folder: Path) -> dict[str, list[float]]:
 def prepared(grade: str, folder: Path) -> tuple[Task, Path]:
     """Prepare the task of a grade and return it with its folder."""
     conf = yaml.safe_load((paths.CONF / "task" / f"starter-{grade}.yaml").read_text(encoding="utf-8"))
-    task, out = task_config.parse(conf), folder / grade
+    task, out = task_config.load_task(conf), folder / grade
     out.mkdir()
     found = dataset_sources.find(task.name, None, lambda: instantiate.call_target(conf["source"], task.name))
     prepare_task.prepare(task, found.splits, conf["source"], out)

@@ -75,7 +75,16 @@ def trainer(model: BertForSequenceClassification, train: Examples, steps: int) -
 def loop(model: BertForSequenceClassification, train: Examples, steps: int) -> Marks:
     """Train by the loop of this project."""
     marks = [time.process_time()]
-    recipe = Recipe(1e-4, ROWS, None, steps, 0.1, 0.01, 1.0, 1)
+    recipe = Recipe(
+        learning_rate=1e-4,
+        batch_size=ROWS,
+        epochs=None,
+        steps=steps,
+        warmup=0.1,
+        weight_decay=0.01,
+        clip=1.0,
+        evaluations=1,
+    )
     Run(model, train, recipe, seed=0).advance(steps, lambda _: marks.append(time.process_time()))
     return marks
 

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from pipeline import plan
 from pipeline.core import paths
-from pipeline.plan.named_sections import SECTIONS
+from pipeline.plan.schema import SECTIONS
 from pipeline.runner import code_digests
 from pipeline.runner.scheduler import FIRST
 from tests.pipelines import read_blocks
@@ -220,9 +220,9 @@ def test_every_conf_file_that_a_command_reads_makes_its_cell_stale() -> None:
                 assert f"conf/{group}/" in declared, (name, group)
         if " task=" in stage["cmd"]:  # data/<task> holds what is asked of its rows
             assert "conf/task/" in declared or '"data/${' in declared, name
-        for section, keys in SECTIONS.items():
+        for section, model in SECTIONS.items():
             if block.get("foreach") == f"${{{section}}}" and not name.startswith("evaluate"):
-                assert all(f"=${{item.{key}}}" in stage["cmd"] for key in keys), name
+                assert all(f"=${{item.{key}}}" in stage["cmd"] for key in model.model_fields), name
 
 
 def test_the_comparison_depends_on_every_record_that_decides_whether_a_result_counts() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline import plan
 from pipeline.analysis.results import load_results
 from pipeline.core.errors import UserError
-from pipeline.plan.budget import KEYS, Budget
+from pipeline.plan.budget import KEYS, Budget, load_budget
 
 if TYPE_CHECKING:
     from pipeline.analysis.recommendation.recommendation import Answer
@@ -47,14 +47,14 @@ def limits(words: Sequence[str]) -> Budget:
     given = dict(pairs)
     if twice := [name for name in given if sum(name == other for other, _ in pairs) > 1]:
         raise UserError("\n".join(f"{name}: given more than once; one limit counts" for name in twice))
-    return Budget.parse(given, "")
+    return load_budget(given)
 
 
 def _number(text: str) -> object:
     try:
         return float(text)
     except ValueError:
-        return text  # Budget.parse reports it
+        return text  # load_budget reports it
 
 
 def show(answers: Sequence[Answer], details: bool = False) -> None:

@@ -3,55 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from pipeline.core.errors import UserError, suggest
-from pipeline.core.validators import is_number
-from pipeline.training.distillation.distillation_settings import Distillation
+from pydantic import Field
 
-KEYS = ("epochs", "rate", "distillation")
-SOFT = ("alpha", "temperature")
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """``epochs`` over the training rows, at ``rate`` times the learning rate that the model was fine-tuned with.
-
-    ``distillation`` is None, or how the model before any compression teaches: by its outputs.
-    """
-
-    epochs: float
-    rate: float
-    distillation: Distillation | None = None
+from pipeline.core import validation
+from pipeline.core.validation import CheckedModel, Name, Positive
+from pipeline.training.distillation.distillation_settings import Alpha, Distillation, Temperature
+from pipeline.training.recipe import TrainingSettings
 
 
-def parse(conf: object, where: str) -> Recovery | None:
-    """Return the recovery that a conf file states, None where it states none.
+class SoftTargets(CheckedModel):
+    """Outputs of the model before any compression, as targets."""
 
-    Raises UserError that begins with ``where``.
-    """
-    if conf is None:
-        return None
-    if not isinstance(conf, Mapping):
-        raise UserError(f"{where}: recovery: got {conf!r}; write {{epochs: ..., rate: ...}} or null")
-    for key in conf:
-        if key not in KEYS:
-            raise UserError(f"{where}: recovery: {key}: unknown; {suggest(key, KEYS)}")
-    for key in ("epochs", "rate"):
-        if not (is_number(value := conf.get(key)) and value > 0):
-            raise UserError(f"{where}: recovery: {key}: got {conf.get(key)!r}; give a number above 0")
-    return Recovery(conf["epochs"], conf["rate"], _soft(conf.get("distillation"), where))
+    alpha: Alpha
+    temperature: Temperature
 
 
-def _soft(conf: Any, where: str) -> Distillation | None:
-    if conf is None:
-        return None
-    if not isinstance(conf, Mapping) or set(conf) != set(SOFT):
-        raise UserError(
-            f"{where}: recovery: distillation: got {conf!r}; write {{alpha: ..., temperature: ...}} or null"
-        )
-    try:
-        return Distillation(**conf)
-    except UserError as error:
-        raise UserError(f"{where}: recovery: {error}") from None
+class Recovery(CheckedModel):
+    """The training after a compression."""
+
+    epochs: Positive = Field(description="Passes over the training rows.")
+    rate: Positive = Field(description="Factor on the learning rate with which the model was fine-tuned.")
+    distillation: SoftTargets | None = Field(default=None, description="How the uncompressed model teaches, or null.")
+
+    @property
+    def teacher(self) -> Distillation | None:
+        """Return how the uncompressed model teaches: by its outputs alone."""
+        if (soft := self.distillation) is None:
+            return None
+        return Distillation(alpha=soft.alpha, temperature=soft.temperature)
+
+
+class RecoverySettings(TrainingSettings):
+    """The part ``recovery`` of conf/compress.yaml: what is the same after each compression."""
+
+    steps: None = Field(default=None, description="Always null: the budget of a recovery is in epochs.")
+
+
+class CompressionFile(CheckedModel):
+    """A file of conf/compression/."""
+
+    name: Name = Field(description="The name of the file.")
+    method: Any = Field(
+        description="_target_ is a function in pipeline/compression/; every other key is an argument of it."
+    )
+    recovery: Recovery | None = Field(description="Training after the compression, or null for none.")
+
+
+def load_compression(conf: Mapping[str, Any]) -> CompressionFile:
+    """Return the compression that a conf file states. Raises UserError with a line for each mistake."""
+    return validation.load(CompressionFile, conf, f"conf/compression/{conf.get('name', '?')}.yaml: ")

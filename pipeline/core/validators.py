@@ -18,6 +18,7 @@ NAME_RULE = (
     f"a name starts with a letter and holds letters, digits, '.', '-' and '_', {MAX_NAME_LENGTH} at most, "
     f"and is none of {', '.join(RESERVED_WORDS)}"
 )
+CELL_RULE = f"a cell is named in letters, digits, '.', '-', '_' and '+', {MAX_CELL_LENGTH} at most"
 MAX_INT = 2**31 - 1  # rows, steps, tokens: far beyond what any machine can do, and within every library's own limits
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.core.errors import UserError
 from pipeline.data.batches import Examples
-from pipeline.evaluation.benchmark_settings import Settings
+from pipeline.evaluation.benchmark_settings import MeasurementSettings
 from pipeline.evaluation.cost import peak_flops, speed, step_scaling, timing
 from pipeline.models.flops import model_flops
 from pipeline.system import distributed, hardware
@@ -21,7 +21,7 @@ GROWN_ROWS = 8  # of a batch, while something else grows
 
 
 def benchmark(
-    model: Any, asked: Any, train: Examples, report: Examples, settings: Settings, group: ProcessGroup
+    model: Any, asked: Any, train: Examples, report: Examples, settings: MeasurementSettings, group: ProcessGroup
 ) -> dict[str, Any]:
     """Return the numbers of one point; ``docs/metrics.md`` says what they mean. The models are left as they were.
 
@@ -32,7 +32,7 @@ def benchmark(
     device = hardware.get_device()
     model.to(device)
     before = _peak(settings, group)
-    found: dict[str, Any] = _costs(model, train, settings.batch_size // group.size)
+    found: dict[str, Any] = _costs(model, train, settings.batch // group.size)
     if group.size == 1:
         found |= _asked(asked.to(device), report, settings)
     found |= _trained(model, train, settings, group)
@@ -62,7 +62,7 @@ def _utilisation(verb: str, found: dict[str, Any], model: Any, lengths: np.ndarr
     return {f"{verb}_utilisation": share} if share <= 1 else {}
 
 
-def _peak(settings: Settings, group: ProcessGroup) -> float:
+def _peak(settings: MeasurementSettings, group: ProcessGroup) -> float:
     """Return the FLOPs a second that all processes reach at the same time."""
     group.wait_for_all()
     own = peak_flops.peak_flops_per_second(hardware.get_device(), settings.precision, settings.at_most / 4)
@@ -91,17 +91,17 @@ def _costs(model: Any, train: Examples, rows: int) -> dict[str, float]:
     }
 
 
-def _asked(model: Any, report: Examples, settings: Settings) -> dict[str, float]:
-    precision, rows = settings.precision, settings.batch_size
+def _asked(model: Any, report: Examples, settings: MeasurementSettings) -> dict[str, float]:
+    precision, rows = settings.precision, settings.batch
     found = speed.inference(model, report, precision, rows, settings.within, settings.at_most)
-    for count in settings.latency_rows:
-        found |= speed.latency(model, report, precision, count, settings.latency_calls)
+    for count in settings.latency.rows:
+        found |= speed.latency(model, report, precision, count, settings.latency.calls)
     return found
 
 
-def _trained(model: Any, train: Examples, settings: Settings, group: ProcessGroup) -> dict[str, Any]:
+def _trained(model: Any, train: Examples, settings: MeasurementSettings, group: ProcessGroup) -> dict[str, Any]:
     """Return the numbers of training, and the ``lengths`` of the examples that were trained on."""
-    rows = settings.batch_size
+    rows = settings.batch
     with endless(copy.deepcopy(model), train, rows, settings.precision, group) as run:
         found: dict[str, Any] = speed.training(run, settings.within, settings.at_most, group, BATCHES)
         found["lengths"] = np.concatenate(run.lengths[:BATCHES])
@@ -124,7 +124,7 @@ def _trained(model: Any, train: Examples, settings: Settings, group: ProcessGrou
     }
 
 
-def _exchange(run: Run, settings: Settings, group: ProcessGroup) -> float:
+def _exchange(run: Run, settings: MeasurementSettings, group: ProcessGroup) -> float:
     """Return the share of a step that it would not take if the processes exchanged no gradients; waiting included.
 
     Steps with and without the exchange take turns. The weights differ from process to process afterwards.
@@ -142,14 +142,14 @@ def _exchange(run: Run, settings: Settings, group: ProcessGroup) -> float:
     return max(0.0, 1 - float(np.median(without) / np.median(with_exchange)))
 
 
-def _budget(rate: float, settings: Settings, group: ProcessGroup) -> dict[str, float]:
+def _budget(rate: float, settings: MeasurementSettings, group: ProcessGroup) -> dict[str, float]:
     """Return what it takes to train the stated number of examples at the measured rate."""
-    seconds = settings.examples / rate
+    seconds = settings.budget.examples / rate
     found = {
-        "budget_examples": float(settings.examples),
+        "budget_examples": float(settings.budget.examples),
         "budget_seconds": seconds,
         "budget_process_hours": seconds * group.size / 3600,
     }
-    if settings.price_per_hour is not None:
-        found["budget_cost"] = settings.price_per_hour * seconds / 3600
+    if settings.budget.price_per_hour is not None:
+        found["budget_cost"] = settings.budget.price_per_hour * seconds / 3600
     return found

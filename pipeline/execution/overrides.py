@@ -13,21 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pipeline.compression import recovery
-from pipeline.core import conf_keys, instantiate, paths
+from pipeline.core import instantiate, paths
 from pipeline.core.errors import UserError, format_error, format_line, suggest
-from pipeline.core.validators import MAX_CELL_LENGTH, MAX_INT, NAME_RULE, is_cell, is_name, is_number, is_whole
-from pipeline.evaluation import benchmark_settings
+from pipeline.core.stage_settings import Workspace
+from pipeline.core.validators import NAME_RULE, is_name
 from pipeline.execution import launchers
-from pipeline.plan import TRAINED, source_paths
+from pipeline.plan import conf_files, source_paths
 from pipeline.plan.load_plan import read, unknown
-from pipeline.plan.named_sections import ratio
 from pipeline.plan.plan_check import TEXTS
 from pipeline.plan.yaml_versions import find_misread
 from pipeline.system import distributed
-from pipeline.tasks import task_config
-from pipeline.training import recipe
-from pipeline.training.distillation import distillation_settings
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -38,60 +33,6 @@ GROUPS = ("task", "model", "recipe", "distillation", "compression")
 LONGEST = 4000  # characters of a word; Hydra's parser takes seconds for more
 FIXED = ("config_path", "config_name", "config_dir", "experimental_rerun")  # flags that would read files from anywhere
 FULL = "HYDRA_FULL_ERROR"  # with it Hydra raises what it otherwise prints
-PROCESSES = 1024  # or threads: beyond any machine that trains one model together
-SOURCE = re.compile(rf"(exploration/)?({'|'.join(TRAINED)})/[^/]+")
-
-
-def _between(least: int, most: int, else_: str = "") -> Callable[[object], str | None]:
-    def mistake(value: object) -> str | None:
-        if is_whole(value, least, most) or (else_ and value is None):
-            return None
-        return f"got {value!r}; give a whole number from {least} to {most}{else_}"
-
-    return mistake
-
-
-def _source(value: object) -> str | None:
-    if isinstance(value, str) and SOURCE.fullmatch(value) and is_cell(value.rpartition("/")[2]):
-        return None
-    return (
-        f"got {value!r}; give <stage>/<cell>, the stage one of {', '.join(TRAINED)}; "
-        "exploration/<stage>/<cell> is one outside the plan"
-    )
-
-
-def _cell(value: object) -> str | None:
-    if is_cell(value):
-        return None
-    return f"got {value!r}; a cell is named in letters, digits, '.', '-', '_' and '+', {MAX_CELL_LENGTH} at most"
-
-
-def _flag(value: object) -> str | None:
-    return None if isinstance(value, bool) else f"got {value!r}; give true or false"
-
-
-def _above(value: object) -> str | None:
-    return None if is_number(value) and value > 0 else f"got {value!r}; give a number above 0"
-
-
-def _place(value: object) -> str | None:
-    return None if value is None or isinstance(value, str) else f"got {value!r}; give a folder, or null"
-
-
-VALUES: dict[str, Callable[[object], str | None]] = {  # what is wrong with the value of a key, whichever stage has it
-    "seed": _between(0, 2**32 - 1),
-    "ratio": ratio,
-    "threads": _between(1, PROCESSES, ", or null for all"),
-    "processes": _between(1, PROCESSES),
-    "batch": _between(1, MAX_INT),
-    "dpi": _between(10, 1200),
-    "checkpoint_seconds": _above,
-    "source": _source,
-    "teacher": _source,
-    "cell": _cell,
-    "exploration": _flag,
-    "mirror": _place,
-}
 
 
 @contextmanager
@@ -161,7 +102,7 @@ def check_overrides(stage: str, given: list[str]) -> None:
     launchers.check_launcher(launchers.get_requested_launcher())
     for word in asked.overrides:
         override = _parsed(word)
-        _check_word(override)
+        _check_word(stage, override)
         first = re.split("[./]", override.key_or_group)[0]
         if not override.is_add() and first not in {*keys, "hydra", "sweep"}:
             raise UserError(f"{first}: no key of conf/{stage}.yaml; {suggest(first, keys)}")
@@ -195,7 +136,7 @@ def _parsed(word: str) -> Override:
     return override
 
 
-def _check_word(override: Override) -> None:
+def _check_word(stage: str, override: Override) -> None:
     key, written = override.key_or_group, override.input_line
     if override.package is not None:
         raise UserError(f"got {written!r}; a group belongs where it stands: write {key}=... without @")
@@ -203,15 +144,14 @@ def _check_word(override: Override) -> None:
         raise UserError(f"got {written!r}; a stage needs all of its keys: give {key} another value")
     if re.split(r"[./]", key)[0] == "hydra":
         return _check_launcher(key, override)
-    if (paths.CONF / key).is_dir() and "." not in key:
-        mistake: Callable[[object], str | None] = lambda value: unknown(value, key)  # noqa: E731
-    elif key in VALUES:
-        mistake = VALUES[key]
-    else:
-        return
+    is_group = (paths.CONF / key).is_dir() and "." not in key
     for value in _values(override):
-        if not (isinstance(value, str) and "${" in value) and (found := mistake(value)):
-            raise UserError(f"{key}: {found}")
+        if isinstance(value, str) and "${" in value:
+            continue
+        if is_group and (mistake := unknown(value, key)):
+            raise UserError(f"{key}: {mistake}")
+        for found in () if is_group else conf_files.find_value_mistakes(stage, key, value):
+            raise UserError(found.text)
 
 
 def _check_launcher(key: str, override: Override) -> None:
@@ -249,23 +189,18 @@ def check_config(stage: str, cfg: DictConfig) -> None:
         raise UserError(_joined(error)) from None
     if missing:
         raise UserError(f"{missing[0]}: missing; give {missing[0]}=...")
-    own = [key for key in conf if key not in (*GROUPS, *INHERITED)]
-    known = conf_keys.STAGES.get(stage) or _keys(stage)  # of a stage of one's own, what its file states
-    for unknown_key in conf_keys.find_unknown(own, (*known, *conf_keys.STAGES["workspace"])):
-        raise UserError(unknown_key)
-    for key, mistake in VALUES.items():
-        if key in conf and (found := mistake(conf[key])):
-            raise UserError(f"{key}: {found}")
+    fields = conf_files.STAGES.get(stage, Workspace).model_fields
+    own = {key: value for key, value in conf.items() if key in fields or key not in INHERITED}
+    if stage not in conf_files.STAGES:  # a stage that somebody added: its file names its keys
+        own = {key: value for key, value in own.items() if key not in _keys(stage)}
+    for mistake in conf_files.find_stage_mistakes(stage, own):
+        raise UserError(mistake.text)
     for group in GROUPS:
         if group in conf:
             _check_group(group, conf[group])
     for group, reader in source_paths.STAGES.items():
         if stage == reader and (found := source_paths.find_mirror_mistake(conf["mirror"], group, conf[group]["name"])):
             raise UserError(found)
-    if stage == "benchmark":
-        benchmark_settings.parse(conf)
-    if "recovery" in conf:
-        _check_recovery(conf["recovery"])
 
 
 def _check_group(group: str, conf: object) -> None:
@@ -276,36 +211,12 @@ def _check_group(group: str, conf: object) -> None:
         raise UserError(f"{group}.name: got {conf.get('name')!r}; {NAME_RULE}")
     path = paths.CONF / group / f"{conf['name']}.yaml"
     where = f"conf/{group}/{conf['name']}.yaml"
-    for mistake in find_misread(path, TEXTS.get(group, ())) if path.is_file() else ():
-        raise UserError(f"{where}: {mistake}")
-    for unknown_key in conf_keys.find_unknown(conf, conf_keys.GROUPS[group]):
-        raise UserError(f"{where}: {unknown_key}")
-    if group in READ:
-        READ[group](conf)
+    for misread in find_misread(path, TEXTS.get(group, ())) if path.is_file() else ():
+        raise UserError(f"{where}: {misread}")
+    for mistake in conf_files.find_group_mistakes(group, conf):
+        raise UserError(f"{where}: {mistake.text}")
     for key in {"task": ("source",), "model": ("source",), "compression": ("method",)}.get(group, ()):
-        for mistake in instantiate.find_mistakes(conf.get(key)):
-            raise UserError(f"{where}: {key}: {mistake}")
-    for mistake in source_paths.list_mistakes(conf["source"], conf["name"]) if group in source_paths.STAGES else ():
-        raise UserError(f"{where}: {mistake}")
-    if group == "compression":
-        recovery.parse(conf.get("recovery"), where)
-    if group == "model" and (found := _above(conf.get("learning_rate", 1))):
-        raise UserError(f"{where}: learning_rate: {found}")
-
-
-READ: dict[str, Callable[[Mapping[str, Any]], object]] = {
-    "task": task_config.parse,
-    "recipe": recipe.parse,
-    "distillation": distillation_settings.parse,
-}
-
-
-def _check_recovery(conf: object) -> None:
-    """Check what conf/compress.yaml states of the training after a compression, whose file states the rest."""
-    where, known = "conf/compress.yaml: recovery: ", {"epochs": 1, "learning_rate": 1e-4}
-    given = {**conf, **known} if isinstance(conf, Mapping) else conf
-    if isinstance(conf, Mapping) and (twice := sorted(set(conf) & set(known))):
-        raise UserError(f"{where}{twice[0]}: a file of conf/compression/ states it, or follows from it; leave it out")
-    kind = recipe.complete(where, given, recipe.Recipe, "it")
-    assert isinstance(given, dict)
-    kind(**given)
+        for wrong in instantiate.find_mistakes(conf.get(key)):
+            raise UserError(f"{where}: {key}: {wrong}")
+    for conflict in source_paths.list_mistakes(conf["source"], conf["name"]) if group in source_paths.STAGES else ():
+        raise UserError(f"{where}: {conflict}")

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError, format_line
 from pipeline.core.exits import exit_on_user_error
 from pipeline.plan import disk_space, split_grid
-from pipeline.plan.budget import MARGIN, Budget
-from pipeline.plan.cells import RECIPE, TRAINED, Benchmark, Cell, Compress, Distill, Plan, Variant
-from pipeline.plan.load_plan import AXES, read, shown
-from pipeline.plan.plan_check import check, files
+from pipeline.plan.budget import Budget
+from pipeline.plan.cells import RECIPE, Cell, Plan
+from pipeline.plan.load_plan import read, shown
+from pipeline.plan.plan_check import check, list_conf_mistakes
+from pipeline.plan.schema import TRAINED, Benchmark, PlanFile
 from pipeline.plan.yaml_versions import find_misread
 
 __all__ = [
@@ -32,7 +32,6 @@ COMPARED = (
     "evaluate",
     "benchmark",
 )  # stages whose folders of records `compare` depends on
-SECTIONS = {"variants": Variant, "distill": Distill, "compress": Compress}
 
 
 def load(path: Path = paths.PARAMS) -> Plan:
@@ -42,28 +41,11 @@ def load(path: Path = paths.PARAMS) -> Plan:
     """
     content = read(path)
     mistakes = [format_line(f"{shown(path)}: {mistake}") for mistake in (*find_misread(path), *check(content))]
-    if mistakes := [*mistakes, *map(format_line, files(content))]:
+    if mistakes := [*mistakes, *map(format_line, list_conf_mistakes(content))]:
         raise UserError("\n".join(mistakes))
-    named: dict[str, Any] = {
-        section: {name: kind(**_numbers(entry)) for name, entry in (content.get(section) or {}).items()}
-        for section, kind in SECTIONS.items()
-    }
-    axes: dict[str, Any] = {axis: tuple(content[axis]) for axis in AXES}
-    timed: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in content["benchmark"].items()
-    }
-    return Plan(
-        **axes,
-        benchmark=Benchmark(**timed),
-        budget=Budget.parse(content["compare"]["budget"]),
-        margin=float(content["compare"].get("margin", MARGIN)),
-        parts=split_grid.axes(),
-        **named,
-    )
-
-
-def _numbers(entry: dict[str, Any]) -> dict[str, Any]:
-    return {**entry, "ratio": float(entry["ratio"])} if "ratio" in entry else entry
+    file = PlanFile.model_validate(content)
+    sections = {key: getattr(file, key) for key in PlanFile.model_fields if key != "compare"}
+    return Plan(**sections, budget=file.compare.budget or Budget(), margin=file.compare.margin, parts=split_grid.axes())
 
 
 def register_resolvers() -> None:

@@ -11,9 +11,9 @@ from pipeline.core import paths
 from pipeline.core.records import PlannedCell
 from pipeline.plan import split_grid
 from pipeline.plan.budget import MARGIN, Budget
+from pipeline.plan.schema import Benchmark, Compress, Distill, Variant
 
 RECIPE = "standard"  # how the grid is fine-tuned; variants and students name their own
-TRAINED = ("finetune", "distill", "compress")  # stages whose cells hold a classifier
 TIMED = ("processes", "threads", "precision", "batch")  # of a cell of the benchmark
 
 
@@ -37,51 +37,6 @@ class Cell:
     source: str | None = None
     method: str | None = None
     timed: tuple[object, ...] = ()
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A cell beside the grid, under a name of its own."""
-
-    task: str
-    model: str
-    ratio: float
-    recipe: str
-
-
-@dataclass(frozen=True)
-class Distill:
-    """A student that learns from a teacher, ``<stage>/<cell>``."""
-
-    task: str
-    student: str
-    teacher: str
-    ratio: float
-    recipe: str
-    distillation: str
-
-
-@dataclass(frozen=True)
-class Compress:
-    """A compression of a source, ``<stage>/<cell>``, which may be a compression itself."""
-
-    source: str
-    compression: str
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """What is timed: models as classifiers of a task, on each number of processes, threads, and so on.
-
-    ``batches`` are rows of all processes together; ``threads`` are of each.
-    """
-
-    task: str
-    models: tuple[str, ...]
-    processes: tuple[int, ...]
-    threads: tuple[int, ...]
-    precisions: tuple[str, ...]
-    batches: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -112,7 +67,7 @@ class Plan:
     def trained(self) -> list[Cell]:
         """Return the cells that hold a classifier: the grid, the variants, then what is made of them, in order."""
         grid = [
-            (f"{task}-{model}-{ratio}", "", Variant(task, model, ratio, RECIPE))
+            (f"{task}-{model}-{ratio}", "", Variant.model_construct(task=task, model=model, ratio=ratio, recipe=RECIPE))
             for task in self.tasks
             for model in self.models
             for ratio in self.ratios

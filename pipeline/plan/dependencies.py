@@ -15,14 +15,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.compression import recovery
 from pipeline.compression.argument_checks import EncoderShape
 from pipeline.core import instantiate, paths
 from pipeline.core.errors import UserError, suggest
 from pipeline.plan import source_paths
 from pipeline.plan.load_plan import read
-from pipeline.plan.named_sections import Named
-from pipeline.training.distillation import distillation_settings
+from pipeline.training.distillation.distillation_settings import load_distillation
+
+Named = dict[str, dict[str, dict[str, Any]]]  # section -> name -> entry
 
 
 class Made(NamedTuple):
@@ -98,10 +98,9 @@ def _distillation(entry: Mapping[str, Any], teacher: Made, seeds: list[int]) -> 
     name = entry["distillation"]
     where = f": conf/distillation/{name}.yaml"
     try:
-        settings = distillation_settings.parse(_file("distillation", name))
-    except UserError as error:
-        yield f": {error}"
-        return
+        settings = load_distillation(_file("distillation", name))
+    except UserError:
+        return  # reported with the file
     if settings.teacher_seed is not None and settings.teacher_seed not in seeds:
         yield f"{where}: teacher_seed: got {settings.teacher_seed}; {suggest(settings.teacher_seed, seeds)}"
     if not isinstance(settings.start, int):
@@ -115,10 +114,6 @@ def _distillation(entry: Mapping[str, Any], teacher: Made, seeds: list[int]) -> 
 
 def _method(content: Mapping[str, Any], shape: EncoderShape | None) -> Iterator[str]:
     """Yield what a method's own check says of its settings; a method that is not the project's has none here."""
-    try:
-        recovery.parse(content.get("recovery"), "")
-    except UserError as error:
-        yield str(error).removeprefix(": ")
     package = paths.ROOT / "pipeline"
     if found := [*instantiate.find_mistakes(content.get("method"), package)]:
         yield from (f"method: {mistake}" for mistake in found)

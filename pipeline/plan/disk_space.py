@@ -20,8 +20,9 @@ from pipeline.data import mirror
 from pipeline.models import checkpoint_sources
 from pipeline.models.model_files import WEIGHTS
 from pipeline.plan import source_paths
-from pipeline.plan.cells import TRAINED, Cell, Plan
+from pipeline.plan.cells import Cell, Plan
 from pipeline.plan.load_plan import read
+from pipeline.plan.schema import TRAINED
 
 FLOAT, HALF = 4, 2  # bytes of a parameter as it is trained, and as it is shipped or kept by pre-training
 STATES = 3  # weights and the optimiser's two means, of the training that is at work

@@ -27,15 +27,19 @@ def benchmark(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
 
     from pipeline.data import batches
     from pipeline.evaluation import benchmark as timed
-    from pipeline.evaluation import benchmark_settings as asked
+    from pipeline.evaluation import benchmark_settings
     from pipeline.evaluation.cost import memory
     from pipeline.models import load_model
     from pipeline.system import distributed, hardware, machine_lock
     from pipeline.tasks import task_config
 
     conf: Any = OmegaConf.to_container(cfg)
-    settings, task, device = asked.parse(conf), task_config.parse(conf["task"]), hardware.get_device()
-    settings = replace(settings, precision=hardware.resolve_precision(settings.precision, device))
+    settings, task, device = (
+        benchmark_settings.load_settings(conf),
+        task_config.load_task(conf["task"]),
+        hardware.get_device(),
+    )
+    settings = settings.model_copy(update={"precision": hardware.resolve_precision(settings.precision, device)})
     emulated = hardware.is_emulated(settings.precision, device)
     group, threads = distributed.get_group(), torch.get_num_threads()
     data, pretrained = paths.get_data_dir(cfg.task.name), paths.get_model_dir(cfg.model.name)
@@ -56,7 +60,7 @@ def benchmark(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
         "threads": threads,
         "precision": settings.precision,
         "precision_emulated": emulated,
-        "batch_size": settings.batch_size,
+        "batch_size": settings.batch,
         "device": device.type,
     }
     with machine_lock.lock_for_measurement(log.print_line):

@@ -39,16 +39,16 @@ def compress(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     from pipeline.training import draw_seeds
 
     conf: Any = OmegaConf.to_container(cfg)
-    task, folder = task_config.parse(conf["task"]), provenance.find_source_dir(cfg.source, cfg.seed)
+    task, folder = task_config.load_task(conf["task"]), provenance.find_source_dir(cfg.source, cfg.seed)
     where = f"conf/compression/{cfg.compression.name}.yaml"
-    after = recovery.parse(conf["compression"].get("recovery"), where)
+    settings = recovery.load_compression(conf["compression"])
     train = batches.read(paths.get_data_dir(task.name) / "train.parquet", cfg.ratio, folder, task.max_length)
     model, tokenizer, _ = load_model.saved(folder)
     seed = draw_seeds.derive_trial_seed(cfg)  # equal to that of the source
     hardware.make_deterministic(seed)
     given = {"model": model.to(hardware.get_device()), "calibration": Calibration(train)}
     started = time.perf_counter()
-    model, changed = instantiate.call_target(conf["compression"].get("method"), f"{where}: method", **given)
+    model, changed = instantiate.call_target(settings.method, f"{where}: method", **given)
     seconds = time.perf_counter() - started
     log.print_line(changed)
     source = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
@@ -59,8 +59,8 @@ def compress(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
         **data_warnings.compute_truncation(train, "train"),
         "warnings": source.get("warnings", []),  # of the same rows
     }
-    if after:
-        result |= _recover(cfg, seed, model, after, train, log)
+    if settings.recovery:
+        result |= _recover(cfg, seed, model, settings.recovery, train, log)
     load_model.save(model, tokenizer, out)
     return result
 
@@ -78,15 +78,15 @@ def _recover(cfg: DictConfig, seed: int, model: Any, after: Recovery, train: Exa
     from pipeline.training.recipe import Recipe
 
     conf: Any = OmegaConf.to_container(cfg)
-    task, folder = task_config.parse(conf["task"]), provenance.find_source_dir(cfg.source, cfg.seed)
+    task, folder = task_config.load_task(conf["task"]), provenance.find_source_dir(cfg.source, cfg.seed)
     data, rate = paths.get_data_dir(task.name), after.rate * conf["recipe"]["learning_rate"]
     recipe = Recipe(**conf["recovery"], epochs=after.epochs, learning_rate=rate)
     selection = batches.read(data / "selection.parquet", 1.0, folder, task.max_length)
     loss = None
-    if after.distillation:
-        asked = (data / "train.parquet", cfg.ratio, task.max_length, after.distillation, 0, paths.CACHE)
+    if distillation := after.teacher:
+        asked = (data / "train.parquet", cfg.ratio, task.max_length, distillation, 0, paths.CACHE)
         answers = teacher.asked(provenance.find_source_dir(cfg.origin, cfg.seed), *asked)
-        loss = distillation_loss.Loss(after.distillation, answers, model, train, seed)
+        loss = distillation_loss.Loss(distillation, answers, model, train, seed)
     judge = partial(registry.judge, metrics=task.metrics)
     with log.open_progress(recipe.updates(len(train))) as progress:
         return finetune_classifier.finetune(

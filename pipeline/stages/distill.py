@@ -30,12 +30,12 @@ def distill(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     from pipeline.models import load_model, student_init
     from pipeline.tasks import data_warnings, task_config
     from pipeline.training import draw_seeds, finetune_classifier
-    from pipeline.training import recipe as recipes
     from pipeline.training.distillation import distillation_loss, distillation_settings, teacher
+    from pipeline.training.recipe import load_recipe
 
     conf: Any = OmegaConf.to_container(cfg)
-    task, settings = task_config.parse(conf["task"]), distillation_settings.parse(conf["distillation"])
-    recipe, data = recipes.parse(conf["recipe"]), paths.get_data_dir(task.name)
+    task, settings = task_config.load_task(conf["task"]), distillation_settings.load_distillation(conf["distillation"])
+    recipe, data = load_recipe(conf["recipe"]), paths.get_data_dir(task.name)
     seed = draw_seeds.derive_trial_seed(cfg)
     taught_by = provenance.find_source_dir(
         cfg.teacher, cfg.seed if settings.teacher_seed is None else settings.teacher_seed

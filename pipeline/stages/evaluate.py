@@ -44,7 +44,7 @@ def evaluate(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
 
     conf: Any = OmegaConf.to_container(cfg.task)
     task, data, trained = (
-        task_config.parse(conf),
+        task_config.load_task(conf),
         paths.get_data_dir(cfg.task.name),
         provenance.find_source_dir(cfg.source, cfg.seed),
     )

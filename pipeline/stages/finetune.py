@@ -29,11 +29,11 @@ def finetune(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     from pipeline.system import distributed
     from pipeline.tasks import data_warnings, task_config
     from pipeline.training import draw_seeds, finetune_classifier
-    from pipeline.training import recipe as recipes
+    from pipeline.training.recipe import load_recipe
 
     conf: Any = OmegaConf.to_container(cfg)
-    task = task_config.parse(conf["task"])
-    recipe = recipes.parse(conf["recipe"])
+    task = task_config.load_task(conf["task"])
+    recipe = load_recipe(conf["recipe"])
     pretrained, data = paths.get_model_dir(cfg.model.name), paths.get_data_dir(task.name)
     seed = draw_seeds.derive_trial_seed(cfg)
     model, tokenizer, notes = load_model.classifier(pretrained, task.labels or (), seed, task.regression)

@@ -25,7 +25,7 @@ def prepare(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     from pipeline.tasks import prepare_task, task_config
 
     conf: Any = OmegaConf.to_container(cfg.task)
-    task = task_config.parse(conf)
+    task = task_config.load_task(conf)
     where = f"conf/task/{task.name}.yaml: source"
     found = dataset_sources.find(task.name, cfg.mirror, lambda: instantiate.call_target(conf["source"], where))
     source = {"mirror": found.mirrored} if found.mirrored else conf["source"]

@@ -113,10 +113,10 @@ def _checked(task: Task, name: str, splits: Mapping[str, pa.Table]) -> tuple[pa.
 def _carved(task: Task, table: pa.Table) -> dict[str, pa.Table]:
     """Return train in subset order and the split that selects in the order of the source."""
     labels = table["label"].to_numpy()
-    kept, chosen = subsets.carve(labels, task.regression, task.selection_fraction, task.selection_seed)
+    kept, chosen = subsets.carve(labels, task.regression, task.selection.fraction, task.selection.seed)
     if not kept or not chosen:
         raise UserError(
-            f"task {task.name}: train: {len(labels)} rows, too few for selection.fraction {task.selection_fraction}; "
+            f"task {task.name}: train: {len(labels)} rows, too few for selection.fraction {task.selection.fraction}; "
             "both parts need some"
         )
     drawn = subsets.order(subsets.strata(labels[kept], task.regression), task.subset_seed)

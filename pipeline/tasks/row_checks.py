@@ -54,11 +54,11 @@ def check(task: Task, name: str, source: pa.Table) -> tuple[pa.Table, dict[str, 
     """
     where = f"task {task.name}: {name}"
     _columns(task, where, source)
-    fields = {column: source[origin].to_pylist() for column, origin in task.columns.items()}
+    fields = {column: source[origin].to_pylist() for column, origin in task.source_columns.items()}
     rows = [row for row, values in enumerate(zip(*fields.values(), strict=True)) if None not in values]
     fields = {column: [values[row] for row in rows] for column, values in fields.items()}
     for column in task.texts:
-        _strings(fields[column], rows, f"{where}: column {task.columns[column]!r}")
+        _strings(fields[column], rows, f"{where}: column {task.source_columns[column]!r}")
     columns = {
         "text_a": pa.array(fields["text_a"], pa.string()),
         "text_b": pa.array(fields.get("text_b", [None] * len(rows)), pa.string()),
@@ -118,12 +118,12 @@ def count_relabelled(earlier: pa.Table, later: pa.Table) -> int:
 
 
 def _columns(task: Task, where: str, source: pa.Table) -> None:
-    if twice := [name for name in task.columns.values() if source.column_names.count(name) > 1]:
+    if twice := [name for name in task.source_columns.values() if source.column_names.count(name) > 1]:
         raise UserError(f"{where}: column {twice[0]!r} is there {source.column_names.count(twice[0])} times; keep one")
-    missing = [name for name in task.columns.values() if name not in source.column_names]
+    missing = [name for name in task.source_columns.values() if name not in source.column_names]
     if missing:
         raise UserError(
-            f"{where}: {len(missing)} of {len(task.columns)} columns missing: {', '.join(missing)}; "
+            f"{where}: {len(missing)} of {len(task.source_columns)} columns missing: {', '.join(missing)}; "
             f"there are {', '.join(source.column_names)}; name them under columns in conf/task/{task.name}.yaml"
         )
 

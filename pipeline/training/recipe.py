@@ -1,54 +1,47 @@
-"""How a model is fine-tuned, in numbers: ``conf/recipe/*.yaml`` as a typed object."""
+"""How a model is fine-tuned: the model of ``conf/recipe/*.yaml``."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from pipeline.core.errors import UserError, suggest
-from pipeline.core.validators import is_number, is_whole
+from pydantic import Field, ValidationInfo, field_validator
+
+from pipeline.core import validation
+from pipeline.core.validation import CheckedModel, Count, Items, Name, Positive, Share
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+BUDGET = "give the budget in epochs or in steps and leave the other null"
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Rate, batch size and budget of a run; the budget is in ``epochs`` or in ``steps`` and the other is None.
+class TrainingSettings(CheckedModel):
+    """What fine-tuning and the training after a compression have in common."""
 
-    ``warmup`` is the share of the steps over which the rate rises; ``clip`` bounds the norm of the gradient;
-    ``evaluations`` is the number of points on the learning curves, whatever the length of the run; ``fractions`` are
-    those of the final score of which it is told what it took to reach them.
-    """
+    batch_size: Count = Field(description="Rows of a batch, of all processes together.")
+    warmup: Fraction = Field(description="Share of the steps over which the learning rate rises.")
+    weight_decay: Fraction = Field(description="Weight decay; biases and layer norms have none.")
+    clip: Positive = Field(description="Upper bound of the gradient's norm.")
+    evaluations: Count = Field(description="Points on the learning curves, whatever the length of the run.")
+    fractions: Items[Share] = Field(
+        default=(0.9, 0.95, 0.99),
+        description="Fractions of the final score for which the steps to reach them are recorded.",
+    )
 
-    learning_rate: float
-    batch_size: int
-    epochs: float | None
-    steps: int | None
-    warmup: float
-    weight_decay: float
-    clip: float
-    evaluations: int
-    fractions: Sequence[float] = (0.9, 0.95, 0.99)
 
-    def __post_init__(self) -> None:
-        """Raise UserError for what cannot be trained with."""
-        budgets = [name for name in ("epochs", "steps") if getattr(self, name) is not None]
-        if len(budgets) != 1:
-            got = " and ".join(budgets) or "neither"
-            raise UserError(f"recipe: got {got}; give the budget in epochs or in steps and leave the other null")
-        for name in ("learning_rate", "clip", *budgets):
-            self._require(name, lambda value: value > 0, "a number above 0")
-        for name in ("batch_size", "evaluations", *({"steps"} & set(budgets))):
-            self._require(name, lambda value: is_whole(value, 1), "a whole number from 1")
-        for name in ("warmup", "weight_decay"):
-            self._require(name, lambda value: 0 <= value < 1, "a number from 0 to below 1")
-        if not (isinstance(self.fractions, (list, tuple)) and all(map(_share, self.fractions))):
-            raise UserError(f"recipe: fractions: got {self.fractions!r}; give a list of numbers above 0 and at most 1")
+class Recipe(TrainingSettings):
+    """Learning rate, batch size and budget of a run; the budget is in ``epochs`` or in ``steps``."""
 
-    def _require(self, name: str, holds: Callable[[Any], bool], allowed: str) -> None:
-        value = getattr(self, name)
-        if not (is_number(value) and holds(value)):
-            raise UserError(f"recipe: {name}: got {value!r}; give {allowed}")
+    learning_rate: Positive = Field(description="Peak learning rate; usually ${model.learning_rate}.")
+    epochs: Positive | None = Field(description="Passes over the training rows, or null.")
+    steps: Count | None = Field(description="Updates of the weights, or null.")
+
+    @field_validator("steps")
+    @classmethod
+    def _check_budget(cls, steps: int | None, info: ValidationInfo) -> int | None:
+        if "epochs" in info.data and (info.data["epochs"] is None) == (steps is None):
+            raise ValueError(f"got {'neither' if steps is None else 'epochs and steps'}; {BUDGET}")
+        return steps
 
     def updates(self, examples: int) -> int:
         """Return how many updates a run over ``examples`` training examples makes."""
@@ -64,36 +57,12 @@ class Recipe:
         return sorted(spread - {0})
 
 
-def _share(value: object) -> bool:
-    return is_number(value) and 0 < value <= 1
+class RecipeFile(Recipe):
+    """A file of conf/recipe/."""
+
+    name: Name = Field(description="The name of the file.")
 
 
-def parse(conf: Mapping[str, Any]) -> Recipe:
-    """Return the recipe that a conf file states.
-
-    Raises UserError, naming the file and the key, for what is missing or not allowed.
-    """
-    where = f"conf/recipe/{conf.get('name', '?')}.yaml"
-    settings = {key: value for key, value in conf.items() if key != "name"}
-    complete(f"{where}: ", settings, Recipe, "a recipe")
-    try:
-        return Recipe(**settings)
-    except UserError as error:
-        raise UserError(f"{where}: {str(error).removeprefix('recipe: ')}") from None
-
-
-def complete(where: str, given: object, kind: type[Any], what: str) -> type[Any]:
-    """Return the dataclass ``kind`` once ``given`` is known to state all of its fields and nothing else.
-
-    Raises UserError that begins with ``where``.
-    """
-    allowed = [field.name for field in fields(kind)]
-    if not isinstance(given, Mapping):
-        raise UserError(f"{where}got {given!r}; write {{{', '.join(f'{key}: ...' for key in allowed)}}} or null")
-    for key in given:
-        if key not in allowed:
-            raise UserError(f"{where}{key}: unknown; {suggest(key, allowed)}")
-    for key in allowed:
-        if key not in given:
-            raise UserError(f"{where}{key}: missing; {what} states {', '.join(allowed)}")
-    return kind
+def load_recipe(conf: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that a conf file states. Raises UserError with a line for each mistake."""
+    return validation.load(RecipeFile, conf, f"conf/recipe/{conf.get('name', '?')}.yaml: ")

@@ -14,9 +14,9 @@ from transformers.models.bert.modeling_bert import BertForSequenceClassification
 from pipeline.core.errors import UserError
 from pipeline.data.batches import Examples
 from pipeline.evaluation import benchmark, benchmark_settings
-from pipeline.evaluation.benchmark_settings import Settings
+from pipeline.evaluation.benchmark_settings import LatencySettings, TrainingBudget
 from pipeline.evaluation.cost import peak_flops, speed, step_scaling
-from pipeline.system.distributed import SINGLE_PROCESS
+from pipeline.system.distributed import ALONE
 from pipeline.training import benchmark_loop
 
 FILE = "conf/benchmark.yaml"
@@ -38,18 +38,22 @@ def conf(**changes: Any) -> dict[str, Any]:
 
 def test_settings_are_those_stated() -> None:
     stated = conf(budget__price_per_hour=2.5, batch=6, processes=3)
-    assert benchmark_settings.parse(stated) == Settings("fp32", 6, 0.5, 0.01, (1, 3), 2, 7200, 2.5)
+    settings = benchmark_settings.load_settings(stated)
+    assert (settings.precision, settings.batch, settings.within, settings.at_most) == ("fp32", 6, 0.5, 0.01)
+    assert settings.latency == LatencySettings(rows=(1, 3), calls=2)
+    assert settings.budget == TrainingBudget(examples=7200, price_per_hour=2.5)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        *(({"within": value}, f"within: got {value!r}; {NUMBER}") for value in (0, -0.1, math.inf, True, "low", None)),
+        *(({"within": value}, f"within: got {value!r}; {NUMBER}") for value in (0, -0.1, math.inf, True, "low")),
+        ({"within": None}, f"within: got nothing; {NUMBER}"),
         ({"at_most": 0}, f"at_most: got 0; {NUMBER}"),
         *(({"batch": value}, f"batch: got {value!r}; {COUNT}") for value in (0, 1.5, True, "4")),
         ({"latency__calls": 0}, f"latency.calls: got 0; {COUNT}"),
-        ({"latency__rows": [1, 0]}, f"latency.rows: got 0; {COUNT}"),
-        ({"latency__rows": 8}, "latency.rows: got 8; write a list"),
+        ({"latency__rows": [1, 0]}, f"latency.rows[1]: got 0; {COUNT}"),
+        ({"latency__rows": 8}, "latency.rows: got 8; give a list of whole numbers from 1"),
         ({"budget__examples": 1e5}, f"budget.examples: got 100000.0; {COUNT}"),
         ({"precision": "bf15"}, "precision: got 'bf15'; did you mean 'bf16'? (allowed: auto, bf16, fp32)"),
         ({"precision": 8}, "precision: got 8; allowed: auto, bf16, fp32"),
@@ -61,13 +65,13 @@ def test_settings_are_those_stated() -> None:
 )
 def test_what_cannot_be_measured_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError) as error:
-        benchmark_settings.parse(conf(**changes))
+        benchmark_settings.load_settings(conf(**changes))
     assert str(error.value) == f"{FILE}: {said}"
 
 
 def test_a_batch_that_cannot_be_divided_is_refused() -> None:
     with pytest.raises(UserError) as error:
-        benchmark_settings.parse(conf(batch=4, processes=3))
+        benchmark_settings.load_settings(conf(batch=4, processes=3))
     assert str(error.value) == f"{FILE}: batch: 4 rows cannot be shared evenly by 3 processes; give a multiple"
 
 
@@ -83,7 +87,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def measured(model: Any, train: Examples, **changes: Any) -> dict[str, Any]:
     return benchmark.benchmark(
-        model, model, train, longer(train), benchmark_settings.parse(conf(**changes)), SINGLE_PROCESS
+        model, model, train, longer(train), benchmark_settings.load_settings(conf(**changes)), ALONE
     )
 
 

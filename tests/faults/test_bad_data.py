@@ -20,17 +20,20 @@ from hypothesis import strategies as st
 from pipeline.core.errors import UserError, format_error
 from pipeline.data import mirror, split_files
 from pipeline.tasks import prepare_task, row_checks
-from pipeline.tasks.task_config import Task
+from pipeline.tasks.task_config import Columns, Selection, Task
 from tests.faults.strategies import EXAMPLES, NASTY, damaged, fuzzed, numbers, plain, texts, values
 
 PAIRS = Task(
-    name="made-up", columns={"text_a": "one", "text_b": "two", "label": "same"}, labels=("no", "yes"), range=None,
-    metrics=("accuracy", "f1"), score="f1", report="validation", train_counts=(20, 40), selection_fraction=0.1,
-    selection_seed=0, subset_seed=0, max_length=8,
+    name="made-up", source={}, columns=Columns(text_a="one", text_b="two", label="same"),
+    labels=("no", "yes"), range=None,
+    metrics=("accuracy", "f1"), score="f1", report="validation", train_counts=(20, 40),
+    selection=Selection(fraction=0.1, seed=0),
+    subset_seed=0, max_length=8,
 )  # fmt: skip
 DEGREES = Task(
-    name="made-up", columns={"text_a": "one", "label": "same"}, labels=None, range=(0.0, 5.0), metrics=("pearson",),
-    score="pearson", report="validation", train_counts=(40,), selection_fraction=0.1, selection_seed=0, subset_seed=0,
+    name="made-up", source={}, columns=Columns(text_a="one", label="same"), labels=None, range=(0.0, 5.0),
+    metrics=("pearson",),
+    score="pearson", report="validation", train_counts=(40,), selection=Selection(fraction=0.1, seed=0), subset_seed=0,
     max_length=8,
 )  # fmt: skip
 ROWS = [{"one": f"a {i}", "two": f"b {i}", "same": i % 2} for i in range(30)]
@@ -242,7 +245,7 @@ def test_rows_of_which_nothing_can_be_learned_are_refused(tmp_path: Path, rows: 
 
 
 def test_a_class_that_train_has_not_got_is_named(tmp_path: Path) -> None:
-    three = Task(**{**vars(PAIRS), "labels": ("no", "yes", "maybe"), "metrics": ("accuracy",), "score": "accuracy"})
+    three = PAIRS.model_copy(update={"labels": ("no", "yes", "maybe")})
     written(tmp_path, ROWS)
     written(tmp_path, ROWS, "validation")
     assert refused(tmp_path, tmp_path, three) == (

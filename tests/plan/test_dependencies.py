@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pipeline.core.conf_keys import STAGES
 
 from pipeline import plan
 from pipeline.core import paths
-from pipeline.core.conf_keys import STAGES
 from pipeline.plan import dependencies, load_plan
 from pipeline.plan.plan_check import _rows, file
 

@@ -92,7 +92,7 @@ def laboratory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: Conf
         conf["train_counts"] = counts
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
-        prepare_task.prepare(task_config.parse(conf), {"train": train, "validation": made_up(20, name)}, {}, folder)
+        prepare_task.prepare(task_config.load_task(conf), {"train": train, "validation": made_up(20, name)}, {}, folder)
     config = BertConfig(
         vocab_size=len(PIECES), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
         max_position_embeddings=32,

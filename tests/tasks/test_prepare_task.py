@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,7 @@ def test_the_same_rows_give_the_same_bytes(task: Task, tmp_path: Path) -> None:
 
 def test_the_seeds_of_selection_and_subsets_are_apart(task: Task, tmp_path: Path) -> None:
     _, rows = prepared(task, source(), tmp_path / "one")
-    _, otherwise = prepared(replace(task, subset_seed=1), source(), tmp_path / "two")
+    _, otherwise = prepared(task.model_copy(update={"subset_seed": 1}), source(), tmp_path / "two")
     assert rows["selection"] == otherwise["selection"]
     assert rows["train"] != otherwise["train"]
     assert sorted(row["idx"] for row in rows["train"]) == sorted(row["idx"] for row in otherwise["train"])
@@ -104,7 +103,7 @@ def test_what_is_asked_of_the_rows_later_shows_in_the_summary(
     task: Task, tmp_path: Path, asked: dict[str, Any]
 ) -> None:
     before, _ = prepared(task, source(), tmp_path / "one")
-    after, _ = prepared(replace(task, **asked), source(), tmp_path / "two")
+    after, _ = prepared(task.model_copy(update=asked), source(), tmp_path / "two")
     assert {name: after[name] for name in asked} == {
         name: list(v) if isinstance(v, tuple) else v for name, v in asked.items()
     }
@@ -118,7 +117,7 @@ def test_what_is_odd_is_remarked_and_counted(task: Task, tmp_path: Path) -> None
     })  # fmt: skip
     splits["train"] = pa.concat_tables([splits["train"], odd])
     splits["validation"] = pa.concat_tables([splits["validation"], source()["train"].slice(3, 1)])
-    content, rows = prepared(replace(task, train_counts=(20, 43)), splits, tmp_path)
+    content, rows = prepared(task.model_copy(update={"train_counts": (20, 43)}), splits, tmp_path)
     leak = "selection" if 3 in [row["idx"] for row in rows["selection"]] else "train"
     assert content["warnings"] == [
         "train has 1 row without all fields of the header, or with more (left out); the first is row 63",
@@ -140,7 +139,7 @@ def test_what_is_odd_is_remarked_and_counted(task: Task, tmp_path: Path) -> None
 
 def test_a_split_that_the_source_has_not_got_is_told_with_those_it_has(task: Task, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        prepared(replace(task, report="validation_matched"), source(), tmp_path)
+        prepared(task.model_copy(update={"report": "validation_matched"}), source(), tmp_path)
     assert str(error.value) == (
         "task made-up: no split 'validation_matched' in the source; "
         "did you mean 'validation'? (allowed: test, train, validation)"
@@ -151,7 +150,7 @@ def test_train_counts_that_the_data_do_not_have_are_refused_before_anything_is_w
     task: Task, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError) as error:
-        prepared(replace(task, train_counts=(4000, 4000)), source(), tmp_path)
+        prepared(task.model_copy(update={"train_counts": (4000, 4000)}), source(), tmp_path)
     assert str(error.value) == (
         "conf/task/made-up.yaml: train_counts: got [4000, 4000]; the data have [20, 40]; write that"
     )
@@ -159,9 +158,15 @@ def test_train_counts_that_the_data_do_not_have_are_refused_before_anything_is_w
 
 
 def test_the_count_of_a_regression_is_that_of_its_rows(task: Task, tmp_path: Path) -> None:
-    degrees = replace(
-        task, labels=None, range=(0.0, 5.0), metrics=("pearson",), score="pearson", train_counts=(61,)
-    )  # fmt: skip
+    degrees = task.model_copy(
+        update={
+            "labels": None,
+            "range": (0.0, 5.0),
+            "metrics": ("pearson",),
+            "score": "pearson",
+            "train_counts": (61,),
+        }
+    )
     with pytest.raises(UserError) as error:
         prepared(degrees, source(), tmp_path)
     assert str(error.value) == "conf/task/made-up.yaml: train_counts: got [61]; the data have [60]; write that"
@@ -177,17 +182,19 @@ def test_how_files_were_read_is_in_the_summary_and_what_is_doubtful_is_a_warning
     with (folder / "train.tsv").open("a") as file:
         file.write('"odd\tx\t1\n')
     (folder / "notes.txt").write_text("mine")
-    content, _ = prepared(replace(task, train_counts=(20, 41), report="dev"), split_files.read(folder), out)
+    content, _ = prepared(
+        task.model_copy(update={"train_counts": (20, 41), "report": "dev"}), split_files.read(folder), out
+    )
     assert content["reading"] == ["not read: notes.txt (not a format that is read)"]
     assert content["warnings"] == [
         "train.tsv: quotation marks are read as letters, because a quotation mark that opens a field is never closed "
         "(the row at line 62)"
     ]
     with pytest.raises(UserError) as error:
-        prepared(replace(task, report="holdout"), split_files.read(folder), out)
+        prepared(task.model_copy(update={"report": "holdout"}), split_files.read(folder), out)
     assert str(error.value).startswith("conf/task/made-up.yaml: train_counts")
     with pytest.raises(UserError) as error:
-        prepared(replace(task, train_counts=(20, 41), report="holdout"), split_files.read(folder), out)
+        prepared(task.model_copy(update={"train_counts": (20, 41), "report": "holdout"}), split_files.read(folder), out)
     assert str(error.value) == (
         "task made-up: no split 'holdout' in the source; allowed: test, train, validation; not read: notes.txt (not a "
         "format that is read)"
@@ -197,8 +204,8 @@ def test_how_files_were_read_is_in_the_summary_and_what_is_doubtful_is_a_warning
 def test_numerals_among_words_are_warned_about_where_they_are_indexes_of_other_classes(
     task: Task, tmp_path: Path
 ) -> None:
-    content, _ = prepared(replace(task, labels=("1", "0", "x"), metrics=("accuracy",), score="accuracy",
-                                  train_counts=(40, 20, 1)), with_a_third_class(), tmp_path)  # fmt: skip
+    three = {"labels": ("1", "0", "x"), "metrics": ("accuracy",), "score": "accuracy", "train_counts": (40, 20, 1)}
+    content, _ = prepared(task.model_copy(update=three), with_a_third_class(), tmp_path)
     assert content["warnings"] == ["labels: 1 is read as the class '1', not as the index of '0'"]
 
 
@@ -215,12 +222,12 @@ def test_a_split_without_rows_is_told(task: Task, tmp_path: Path) -> None:
 
 def test_a_train_split_too_small_to_carve_is_told(task: Task, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        prepared(replace(task, train_counts=(2, 2)), source() | {"train": table("train", 4)}, tmp_path)
+        prepared(task.model_copy(update={"train_counts": (2, 2)}), source() | {"train": table("train", 4)}, tmp_path)
     assert str(error.value) == ("task made-up: train: 4 rows, too few for selection.fraction 0.1; both parts need some")
 
 
 def real(shared: Path, name: str, out: Path) -> dict[str, Any]:
-    task = task_config.parse(yaml.safe_load((ROOT / "conf" / "task" / f"{name}.yaml").read_text()))
+    task = task_config.load_task(yaml.safe_load((ROOT / "conf" / "task" / f"{name}.yaml").read_text()))
     content, _ = prepared(task, dataset_sources.find(name, str(shared), dict).splits, out)
     return content
 
@@ -237,9 +244,9 @@ def test_mrpc_has_the_published_rows_and_majority(shared: Path, tmp_path: Path) 
 
 @pytest.mark.shared
 def test_the_test_split_of_mrpc_has_the_published_rows_and_majority(shared: Path, tmp_path: Path) -> None:
-    task = task_config.parse(yaml.safe_load((ROOT / "conf" / "task" / "mrpc.yaml").read_text()))
+    task = task_config.load_task(yaml.safe_load((ROOT / "conf" / "task" / "mrpc.yaml").read_text()))
     content, _ = prepared(
-        replace(task, report="test"), dataset_sources.find("mrpc", str(shared), dict).splits, tmp_path
+        task.model_copy(update={"report": "test"}), dataset_sources.find("mrpc", str(shared), dict).splits, tmp_path
     )
     assert content["splits"]["report"]["rows"] == 1725
     assert round(100 * content["majority"]["accuracy"], 1) == 66.5

@@ -10,24 +10,24 @@ from hypothesis import strategies as st
 from pipeline.core.errors import UserError
 from pipeline.tasks import row_checks
 from pipeline.tasks.row_checks import Finding
-from pipeline.tasks.task_config import Task
+from pipeline.tasks.task_config import Columns, Selection, Task
 
 PAIRS = Task(
     name="made-up",
-    columns={"text_a": "one", "text_b": "two", "label": "same"},
+    source={},
+    columns=Columns(text_a="one", text_b="two", label="same"),
     labels=("no", "yes"),
     range=None,
     metrics=("accuracy",),
     score="accuracy",
     report="validation",
     train_counts=(1, 1),
-    selection_fraction=0.1,
-    selection_seed=0,
+    selection=Selection(fraction=0.1, seed=0),
     subset_seed=0,
     max_length=8,
 )
-SCORES = Task(**{**PAIRS.__dict__, "labels": None, "range": (0.0, 5.0), "metrics": ("pearson",), "score": "pearson"})
-SINGLE = Task(**{**PAIRS.__dict__, "columns": {"text_a": "one", "label": "same"}})
+SCORES = PAIRS.model_copy(update={"labels": None, "range": (0.0, 5.0), "metrics": ("pearson",), "score": "pearson"})
+SINGLE = PAIRS.model_copy(update={"columns": Columns(text_a="one", label="same")})
 
 
 def pairs(*rows: tuple[Any, Any, Any]) -> pa.Table:

@@ -45,23 +45,24 @@ def conf(**changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_task_of_glue_states_the_published_rows_of_train(name: str) -> None:
-    task = task_config.parse(yaml.safe_load((CONF / f"{name}.yaml").read_text()))
+    task = task_config.load_task(yaml.safe_load((CONF / f"{name}.yaml").read_text()))
     assert (sum(task.train_counts), len(task.train_counts)) == PUBLISHED[name]
     assert task.name == name
 
 
 def test_stsb_is_a_regression_and_cola_has_one_text() -> None:
-    stsb, cola = (task_config.parse(yaml.safe_load((CONF / f"{name}.yaml").read_text())) for name in ("stsb", "cola"))
+    stsb, cola = (
+        task_config.load_task(yaml.safe_load((CONF / f"{name}.yaml").read_text())) for name in ("stsb", "cola")
+    )
     assert (stsb.regression, stsb.range, stsb.texts) == (True, (0, 5), ("text_a", "text_b"))
     assert (cola.regression, cola.labels, cola.texts) == (False, ("unacceptable", "acceptable"), ("text_a",))
 
 
 MISTAKES = [
-    ({"score": "absent"}, "score: missing; a task states name, source, columns, labels, metrics, score, report, "
-     "train_counts, selection, subset_seed, max_length"),
+    ({"score": "absent"}, "score: missing; give text"),
     ({"columns": {"text_a": "one", "text_c": "x", "label": "same"}},
-     "columns.text_c: unknown; did you mean 'text_b'? (allowed: label, text_a, text_b)"),
-    ({"columns": {"text_a": "one"}}, "columns.label: missing; name the source's column"),
+     "columns.text_c: unknown key; did you mean 'text_b'? (allowed: label, text_a, text_b)"),
+    ({"columns": {"text_a": "one"}}, "columns.label: missing; give text"),
     ({"labels": None}, "labels: give either the labels of a classification or the range of a regression"),
     ({"range": [0, 5]}, "labels: give either the labels of a classification or the range of a regression"),
     ({"labels": ["yes", "yes"]}, "labels: got yes, yes; name at least two, each once, in the order of their numbers"),
@@ -75,31 +76,35 @@ MISTAKES = [
      "range, report, score, selection, source, subset_seed, train_counts"),
     ({"max_lenght": 3}, "max_lenght: unknown key; did you mean 'max_length'? (allowed: columns, labels, max_length, "
      "metrics, name, range, report, score, selection, source, subset_seed, train_counts)"),
-    ({"epochs": 3}, "epochs: unknown key; it belongs in conf/recipe/ (allowed here: columns, labels, max_length, "
+    ({"epochs": 3}, "epochs: unknown key; allowed: columns, labels, max_length, "
      "metrics, name, range, report, score, selection, source, subset_seed, train_counts)"),
-    ({"metrics": ["acuracy"]},
+    ({"metrics": ["acuracy"], "score": "acuracy"},
      "metrics: got 'acuracy'; did you mean 'accuracy'? (allowed: accuracy, f1, matthews_correlation)"),
-    ({"metrics": ["pearson"]}, "metrics: got 'pearson'; allowed: accuracy, f1, matthews_correlation"),
-    ({"labels": ["a", "b", "c"]}, "metrics: f1 is that of the second of two labels, but there are 3"),
+    ({"metrics": ["pearson"], "score": "pearson"},
+     "metrics: got 'pearson'; allowed: accuracy, f1, matthews_correlation"),
+    ({"labels": ["a", "b", "c"], "train_counts": [1, 2, 3]},
+     "metrics: f1 is that of the second of two labels, but there are 3"),
     ({"score": "fi"}, "score: got 'fi'; did you mean 'f1'? (allowed: accuracy, f1)"),
     ({"train_counts": [3]}, "train_counts: got 1 counts; give 2, one a label"),
-    ({"selection": {"fraction": 1, "seed": 0}}, "selection.fraction: got 1; it lies between 0 and 1"),
-    ({"selection": {"fraction": "a tenth", "seed": 0}}, "selection.fraction: got 'a tenth'; it lies between 0 and 1"),
-    ({"selection": {"fraction": 0.1}}, "selection: got fraction; give a fraction and a seed, and no other key"),
-    ({"selection": {}}, "selection: got nothing; give a fraction and a seed, and no other key"),
-    ({"selection": 0.1}, "selection: got 0.1; give a fraction and a seed, and no other key"),
+    ({"selection": {"fraction": 1, "seed": 0}}, "selection.fraction: got 1; give a number above 0 and below 1"),
+    ({"selection": {"fraction": "a tenth", "seed": 0}},
+     "selection.fraction: got 'a tenth'; give a number above 0 and below 1"),
+    ({"selection": {"fraction": 0.1}}, "selection.seed: missing; give a whole number"),
+    ({"selection": {}}, "selection.fraction: missing; give a number above 0 and below 1\n"
+     "conf/task/made-up.yaml: selection.seed: missing; give a whole number"),
+    ({"selection": 0.1}, "selection: got 0.1; give {fraction: ..., seed: ...}"),
     ({"selection": {"fraction": 0.1, "seed": "x"}}, "selection.seed: got 'x'; give a whole number"),
-    ({"subset_seed": None}, "subset_seed: got None; give a whole number"),
-    ({"max_length": "long"}, "max_length: got 'long'; give a whole number of tokens from 8"),
+    ({"subset_seed": None}, "subset_seed: got nothing; give a whole number"),
+    ({"max_length": "long"}, "max_length: got 'long'; give a whole number from 8"),
 ]  # fmt: skip
 
 
 def test_whole_numbers_as_class_names_are_their_digits() -> None:
-    assert task_config.parse(conf(labels=[1, 0])).labels == ("1", "0")
+    assert task_config.load_task(conf(labels=[1, 0])).labels == ("1", "0")
 
 
 @pytest.mark.parametrize(("changes", "message"), MISTAKES)
 def test_a_mistake_in_a_task_is_told_with_file_and_key(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as error:
-        task_config.parse(conf(**changes))
+        task_config.load_task(conf(**changes))
     assert str(error.value) == f"conf/task/made-up.yaml: {message}"

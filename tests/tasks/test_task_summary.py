@@ -1,7 +1,5 @@
 """Counts are those of the rows, and baselines agree with scikit-learn."""
 
-from dataclasses import replace
-
 import pyarrow as pa
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
@@ -27,7 +25,7 @@ def test_a_class_without_rows_is_counted_too(task: Task) -> None:
 
 
 def test_a_regression_is_described_by_the_spread_of_its_label(task: Task) -> None:
-    scores = replace(task, labels=None, range=(0.0, 5.0))
+    scores = task.model_copy(update={"labels": None, "range": (0.0, 5.0)})
     described = task_summary.describe(scores, rows(0.0, 1.0, 5.0))
     assert described["label"] == {"mean": 2.0, "min": 0.0, "median": 1.0, "p95": pytest.approx(4.6), "max": 5.0}
 
@@ -53,5 +51,5 @@ def test_the_f1_baseline_of_a_minority_class_is_not_zero(task: Task) -> None:
 
 
 def test_the_baseline_of_a_regression_is_no_correlation(task: Task) -> None:
-    scores = replace(task, labels=None, range=(0.0, 5.0), metrics=("pearson", "spearmanr"))
+    scores = task.model_copy(update={"labels": None, "range": (0.0, 5.0), "metrics": ("pearson", "spearmanr")})
     assert task_summary.majority(scores, rows(1.0), rows(2.0)) == (None, {"pearson": 0.0, "spearmanr": 0.0})

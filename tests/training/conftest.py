@@ -1,6 +1,5 @@
 """A BERT of two narrow layers and examples from which it can learn."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -57,7 +56,7 @@ def recipe() -> Callable[..., Recipe]:
     usual = Recipe(
         learning_rate=1e-3, batch_size=8, epochs=1, steps=None, warmup=0.1, weight_decay=0.01, clip=1.0, evaluations=2
     )
-    return lambda **settings: dataclasses.replace(usual, **settings)
+    return lambda **settings: Recipe(**{**dict(usual), **settings})
 
 
 @pytest.fixture

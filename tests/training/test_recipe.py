@@ -8,7 +8,7 @@ import yaml
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError
-from pipeline.training.recipe import Recipe, parse
+from pipeline.training.recipe import Recipe, load_recipe
 
 Make = Callable[..., Recipe]
 
@@ -16,10 +16,10 @@ Make = Callable[..., Recipe]
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": 10}, "got epochs and steps; give the budget in epochs or in steps and leave the other null"),
-        ({"epochs": None}, "got neither; give the budget in epochs or in steps and leave the other null"),
-        ({"epochs": 0}, "epochs: got 0; give a number above 0"),
-        ({"epochs": None, "steps": 1.5}, "steps: got 1.5; give a whole number from 1"),
+        ({"steps": 10}, "steps: got epochs and steps; give the budget in epochs or in steps and leave the other null"),
+        ({"epochs": None}, "steps: got neither; give the budget in epochs or in steps and leave the other null"),
+        ({"epochs": 0}, "epochs: got 0; give a number above 0, or null"),
+        ({"epochs": None, "steps": 1.5}, "steps: got 1.5; give a whole number from 1, or null"),
         ({"learning_rate": "fast"}, "learning_rate: got 'fast'; give a number above 0"),
         ({"learning_rate": float("nan")}, "learning_rate: got nan; give a number above 0"),
         ({"clip": -1.0}, "clip: got -1.0; give a number above 0"),
@@ -28,17 +28,27 @@ Make = Callable[..., Recipe]
         ({"warmup": 1}, "warmup: got 1; give a number from 0 to below 1"),
         ({"weight_decay": -0.1}, "weight_decay: got -0.1; give a number from 0 to below 1"),
         ({"fractions": 0.9}, "fractions: got 0.9; give a list of numbers above 0 and at most 1"),
-        ({"fractions": [0.9, 0]}, "fractions: got [0.9, 0]; give a list of numbers above 0 and at most 1"),
-        ({"fractions": [90]}, "fractions: got [90]; give a list of numbers above 0 and at most 1"),
-        ({"fractions": [True]}, "fractions: got [True]; give a list of numbers above 0 and at most 1"),
+        ({"fractions": [0.9, 0]}, "fractions[1]: got 0; give a number above 0 and at most 1"),
+        ({"fractions": [90]}, "fractions[0]: got 90; give a number above 0 and at most 1"),
+        ({"fractions": [True]}, "fractions[0]: got True; give a number above 0 and at most 1"),
         ({"fractions": "all"}, "fractions: got 'all'; give a list of numbers above 0 and at most 1"),
-        ({"fractions": [float("nan")]}, "fractions: got [nan]; give a list of numbers above 0 and at most 1"),
+        ({"fractions": [float("nan")]}, "fractions[0]: got nan; give a number above 0 and at most 1"),
     ],
 )
-def test_what_cannot_be_trained_with_is_refused(recipe: Make, settings: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_trained_with_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as error:
-        recipe(**settings)
-    assert str(error.value) == f"recipe: {message}"
+        load_recipe({**shipped("standard"), "learning_rate": 1e-4, **settings})
+    assert str(error.value) == f"conf/recipe/standard.yaml: {message}"
+
+
+def test_every_mistake_of_a_recipe_is_reported() -> None:
+    with pytest.raises(UserError) as error:
+        load_recipe({**shipped("standard"), "clip": 0, "warmup": 2})
+    assert str(error.value).splitlines() == [
+        "conf/recipe/standard.yaml: warmup: got 2; give a number from 0 to below 1",
+        "conf/recipe/standard.yaml: clip: got 0; give a number above 0",
+        "conf/recipe/standard.yaml: learning_rate: got '${model.learning_rate}'; give a number above 0",
+    ]
 
 
 def test_epochs_are_counted_in_whole_batches_the_last_one_smaller(recipe: Make) -> None:
@@ -65,7 +75,7 @@ def test_every_shipped_recipe_can_be_trained_with(name: str) -> None:
     content = shipped(name)
     assert content["name"] == name
     assert content["learning_rate"] == "${model.learning_rate}"
-    parse({**content, "learning_rate": 1e-4})
+    load_recipe({**content, "learning_rate": 1e-4})
 
 
 def shipped(name: str) -> dict[str, Any]:
@@ -77,23 +87,23 @@ def test_equal_steps_are_those_of_the_standard_recipe_on_all_rows_of_the_starter
     task = yaml.safe_load((paths.CONF / "task" / "starter-swap.yaml").read_text())
     rows = sum(task["train_counts"])
     trained_on = rows - round(rows * task["selection"]["fraction"])
-    standard = parse({**shipped("standard"), "learning_rate": 1e-4})
+    standard = load_recipe({**shipped("standard"), "learning_rate": 1e-4})
     assert shipped("equal-steps")["steps"] == standard.updates(trained_on)
 
 
 def test_a_key_that_no_recipe_has_is_told_with_the_nearest() -> None:
     with pytest.raises(UserError) as error:
-        parse({**shipped("standard"), "name": "mine", "epoch": 3})
+        load_recipe({**shipped("standard"), "name": "mine", "learning_rate": 1e-4, "epoch": 3})
     assert str(error.value) == (
-        "conf/recipe/mine.yaml: epoch: unknown; did you mean 'epochs'? "
-        "(allowed: batch_size, clip, epochs, evaluations, fractions, learning_rate, steps, warmup, weight_decay)"
+        "conf/recipe/mine.yaml: epoch: unknown key; did you mean 'epochs'? "
+        "(allowed: batch_size, clip, epochs, evaluations, fractions, learning_rate, name, steps, warmup, weight_decay)"
     )
 
 
 def test_a_key_that_is_missing_is_told() -> None:
     with pytest.raises(UserError) as error:
-        parse({key: value for key, value in shipped("standard").items() if key != "steps"})
-    assert str(error.value) == (
-        "conf/recipe/standard.yaml: steps: missing; a recipe states "
-        "learning_rate, batch_size, epochs, steps, warmup, weight_decay, clip, evaluations, fractions"
-    )
+        load_recipe({key: value for key, value in shipped("patient").items() if key not in ("steps", "learning_rate")})
+    assert str(error.value).splitlines() == [
+        "conf/recipe/patient.yaml: learning_rate: missing; give a number above 0",
+        "conf/recipe/patient.yaml: steps: missing; give a whole number from 1, or null",
+    ]

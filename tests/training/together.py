@@ -19,7 +19,7 @@ from transformers.models.bert.modeling_bert import BertForSequenceClassification
 from pipeline.core.errors import UserError
 from pipeline.data.batches import Batch, Examples
 from pipeline.evaluation.benchmark import benchmark
-from pipeline.evaluation.benchmark_settings import Settings
+from pipeline.evaluation.benchmark_settings import LatencySettings, MeasurementSettings, TrainingBudget
 from pipeline.evaluation.cost import speed
 from pipeline.metrics import registry
 from pipeline.system import distributed, hardware
@@ -35,8 +35,11 @@ from pipeline.training.recipe import Recipe
 RECIPE = Recipe(
     learning_rate=3e-3, batch_size=7, epochs=2, steps=None, warmup=0.2, weight_decay=0.1, clip=1.5, evaluations=4
 )
-BRIEF = Settings("fp32", 4, 0.5, 0.02, (1,), 2, examples=7200, price_per_hour=2.0)
-STEADY = dataclasses.replace(RECIPE, learning_rate=1e-3, batch_size=16, epochs=3)
+BRIEF = MeasurementSettings(
+    processes=2, precision="fp32", batch=4, within=0.5, at_most=0.02, latency=LatencySettings(rows=(1,), calls=2),
+    budget=TrainingBudget(examples=7200, price_per_hour=2.0),
+)  # fmt: skip
+STEADY = RECIPE.model_copy(update={"learning_rate": 1e-3, "batch_size": 16, "epochs": 3})
 
 
 def bert(dropout: float = 0.0, outputs: int = 2) -> BertForSequenceClassification:
@@ -163,7 +166,7 @@ def dropped(seed: int = 3) -> Told:
 
 
 def masked() -> Told:
-    return run(bert(dropout=0.5), alike(8), dataclasses.replace(STEADY, batch_size=8), Watched())
+    return run(bert(dropout=0.5), alike(8), STEADY.model_copy(update={"batch_size": 8}), Watched())
 
 
 def revived() -> Told:

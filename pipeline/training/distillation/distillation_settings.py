@@ -1,86 +1,83 @@
-"""How a student learns from a teacher, in numbers: ``conf/distillation/*.yaml`` as a typed object."""
+"""How a student learns from a teacher: the model of ``conf/distillation/*.yaml``."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pipeline.core.errors import UserError, suggest
-from pipeline.core.validators import is_number, is_whole
-from pipeline.training.recipe import complete
+from pydantic import Field, field_validator
 
-LAYERS = ("last", "uniform")
-KINDS = ("minilm", "tinybert")
-STARTS = ("pretrained", "scratch")
+from pipeline.core import validation
+from pipeline.core.validation import CheckedModel, Name, Positive, Seed
+from pipeline.core.validators import MAX_INT
 
-
-@dataclass(frozen=True)
-class Hidden:
-    """Hidden states to match (Jiao et al. 2020, eq. 8 and 9): ``weight`` in the loss, ``layers`` uniform or last."""
-
-    weight: float
-    layers: str
-
-    def __post_init__(self) -> None:
-        """Raise UserError for what cannot be matched."""
-        _weight("hidden", self.weight)
-        _one_of("hidden: layers", self.layers, LAYERS)
+Layers = Annotated[
+    Literal["last", "uniform"],
+    Field(description="Which layers learn: uniform spreads them over the teacher's layers, last is the last pair."),
+]
+Alpha = Annotated[
+    float,
+    Field(ge=0, le=1, description="Share of the teacher's softened outputs in the loss; the labels have the rest."),
+]
+Temperature = Annotated[Positive, Field(description="Softens the outputs of both models (Hinton et al. 2015).")]
+START = "write pretrained, scratch or {every: 2} and up"
 
 
-@dataclass(frozen=True)
-class Attention:
-    """Attention to match: ``weight`` in the loss, ``layers`` uniform or last, and what of it by ``kind``.
+class Hidden(CheckedModel):
+    """Hidden states to match (Jiao et al. 2020, eq. 8 and 9)."""
 
-    ``tinybert``: the scores before the softmax (Jiao et al. 2020, eq. 7). ``minilm``: the distributions over the tokens
-    and the relations between the values (Wang et al. 2020, eq. 4 to 8), there of the last layer.
-    """
-
-    weight: float
-    kind: str
-    layers: str
-
-    def __post_init__(self) -> None:
-        """Raise UserError for what cannot be matched."""
-        _weight("attention", self.weight)
-        _one_of("attention: kind", self.kind, KINDS)
-        _one_of("attention: layers", self.layers, LAYERS)
+    weight: Positive = Field(description="Weight in the loss.")
+    layers: Layers
 
 
-@dataclass(frozen=True)
-class Distillation:
-    """What the student learns from the teacher beside the labels, and how it begins.
+class Attention(CheckedModel):
+    """Attention to match."""
 
-    ``alpha`` is the share of the teacher's softened outputs in the loss, the labels have the rest; ``temperature``
-    softens both (Hinton et al. 2015). ``start`` is ``pretrained``, ``scratch``, or a number k for every k-th layer of
-    the teacher. ``teacher_seed`` is the trial that teaches every seed, None the teacher's trial of the same seed.
-    """
+    weight: Positive = Field(description="Weight in the loss.")
+    kind: Literal["minilm", "tinybert"] = Field(
+        description="tinybert: the scores before the softmax (Jiao et al. 2020, eq. 7). minilm: the distributions over "
+        "the tokens and the relations between the values (Wang et al. 2020, eq. 4 to 8)."
+    )
+    layers: Layers
 
-    alpha: float
-    temperature: float
-    hidden: Hidden | None = None
-    attention: Attention | None = None
-    start: str | int = "pretrained"
-    teacher_seed: int | None = None
 
-    def __post_init__(self) -> None:
-        """Raise UserError for what cannot be taught with."""
-        if not (is_number(self.alpha) and 0 <= self.alpha <= 1):
-            raise UserError(f"distillation: alpha: got {self.alpha!r}; give a number from 0 to 1")
-        if not (is_number(self.temperature) and self.temperature > 0):
-            raise UserError(f"distillation: temperature: got {self.temperature!r}; give a number above 0")
-        if not (self.start in STARTS or is_whole(self.start, 2)):
-            raise UserError(
-                f"distillation: start: got {self.start!r}; write pretrained, scratch or {{every: 2}} and up"
-            )
-        if self.teacher_seed is not None and not is_whole(self.teacher_seed, maximum=2**32 - 1):
-            raise UserError(f"distillation: teacher_seed: got {self.teacher_seed!r}; give a seed of the plan, or null")
+class Distillation(CheckedModel):
+    """What the student learns from the teacher in addition to the labels, and how it is initialised."""
+
+    alpha: Alpha
+    temperature: Temperature
+    hidden: Hidden | None = Field(default=None, description="Hidden states to match, through a learned projection.")
+    attention: Attention | None = Field(default=None, description="Attention to match.")
+    start: Literal["pretrained", "scratch"] | Annotated[int, Field(ge=2, le=MAX_INT)] = Field(
+        default="pretrained",
+        description="The student's first weights: pretrained, scratch, or {every: k} for every k-th layer of the "
+        "teacher.",
+        json_schema_extra={"errorMessage": START},
+    )
+    teacher_seed: Seed | None = Field(
+        default=None, description="The teacher's trial for every seed; null: the trial of the same seed."
+    )
 
     @property
     def inside(self) -> bool:
         """Return whether more than the outputs is matched."""
         return bool(self.hidden or self.attention)
+
+
+class DistillationFile(Distillation):
+    """A file of conf/distillation/."""
+
+    name: Name = Field(description="The name of the file.")
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _read_every(cls, value: object) -> object:
+        """Return the number k of ``{every: k}``; a bare number is no start."""
+        if isinstance(value, dict) and set(value) == {"every"}:
+            return value["every"]
+        return None if isinstance(value, int) else value
 
 
 @dataclass(frozen=True)
@@ -120,33 +117,6 @@ def needs(settings: Distillation, student: int, teacher: int) -> Needs:
     return Needs(*(tuple(sorted(set(kept))) for kept in (states, scores, values)))
 
 
-def parse(conf: Mapping[str, Any]) -> Distillation:
-    """Return the distillation that a conf file states.
-
-    Raises UserError, naming the file and the key, for what is missing or not allowed.
-    """
-    where = f"conf/distillation/{conf.get('name', '?')}.yaml"
-    settings = {key: value for key, value in conf.items() if key != "name"}
-    try:
-        complete("", settings, Distillation, "a distillation")
-        start = settings["start"]
-        if isinstance(start, Mapping) and set(start) == {"every"} and is_whole(start["every"]):
-            settings["start"] = start["every"]
-        elif not isinstance(start, str):
-            settings["start"] = str(start)
-        for key, kind in (("hidden", Hidden), ("attention", Attention)):
-            if settings[key] is not None:
-                settings[key] = complete(f"{key}: ", settings[key], kind, key)(**settings[key])
-        return Distillation(**settings)
-    except UserError as error:
-        raise UserError(f"{where}: {str(error).removeprefix('distillation: ')}") from None
-
-
-def _weight(name: str, value: object) -> None:
-    if not (is_number(value) and value > 0):
-        raise UserError(f"distillation: {name}: weight: got {value!r}; give a number above 0, or {name}: null")
-
-
-def _one_of(name: str, value: object, allowed: Collection[str]) -> None:
-    if value not in allowed:
-        raise UserError(f"distillation: {name}: got {value!r}; {suggest(value, allowed)}")
+def load_distillation(conf: Mapping[str, Any]) -> Distillation:
+    """Return the distillation that a conf file states. Raises UserError with a line for each mistake."""
+    return validation.load(DistillationFile, conf, f"conf/distillation/{conf.get('name', '?')}.yaml: ")

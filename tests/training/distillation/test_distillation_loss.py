@@ -31,9 +31,9 @@ Recipes = Callable[..., Recipe]
 Teach = Callable[..., distillation_loss.Loss]
 
 JUDGE = partial(judging.judge, metrics=["accuracy"])
-HIDDEN = Hidden(1.0, "uniform")
-TINYBERT = Attention(1.0, "tinybert", "uniform")
-MINILM = Attention(1.0, "minilm", "last")
+HIDDEN = Hidden(weight=1.0, layers="uniform")
+TINYBERT = Attention(weight=1.0, kind="tinybert", layers="uniform")
+MINILM = Attention(weight=1.0, kind="minilm", layers="last")
 F16 = 2e-3  # what the teacher's states kept in half precision change of a loss, relative
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
@@ -158,7 +158,9 @@ def the_rest(loss: distillation_loss.Loss, model: BertForSequenceClassification,
 def test_states_are_matched_over_real_tokens_through_the_projections(bert: Bert, examples: Make, teach: Teach) -> None:
     train = examples(20)
     batch, small, large = padded(train), bert(), bert(1, hidden_size=48, num_hidden_layers=4)
-    loss = teach(Distillation(0.5, 2.0, Hidden(0.7, "uniform")), small, large, train)
+    loss = teach(
+        Distillation(alpha=0.5, temperature=2.0, hidden=Hidden(weight=0.7, layers="uniform")), small, large, train
+    )
     mine, theirs, lengths = inside(small, batch)["states"], inside(large, batch)["states"], train.lengths[batch.rows]
     expected = 0.0
     for layer, other in ((0, 0), (1, 2), (2, 4)):
@@ -174,7 +176,12 @@ def test_states_are_matched_over_real_tokens_through_the_projections(bert: Bert,
 def test_tinybert_matches_the_scores_before_the_softmax(bert: Bert, examples: Make, teach: Teach) -> None:
     train = examples(20)
     batch, small, large = padded(train), bert(), bert(1, hidden_size=48, num_hidden_layers=4)
-    loss = teach(Distillation(0.5, 2.0, attention=Attention(0.7, "tinybert", "uniform")), small, large, train)
+    loss = teach(
+        Distillation(alpha=0.5, temperature=2.0, attention=Attention(weight=0.7, kind="tinybert", layers="uniform")),
+        small,
+        large,
+        train,
+    )
     mine, theirs, lengths = inside(small, batch), inside(large, batch), train.lengths[batch.rows]
     expected = 0.0
     for layer, other in ((0, 1), (1, 3)):
@@ -191,7 +198,12 @@ def test_minilm_matches_the_last_attention_and_value_relations(bert: Bert, examp
     train = examples(20)
     small, large = bert(), bert(1, hidden_size=48, num_hidden_layers=4, attn_implementation="eager")
     batch = padded(train)
-    loss = teach(Distillation(0.5, 2.0, attention=Attention(0.7, "minilm", "last")), small, large, train)
+    loss = teach(
+        Distillation(alpha=0.5, temperature=2.0, attention=Attention(weight=0.7, kind="minilm", layers="last")),
+        small,
+        large,
+        train,
+    )
     mine, theirs, lengths = inside(small, batch), inside(large, batch), train.lengths[batch.rows]
     attended = large(**batch.inputs, output_attentions=True).attentions[-1].detach().numpy()
     entropies: list[list[np.ndarray]] = [[], []]
@@ -208,7 +220,12 @@ def test_minilm_matches_the_last_attention_and_value_relations(bert: Bert, examp
 @pytest.mark.parametrize("attention", [TINYBERT, MINILM], ids=lambda attention: attention.kind)
 def test_the_padding_does_not_matter(bert: Bert, examples: Make, teach: Teach, attention: Attention) -> None:
     train = examples(40)
-    loss = teach(Distillation(0.5, 2.0, HIDDEN, attention), small := bert(), bert(1, num_hidden_layers=3), train)
+    loss = teach(
+        Distillation(alpha=0.5, temperature=2.0, hidden=HIDDEN, attention=attention),
+        small := bert(),
+        bert(1, num_hidden_layers=3),
+        train,
+    )
     rows = np.argsort(train.lengths)[:6]
     short, long = (batches.collate(train, rows, multiple) for multiple in (1, 12))
     assert short.places < long.places
@@ -220,7 +237,9 @@ def test_a_copy_of_the_teacher_has_nothing_to_learn_from_inside(
     bert: Bert, examples: Make, teach: Teach, attention: Attention
 ) -> None:
     train = examples(20)
-    loss = teach(Distillation(0.5, 2.0, HIDDEN, attention), model := bert(), bert(), train)
+    loss = teach(
+        Distillation(alpha=0.5, temperature=2.0, hidden=HIDDEN, attention=attention), model := bert(), bert(), train
+    )
     assert the_rest(loss, model, padded(train)) == pytest.approx(0, abs=1e-5)  # the projections begin as the identity
 
 
@@ -228,7 +247,7 @@ def test_a_copy_of_the_teacher_has_nothing_to_learn_from_inside(
 def test_the_whole_loss_has_a_gradient_for_everything_that_is_trained(bert: Bert, examples: Make, teach: Teach) -> None:
     train = examples(20)
     small, large = bert(**STILL), bert(1, hidden_size=48, num_hidden_layers=4)
-    loss = teach(Distillation(0.5, 2.0, HIDDEN, MINILM), small, large, train)
+    loss = teach(Distillation(alpha=0.5, temperature=2.0, hidden=HIDDEN, attention=MINILM), small, large, train)
     loss(small, padded(train)).backward()
     gradients = {**dict(small.named_parameters()), **dict(loss.named_parameters())}
     assert [name for name, weight in gradients.items() if weight.grad is None] == []
@@ -237,7 +256,7 @@ def test_the_whole_loss_has_a_gradient_for_everything_that_is_trained(bert: Bert
 
 def test_projections_are_drawn_from_the_seed_alone(bert: Bert, examples: Make, teach: Teach) -> None:
     train, small, large = examples(9), bert(), bert(1, hidden_size=48)
-    settings = Distillation(0.5, 2.0, HIDDEN)
+    settings = Distillation(alpha=0.5, temperature=2.0, hidden=HIDDEN)
     torch.manual_seed(1)
     state = torch.get_rng_state()
     one, again, other = (teach(settings, small, large, train, seed).state_dict() for seed in (0, 0, 7))
@@ -259,7 +278,7 @@ def test_without_the_teacher_s_share_it_is_plain_fine_tuning(
     train, plain, taught = examples(40), bert(), bert()
     results = [
         tuned(plain, train, recipe()),
-        tuned(taught, train, recipe(), teach(Distillation(0.0, 2.0), taught, bert(1), train)),
+        tuned(taught, train, recipe(), teach(Distillation(alpha=0.0, temperature=2.0), taught, bert(1), train)),
     ]
     assert results[0]["loss"] == results[1]["loss"]
     for name, weight in plain.state_dict().items():
@@ -276,7 +295,7 @@ def test_a_distilled_student_agrees_with_its_teacher_whatever_the_labels(
     train.labels[:] = np.random.default_rng(0).integers(0, 2, len(train))
     alone, taught = bert(), bert()
     tuned(alone, train, settings)
-    tuned(taught, train, settings, teach(Distillation(1.0, 2.0), taught, large, train))
+    tuned(taught, train, settings, teach(Distillation(alpha=1.0, temperature=2.0), taught, large, train))
     agreement = [np.mean(logits(student, train, "fp32").argmax(1) == told) for student in (alone, taught)]
     assert agreement[1] > 0.95 > agreement[0] + 0.1
 
@@ -286,7 +305,7 @@ def test_a_student_comes_nearer_inside_and_the_teacher_stays_as_it_was(
 ) -> None:
     train, small, large = examples(64), bert(), bert(1, hidden_size=48, num_hidden_layers=4)
     before = copy.deepcopy(large.state_dict())
-    loss = teach(Distillation(0.5, 2.0, HIDDEN, TINYBERT), small, large, train)
+    loss = teach(Distillation(alpha=0.5, temperature=2.0, hidden=HIDDEN, attention=TINYBERT), small, large, train)
     drawn = copy.deepcopy(loss.state_dict())
     far = the_rest(loss, small, padded(train))
     tuned(small, train, recipe(epochs=4, learning_rate=3e-3), loss)
@@ -304,7 +323,12 @@ def test_the_last_layer_is_matched_whole_while_training(
     bert: Bert, examples: Make, recipe: Recipes, teach: Teach, attention: Attention | None
 ) -> None:
     train, small, large = examples(12), bert(**STILL), bert(1)
-    loss = teach(Distillation(0.5, 2.0, Hidden(1.0, "last"), attention), small, large, train)
+    loss = teach(
+        Distillation(alpha=0.5, temperature=2.0, hidden=Hidden(weight=1.0, layers="last"), attention=attention),
+        small,
+        large,
+        train,
+    )
     expected = loss(small, batches.collate(train, np.arange(12))).item()
     result = tuned(small, train, recipe(learning_rate=1e-12, evaluations=1, batch_size=12), loss)
     assert result["loss"] == pytest.approx(expected, rel=1e-4)
@@ -315,7 +339,7 @@ def test_a_compressed_student_is_taught(bert: Bert, examples: Make, recipe: Reci
     layers: Any = small.bert.encoder.layer
     layers[1].attention = layers[0].attention
     layer_surgery.replace(small, "bert.encoder.layer.2.attention.self.query", Factorised(32, 32, 4, bias=True))
-    loss = teach(Distillation(0.5, 2.0, HIDDEN, TINYBERT), small, large, train)
+    loss = teach(Distillation(alpha=0.5, temperature=2.0, hidden=HIDDEN, attention=TINYBERT), small, large, train)
     whole = batches.collate(train, np.arange(40))
     before = loss(small, whole).item()
     tuned(small, train, recipe(epochs=3), loss)
@@ -325,7 +349,7 @@ def test_a_compressed_student_is_taught(bert: Bert, examples: Make, recipe: Reci
 
 def test_under_autocast_the_loss_is_computed_in_fp32(bert: Bert, examples: Make, teach: Teach) -> None:
     train, model = examples(20), bert()
-    loss, batch = teach(Distillation(1.0, 2.0), model, bert(1), train), padded(train)
+    loss, batch = teach(Distillation(alpha=1.0, temperature=2.0), model, bert(1), train), padded(train)
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         found, said = loss(model, batch), model(**batch.inputs).logits
     assert (found.dtype, said.dtype) == (torch.float32, torch.bfloat16)
@@ -340,7 +364,7 @@ def refused(teach: Teach, *given: Any) -> str:
 
 
 def test_attention_of_other_heads_cannot_be_matched(bert: Bert, examples: Make, teach: Teach) -> None:
-    settings = Distillation(0.5, 2.0, attention=TINYBERT)
+    settings = Distillation(alpha=0.5, temperature=2.0, attention=TINYBERT)
     message = refused(teach, settings, bert(), bert(num_hidden_layers=4, num_attention_heads=4), examples(5))
     assert message == (
         "layer 1 of the student has 2 attention heads, layer 2 of the teacher 4, so their attention cannot be matched; "
@@ -350,7 +374,7 @@ def test_attention_of_other_heads_cannot_be_matched(bert: Bert, examples: Make, 
 
 def test_states_of_other_tokens_cannot_be_matched(bert: Bert, examples: Make, tmp_path: Path) -> None:
     mine, theirs = examples(5), examples(5, seed=1)
-    settings, model = Distillation(0.5, 2.0, HIDDEN), bert()
+    settings, model = Distillation(alpha=0.5, temperature=2.0, hidden=HIDDEN), bert()
     answers = teacher.ask(model, theirs, distillation_settings.needs(settings, 2, 2), "fp32", tmp_path)
     with pytest.raises(UserError) as error:
         distillation_loss.Loss(settings, answers, model, mine, 0)
@@ -359,10 +383,10 @@ def test_states_of_other_tokens_cannot_be_matched(bert: Bert, examples: Make, tm
         f"({len(mine.tokens)} and {len(theirs.tokens)} of them), so states and attention cannot be matched; take a "
         "student with the teacher's tokenizer, or set hidden and attention to null"
     )
-    logits_only = Distillation(0.5, 2.0)
+    logits_only = Distillation(alpha=0.5, temperature=2.0)
     assert distillation_loss.Loss(logits_only, answers, model, mine, 0).whole is False
 
 
 def test_outputs_of_another_task_cannot_be_matched(bert: Bert, examples: Make, teach: Teach) -> None:
-    message = refused(teach, Distillation(0.5, 2.0), bert(num_labels=3), bert(), examples(5))
+    message = refused(teach, Distillation(alpha=0.5, temperature=2.0), bert(num_labels=3), bert(), examples(5))
     assert message == "the student has 3 outputs, the teacher 2; both must be of one task"

@@ -10,11 +10,12 @@ from pipeline.core.errors import UserError
 from pipeline.training.distillation.distillation_settings import (
     Attention,
     Distillation,
+    DistillationFile,
     Hidden,
     Needs,
+    load_distillation,
     needs,
     pairs,
-    parse,
     state_pairs,
 )
 
@@ -28,18 +29,17 @@ CONF: dict[str, Any] = {
     "start": "pretrained",
     "teacher_seed": None,
 }
-KEYS = "alpha, temperature, hidden, attention, start, teacher_seed"
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_shipped_distillation_can_be_taught_with(name: str) -> None:
     content = yaml.safe_load((paths.CONF / "distillation" / f"{name}.yaml").read_text(encoding="utf-8"))
     assert content["name"] == name
-    assert parse(content).teacher_seed is None
+    assert load_distillation(content).teacher_seed is None
 
 
 def test_a_file_is_read_with_its_parts() -> None:
-    settings = parse(
+    settings = load_distillation(
         {
             **CONF,
             "hidden": {"weight": 2.0, "layers": "last"},
@@ -48,10 +48,18 @@ def test_a_file_is_read_with_its_parts() -> None:
             "teacher_seed": 1,
         }
     )
-    expected = Distillation(0.5, 2.0, Hidden(2.0, "last"), Attention(1, "minilm", "uniform"), 3, 1)
+    expected = DistillationFile(
+        name="mine",
+        alpha=0.5,
+        temperature=2.0,
+        hidden=Hidden(weight=2.0, layers="last"),
+        attention=Attention(weight=1, kind="minilm", layers="uniform"),
+        start=3,
+        teacher_seed=1,
+    )
     assert settings == expected
     assert settings.inside
-    assert not parse(CONF).inside
+    assert not load_distillation(CONF).inside
 
 
 @pytest.mark.parametrize(
@@ -63,43 +71,45 @@ def test_a_file_is_read_with_its_parts() -> None:
         ({"temperature": float("inf")}, "temperature: got inf; give a number above 0"),
         ({"start": "fresh"}, "start: got 'fresh'; write pretrained, scratch or {every: 2} and up"),
         ({"start": {"every": 1}}, "start: got 1; write pretrained, scratch or {every: 2} and up"),
-        ({"start": {"each": 2}}, "start: got \"{'each': 2}\"; write pretrained, scratch or {every: 2} and up"),
-        ({"teacher_seed": -1}, "teacher_seed: got -1; give a seed of the plan, or null"),
-        ({"hidden": 1.0}, "hidden: got 1.0; write {weight: ..., layers: ...} or null"),
-        ({"hidden": {"weight": 1.0}}, "hidden: layers: missing; hidden states weight, layers"),
+        ({"start": {"each": 2}}, "start: got {'each': 2}; write pretrained, scratch or {every: 2} and up"),
+        ({"teacher_seed": -1}, "teacher_seed: got -1; give a whole number from 0 to 4294967295, or null"),
+        ({"hidden": 1.0}, "hidden: got 1.0; give {weight: ..., layers: ...}, or null"),
+        ({"hidden": {"weight": 1.0}}, "hidden.layers: missing; give last or uniform"),
         (
             {"hidden": {"weight": 0, "layers": "last"}},
-            "hidden: weight: got 0; give a number above 0, or hidden: null",
+            "hidden.weight: got 0; give a number above 0",
         ),
         (
             {"hidden": {"weight": 1, "layers": "unifrom"}},
-            "hidden: layers: got 'unifrom'; did you mean 'uniform'? (allowed: last, uniform)",
+            "hidden.layers: got 'unifrom'; did you mean 'uniform'? (allowed: last, uniform)",
         ),
         (
             {"attention": {"weight": 1, "kind": "bert", "layers": "last"}},
-            "attention: kind: got 'bert'; did you mean 'tinybert'? (allowed: minilm, tinybert)",
+            "attention.kind: got 'bert'; did you mean 'tinybert'? (allowed: minilm, tinybert)",
         ),
         (
             {"attention": {"weight": 1, "kinds": "minilm", "layers": "last"}},
-            "attention: kinds: unknown; did you mean 'kind'? (allowed: kind, layers, weight)",
+            "attention.kind: missing; give minilm or tinybert\n"
+            "conf/distillation/mine.yaml: attention.kinds: unknown key; did you mean 'kind'? "
+            "(allowed: kind, layers, weight)",
         ),
         (
             {"temprature": 2.0},
-            "temprature: unknown; did you mean 'temperature'? "
-            "(allowed: alpha, attention, hidden, start, teacher_seed, temperature)",
+            "temprature: unknown key; did you mean 'temperature'? "
+            "(allowed: alpha, attention, hidden, name, start, teacher_seed, temperature)",
         ),
     ],
 )
 def test_what_cannot_be_taught_with_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as error:
-        parse({**CONF, **settings})
+        load_distillation({**CONF, **settings})
     assert str(error.value) == f"conf/distillation/mine.yaml: {message}"
 
 
 def test_a_missing_key_is_named() -> None:
     with pytest.raises(UserError) as error:
-        parse({key: value for key, value in CONF.items() if key != "alpha"})
-    assert str(error.value) == f"conf/distillation/mine.yaml: alpha: missing; a distillation states {KEYS}"
+        load_distillation({key: value for key, value in CONF.items() if key != "alpha"})
+    assert str(error.value) == "conf/distillation/mine.yaml: alpha: missing; give a number from 0 to 1"
 
 
 def test_a_uniform_map_spreads_the_student_over_the_teacher() -> None:
@@ -122,10 +132,14 @@ def test_the_states_of_a_uniform_map_begin_with_the_embeddings() -> None:
 
 
 def test_only_what_is_matched_is_needed() -> None:
-    hidden = Hidden(1.0, "uniform")
-    assert needs(Distillation(0.5, 1.0), 2, 4) == Needs()
-    assert needs(Distillation(0.5, 1.0, hidden), 2, 4) == Needs(states=(0, 2, 4))
-    tinybert = Distillation(0.5, 1.0, attention=Attention(1.0, "tinybert", "uniform"))
+    hidden = Hidden(weight=1.0, layers="uniform")
+    assert needs(Distillation(alpha=0.5, temperature=1.0), 2, 4) == Needs()
+    assert needs(Distillation(alpha=0.5, temperature=1.0, hidden=hidden), 2, 4) == Needs(states=(0, 2, 4))
+    tinybert = Distillation(
+        alpha=0.5, temperature=1.0, attention=Attention(weight=1.0, kind="tinybert", layers="uniform")
+    )
     assert needs(tinybert, 4, 2) == Needs(scores=(1, 2))
-    minilm = Distillation(0.5, 1.0, hidden, Attention(1.0, "minilm", "last"))
+    minilm = Distillation(
+        alpha=0.5, temperature=1.0, hidden=hidden, attention=Attention(weight=1.0, kind="minilm", layers="last")
+    )
     assert needs(minilm, 2, 4) == Needs(states=(0, 2, 4), scores=(4,), values=(4,))

@@ -123,7 +123,12 @@ def test_seeds_that_one_trial_teaches_ask_it_once(bert: Bert, tmp_path: Path, mo
     model = bert(num_hidden_layers=4)
     load_model.save(model, BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)}), folder)
     pq.write_table(pa.table({"text_a": ["a b", "c"] * 10, "text_b": ["d", "e f g"] * 10, "label": [0, 1] * 10}), file)
-    settings = Distillation(0.5, 2.0, Hidden(1.0, "uniform"), Attention(1.0, "minilm", "last"))
+    settings = Distillation(
+        alpha=0.5,
+        temperature=2.0,
+        hidden=Hidden(weight=1.0, layers="uniform"),
+        attention=Attention(weight=1.0, kind="minilm", layers="last"),
+    )
     calls = itertools.count()
     ask = teacher.ask
     monkeypatch.setattr(teacher, "ask", lambda *given: (next(calls), ask(*given))[1])
