@@ -66,7 +66,7 @@ def filled(words: str, cell: plan.Cell, study: plan.Plan) -> str:
 def test_every_compression_states_what_its_method_takes(name: str) -> None:
     cfg: Any = OmegaConf.to_container(composed("compress", "source=finetune/x", f"compression={name}").compression)
     assert cfg["name"] == name
-    recovery.parse(cfg["recovery"], name)
+    recovery.load_compression(cfg)
     method = instantiate.find_function(cfg["method"].pop("_target_"), name)
     instantiate.validate_arguments(method, cfg["method"], name, without=("model", "calibration"))
     assert import_module(method.__module__).check(None, **cfg["method"]) == []
@@ -77,7 +77,7 @@ def test_every_distillation_can_be_taught_with(name: str) -> None:
     words = ("task=mrpc", "model=bert-tiny", "teacher=finetune/x", "ratio=0.5", f"distillation={name}")
     cfg: Any = OmegaConf.to_container(composed("distill", *words).distillation)
     assert cfg["name"] == name
-    distillation_settings.parse(cfg)
+    distillation_settings.load_distillation(cfg)
 
 
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in (paths.CONF / "recipe").glob("*.yaml")))

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from pipeline.core import validation
-from pipeline.core.validation import CheckedModel, Name, Positive
+from pipeline.core.validation import CheckedModel, Name, Positive, Target
 from pipeline.training.distillation.distillation_settings import Alpha, Distillation, Temperature
 from pipeline.training.recipe import TrainingSettings
 
@@ -45,7 +45,7 @@ class CompressionFile(CheckedModel):
     """A file of conf/compression/."""
 
     name: Name = Field(description="The name of the file.")
-    method: Any = Field(
+    method: Target = Field(
         description="_target_ is a function in pipeline/compression/; every other key is an argument of it."
     )
     recovery: Recovery | None = Field(description="Training after the compression, or null for none.")

@@ -55,6 +55,9 @@ def read_items(value: object) -> object:
 
 Name = Annotated[str, AfterValidator(_check_name), Field(json_schema_extra={"maxLength": MAX_NAME_LENGTH})]
 CellName = Annotated[str, AfterValidator(_check_cell), Field(json_schema_extra={"maxLength": MAX_CELL_LENGTH})]
+Target = Annotated[
+    Any, Field(json_schema_extra={ERROR_MESSAGE: "give a _target_ and its arguments by name", "required": ["_target_"]})
+]
 Count = Annotated[int, Field(ge=1, le=MAX_INT)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Positive = Annotated[float, Field(gt=0)]
@@ -128,15 +131,17 @@ def _format_one(each: Any, key: str, parent: dict[str, Any], schema: dict[str, A
         return f"missing; {describe(schema, None)}"
     if each["type"] == "value_error":
         return str(each["ctx"]["error"])
-    got = "nothing" if each["input"] is None else repr(each["input"])
-    return f"got {got}; {describe(schema, each['input'])}"
+    value = list(each["input"]) if isinstance(each["input"], tuple) else each["input"]
+    return f"got {'nothing' if value is None else repr(value)}; {describe(schema, value)}"
 
 
 def advise_key(key: str, allowed: Iterable[str], places: Mapping[str, str]) -> str:
     """Return the file in which an unknown key belongs, or the allowed keys with the nearest one first."""
     known = sorted(allowed)
-    if key not in places or key in known:
+    if key not in places:
         return suggest(key, known)
+    if (name := places[key].rpartition(" as ")[2]) in known:  # an abbreviation of a key that is allowed
+        return suggest(name, known)
     return f"it belongs in {places[key]} (allowed here: {', '.join(known)})"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from pipeline.core.stage_settings import Processes
-from pipeline.core.validation import CheckedModel, Name, Positive
+from pipeline.core.validation import CheckedModel, Name, Positive, Target
 
 UNSET: Any = None  # the value of a key that a file may leave out, but not set to null
 
@@ -16,7 +16,7 @@ class ModelFile(CheckedModel):
     """A file of conf/model/."""
 
     name: Name = Field(description="The name of the file.")
-    source: Any = Field(description="_target_ is the function that makes the weights; every other key is an argument.")
+    source: Target = Field(description="_target_ makes the weights; every other key is an argument of it.")
     learning_rate: Positive = Field(
         default=UNSET, description="Learning rate for fine-tuning, which recipes read as ${model.learning_rate}."
     )

@@ -78,7 +78,7 @@ PlanSeed = Annotated[
     int,
     Field(ge=0, le=MAX_SEED, json_schema_extra={ERROR_MESSAGE: f"a seed is a whole number from 0 to {MAX_SEED}"}),
 ]
-Axis = Annotated[tuple[T, ...], BeforeValidator(read_items), Field(min_length=1)]
+Axis = Annotated[tuple[T, ...], Field(min_length=1), BeforeValidator(read_items)]
 
 
 class Variant(CheckedModel):

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.core import validation
 from pipeline.core.errors import suggest
-from pipeline.core.validation import CheckedModel, Count, Items, Name, read_items
+from pipeline.core.validation import CheckedModel, Count, Items, Name, Target, read_items
 from pipeline.core.validators import MAX_INT
 from pipeline.tasks.labels import find_equal_numerals
 
@@ -53,7 +53,7 @@ class Task(CheckedModel):
     """One task: a classification has ``labels``, a regression has a ``range``."""
 
     name: Name = Field(description="The name of the file.")
-    source: Any = Field(description="_target_ is the function that loads the rows; every other key is an argument.")
+    source: Target = Field(description="_target_ is the function that loads the rows; every other key is an argument.")
     columns: Columns
     labels: Items[Label] | None = Field(description="Class names in the order of their numbers, or null.")
     range: Annotated[tuple[float, float], BeforeValidator(read_items)] | None = Field(

@@ -179,8 +179,8 @@ def forgetting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 def forget() -> None:
     for kept in (
         load_plan.names,
-        plan.check.__globals__["file"],
-        plan.check.__globals__["_rows"],
+        plan.check.__globals__["find_file_mistakes"],
+        plan.check.__globals__["_count_rows"],
         dependencies._file,
         dependencies._shape,
     ):

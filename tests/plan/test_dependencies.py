@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline.core.conf_keys import STAGES
 
 from pipeline import plan
 from pipeline.core import paths
 from pipeline.plan import dependencies, load_plan
-from pipeline.plan.plan_check import _rows, file
+from pipeline.plan.conf_files import STAGES
+from pipeline.plan.plan_check import _count_rows, find_file_mistakes, list_conf_mistakes
 
 TEACHER = "finetune/rte-big-1.0"
 STUDENT = {
@@ -95,12 +95,13 @@ def _compression(name: str, method: str) -> str:
 
 
 def _forget() -> None:
-    for kept in (load_plan.names, file, _rows, dependencies._file, dependencies._shape):
+    for kept in (load_plan.names, find_file_mistakes, _count_rows, dependencies._file, dependencies._shape):
         kept.cache_clear()
 
 
 def mistakes(**changed: Any) -> list[str]:
-    return plan.check({**SOUND, **changed})
+    content = {**SOUND, **changed}
+    return [*plan.check(content), *list_conf_mistakes(content)]
 
 
 def compressed(compression: str, source: str = TEACHER) -> dict[str, Any]:
@@ -212,12 +213,18 @@ def test_a_distillation_that_cannot_be_taught_with_is_refused(root: Path) -> Non
     ]
     text = CONFS["distillation"]["soft"]
     for said, told in (
-        (text.replace("alpha: 0.5", "alpha: 5"), "alpha: got 5; give a number from 0 to 1"),
-        (text.replace("seed: null", "seed: 7"), "teacher_seed: got 7; allowed: 0"),
+        (
+            text.replace("alpha: 0.5", "alpha: 5"),
+            "conf/distillation/soft.yaml: alpha: got 5; give a number from 0 to 1",
+        ),
+        (
+            text.replace("seed: null", "seed: 7"),
+            "distill.taught: conf/distillation/soft.yaml: teacher_seed: got 7; allowed: 0",
+        ),
     ):
         (root / "conf/distillation/soft.yaml").write_text(said)
         _forget()
-        assert mistakes() == [f"distill.taught: conf/distillation/soft.yaml: {told}"]
+        assert mistakes() == [told]
 
 
 def test_a_student_of_the_teachers_layers_bears_the_name_of_its_model() -> None:
@@ -251,29 +258,32 @@ def test_settings_that_a_method_does_not_take_are_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recovery", "told"),
+    ("recovery", "messages"),
     [
-        ("1", "recovery: got 1; write {epochs: ..., rate: ...} or null"),
-        ("{epochs: 1}", "recovery: rate: got None; give a number above 0"),
-        ("{epochs: 0, rate: 1}", "recovery: epochs: got 0; give a number above 0"),
+        ("1", ["recovery: got 1; give {epochs: ..., rate: ...}, or null"]),
+        ("{epochs: 1}", ["recovery.rate: missing; give a number above 0"]),
+        ("{epochs: 0, rate: 1}", ["recovery.epochs: got 0; give a number above 0"]),
         (
             "{epoch: 1, rate: 1}",
-            "recovery: epoch: unknown; did you mean 'epochs'? (allowed: distillation, epochs, rate)",
+            [
+                "recovery.epochs: missing; give a number above 0",
+                "recovery.epoch: unknown key; did you mean 'epochs'? (allowed: distillation, epochs, rate)",
+            ],
         ),
         (
             "{epochs: 1, rate: 1, distillation: {alpha: 5, temperature: 1}}",
-            "recovery: distillation: alpha: got 5; give a number from 0 to 1",
+            ["recovery.distillation.alpha: got 5; give a number from 0 to 1"],
         ),
         (
             "{epochs: 1, rate: 1, distillation: {alpha: 1}}",
-            "recovery: distillation: got {'alpha': 1}; write {alpha: ..., temperature: ...} or null",
+            ["recovery.distillation.temperature: missing; give a number above 0"],
         ),
     ],
 )
-def test_a_recovery_that_cannot_be_trained_is_refused(root: Path, recovery: str, told: str) -> None:
+def test_a_recovery_that_cannot_be_trained_is_refused(root: Path, recovery: str, messages: list[str]) -> None:
     text = _compression("heads", METHODS["heads"]).replace("recovery: null", f"recovery: {recovery}")
     (root / "conf/compression/heads.yaml").write_text(text)
-    assert mistakes() == [f"compress.cut: conf/compression/heads.yaml: {told}"]
+    assert mistakes() == [f"conf/compression/heads.yaml: {message}" for message in messages]
 
 
 def test_names_are_told_apart_over_all_sections() -> None:

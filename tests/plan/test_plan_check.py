@@ -52,12 +52,14 @@ def test_an_unknown_task_is_told_with_the_nearest_name() -> None:
 
 
 def test_an_unknown_section_is_told_with_the_nearest_name() -> None:
-    assert mistakes(variant={}) == [f"variant: unknown section; did you mean 'variants'? (allowed: {SECTIONS})"]
+    assert mistakes(variant={}) == [f"variant: unknown key; did you mean 'variants'? (allowed: {SECTIONS})"]
 
 
 @pytest.mark.parametrize("ratio", [0, -0.5, 1.01, "half", True, None, float("nan"), float("inf")])
 def test_a_ratio_outside_its_range_is_refused(ratio: object) -> None:
-    assert mistakes(ratios=[ratio, 1.0]) == [f"ratios[0]: got {ratio!r}; a ratio is a number above 0 and at most 1"]
+    assert mistakes(ratios=[ratio, 1.0]) == [
+        f"ratios[0]: got {'nothing' if ratio is None else repr(ratio)}; a ratio is a number above 0 and at most 1"
+    ]
 
 
 @pytest.mark.parametrize("seed", [1.5, "1", True, -1, 2**32])
@@ -91,10 +93,8 @@ def test_a_source_that_no_cell_makes_is_refused() -> None:
 
 
 def test_outputs_that_two_cells_would_write_are_refused() -> None:
-    assert mistakes(ratios=[0.5, 0.5]) == [
-        "ratios: 0.5 stands 2 times, so its outputs would be written twice; keep one"
-    ]
-    assert mistakes(ratios=[1, 1.0]) == ["ratios: 1 stands 2 times, so its outputs would be written twice; keep one"]
+    assert mistakes(ratios=[0.5, 0.5]) == ["ratios: 0.5 is there 2 times; its outputs would be written twice; keep one"]
+    assert mistakes(ratios=[1, 1.0]) == ["ratios: 1 is there 2 times; its outputs would be written twice; keep one"]
     entry = SOUND["variants"]["long"]
     assert plan.check({**SOUND, "ratios": [1], "variants": {"mrpc-bert-tiny-1": entry}}) == [
         "2 cells would write runs/finetune/mrpc-bert-tiny-1; rename one"
@@ -111,17 +111,17 @@ def test_all_mistakes_come_at_once(project: Path) -> None:
     assert done.stderr.splitlines() == [
         f"error: params.yaml: {mistake}"
         for mistake in (
-            f"x: unknown section; allowed: {SECTIONS}",
             f"tasks[0]: no task 'nope' in conf/task/; allowed: {tasks}",
-            "models: got []; write a list with at least one entry",
+            "models: got []; give a list with at least one entry",
             "ratios[0]: got 2; a ratio is a number above 0 and at most 1",
             "seeds[0]: got 'a'; a seed is a whole number from 0 to 4294967295",
-            "benchmark: got nothing; write task, models, processes, threads, precisions, batches, "
-            "with models: [] for no benchmark",
             "variants.1: a name starts with a letter and holds letters, digits, '-' and '_' (DVC loses others)",
-            "distill: got nothing; write one entry a student, or {} for none",
-            "compress: got nothing; write one entry a compression, or {} for none",
-            "compare: got nothing; write budget: with limits by name, or budget: {} for none",
+            "distill: missing; write one entry a student, or {} for none",
+            "compress: missing; write one entry a compression, or {} for none",
+            "benchmark: missing; write task, models, processes, threads, precisions, batches, "
+            "with models: [] for no benchmark",
+            "compare: missing; write budget: with limits by name, or budget: {} for none",
+            f"x: unknown key; allowed: {SECTIONS}",
             "ratios[1]: 0.0001 of starter-swap is 0 training rows, too few for every class to appear; "
             "use at least 0.0028",
         )
@@ -138,15 +138,23 @@ def test_a_mistake_of_one_kind_hides_none_of_another() -> None:
 
 
 SOURCE = "source: {_target_: pipeline.models.checkpoint_sources.directory, path: mine}\n"
-MINE = SOURCE + "train_counts: [50, 50]\nselection: {fraction: 0.1, seed: 0}\n"
+MINE = SOURCE + (
+    "columns: {text_a: a, label: b}\nlabels: [x, y]\nmetrics: [accuracy]\nscore: accuracy\nreport: validation\n"
+    "train_counts: [50, 50]\nselection: {fraction: 0.1, seed: 0}\nsubset_seed: 0\nmax_length: 64\n"
+)
 
 
 @pytest.mark.parametrize(
     ("group", "text", "told"),
     [
-        ("task", "", "got nothing; write keys and their values: name, source, train_counts, selection"),
+        (
+            "task",
+            "",
+            "got nothing; write keys and their values: name, source, columns, labels, range, metrics, score, report, "
+            "train_counts, selection, subset_seed, max_length",
+        ),
         ("task", "a: [", "line 2: not YAML that can be read: did not find expected node content"),
-        ("task", MINE, "name: missing; a task states name, source, train_counts, selection"),
+        ("task", MINE, "name: missing; give text"),
         (
             "task",
             "name: theirs\n" + MINE,
@@ -154,28 +162,28 @@ MINE = SOURCE + "train_counts: [50, 50]\nselection: {fraction: 0.1, seed: 0}\n"
         ),
         (
             "task",
-            "name: mine\n" + SOURCE + "selection: {fraction: 0.1}\n",
-            "train_counts: missing; a task states name, source, train_counts, selection",
+            "name: mine\n" + MINE.replace("train_counts: [50, 50]\n", ""),
+            "train_counts: missing; give a list of whole numbers from 1",
         ),
         (
             "task",
             "name: mine\n" + MINE.replace("[50, 50]", "[0, 5]"),
-            "train_counts: got [0, 5]; write the rows of each class in train, whole numbers from 1",
+            "train_counts[0]: got 0; give a whole number from 1",
         ),
         (
             "task",
             "name: mine\n" + MINE.replace("{fraction: 0.1, seed: 0}", "0.1"),
-            "selection: got 0.1; write {fraction: ..., seed: ...}, the fraction between 0 and 1",
+            "selection: got 0.1; give {fraction: ..., seed: ...}",
         ),
         (
             "model",
             f"name: bert-tiny\n{SOURCE}",
             "name: got 'bert-tiny', but outputs are looked for under the file's name; write name: mine",
         ),
-        ("model", "name: mine\n", "source: missing; a model states name, source"),
+        ("model", "name: mine\n", "source: missing; give a _target_ and its arguments by name"),
         (
             "recipe",
-            "name: standard\n",
+            (paths.CONF / "recipe/standard.yaml").read_text(),
             "name: got 'standard', but outputs are looked for under the file's name; write name: mine",
         ),
     ],
@@ -203,8 +211,8 @@ UNKNOWN = [
     ("model/starter-2x64.yaml", "lr: 3",
      "lr: unknown key; did you mean 'learning_rate'? (allowed: family, learning_rate, name, source, threads)"),
     ("finetune.yaml", "epochs: 9",
-     "epochs: unknown key; it belongs in conf/recipe/ (allowed here: cell, checkpoint_seconds, exploration, model, "
-     "processes, ratio, recipe, seed, task, threads)"),
+     "epochs: unknown key; it belongs in conf/recipe/ (allowed here: cell, checkpoint_seconds, exploration, "
+     "processes, ratio, seed, threads)"),
     ("workspace.yaml", "seeds: [1]",
      "seeds: unknown key; did you mean 'seed'? (allowed: checkpoint_seconds, exploration, seed)"),
     ("compression/heads.yaml", "x: 1", "x: unknown key; allowed: method, name, recovery"),
@@ -311,20 +319,21 @@ def run_check(project: Path) -> subprocess.CompletedProcess[str]:
     ("given", "told"),
     [
         (None, ["compare: got nothing; write budget: with limits by name, or budget: {} for none"]),
-        ([1], ["compare: got list; write budget: with limits by name, or budget: {} for none"]),
+        ([1], ["compare: got [1]; write budget: with limits by name, or budget: {} for none"]),
         (
             {"budgets": {}},
             [
+                "compare.budget: missing; write limits by name (latency_p50_ms, storage_bytes, inference_memory_mib, "
+                "train_seconds, train_examples, score), or {} for none",
                 "compare.budgets: unknown key; did you mean 'budget'? (allowed: budget, margin)",
-                "compare.budget: missing; write limits by name, or {} for none",
             ],
         ),
         (
             {"budget": {"latency_ms": 5, "score": 84}},
             [
+                "compare.budget.score: got 84; give a score from 0 to 1, or null",
                 "compare.budget.latency_ms: unknown key; did you mean 'latency_p50_ms'? (allowed: "
                 "inference_memory_mib, latency_p50_ms, score, storage_bytes, train_examples, train_seconds)",
-                "compare.budget.score: got 84; give a score from 0 to 1",
             ],
         ),
         *[
@@ -332,7 +341,7 @@ def run_check(project: Path) -> subprocess.CompletedProcess[str]:
                 {"budget": {}, "margin": margin},
                 [f"compare.margin: got {margin!r}; give a number of points above 0, such as 1.0"],
             )
-            for margin in (0, -1, 100, True, "1", None)
+            for margin in (0, -1, 100, True, "1")
         ],
         ({"budget": {}, "margin": 0.5}, []),
     ],

@@ -76,7 +76,7 @@ MISTAKES = [
      "range, report, score, selection, source, subset_seed, train_counts"),
     ({"max_lenght": 3}, "max_lenght: unknown key; did you mean 'max_length'? (allowed: columns, labels, max_length, "
      "metrics, name, range, report, score, selection, source, subset_seed, train_counts)"),
-    ({"epochs": 3}, "epochs: unknown key; allowed: columns, labels, max_length, "
+    ({"epochs": 3}, "epochs: unknown key; did you mean 'report'? (allowed: columns, labels, max_length, "
      "metrics, name, range, report, score, selection, source, subset_seed, train_counts)"),
     ({"metrics": ["acuracy"], "score": "acuracy"},
      "metrics: got 'acuracy'; did you mean 'accuracy'? (allowed: accuracy, f1, matthews_correlation)"),
