@@ -104,10 +104,10 @@ def page(port: int, experiment: str) -> dict[str, Callable[[], object]]:
 
 def served(database: Path, experiment: str) -> None:
     """Serve the store as `lab ui` does, and tell time and memory of each request."""
-    port = ui._free_port(None)
-    server = ui._start(f"sqlite:///{database}", port)
+    port = ui._find_free_port(None)
+    server = ui._start_server(f"sqlite:///{database}", port)
     try:
-        print(f"the server answers after {seconds(lambda: ui._await(server, port)):.1f} s")
+        print(f"the server answers after {seconds(lambda: ui._wait_for_server(server, port)):.1f} s")
         process = psutil.Process(server.pid)
         print(f"its processes: {memory(process):.0f} MiB at start")
         for name, request in page(port, experiment).items():
@@ -122,9 +122,9 @@ def served(database: Path, experiment: str) -> None:
 def read(uri: str) -> None:
     """Read of the store what `lab sync` reads of it."""
     client = store.connect(uri)
-    runs.end_dead(client)
-    runs.cells(client)
-    views.publish(client)
+    runs.end_killed_runs(client)
+    runs.find_cell_runs(client)
+    views.write_views(client)
 
 
 def main() -> None:
@@ -146,7 +146,7 @@ def main() -> None:
         count = multiply(database, asked.parse_args().runs)
         print(f"{count} runs: {database.stat().st_size / 1e6:.0f} MB")
         print(f"what sync reads of them: {seconds(lambda: read(uri)):.2f} s")
-        served(database, store.experiment(store.connect(uri)))
+        served(database, store.get_experiment_id(store.connect(uri)))
 
 
 if __name__ == "__main__":

@@ -163,10 +163,10 @@ def open_ui(
 
     Example: lab ui --port 8080
     """
-    from pipeline.tracking.mlflow.ui import show
+    from pipeline.tracking import get_tracker
 
     redaction.redact_streams()
-    show(port)
+    get_tracker().open_ui(port)
 
 
 @app.command("sync")
@@ -178,10 +178,10 @@ def sync_store() -> None:
     Example: MLFLOW_TRACKING_URI=http://127.0.0.1:5000 lab sync
     """
     from pipeline import plan
-    from pipeline.tracking.mlflow.sync import sync
+    from pipeline.tracking import get_tracker
 
     redaction.redact_streams()
-    print(sync([*((cell.stage, cell.name) for cell in plan.load().cells), ("compare", "plan")]))
+    print(get_tracker().sync([*((cell.stage, cell.name) for cell in plan.load().cells), ("compare", "plan")]))
 
 
 @app.command("split")

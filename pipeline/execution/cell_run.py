@@ -44,7 +44,7 @@ class Sweep:
         """Start a sweep in this process and name it to every process that comes from it."""
         from filelock import FileLock
 
-        from pipeline import tracking
+        from pipeline.tracking import get_tracker
 
         paths.CACHE.mkdir(exist_ok=True)
         _tidy()
@@ -52,7 +52,7 @@ class Sweep:
         folder = Path(tempfile.mkdtemp(prefix="sweep-", dir=paths.CACHE))
         lock = FileLock(f"{folder}.lock")
         lock.acquire()
-        tracking.close_here(folder)
+        get_tracker().open_sweep(folder)
         os.environ[FOLDER] = str(folder)
         return cls(folder, lock)
 
@@ -73,7 +73,7 @@ class Sweep:
         """
         from filelock import FileLock
 
-        from pipeline import tracking
+        from pipeline.tracking import get_tracker
 
         note = self.folder / f"{identity.cell}.json"
         with FileLock(note.with_suffix(".lock")):
@@ -83,7 +83,7 @@ class Sweep:
                     raise UserError(TWO_SETTINGS)
                 run: str | None = known["run"]
                 return run
-            run = tracking.open_cell(identity, self.folder)
+            run = get_tracker().open_cell(identity, self.folder)
             paths.write_json(note, {"run": run, "identity": dataclasses.asdict(identity), "seeds": []})
             return run
 
@@ -104,12 +104,12 @@ class Sweep:
         A cell that lacks one has no numbers: their mean would be another one. Of a sweep that was cut short only a cell
         with as many trials as the sweep has ``seeds`` is known to lack none. ``end`` is to follow.
         """
-        from pipeline import tracking
+        from pipeline.tracking import Identity, get_tracker
 
         complete = not list(self.folder.glob("*.failed-*"))
         for note in sorted(self.folder.glob("*.json")):
             content = json.loads(note.read_text(encoding="utf-8"))
-            identity = tracking.Identity.from_dict(content["identity"])
+            identity = Identity.from_dict(content["identity"])
             words = self.folder.glob(f"{note.stem}.seed-*")
             ended = {int(word.suffix.removeprefix(".seed-")): json.loads(word.read_text("utf-8")) for word in words}
             failed = list(self.folder.glob(f"{note.stem}.failed-*"))
@@ -117,15 +117,15 @@ class Sweep:
                 _record(identity, dict(sorted(ended.items())), content["run"])
             else:
                 complete = False
-                tracking.fail_cell(content["run"])
+                get_tracker().fail_cell(content["run"])
                 print(_unfinished(identity, sorted(ended)), file=sys.stderr, flush=True)
         return complete
 
     def end(self) -> None:
         """Wait until the tracking store has heard all of the sweep, and forget it."""
-        from pipeline import tracking
+        from pipeline.tracking import get_tracker
 
-        tracking.settle()
+        get_tracker().flush()
         shutil.rmtree(self.folder)
         if self._lock:
             self._lock.release()
@@ -145,13 +145,13 @@ def _tidy() -> None:
 
 def _record(identity: Identity, machines: dict[int, dict[str, Any]], run: str | None) -> None:
     """Write the numbers of a cell that is complete, of which the machine of each seed is known, and tell them."""
-    from pipeline import tracking
+    from pipeline.tracking import get_tracker
 
     record = make_record(identity, machines)
     target = paths.get_metrics_path(identity.stage, identity.cell, exploration=identity.exploration)
     paths.write_json(target, record)
     trial_cache.closed(paths.get_cell_dir(identity.stage, identity.cell, exploration=identity.exploration), target)
-    tracking.close_cell(run, record, [target])
+    get_tracker().close_cell(run, record, [target])
     print(format_result(record), flush=True)
 
 

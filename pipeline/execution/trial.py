@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from pipeline.execution.progress_bar import Progress
-    from pipeline.tracking import Identity, Trial
+    from pipeline.tracking import Identity, TrialTracker
     from pipeline.training.checkpoints import Checkpoint
 
 
@@ -126,8 +126,8 @@ def _interruptible() -> Iterator[threading.Event]:
 class TrialLog:
     """What a trial tells while it works: curves, artifacts and progress."""
 
-    def __init__(self, records: Path, title: str, live: Trial, home: trial_cache.Home, seconds: float) -> None:
-        self.records, self.title, self.live, self.home = records, title, live, home
+    def __init__(self, records: Path, title: str, home: trial_cache.Home, seconds: float) -> None:
+        self.records, self.title, self.home = records, title, home
         self.artifacts: list[Path] = []
         self.checkpoints: list[Checkpoint] = []
         self._seconds = seconds
@@ -136,7 +136,6 @@ class TrialLog:
         """Add one point to each named curve at ``step`` (updates of the model so far)."""
         with (self.records / "curves.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
-        self.live.metrics(step, values)
 
     def open_checkpoint(self, name: str = "training", ends: bool = False) -> Checkpoint:
         """Return where a training of the trial keeps its state; ``ends`` says that other work follows it."""
@@ -240,7 +239,6 @@ def _assist(work: StageFunction, cfg: DictConfig, group: distributed.ProcessGrou
     """Do one process's part of a trial whose records the first process keeps, and say nothing of it."""
     from omegaconf import OmegaConf
 
-    from pipeline import tracking
     from pipeline.system import hardware
 
     if not group.broadcast(True):
@@ -257,7 +255,7 @@ def _assist(work: StageFunction, cfg: DictConfig, group: distributed.ProcessGrou
         OmegaConf.resolve(cfg)
         hardware.set_threads(cfg.threads)
         home = _home(provenance.make_identity(work.__name__, cfg), cfg.seed)
-        work(cfg, Path(folder), TrialLog(Path(folder), "", tracking.Trial(None), home, cfg.checkpoint_seconds))
+        work(cfg, Path(folder), TrialLog(Path(folder), "", home, cfg.checkpoint_seconds))
 
 
 def _work(
@@ -272,8 +270,8 @@ def _work(
 
     ``begin`` tells the other processes of the trial whether there is work.
     """
-    from pipeline import tracking
     from pipeline.system import hardware
+    from pipeline.tracking import get_tracker
 
     if "threads" in cfg:
         hardware.set_threads(cfg.threads)
@@ -286,19 +284,19 @@ def _work(
         begin(not finished)
         if finished:
             home.restore()
-            tracking.tell_kept(identity, cfg.seed, parent, home.records)
+            get_tracker().log_finished_trial(identity, cfg.seed, parent, home.records)
             print(f"{title}: was finished before and kept, so it is not run again", flush=True)
             return home.result()
         with home.fresh() as (out, records):
-            live = tracking.open_trial(identity, cfg.seed, parent, records / "resources.jsonl")
+            live = get_tracker().open_trial(identity, cfg.seed, parent, records)
             try:
-                return _worked(work, cfg, out, TrialLog(records, title, live, home, cfg.checkpoint_seconds))
+                return _worked(work, cfg, out, TrialLog(records, title, home, cfg.checkpoint_seconds), live)
             except BaseException as error:
                 live.fail(f"{type(error).__name__}: {error}")
                 raise
 
 
-def _worked(work: StageFunction, cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
+def _worked(work: StageFunction, cfg: DictConfig, out: Path, log: TrialLog, live: TrialTracker) -> dict[str, Any]:
     """Do the work of a trial, write its records, and show what it came to."""
     from omegaconf import OmegaConf
 
@@ -310,7 +308,7 @@ def _worked(work: StageFunction, cfg: DictConfig, out: Path, log: TrialLog) -> d
     config.write_text(yaml_writer.format_yaml(redaction.redact_values(OmegaConf.to_container(cfg))), encoding="utf-8")
     shown = [str((log.home.out / path.relative_to(out)).relative_to(paths.ROOT)) for path in log.artifacts]
     paths.write_json(trial, {**result, "artifacts": shown})
-    log.live.finish(result, [*log.artifacts, config, trial])
+    live.finish(result, [*log.artifacts, config, trial])
     return result
 
 

@@ -39,11 +39,11 @@ def compare(cfg: DictConfig) -> None:
 
     Raises UserError where the configuration names no size that a row has.
     """
-    from pipeline import tracking
     from pipeline.analysis import comparison
     from pipeline.analysis.recommendation import recommendation
     from pipeline.analysis.report import build_report, render_pool
     from pipeline.analysis.results import export_tables
+    from pipeline.tracking import get_tracker
 
     if cfg.size not in SIZES:
         raise UserError(f"conf/compare.yaml: size: got {cfg.size!r}; {suggest(cfg.size, SIZES)}")
@@ -65,8 +65,8 @@ def compare(cfg: DictConfig) -> None:
     record = _record(rows, export_tables.measures(found), made, exploration)
     path = paths.get_metrics_path("compare", CELL, exploration=exploration)
     paths.write_json(path, record)
-    tracking.tell_cell(record, [path, *made])
-    tracking.refresh_views()
+    get_tracker().log_cell(record, [path, *made])
+    get_tracker().update_views()
     if "LAB_RUN" not in os.environ:  # `lab run` prints them at its end, whether this ran or was up to date
         _print(rows, measured, folder)
 
@@ -74,7 +74,6 @@ def compare(cfg: DictConfig) -> None:
 def _material(
     rows: list[Row], measured: list[Cost], found: Comparison, answers: list[Answer], numbers: list[str]
 ) -> ReportContent:
-    from pipeline import tracking
     from pipeline.analysis.report import build_report, html
     from pipeline.analysis.report.tables import comparison_tables
 
@@ -82,7 +81,7 @@ def _material(
     linked = [
         html.Link(text, address)
         for text, step in [("this comparison", f"compare/{CELL}"), *steps]
-        if (address := tracking.address(*step.split("/")))
+        if (address := get_tracker().get_address(*step.split("/")))
     ]
     return build_report.ReportContent(
         rows,

@@ -1,27 +1,38 @@
-"""What MLflow sees: a parent run for each cell, a child run for each seed. No other package imports mlflow.
+"""Tracking of runs: a run per cell with a child run per seed, behind the protocol in ``base.py``.
 
-Files are the truth and MLflow is a view of them, so nothing here may cost a trained model: a store that is away
-is one warning line, and ``lab sync`` brings it level with the files later.
-``lab ui`` shows the store in a browser.
+Files are the source of truth and the tracking store is a view of them. An unreachable store prints one warning, and
+``lab sync`` brings it up to date from the files later.
 """
 
-from pipeline.tracking.mlflow.identity import Identity, Input
-from pipeline.tracking.mlflow.links import address
-from pipeline.tracking.mlflow.live import (
-    Trial,
-    close_cell,
-    fail_cell,
-    open_cell,
-    open_trial,
-    refresh_views,
-    settle,
-    tell_cell,
-    tell_kept,
-)
-from pipeline.tracking.mlflow.ownership import close_here
-from pipeline.tracking.mlflow.rehearsal import rehearse
+from __future__ import annotations
 
-__all__ = [
-    "Identity", "Input", "Trial", "address", "close_cell", "close_here", "fail_cell", "open_cell", "open_trial",
-    "refresh_views", "rehearse", "settle", "tell_cell", "tell_kept",
-]  # fmt: skip
+import os
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from pipeline.core.errors import UserError, suggest
+from pipeline.tracking.base import Tracker, TrialTracker
+from pipeline.tracking.identity import Identity, Input
+
+__all__ = ["Identity", "Input", "Tracker", "TrialTracker", "get_tracker"]
+
+BACKEND = "LAB_TRACKING"  # the environment variable that names the backend: a package in this folder
+DEFAULT = "mlflow"
+
+
+def get_tracker() -> Tracker:
+    """Return the tracking backend that ``LAB_TRACKING`` names; MLflow by default.
+
+    Raises UserError for a name without a package ``pipeline/tracking/<name>/``.
+    """
+    return _create_tracker(os.environ.get(BACKEND) or DEFAULT)
+
+
+@cache
+def _create_tracker(name: str) -> Tracker:
+    backends = sorted(path.parent.name for path in Path(__file__).parent.glob("*/__init__.py"))
+    if name not in backends:
+        raise UserError(f"{BACKEND}: got {name!r}; {suggest(name, backends)}")
+    return cast("Tracker", import_module(f"pipeline.tracking.{name}").create_tracker())

@@ -40,9 +40,9 @@ def test_a_trial_that_waits_to_measure_reports_it_and_does_not_count_it(
 
     log: Any = SimpleNamespace(
         say=lines.append, records=tmp_path, checkpoints=[], artifacts=[], home=None,
-        live=SimpleNamespace(finish=lambda *_: None),
     )  # fmt: skip
-    result = trial._worked(work, OmegaConf.create({"seed": 0}), tmp_path, log)
+    live: Any = SimpleNamespace(finish=lambda *_: None)
+    result = trial._worked(work, OmegaConf.create({"seed": 0}), tmp_path, log, live)
     assert WORK <= result["trial_seconds"] < WAIT
     waiting, waited = lines
     assert waiting.startswith("waiting for core")

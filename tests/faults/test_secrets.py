@@ -19,11 +19,11 @@ from pipeline.core import paths, redaction
 from pipeline.core.errors import UserError, format_error
 from pipeline.core.redaction import redact, redact_values, remove_credentials
 from pipeline.system.preload import server as warm
-from pipeline.tracking import Identity, Input, open_trial
+from pipeline.tracking import Identity, Input
 from pipeline.tracking.mlflow import runs, store, ui
 from pipeline.tracking.mlflow.sync import sync
 from tests import fakes
-from tests.tracking.mlflow.told import close_cell, die, open_cell, run_of
+from tests.tracking.mlflow.sweeps import close_cell, get_run_id, open_cell, open_trial, release_sweeps
 
 PRINTED = st.characters(categories=("L", "N", "P", "S"))
 CREDENTIAL = st.text(PRINTED, min_size=1, max_size=30)
@@ -104,7 +104,7 @@ def test_an_error_is_told_without_credentials() -> None:
 
 @pytest.mark.parametrize("uri", ["http://me:se/cret@host", "http://me:se?cret@host", "postgresql://me:se@cret@host/db"])
 def test_a_uri_whose_credentials_break_it_apart_is_refused_without_a_piece_of_them(uri: str) -> None:
-    with pytest.raises(UserError) as caught, store.answering(uri):
+    with pytest.raises(UserError) as caught, store.open_client(uri):
         pass
     scheme, host = uri.partition("://")[0], uri.rpartition("@")[2]
     encode = "write @, /, ? and # in its credentials as %40, %2F, %3F and %23"
@@ -142,8 +142,8 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name, value in PLANTED.items():
         monkeypatch.setenv(name, value)
     yield tmp_path
-    die()
-    store._store.cache_clear()
+    release_sweeps()
+    store._create_store.cache_clear()
 
 
 def tell(record: dict[str, object], heard: bool) -> str:
@@ -157,7 +157,7 @@ def tell(record: dict[str, object], heard: bool) -> str:
         open_trial(identity, seed + 10, parent).fail(f"OSError: {failure}")
     for trial in record["trials"]:
         open_trial(identity, trial["seed"], parent).finish(trial | {"note": words[1]})
-    run = run_of(parent) if heard else ""
+    run = get_run_id(parent) if heard else ""
     close_cell(parent, record)
     return run
 
@@ -176,16 +176,16 @@ def test_no_byte_of_a_store_holds_a_credential(
     planted: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (planted / "mlflow.db").write_bytes(empty_database.read_bytes())
-    monkeypatch.setattr(store, "location", lambda: f"sqlite:///{planted / 'mlflow.db'}")
+    monkeypatch.setattr(store, "get_uri", lambda: f"sqlite:///{planted / 'mlflow.db'}")
     record = fakes.evaluation("mrpc", "bert-tiny", 0.3, seeds=(0,))
     run = tell(record, heard=True)
-    client = MlflowClient(store.location())
+    client = MlflowClient(store.get_uri())
     tags = client.get_run(run).data.tags
     assert tags["word_0"] == (
         "cannot open http://***@127.0.0.1:9/?token=***; 'http://***@127.0.0.1:9/?token=***' with "
         "MLFLOW_TRACKING_URI=http://***@127.0.0.1:9/?token=***"
     )
-    failed = runs.search(client, "attributes.status = 'FAILED'")
+    failed = runs.find_runs(client, "attributes.status = 'FAILED'")
     assert len(failed) == len(PLANTED)
     fakes.write(planted, [record])
     sync([(record["stage"], record["cell"])])
@@ -254,8 +254,8 @@ def test_the_ui_listens_on_this_machine_alone_and_names_no_credential_to_its_nei
     monkeypatch.setattr(ui, "LOG", planted / ".cache" / "mlflow-ui.log")
     (planted / ".cache").mkdir()
     (planted / "mlflow.db").write_bytes(empty_database.read_bytes())
-    port = ui._free_port(None)
-    server = ui._start(f"sqlite:///{planted / 'mlflow.db'}", port)
+    port = ui._find_free_port(None)
+    server = ui._start_server(f"sqlite:///{planted / 'mlflow.db'}", port)
     try:
         ui._await(server, port)
         process = psutil.Process(server.pid)

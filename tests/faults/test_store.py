@@ -20,17 +20,25 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError
-from pipeline.tracking import Identity, open_trial, tell_kept
+from pipeline.tracking import Identity, get_tracker
+from pipeline.tracking.base import SyncCounts
 from pipeline.tracking.mlflow import outage, runs, store
-from pipeline.tracking.mlflow.sync import Counts, sync
+from pipeline.tracking.mlflow.sync import sync
 from tests import fakes
 from tests.faults.shelf import SIDES, Client, Shelf
-from tests.tracking.mlflow.told import close_cell, die, fail_cell, open_cell
+from tests.tracking.mlflow.sweeps import (
+    close_cell,
+    fail_cell,
+    log_metrics,
+    open_cell,
+    open_trial,
+    release_sweeps,
+)
 
 RECORD = fakes.finetuning("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
 CELL = (RECORD["stage"], RECORD["cell"])
 IDENTITY = Identity.from_record(RECORD)
-LATER = "; the work goes on, and `lab sync` brings the store level later\n"
+LATER = "; the run continues, and `lab sync` brings the store up to date later\n"
 
 
 @pytest.fixture(autouse=True)
@@ -38,21 +46,21 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Let the folder of the test be the project's, with the files of one cell; nobody is patient."""
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(paths, "CACHE", tmp_path / ".cache")
-    monkeypatch.setattr(store, "PATIENCE_SECONDS", 0.2)
-    monkeypatch.setattr(store.database, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(store, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(store.database, "LOCK_SECONDS", 0.2)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     fakes.write(tmp_path, [RECORD])
     yield tmp_path
-    die()
-    store._store.cache_clear()
+    release_sweeps()
+    store._create_store.cache_clear()
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let trials not look at the machine: it takes a moment each time."""
-    monkeypatch.setattr("pipeline.tracking.mlflow.system_metrics.KINDS", ())
+    monkeypatch.setattr("pipeline.tracking.mlflow.resource_sampler.MONITORS", ())
 
 
 def record() -> dict[str, Any]:
@@ -65,19 +73,19 @@ def run_cell() -> None:
     for trial in RECORD["trials"]:
         live = open_trial(IDENTITY, trial["seed"], parent)
         for row in fakes.curve(RECORD, trial):
-            live.metrics(int(row.pop("step")), row)
+            log_metrics(live, int(row.pop("step")), row)
         folder = paths.get_trial_dir(*CELL, trial["seed"])
         live.finish(trial, [folder / "config.yaml", folder / "trial.json"])
     close_cell(parent, record(), [paths.get_metrics_path(*CELL)])
-    die()
+    release_sweeps()
 
 
 def work(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, bad: int = 0, side: str = "before") -> Client:
     """Run the cell as a process of its own does, before a store whose call of number ``bad`` fails."""
     client = Client(shelf, bad, side)
     monkeypatch.setattr(store, "connect", lambda uri: client)
-    store._store.cache_clear()
-    outage.back()
+    store._create_store.cache_clear()
+    outage.remove_note()
     run_cell()
     return client
 
@@ -104,7 +112,7 @@ def test_a_store_that_fails_at_any_call_costs_a_warning_and_sync_makes_up_for_al
         assert "secret" not in warned
         assert shelf.contents() == undisturbed.contents(), bad
         assert {run.info.status for run in shelf.runs.values()} <= {"FINISHED", "KILLED"}, bad
-        assert sync([CELL]) == Counts(present=1)
+        assert sync([CELL]) == SyncCounts(present=1)
     for path, content in files.items():
         assert path.read_bytes() == content
 
@@ -123,7 +131,7 @@ def test_a_sync_that_is_cut_short_at_any_call_is_made_good_by_the_next(
         with pytest.raises(UserError) as caught:
             sync([CELL])
         lost = "ConnectionError: the answer was lost"
-        assert str(caught.value) == f"tracking store {store.location()}: {lost}{store.ADVICE}"
+        assert str(caught.value) == f"tracking store {store.get_uri()}: {lost}{store.ADVICE}"
         monkeypatch.setattr(store, "connect", lambda uri, shelf=shelf: Client(shelf))
         sync([CELL])
         assert shelf.contents() == undisturbed.contents(), bad
@@ -143,26 +151,26 @@ def test_the_cells_after_one_that_found_the_store_away_neither_ask_nor_warn(
     monkeypatch.setattr(store, "connect", unreachable)
     monkeypatch.setattr(outage.time, "time", lambda: clock[0])
     for _ in range(30):  # cells of five minutes each
-        store._store.cache_clear()
+        store._create_store.cache_clear()
         run_cell()
-        if (note := outage.note()).exists():
+        if (note := outage.get_note()).exists():
             os.utime(note, (clock[0], clock[0]))
         clock[0] += 300
     assert len(asked) == 15  # every ten minutes: it may have come back
-    warning = f"warning: tracking store {store.location()} is away (ConnectionError: no route){LATER}"
+    warning = f"warning: tracking store {store.get_uri()} is unreachable (ConnectionError: no route){LATER}"
     assert capsys.readouterr().err == warning
     clock[0] += 3600
-    store._store.cache_clear()
+    store._create_store.cache_clear()
     run_cell()
     assert capsys.readouterr().err == warning  # another `dvc repro`
     clock[0] -= 10_000_000  # a clock that was set back asks again
-    store._store.cache_clear()
+    store._create_store.cache_clear()
     run_cell()
     assert len(asked) == 17
     shelf = Shelf()
     monkeypatch.setattr(store, "connect", lambda uri: Client(shelf))
     sync([CELL])
-    assert not outage.note().exists()
+    assert not outage.get_note().exists()
 
 
 def test_another_store_is_asked_although_one_was_away(
@@ -170,11 +178,11 @@ def test_another_store_is_asked_although_one_was_away(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     run_cell()
-    assert capsys.readouterr().err.startswith("warning: tracking store http://***@127.0.0.1:9 is away (Mlflow")
-    assert "secret" not in outage.note().read_text()
+    assert capsys.readouterr().err.startswith("warning: tracking store http://***@127.0.0.1:9 is unreachable (Mlflow")
+    assert "secret" not in outage.get_note().read_text()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:8")
     run_cell()
-    assert capsys.readouterr().err.startswith("warning: tracking store http://***@127.0.0.1:8 is away (Mlflow")
+    assert capsys.readouterr().err.startswith("warning: tracking store http://***@127.0.0.1:8 is unreachable (Mlflow")
 
 
 class Silent(BaseHTTPRequestHandler):
@@ -239,7 +247,7 @@ def test_a_server_that_misbehaves_costs_one_warning(
         server.shutdown()
         server.server_close()
     warned = capsys.readouterr().err
-    assert warned.startswith(f"warning: tracking store http://***@127.0.0.1:{server.server_port} is away (")
+    assert warned.startswith(f"warning: tracking store http://***@127.0.0.1:{server.server_port} is unreachable (")
     assert warned.endswith(LATER)
     assert warned.count("\n") == 1
     assert "secret" not in warned
@@ -262,7 +270,7 @@ def version(database: Path) -> str:
 
 
 OLDER, NEWER = "1bd49d398cd23", "0123456789ab"
-ANEW = "move it away, and `lab sync` fills a new one from the files"
+RECREATE = "move it away, and `lab sync` creates a new one from the files"
 
 
 def older(database: Path) -> str:
@@ -275,28 +283,28 @@ def older(database: Path) -> str:
 def newer(database: Path) -> str:
     before = version(database)
     execute(database, f"UPDATE alembic_version SET version_num = '{NEWER}'")
-    remedy = "a newer MLflow made them: update this project's, or name another store"
+    remedy = "a newer MLflow created them: update this project's, or name another store"
     return f"its tables are of version {NEWER}, not {before}; {remedy}"
 
 
 def half_made(database: Path) -> str:
     execute(database, "DROP TABLE metrics")
-    return f"some of its tables are missing; {ANEW}"
+    return f"some of its tables are missing; {RECREATE}"
 
 
 def begun(database: Path) -> str:
     execute(database, "DROP TABLE alembic_version")
-    return f"some of its tables are missing; {ANEW}"
+    return f"some of its tables are missing; {RECREATE}"
 
 
 def garbage(database: Path) -> str:
     database.write_bytes(b"no database " * 1000)
-    return f"file is not a database; {ANEW}"
+    return f"file is not a database; {RECREATE}"
 
 
 def cut(database: Path) -> str:
     database.write_bytes(database.read_bytes()[:20_000])
-    return f"database disk image is malformed; {ANEW}"
+    return f"database disk image is malformed; {RECREATE}"
 
 
 @pytest.mark.parametrize("spoil", [older, newer, half_made, begun, garbage, cut])
@@ -304,24 +312,24 @@ def test_a_database_that_cannot_be_used_is_told_with_what_to_do_and_left_as_it_i
     spoil: Callable[[Path], str], database: Path, empty_database: Path, quick: None,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(store, "PATIENCE_SECONDS", 20)
+    monkeypatch.setattr(store, "TIMEOUT_SECONDS", 20)
     reason = spoil(database)
     before = database.read_bytes()
     run_cell()
-    assert capsys.readouterr().err == f"warning: tracking store sqlite:///{database} is away ({reason}){LATER}"
+    assert capsys.readouterr().err == f"warning: tracking store sqlite:///{database} is unreachable ({reason}){LATER}"
     with pytest.raises(UserError) as caught:
         sync([CELL])
     assert str(caught.value) == f"tracking store sqlite:///{database}: {reason}"
     assert database.read_bytes() == before
     shutil.copy(empty_database, database)
-    assert sync([CELL]) == Counts(created=1)
+    assert sync([CELL]) == SyncCounts(created=1)
 
 
 def test_a_database_cut_at_any_byte_costs_at_most_one_warning_and_no_wait(
     empty_database: Path, project: Path, quick: None, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(store, "PATIENCE_SECONDS", 20)
+    monkeypatch.setattr(store, "TIMEOUT_SECONDS", 20)
     whole = empty_database.read_bytes()
     for size in (1, 16, 100, 4097, len(whole) // 2, len(whole) - 1):
         database = project / str(size) / "mlflow.db"
@@ -333,19 +341,19 @@ def test_a_database_cut_at_any_byte_costs_at_most_one_warning_and_no_wait(
             assert database.read_bytes() == whole[:size]
         else:  # so little that SQLite begins anew, or reads past it
             assert size in (1, len(whole) - 1)
-            assert sync([CELL]) == Counts(present=1)
+            assert sync([CELL]) == SyncCounts(present=1)
 
 
 def test_an_empty_file_is_a_database_yet_to_be_made(
     project: Path, quick: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "PATIENCE_SECONDS", 60)
+    monkeypatch.setattr(store, "TIMEOUT_SECONDS", 60)
     (project / "mlflow.db").touch()
     (project / "mlflow.db.new").write_bytes(b"what a process that was killed had made of it")
     run_cell()
     assert capsys.readouterr().err == ""
     assert not (project / "mlflow.db.new").exists()
-    assert sync([CELL]) == Counts(present=1)
+    assert sync([CELL]) == SyncCounts(present=1)
 
 
 def test_a_folder_in_the_place_of_the_database_costs_one_warning(
@@ -354,7 +362,7 @@ def test_a_folder_in_the_place_of_the_database_costs_one_warning(
     (project / "mlflow.db").mkdir()
     run_cell()
     reason = "OperationalError: unable to open database file"
-    assert capsys.readouterr().err == f"warning: tracking store {store.location()} is away ({reason}){LATER}"
+    assert capsys.readouterr().err == f"warning: tracking store {store.get_uri()} is unreachable ({reason}){LATER}"
 
 
 def test_a_database_that_another_process_locks_holds_no_trial_up(
@@ -364,7 +372,7 @@ def test_a_database_that_another_process_locks_holds_no_trial_up(
         connection.execute("BEGIN EXCLUSIVE")
         run_cell()
         reason = "no answer in 0 s"
-        assert capsys.readouterr().err == f"warning: tracking store {store.location()} is away ({reason}){LATER}"
+        assert capsys.readouterr().err == f"warning: tracking store {store.get_uri()} is unreachable ({reason}){LATER}"
         connection.rollback()
 
 
@@ -372,18 +380,18 @@ def test_a_database_that_another_process_locks_holds_no_trial_up(
 def test_artifacts_that_find_no_room_cost_one_warning(
     place: str, database: Path, quick: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "PATIENCE_SECONDS", 20)
+    monkeypatch.setattr(store, "TIMEOUT_SECONDS", 20)
     execute(database, f"UPDATE experiments SET artifact_location = '{(database.parent / 'mlruns/scaling').as_uri()}'")
     (database.parent / place).parent.mkdir(exist_ok=True)
     (database.parent / place).write_text("a file where a folder should be, as a disk that takes nothing")
     run_cell()
     warned = capsys.readouterr().err
-    assert warned.startswith(f"warning: tracking store sqlite:///{database} is away (")
+    assert warned.startswith(f"warning: tracking store sqlite:///{database} is unreachable (")
     assert warned.count("\n") == 1
     (database.parent / place).unlink()
-    assert sync([CELL]) == Counts(created=1, retired=1)
+    assert sync([CELL]) == SyncCounts(created=1, retired=1)
     client = MlflowClient(f"sqlite:///{database}")
-    assert {run.info.status for run in runs.search(client, "")} == {"FINISHED"}
+    assert {run.info.status for run in runs.find_runs(client, "")} == {"FINISHED"}
 
 
 KILLED = """
@@ -393,15 +401,15 @@ from pipeline.core import paths
 paths.ROOT = Path(sys.argv[1])
 paths.CACHE = paths.ROOT / ".cache"
 from tests import fakes
-from tests.tracking.mlflow.told import open_cell, run_of, trial_of
-from pipeline.tracking import Identity, open_trial
+from tests.tracking.mlflow.sweeps import get_run_id, get_trial_run_id, log_metrics, open_cell, open_trial
+from pipeline.tracking import Identity
 record = fakes.finetuning("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
 for exploration in (False, True):
     identity = Identity.from_record(record | {"exploration": exploration})
     parent = open_cell(identity)
     trial = open_trial(identity, 0, parent)
-    trial.metrics(1, {"loss": 0.5})
-    print(run_of(parent), trial_of(trial), flush=True)
+    log_metrics(trial, 1, {"loss": 0.5})
+    print(get_run_id(parent), get_trial_run_id(trial), flush=True)
 time.sleep(600)
 """
 
@@ -427,40 +435,40 @@ def states(client: MlflowClient, known: list[str]) -> set[tuple[str, str]]:
 def test_a_run_whose_process_was_killed_is_ended_and_replaced_and_one_at_work_is_left_alone(
     database: Path, project: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "PATIENCE_SECONDS", 20)
+    monkeypatch.setattr(store, "TIMEOUT_SECONDS", 20)
     client = MlflowClient(f"sqlite:///{database}")
 
     def at_work(known: list[str]) -> None:
-        assert sync([CELL]) == Counts(created=1)
+        assert sync([CELL]) == SyncCounts(created=1)
         assert states(client, known) == {("RUNNING", "active")}
         run_cell()  # another process of the same cell takes nothing from it
         assert states(client, known) == {("RUNNING", "active")}
 
     planned, explored = killed(project, at_work)
-    assert sync([CELL]) == Counts(present=1, retired=1)
+    assert sync([CELL]) == SyncCounts(present=1, retired=1)
     assert states(client, planned) == {("KILLED", "deleted")}
     assert states(client, explored) == {("KILLED", "active")}  # explorations are a history
-    assert {run.info.status for run in runs.search(client, "")} == {"FINISHED"}
-    assert len(runs.cells(client)) == 1
+    assert {run.info.status for run in runs.find_runs(client, "")} == {"FINISHED"}
+    assert len(runs.find_cell_runs(client)) == 1
 
 
 def test_the_next_run_of_a_cell_ends_and_replaces_what_a_killed_process_left(
     database: Path, project: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "PATIENCE_SECONDS", 20)
+    monkeypatch.setattr(store, "TIMEOUT_SECONDS", 20)
     client = MlflowClient(f"sqlite:///{database}")
     planned, explored = killed(project, lambda _: None)
     parent = open_cell(IDENTITY)
-    store.current().settle()
+    store.get_store().flush()
     assert states(client, planned) == {("KILLED", "active")}  # at once, whatever becomes of this one
     fail_cell(parent)
     paths.get_metrics_path(*CELL).rename(aside := project / "aside.json")
-    assert sync([CELL]) == Counts(waiting=1)
+    assert sync([CELL]) == SyncCounts(waiting=1)
     assert states(client, [*planned, *explored]) == {("KILLED", "active")}
     aside.rename(paths.get_metrics_path(*CELL))
     run_cell()
     assert states(client, planned) == {("KILLED", "deleted")}
-    assert sync([CELL]) == Counts(present=1)
+    assert sync([CELL]) == SyncCounts(present=1)
 
 
 def test_a_trial_that_was_kept_is_told_from_its_files_as_it_would_have_told_itself(
@@ -469,34 +477,27 @@ def test_a_trial_that_was_kept_is_told_from_its_files_as_it_would_have_told_itse
     live, kept = Shelf(), Shelf()
     work(live, monkeypatch)
     monkeypatch.setattr(store, "connect", lambda uri: Client(kept))
-    store._store.cache_clear()
+    store._create_store.cache_clear()
     parent = open_cell(IDENTITY)
     for trial in RECORD["trials"]:
         folder = project / ".cache/trials" / str(trial["seed"])
         shutil.copytree(paths.get_trial_dir(*CELL, trial["seed"]), folder)
-        tell_kept(IDENTITY, trial["seed"], parent, folder)
+        get_tracker().log_finished_trial(IDENTITY, trial["seed"], parent, folder)
     close_cell(parent, record(), [paths.get_metrics_path(*CELL)])
     assert kept.contents() == live.contents()
 
 
-def test_a_trial_that_goes_on_shows_its_whole_curve_and_what_the_machine_did_before(
-    monkeypatch: pytest.MonkeyPatch, project: Path
-) -> None:
+def test_a_resumed_trial_logs_its_whole_curve(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
     shelf = Shelf()
     monkeypatch.setattr(store, "connect", lambda uri: Client(shelf))
-    resources = project / "resources.jsonl"
-    rows = [{"step": step, "time": 1750000000.0 + step, "system/x": 0.5 + step} for step in range(3)]
-    resources.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 3, "ti')
-    trial = open_trial(IDENTITY, 0, open_cell(IDENTITY), resources)
-    for step in (5, 10, 15):  # two of them are a checkpoint's
-        trial.metrics(step, {"loss": 1 / step})
+    trial = open_trial(IDENTITY, 0, open_cell(IDENTITY))
+    for step in (5, 10, 15):  # the first two are from a checkpoint
+        log_metrics(trial, step, {"loss": 1 / step})
     trial.finish({"seed": 0, "loss": 0.01})
-    store.current().settle()
+    store.get_store().flush()
     (told,) = [run for run in shelf.runs.values() if run.data.tags["level"] == "trial"]
     assert told.points["loss"] == [(5, 0.2), (10, 0.1), (15, 1 / 15), (15, 0.01)]
-    assert told.points["system/x"] == [(0, 0.5), (1, 1.5), (2, 2.5)]
-    assert [json.loads(line)["step"] for line in resources.read_text().splitlines()] == [0, 1, 2, 3]
-    assert [step for step, _ in told.points["system/cpu_utilization_percentage"]] == [3]
+    assert [step for step, _ in told.points["system/cpu_utilization_percentage"]] == [0]
 
 
 def test_a_trial_that_another_process_could_not_tell_makes_its_cell_one_for_sync(
@@ -507,13 +508,13 @@ def test_a_trial_that_another_process_could_not_tell_makes_its_cell_one_for_sync
     parent = open_cell(IDENTITY)
     open_trial(IDENTITY, 0, parent).finish(RECORD["trials"][0])
     close_cell(parent, record())  # without seed 1
-    reason = "RuntimeError: it has not heard every trial of finetune mrpc-bert-tiny-0.3"
-    assert capsys.readouterr().err == f"warning: tracking store {store.location()} is away ({reason}){LATER}"
-    die()
-    assert sync([CELL]) == Counts(created=1, retired=1)
+    reason = "RuntimeError: trials of finetune mrpc-bert-tiny-0.3 are missing"
+    assert capsys.readouterr().err == f"warning: tracking store {store.get_uri()} is unreachable ({reason}){LATER}"
+    release_sweeps()
+    assert sync([CELL]) == SyncCounts(created=1, retired=1)
 
 
 def test_no_room_for_what_the_machine_did_ends_the_trial(quick: None, project: Path) -> None:
-    trial = open_trial(IDENTITY, 0, None, project / "absent" / "resources.jsonl")
+    trial = get_tracker().open_trial(IDENTITY, 0, None, project / "absent")
     with pytest.raises(OSError, match=r"No such file or directory: .*resources\.jsonl"):
         trial.finish({})

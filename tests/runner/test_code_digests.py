@@ -28,7 +28,7 @@ from pipeline.runner import code_digests
         ("evaluation/cost/peak_flops.py", {"benchmark"}),
         ("analysis/report/figures/panel.py", {"compare"}),
         ("core/records.py", set(code_digests.STAGES)),
-        ("tracking/mlflow/live.py", set()),
+        ("tracking/mlflow/tracker.py", set()),
         ("execution/entry.py", set()),
     ],
 )

@@ -111,16 +111,16 @@ def test_an_exploration_leaves_the_plans_report_and_record_alone(
     assert record["exploration"] is True
     assert record["artifacts"][0] == "runs/exploration/compare/plan/report/index.html"
     assert f"report:       {folder}/report/index.html\n" in capsys.readouterr().out
-    client = MlflowClient(store.location())
-    assert runs.cells(client, "compare", "plan") == []
-    assert len(client.search_runs([store.experiment(client, exploration=True)])) == 1
+    client = MlflowClient(store.get_uri())
+    assert runs.find_cell_runs(client, "compare", "plan") == []
+    assert len(client.search_runs([store.get_experiment_id(client, exploration=True)])) == 1
 
 
 def test_the_comparison_is_one_active_run_with_its_files(evaluated: Path) -> None:
     compare.compare(CFG)
     compare.compare(CFG)
-    client = MlflowClient(store.location())
-    (run,) = runs.cells(client, "compare", "plan")
+    client = MlflowClient(store.get_uri())
+    (run,) = runs.find_cell_runs(client, "compare", "plan")
     held = {item.path for folder in (None, "figures") for item in client.list_artifacts(run.info.run_id, folder)}
     drawn = {f"figures/{name}" for name in ("score-against-size.png", "score-against-data.svg")}
     assert held >= {"index.html", "results.csv", "plan.json", *drawn}

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import importlib
 import json
@@ -50,7 +49,7 @@ OWN = (  # with what they import
     "pipeline.evaluation.quality",
     "pipeline.execution.overrides",
     "pipeline.execution.sweeper",
-    "pipeline.tracking",
+    "pipeline.tracking.mlflow",
     "pipeline.training.finetune_classifier",
     "pipeline.execution.trial",
 )
@@ -260,14 +259,10 @@ def _become(request: dict[str, Any], streams: list[int], link: socket.socket) ->
 def _rehearse() -> None:
     """Do here what packages do at first use: tenths of a second, which every fork would spend anew.
 
-    transformers compiles the expressions by which it renames old checkpoints' weights, MLflow reads 67 migrations for
-    the name of the latest, twice to open a database, Hydra and SQLAlchemy fill caches of their own.
+    transformers compiles the expressions by which it renames old checkpoints' weights, Hydra fills caches.
     """
     importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("bert")
-    utils = importlib.import_module("mlflow.store.db.utils")
-    utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)  # type: ignore[attr-defined]
     with suppress(Exception):  # which the fork that wants it will tell
-        importlib.import_module("pipeline.tracking").rehearse()
         importlib.import_module("pipeline.system.hardware").versions()
         plan = importlib.import_module("pipeline.plan")
         for file in (paths.PARAMS, *sorted(paths.CONF.rglob("*.yaml"))):

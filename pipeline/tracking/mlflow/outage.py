@@ -1,4 +1,4 @@
-"""A note for the commands to come that the store was away: they neither wait for it again at once nor say so again."""
+"""Note that the store is unreachable: the next commands neither wait for it again nor repeat the warning."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ from typing import Any
 from pipeline.core import paths
 from pipeline.core.redaction import redact
 
-ASK_AGAIN_SECONDS = 600.0  # a store that hangs costs its patience once in that time, not once a cell
-QUIET_SECONDS = 600.0  # between the cells of one `dvc repro`, so that it warns once
+RETRY_SECONDS = 600.0  # a store that hangs costs its timeout once in that time, not once per cell
+QUIET_SECONDS = 600.0  # longer than the time between two cells of one `dvc repro`, which warns once
 
 
-def note() -> Path:
-    """Return the file that says which store was away, when it was asked, and by its time when that was last of use."""
+def get_note() -> Path:
+    """Return the file that names the unreachable store and when it was tried; its time is that of the last use."""
     return paths.CACHE / "store-away.json"
 
 
-def lately(uri: str) -> bool:
-    """Say whether the store was found away so lately that it need not be asked."""
-    content = _read()
-    if content.get("store") != redact(uri):
+def is_recent(uri: str) -> bool:
+    """Return whether the store was unreachable so recently that no new attempt is due."""
+    note = _read_note()
+    if note.get("store") != redact(uri):
         return False
-    asked_before: bool = 0 <= time.time() - content["asked"] < ASK_AGAIN_SECONDS
-    if asked_before:
-        still()
-    return asked_before
+    is_fresh: bool = 0 <= time.time() - note["tried"] < RETRY_SECONDS
+    if is_fresh:
+        update_note_time()
+    return is_fresh
 
 
-def still() -> None:
-    """Keep the note's warning fresh: the same run of the plan goes on without the store."""
+def update_note_time() -> None:
+    """Mark the note as used: the same run of the plan continues without the store."""
     with suppress(OSError):
-        os.utime(note())
+        os.utime(get_note())
 
 
-def tell(uri: str, reason: str) -> None:
-    """Warn that the store is away, unless that was said lately, and leave the note."""
-    known = _read().get("store") == redact(uri)
-    quiet = known and 0 <= time.time() - note().stat().st_mtime < QUIET_SECONDS
-    with suppress(OSError):  # no room for it: then the next one asks and warns again
+def print_warning(uri: str, reason: str) -> None:
+    """Warn that the store is unreachable, unless that was printed recently, and write the note."""
+    is_known = _read_note().get("store") == redact(uri)
+    is_quiet = is_known and 0 <= time.time() - get_note().stat().st_mtime < QUIET_SECONDS
+    with suppress(OSError):  # no space: the next command tries and warns again
         paths.CACHE.mkdir(exist_ok=True)
-        paths.write_json(note(), {"store": redact(uri), "asked": time.time()})
-    if not quiet:
+        paths.write_json(get_note(), {"store": redact(uri), "tried": time.time()})
+    if not is_quiet:
         print(
-            f"warning: tracking store {redact(uri)} is away ({reason}); "
-            "the work goes on, and `lab sync` brings the store level later",
+            f"warning: tracking store {redact(uri)} is unreachable ({reason}); "
+            "the run continues, and `lab sync` brings the store up to date later",
             file=sys.stderr,
             flush=True,
         )
 
 
-def back() -> None:
-    """Forget the note: a store has heard all of what it was told."""
+def remove_note() -> None:
+    """Remove the note: a store has received everything."""
     with suppress(OSError):
-        note().unlink(missing_ok=True)
+        get_note().unlink(missing_ok=True)
 
 
-def _read() -> dict[str, Any]:
+def _read_note() -> dict[str, Any]:
     try:
-        content = json.loads(note().read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) and isinstance(content.get("asked"), float) else {}
+        content = json.loads(get_note().read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) and isinstance(content.get("tried"), float) else {}
     except (OSError, ValueError):
         return {}

@@ -1,6 +1,6 @@
-"""Which runs somebody works on: each names the folder of its sweep, whose lock its process holds until it ends.
+"""Which runs are active: each names the folder of its sweep, whose lock its process holds until it ends.
 
-The kernel gives a lock back however a process ends, so neither clocks nor process ids decide.
+The kernel releases a lock however a process ends, so neither clocks nor process ids decide.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from pathlib import Path
 from pipeline.core import paths
 
 TAG = "worked_on"
-_closed_here: set[Path] = set()
+_own_sweeps: set[Path] = set()
 
 
-def close_here(folder: Path) -> None:
-    """Say that this process closes the cells of the sweep in ``folder``, whose lock it holds."""
-    _closed_here.add(folder)
+def add_own_sweep(folder: Path) -> None:
+    """Note that this process closes the cells of the sweep in ``folder``, whose lock it holds."""
+    _own_sweeps.add(folder)
 
 
-def is_closed_here(folder: Path) -> bool:
-    """Say whether this process closes the cells of the sweep in ``folder``."""
-    return folder in _closed_here
+def is_own_sweep(folder: Path) -> bool:
+    """Return whether this process closes the cells of the sweep in ``folder``."""
+    return folder in _own_sweeps
 
 
 @contextmanager
-def begun() -> Iterator[Path]:
-    """Yield a new folder whose lock this process holds, for work that has no sweep's."""
+def create_sweep() -> Iterator[Path]:
+    """Yield a new folder whose lock this process holds, for a cell without a Hydra sweep."""
     from filelock import FileLock
 
     paths.CACHE.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="sweep-", dir=paths.CACHE))
     with FileLock(f"{folder}.lock") as lock:
-        close_here(folder)
+        add_own_sweep(folder)
         try:
             yield folder
         finally:
@@ -45,24 +45,24 @@ def begun() -> Iterator[Path]:
             Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def named(folder: Path) -> str:
-    """Return what a run says of the folder that it is worked on in."""
+def format_sweep(folder: Path) -> str:
+    """Return the value of the tag by which a run names the folder of its sweep."""
     return f"{socket.gethostname()}:{folder}"
 
 
-def goes_on(name: str | None) -> bool:
-    """Say whether a process holds the lock of the folder that a run names.
+def is_active(owner: str | None) -> bool:
+    """Return whether a process holds the lock of the folder that a run's tag names.
 
-    What another machine does in folders that are not seen from here cannot be known: it counts as work.
+    A folder of another machine that is not visible here counts as locked.
     """
-    if name is None:
+    if owner is None:
         return False
-    host, _, folder = name.partition(":")
+    host, _, folder = owner.partition(":")
     try:
         with Path(f"{folder}.lock").open(encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except (FileNotFoundError, NotADirectoryError):
         return host != socket.gethostname()
-    except OSError:  # it is held, or another user's
+    except OSError:  # locked, or another user's
         return True
     return False

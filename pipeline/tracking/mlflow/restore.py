@@ -1,4 +1,4 @@
-"""Brings back what was deleted in MLflow's UI and is still needed: both experiments, and runs of cells that run now."""
+"""Restore what was deleted in MLflow's UI and is still needed: both experiments, and runs of active processes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pipeline.tracking.mlflow import ownership
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-SUPERSEDED = "superseded"  # the tag of a run that was deleted because another one took its place
+SUPERSEDED = "superseded"  # the tag of a run that was deleted because another one replaced it
 DELETED = "deleted"
-# What MLflow answers where a run or an experiment was deleted, for a while or for good.
+# MLflow's error codes after a run or an experiment was deleted, softly or for good.
 CODES = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
 
 
 def may_be_deletion(error: Exception) -> bool:
-    """Return whether an error may come from something that was deleted; a missing trial is a RuntimeError."""
+    """Return whether a deletion may have caused an error; a missing trial is a RuntimeError."""
     return isinstance(error, RuntimeError) or getattr(error, "error_code", None) in CODES
 
 
@@ -29,25 +29,25 @@ def restore_experiment(client: MlflowClient, experiment: Any) -> None:
         if client.get_experiment(experiment.experiment_id).lifecycle_stage == DELETED:
             raise
         return  # another process has just restored it
-    for run in _search(client, experiment.experiment_id, f"tags.{SUPERSEDED} LIKE '%'", active=True):
+    for run in search_all(client, experiment.experiment_id, f"tags.{SUPERSEDED} LIKE '%'"):
         client.delete_run(run.info.run_id)
-    _warn(f"experiment {experiment.name!r} was deleted in MLflow; it is restored with its runs")
+    _print_warning(f"experiment {experiment.name!r} was deleted in MLflow; it is restored with its runs")
 
 
 def restore_runs(client: MlflowClient, experiment: str) -> None:
     """Restore the deleted runs of an experiment whose process still runs, and print a warning for each."""
-    for run in _search(client, experiment, "", active=False):
+    for run in search_all(client, experiment, deleted=True):
         tags = run.data.tags
-        if SUPERSEDED not in tags and ownership.goes_on(tags.get(ownership.TAG)):
+        if SUPERSEDED not in tags and ownership.is_active(tags.get(ownership.TAG)):
             client.restore_run(run.info.run_id)
-            _warn(f"run {run.info.run_name!r} was deleted in MLflow while its process runs; it is restored")
+            _print_warning(f"run {run.info.run_name!r} was deleted in MLflow while its process runs; it is restored")
 
 
-def _search(client: MlflowClient, experiment: str, text: str, *, active: bool) -> list[Any]:
-    """Return all active, or all deleted, runs of an experiment that the filter ``text`` lets through."""
+def search_all(client: MlflowClient, experiment: str, text: str = "", *, deleted: bool = False) -> list[Any]:
+    """Return all active, or all deleted, runs of an experiment that match the filter ``text``."""
     from mlflow.entities import ViewType
 
-    view = ViewType.ACTIVE_ONLY if active else ViewType.DELETED_ONLY
+    view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
     runs: list[Any] = []
     token = ""
     while True:
@@ -58,5 +58,5 @@ def _search(client: MlflowClient, experiment: str, text: str, *, active: bool) -
             return runs
 
 
-def _warn(text: str) -> None:
+def _print_warning(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr, flush=True)

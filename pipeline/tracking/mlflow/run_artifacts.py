@@ -1,4 +1,4 @@
-"""Files that are shown with a run."""
+"""Upload the files of a run."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-FIGURES = "figures"  # the folder whose files lie in one of their own in the store as well
+FIGURES = "figures"  # the one subfolder that is kept in the store
 
 
-def link(shown: Iterable[Path], folder: Path) -> list[Path]:
-    """Let files lie in ``folder`` as well, as they are to lie in the store, and return where.
+def link_files(files: Iterable[Path], folder: Path) -> list[Path]:
+    """Link files into ``folder``, in the layout of the store; return the links.
 
-    Raises OSError where there is no room.
+    Raises OSError if there is no space.
     """
-    kept = []
-    for path in shown:
-        beside = folder / path.relative_to(path.parent.parent if path.parent.name == FIGURES else path.parent)
-        beside.parent.mkdir(parents=True, exist_ok=True)
+    links = []
+    for path in files:
+        target = folder / path.relative_to(path.parent.parent if path.parent.name == FIGURES else path.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(path, beside)
-        except OSError:  # another disk, or one that knows no links
-            shutil.copy2(path, beside)
-        kept.append(beside)
-    return kept
+            os.link(path, target)
+        except OSError:  # another disk, or a file system without links
+            shutil.copy2(path, target)
+        links.append(target)
+    return links
 
 
-def attach(client: MlflowClient, run: str, shown: Iterable[Path]) -> None:
-    """Show files with a run: as one folder, for which MLflow takes less than for a single file."""
-    with tempfile.TemporaryDirectory(prefix="lab-") as made:
-        folder = Path(made) / "shown"  # which others may read, as they may what the store makes of it
-        if link(shown, folder):
+def upload_files(client: MlflowClient, run: str, files: Iterable[Path]) -> None:
+    """Upload files to a run, as one folder: that takes MLflow less time than single files."""
+    with tempfile.TemporaryDirectory(prefix="lab-") as temporary:
+        folder = Path(temporary) / "shown"  # readable by others, unlike the temporary folder
+        if link_files(files, folder):
             client.log_artifacts(run, str(folder))

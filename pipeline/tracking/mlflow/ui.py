@@ -1,4 +1,4 @@
-"""The store in a browser, on this machine only, opened where there is something to see."""
+"""MLflow's UI in a browser, on this machine only, and the links into it."""
 
 from __future__ import annotations
 
@@ -12,38 +12,54 @@ import time
 import urllib.request
 from contextlib import suppress
 from typing import IO
+from urllib.parse import quote
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError
-from pipeline.core.redaction import redact
+from pipeline.core.redaction import redact, remove_credentials
 from pipeline.tracking.mlflow import store, views
 
 HOST = "127.0.0.1"
 PORTS = range(5000, 5100)
 ADDRESS = f"http://{HOST}:{PORTS.start}"
-PATIENCE_SECONDS = 120.0
+START_SECONDS = 120.0
 LOG = paths.CACHE / "mlflow-ui.log"
 # 2 processes and 0.5 GB instead of 15 and 3 GB: the job service belongs to MLflow's language-model tools.
-LEAN = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+SERVER_SETTINGS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
-def show(port: int | None = None) -> None:
-    """Serve the store until interrupted and print links into it; a store behind a server needs only the links.
+def get_cell_address(stage: str, cell: str) -> str | None:
+    """Return a URL that shows the active runs of a cell; None if the store is unreachable.
 
-    Raises UserError where the store does not answer, the port is taken or the server does not start.
+    It searches for the cell, so that it stays valid when the cell runs again. Without a tracking server it has the
+    address that ``lab ui`` uses first.
     """
-    uri = store.location()
-    with store.answering(uri) as client:
-        links = views.publish(client)
-    if uri.startswith(("http://", "https://")):
-        _tell(redact(uri).rstrip("/"), links)
+    experiment = store.get_store().fetch(store.get_experiment_id)
+    if experiment is None:
+        return None
+    uri = store.get_uri()
+    server = remove_credentials(uri) if _is_server(uri) else ADDRESS
+    text = quote(f"tags.stage = '{stage}' and tags.cell = '{cell}'")
+    return f"{server}/#/experiments/{experiment}/runs?workflowType=machine_learning&searchFilter={text}"
+
+
+def serve(port: int | None = None) -> None:
+    """Serve the store until interrupted and print links into it; for a tracking server print the links only.
+
+    Raises UserError if the store is unreachable, the port is in use or the server does not start.
+    """
+    uri = store.get_uri()
+    with store.open_client(uri) as client:
+        links = views.write_views(client)
+    if _is_server(uri):
+        _print_links(redact(uri).rstrip("/"), links)
         return
-    port = _free_port(port)
+    port = _find_free_port(port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    server = _start(uri, port)
+    server = _start_server(uri, port)
     try:
-        _await(server, port)
-        _tell(f"http://{HOST}:{port}", links)
+        _wait_for_server(server, port)
+        _print_links(f"http://{HOST}:{port}", links)
         print("Ctrl-C ends the server.", flush=True)
         server.wait()
     except KeyboardInterrupt:
@@ -54,55 +70,59 @@ def show(port: int | None = None) -> None:
         server.wait()
 
 
-def _start(uri: str, port: int) -> subprocess.Popen[str]:
-    """Start the server; the URI goes by the environment, where other users cannot read it."""
+def _is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def _start_server(uri: str, port: int) -> subprocess.Popen[str]:
+    """Start the server; the URI is in the environment, where other users cannot read it."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    settings = {**os.environ, **LEAN, "MLFLOW_BACKEND_STORE_URI": uri}
+    environment = {**os.environ, **SERVER_SETTINGS, "MLFLOW_BACKEND_STORE_URI": uri}
     server = subprocess.Popen(
-        command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
     assert server.stdout is not None
-    threading.Thread(target=_keep, args=[server.stdout], daemon=True).start()
+    threading.Thread(target=_write_log, args=[server.stdout], daemon=True).start()
     return server
 
 
-def _keep(words: IO[str]) -> None:
-    """Keep what the server says, which may name the store with its credentials."""
+def _write_log(output: IO[str]) -> None:
+    """Write the server's output, which may contain the URI with its credentials, to a redacted log."""
     LOG.parent.mkdir(exist_ok=True)
-    with words, LOG.open("w", encoding="utf-8") as log:
-        for line in words:
+    with output, LOG.open("w", encoding="utf-8") as log:
+        for line in output:
             log.write(redact(line))
             log.flush()
 
 
-def _await(server: subprocess.Popen[str], port: int) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def _wait_for_server(server: subprocess.Popen[str], port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         try:
             with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=5):
                 return
         except OSError:
             time.sleep(0.2)
-    raise UserError(f"MLflow's server on port {port} did not start; its own words stand in {LOG}")
+    raise UserError(f"MLflow's server on port {port} did not start; see {LOG}")
 
 
-def _free_port(wanted: int | None) -> int:
-    for port in PORTS if wanted is None else (wanted,):
+def _find_free_port(port: int | None) -> int:
+    for candidate in PORTS if port is None else (port,):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((HOST, port))
+                probe.bind((HOST, candidate))
             except OSError:
                 continue
-            return port
-    if wanted is None:
-        raise UserError(f"no port from {PORTS.start} to {PORTS.stop - 1} is free; name one: --port 8080")
-    raise UserError(f"--port: {wanted} is taken; name another, or none to take the first free one from {PORTS.start}")
+            return candidate
+    if port is None:
+        raise UserError(f"no port from {PORTS.start} to {PORTS.stop - 1} is free; give another: --port 8080")
+    raise UserError(f"--port: got {port}, which is in use; give another, or none for the first free one")
 
 
-def _tell(address: str, links: list[str]) -> None:
+def _print_links(address: str, links: list[str]) -> None:
     for link in links:
         print(link.format(address=address))
     if not links:
         print(f"{address}/#/experiments?workflowType=machine_learning")
-        print("no evaluated cell here yet: run `dvc repro`, or `lab sync` where the results lie in files")
+        print("no evaluated cell here yet: run `dvc repro`, or `lab sync` if the results are in files")

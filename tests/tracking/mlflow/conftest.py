@@ -16,7 +16,7 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep what a test notes of its store, and the store itself, to the test."""
     monkeypatch.setattr(paths, "CACHE", tmp_path / ".cache")
     yield
-    store._store.cache_clear()
+    store._create_store.cache_clear()
 
 
 @pytest.fixture

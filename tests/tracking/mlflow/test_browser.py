@@ -13,10 +13,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from pipeline.core import paths
-from pipeline.tracking import Identity, open_trial
+from pipeline.tracking import Identity
 from pipeline.tracking.mlflow import store, ui, views
 from tests import browser, fakes
-from tests.tracking.mlflow.told import close_cell, open_cell
+from tests.tracking.mlflow.sweeps import close_cell, log_metrics, open_cell, open_trial
 
 NARROW = {"source": "compress/narrow", "compression": "width", "distillation": "logits", "cell": "narrow"}
 # What MLflow's own pages call errors: who is logged in is asked where nobody can be, and a size changed while drawn.
@@ -44,16 +44,16 @@ def links(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         patch.setattr(paths, "ROOT", folder)
         patch.setattr(ui, "LOG", folder / "ui.log")
         _fill(folder)
-        port = ui._free_port(None)
-        server = ui._start(uri, port)
+        port = ui._find_free_port(None)
+        server = ui._start_server(uri, port)
         try:
             ui._await(server, port)
-            told = views.publish(store.connect(uri))
+            told = views.write_views(store.connect(uri))
             yield dict(link.format(address=f"http://{ui.HOST}:{port}").split(": ", 1) for link in told)
         finally:
             os.killpg(server.pid, signal.SIGTERM)
             server.wait()
-            store._store.cache_clear()
+            store._create_store.cache_clear()
 
 
 def _fill(folder: Path) -> None:
@@ -65,7 +65,7 @@ def _fill(folder: Path) -> None:
         for trial in record["trials"]:
             live = open_trial(Identity.from_record(record), trial["seed"], parent)
             for row in fakes.curve(record, trial):
-                live.metrics(int(row.pop("step")), row)
+                log_metrics(live, int(row.pop("step")), row)
             live.finish(trial)
         close_cell(parent, record)
     page = folder / "index.html"

@@ -11,10 +11,18 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from pipeline.tracking import Identity, Input, open_trial
-from pipeline.tracking.mlflow import runs, store, system_metrics
+from pipeline.tracking import Identity, Input, get_tracker
+from pipeline.tracking.mlflow import resource_sampler, runs, store
 from tests import fakes
-from tests.tracking.mlflow.told import close_cell, fail_cell, open_cell, run_of, trial_of
+from tests.tracking.mlflow.sweeps import (
+    close_cell,
+    fail_cell,
+    get_run_id,
+    get_trial_run_id,
+    log_metrics,
+    open_cell,
+    open_trial,
+)
 
 RECORD = fakes.evaluation("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
 IDENTITY = Identity.from_record(RECORD)
@@ -27,14 +35,14 @@ def log(record: dict[str, object] = RECORD, *, exploration: bool = False) -> str
     for trial in record["trials"]:
         live = open_trial(identity, trial["seed"], parent)
         live.finish(trial)
-    run = run_of(parent)
+    run = get_run_id(parent)
     close_cell(parent, {**record, "exploration": exploration})
     return run
 
 
 def test_a_cell_is_a_run_with_a_child_for_each_seed(client: MlflowClient) -> None:
     parent = client.get_run(log())
-    children = runs.search(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    children = runs.find_runs(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     assert parent.info.run_name == "mrpc-bert-tiny-0.3"
     assert parent.info.status == "FINISHED"
     made = {"task": "mrpc", "model": "bert-tiny", "ratio": "0.3", "recipe": "standard"}
@@ -51,11 +59,11 @@ def test_a_store_hears_of_a_short_trial_when_somebody_waits_and_of_a_long_one_me
     assert live.run is not None
     time.sleep(0.3)
     assert not live.run.done()
-    store.current().settle()
+    store.get_store().flush()
     assert live.run.done()
-    started = [client.get_run(run).info.start_time / 1000 for run in (run_of(parent), trial_of(live))]
+    started = [client.get_run(run).info.start_time / 1000 for run in (get_run_id(parent), get_trial_run_id(live))]
     assert started == pytest.approx([began, began], abs=0.2)  # not when the store heard of it
-    monkeypatch.setattr(store, "HEARS_SECONDS", 0.1)
+    monkeypatch.setattr(store, "BATCH_SECONDS", 0.1)
     other = open_trial(IDENTITY, 1, parent)
     assert other.run is not None
     assert other.run.result(timeout=30)
@@ -86,7 +94,7 @@ def test_warnings_are_a_tag_with_a_line_each_and_no_metric(client: MlflowClient)
     for trial, warnings in zip(record["trials"], (["one", "two"], ["one", "two"]), strict=True):
         trial["warnings"] = warnings
     parent = client.get_run(log(record))
-    children = runs.search(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    children = runs.find_runs(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     assert {run.data.tags["warnings"] for run in [parent, *children]} == {"one\ntwo"}
     assert not any("warnings" in run.data.metrics for run in [parent, *children])
 
@@ -111,10 +119,10 @@ def test_tags_and_inputs_say_what_went_in(client: MlflowClient) -> None:
 
 def test_running_a_cell_again_leaves_one_active_run_of_it(client: MlflowClient) -> None:
     first, other, second = log(), log(fakes.evaluation("mrpc", "bert-mini", 0.3)), log()
-    assert {run.info.run_id for run in runs.cells(client)} == {other, second}
+    assert {run.info.run_id for run in runs.find_cell_runs(client)} == {other, second}
     assert client.get_run(first).data.tags["superseded"] == f"by {second}"
     assert client.get_run(first).info.lifecycle_stage == "deleted"
-    children = runs.search(client, "tags.level = 'trial' and tags.cell = 'mrpc-bert-tiny-0.3'")
+    children = runs.find_runs(client, "tags.level = 'trial' and tags.cell = 'mrpc-bert-tiny-0.3'")
     assert {child.data.tags["mlflow.parentRunId"] for child in children} == {second}
 
 
@@ -122,23 +130,25 @@ def test_two_runs_with_the_same_record_do_not_retire_each_other(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(runs, "replace_earlier", lambda *_: None)
+        patched.setattr(runs, "replace_earlier_runs", lambda *_: None)
         both = [log(), log()]
-    seen_by_both = runs.cells(client)
-    monkeypatch.setattr(runs, "cells", lambda *_: seen_by_both)  # each looks before the other has retired anything
-    monkeypatch.setattr(runs, "retire", lambda _, run, why: retired.append((run.info.run_id, why)))
+    seen_by_both = runs.find_cell_runs(client)
+    monkeypatch.setattr(
+        runs, "find_cell_runs", lambda *_: seen_by_both
+    )  # each looks before the other has retired anything
+    monkeypatch.setattr(runs, "retire_run", lambda _, run, why: retired.append((run.info.run_id, why)))
     retired: list[tuple[str, str]] = []
     for run in both:
-        runs.replace_earlier(client, run, RECORD, Path())
+        runs.replace_earlier_runs(client, run, RECORD, Path())
     assert retired == [(both[0], f"by {both[1]}")] * 2
 
 
 def test_a_run_that_failed_leaves_the_earlier_one_in_place(client: MlflowClient) -> None:
     first, parent = log(), open_cell(IDENTITY)
-    second = run_of(parent)
+    second = get_run_id(parent)
     open_trial(IDENTITY, 0, parent).fail("ValueError: cannot open postgresql://me:secret@host/db")
     fail_cell(parent)
-    child = runs.search(client, f"tags.`mlflow.parentRunId` = '{second}'")[0]
+    child = runs.find_runs(client, f"tags.`mlflow.parentRunId` = '{second}'")[0]
     assert client.get_run(first).info.lifecycle_stage == "active"
     assert client.get_run(second).info.status == child.info.status == "FAILED"
     assert child.data.tags["failure"] == "ValueError: cannot open postgresql://***@host/db"
@@ -146,23 +156,25 @@ def test_a_run_that_failed_leaves_the_earlier_one_in_place(client: MlflowClient)
 
 def test_explorations_keep_to_themselves_and_replace_nothing(client: MlflowClient) -> None:
     planned, first, second = log(), log(exploration=True), log(exploration=True)
-    apart = client.search_runs([store.experiment(client, exploration=True)], "tags.level = 'cell'")
+    apart = client.search_runs([store.get_experiment_id(client, exploration=True)], "tags.level = 'cell'")
     assert {run.info.run_id for run in apart} == {first, second}
     assert {run.data.tags["exploration"] for run in apart} == {"true"}
     assert client.get_run(planned).data.tags["exploration"] == "false"
-    assert [run.info.run_id for run in runs.cells(client)] == [planned]
+    assert [run.info.run_id for run in runs.find_cell_runs(client)] == [planned]
 
 
 def test_curves_and_final_numbers_arrive_at_their_steps(client: MlflowClient) -> None:
     trial = open_trial(IDENTITY, 0, open_cell(IDENTITY))
     for step in (10, 20):
-        trial.metrics(step, {"loss": 1 / step})
+        log_metrics(trial, step, {"loss": 1 / step})
     trial.finish({"seed": 0, "loss": 0.04, "f1": 0.9, "collapsed": False, "nothing": None, "precision": "bf16",
                   "predictions": "01" * 10_000, "references": "10" * 10_000})  # fmt: skip
-    loss = [(point.step, point.value) for point in client.get_metric_history(trial_of(trial), "loss")]
+    loss = [(point.step, point.value) for point in client.get_metric_history(get_trial_run_id(trial), "loss")]
     assert loss == [(10, 0.1), (20, 0.05), (20, 0.04)]
-    assert [(point.step, point.value) for point in client.get_metric_history(trial_of(trial), "f1")] == [(0, 0.9)]
-    data = client.get_run(trial_of(trial)).data
+    assert [(point.step, point.value) for point in client.get_metric_history(get_trial_run_id(trial), "f1")] == [
+        (0, 0.9)
+    ]
+    data = client.get_run(get_trial_run_id(trial)).data
     assert data.metrics["loss"] == 0.04
     assert data.tags["precision"] == "bf16"
     assert not {"predictions", "references"} & data.tags.keys()  # they are longer than the store allows
@@ -173,7 +185,7 @@ def test_curves_and_final_numbers_arrive_at_their_steps(client: MlflowClient) ->
 def test_the_shortest_trial_has_a_point_of_the_machine(client: MlflowClient) -> None:
     trial = open_trial(IDENTITY, 0, open_cell(IDENTITY))
     trial.finish({})
-    metrics = client.get_run(trial_of(trial)).data.metrics
+    metrics = client.get_run(get_trial_run_id(trial)).data.metrics
     assert 0 <= metrics["system/cpu_utilization_percentage"] <= 100
     assert metrics["system/system_memory_usage_megabytes"] > 0
 
@@ -198,18 +210,18 @@ def threads() -> int:
 def test_a_trial_that_no_store_hears_keeps_what_the_machine_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(system_metrics.System, "pause", lambda self, samples: 0.01)
-    file, begun = tmp_path / "resources.jsonl", time.time()
-    trial = open_trial(IDENTITY, 0, None, file)
+    monkeypatch.setattr(resource_sampler, "FINE_SECONDS", 0.01)
+    file, start = tmp_path / "resources.jsonl", time.time()
+    trial = get_tracker().open_trial(IDENTITY, 0, None, tmp_path)
     kept_in(file, 3)
-    trial.metrics(1, {"loss": 0.5})
+    log_metrics(trial, 1, {"loss": 0.5})
     trial.finish({"score": 0.5})
     rows = lines(file)
     assert trial.run is None
     assert [row["step"] for row in rows] == list(range(len(rows)))
     times = [row["time"] for row in rows]
     assert times == sorted(times)
-    assert begun - 0.001 <= times[0] <= times[-1] <= time.time() + 0.001
+    assert start - 0.001 <= times[0] <= times[-1] <= time.time() + 0.001
     for row in rows:
         assert all(name in ("step", "time") or name.startswith("system/") for name in row)
         assert 0 <= row["system/cpu_utilization_percentage"] <= 100
@@ -218,7 +230,7 @@ def test_a_trial_that_no_store_hears_keeps_what_the_machine_did(
 
 def test_a_trial_that_fails_watches_the_machine_no_more(tmp_path: Path) -> None:
     file, before = tmp_path / "resources.jsonl", threads()
-    trial = open_trial(IDENTITY, 0, None, file)
+    trial = get_tracker().open_trial(IDENTITY, 0, None, tmp_path)
     assert threads() == before + 1
     trial.fail("ValueError: a bug")
     assert threads() == before
@@ -228,13 +240,15 @@ def test_a_trial_that_fails_watches_the_machine_no_more(tmp_path: Path) -> None:
 def test_the_file_keeps_what_the_store_is_told(
     client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(system_metrics.System, "pause", lambda self, samples: 0.01)
-    file = tmp_path / "resources.jsonl"
-    trial = open_trial(IDENTITY, 0, open_cell(IDENTITY), file)
+    monkeypatch.setattr(resource_sampler, "FINE_SECONDS", 0.01)
+    trial = open_trial(IDENTITY, 0, open_cell(IDENTITY))
+    file = trial.folder / "resources.jsonl"
     kept_in(file, 20)
     trial.finish({})
     name = "system/system_memory_usage_megabytes"
-    told = [(point.step, point.timestamp, point.value) for point in client.get_metric_history(trial_of(trial), name)]
+    told = [
+        (point.step, point.timestamp, point.value) for point in client.get_metric_history(get_trial_run_id(trial), name)
+    ]
     assert sorted(told) == [(row["step"], round(1000 * row["time"]), row[name]) for row in lines(file)]
 
 
@@ -252,10 +266,12 @@ def test_a_monitor_that_fails_costs_its_own_curves_only(
     module = types.ModuleType("broken")
     module.Broken = Broken if when == "collect_metrics" else lambda: 1 / 0
     monkeypatch.setitem(sys.modules, "mlflow.system_metrics.metrics.broken", module)
-    monkeypatch.setattr(system_metrics, "KINDS", (("broken", "Broken"), ("absent", "Absent"), *system_metrics.KINDS))
+    monkeypatch.setattr(
+        resource_sampler, "MONITORS", (("broken", "Broken"), ("absent", "Absent"), *resource_sampler.MONITORS)
+    )
     trial = open_trial(IDENTITY, 0, open_cell(IDENTITY))
     trial.finish({"score": 0.5})
-    run = client.get_run(trial_of(trial))
+    run = client.get_run(get_trial_run_id(trial))
     assert run.info.status == "FINISHED"
     assert "system/cpu_utilization_percentage" in run.data.metrics
 
@@ -263,9 +279,9 @@ def test_a_monitor_that_fails_costs_its_own_curves_only(
 def test_more_points_than_one_call_takes_arrive_all(client: MlflowClient) -> None:
     trial = open_trial(IDENTITY, 0, open_cell(IDENTITY))
     for step in range(2500):
-        trial.metrics(step, {"loss": float(step)})
+        log_metrics(trial, step, {"loss": float(step)})
     trial.finish({})
-    assert len(client.get_metric_history(trial_of(trial), "loss")) == 2500
+    assert len(client.get_metric_history(get_trial_run_id(trial), "loss")) == 2500
 
 
 def test_files_become_artifacts(client: MlflowClient, tmp_path: Path) -> None:
@@ -273,7 +289,7 @@ def test_files_become_artifacts(client: MlflowClient, tmp_path: Path) -> None:
     note.write_text(json.dumps({"f1": 0.9}))
     record = RECORD | {"trials": []}
     parent = open_cell(IDENTITY)
-    run = run_of(parent)
+    run = get_run_id(parent)
     close_cell(parent, record, [note])
     assert [item.path for item in client.list_artifacts(run)] == ["note.json"]
 
@@ -292,7 +308,7 @@ def test_what_two_cells_find_new_at_the_same_moment_is_told_by_both(client: Mlfl
     def before(session: Session, *_: object) -> None:
         if not others and any(isinstance(item, SqlDataset) for item in session.new):
             others.append("at it")
-            others[0] = runs.create_run(MlflowClient(store.location()), IDENTITY, tmp_path, name="other")
+            others[0] = runs.create_run(MlflowClient(store.get_uri()), IDENTITY, tmp_path, name="other")
 
     event.listen(Session, "before_flush", before)
     try:

@@ -7,11 +7,20 @@ import pytest
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
-from pipeline.tracking import Identity, open_trial
+from pipeline.tracking import Identity
+from pipeline.tracking.base import SyncCounts
 from pipeline.tracking.mlflow import outage, runs, store, ui
-from pipeline.tracking.mlflow.sync import Counts, sync
+from pipeline.tracking.mlflow.sync import sync
 from tests import fakes
-from tests.tracking.mlflow.told import close_cell, die, open_cell, run_of, trial_of
+from tests.tracking.mlflow.sweeps import (
+    close_cell,
+    get_run_id,
+    get_trial_run_id,
+    log_metrics,
+    open_cell,
+    open_trial,
+    release_sweeps,
+)
 
 RECORD = fakes.finetuning("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
 CELL = (RECORD["stage"], RECORD["cell"])
@@ -23,20 +32,20 @@ BACK = "warning: experiment {!r} was deleted in MLflow; it is restored with its 
 @pytest.fixture(autouse=True)
 def quick(tmp_path: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Write the files of a cell; trials do not sample the machine."""
-    monkeypatch.setattr("pipeline.tracking.mlflow.system_metrics.KINDS", ())
+    monkeypatch.setattr("pipeline.tracking.mlflow.resource_sampler.MONITORS", ())
     fakes.write(tmp_path, [RECORD])
     yield
-    die()
+    release_sweeps()
 
 
 def log_cell(identity: Identity = IDENTITY) -> None:
     """Log a cell as its trials do in a process of their own."""
-    store._store.cache_clear()
+    store._create_store.cache_clear()
     parent = open_cell(identity)
     for trial in RECORD["trials"]:
         open_trial(identity, trial["seed"], parent).finish(trial)
     close_cell(parent, RECORD | {"cell": identity.cell, "exploration": identity.exploration})
-    die()
+    release_sweeps()
 
 
 def delete(client: MlflowClient, name: str) -> str:
@@ -48,7 +57,7 @@ def delete(client: MlflowClient, name: str) -> str:
 
 
 def names(client: MlflowClient, *, exploration: bool = False) -> list[str]:
-    return sorted(run.info.run_name for run in runs.search(client, "", exploration=exploration))
+    return sorted(run.info.run_name for run in runs.find_runs(client, "", exploration=exploration))
 
 
 WHOLE = [IDENTITY.cell, f"{IDENTITY.cell} seed 0", f"{IDENTITY.cell} seed 1"]
@@ -62,7 +71,7 @@ def test_the_next_cell_restores_a_deleted_experiment_with_its_runs(
     other = Identity("finetune", "mrpc-bert-mini-0.3")
     log_cell(other)
     assert capsys.readouterr().err == BACK.format("scaling")
-    assert not outage.note().exists()
+    assert not outage.get_note().exists()
     assert names(client) == sorted([*WHOLE, other.cell, f"{other.cell} seed 0", f"{other.cell} seed 1"])
 
 
@@ -80,19 +89,19 @@ def test_runs_that_others_had_replaced_stay_deleted(client: MlflowClient) -> Non
     log_cell()
     log_cell()
     delete(client, store.PLAN)
-    store.connect(store.location())
+    store.connect(store.get_uri())
     assert names(client) == WHOLE
-    replaced = client.search_runs([store.experiment(client)], "", ViewType.DELETED_ONLY)
+    replaced = client.search_runs([store.get_experiment_id(client)], "", ViewType.DELETED_ONLY)
     assert len(replaced) == 3
 
 
 def test_sync_restores_both_experiments_and_creates_nothing_twice(
     client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sync([CELL]) == Counts(created=1)
+    assert sync([CELL]) == SyncCounts(created=1)
     for name in (store.PLAN, store.EXPLORATION):
         delete(client, name)
-    assert sync([CELL]) == Counts(present=1)
+    assert sync([CELL]) == SyncCounts(present=1)
     assert capsys.readouterr().err == BACK.format("scaling") + BACK.format("scaling-exploration")
     assert names(client) == WHOLE
 
@@ -110,11 +119,11 @@ def test_the_browser_opens_on_a_restored_experiment(
     def kill(process: int, signal: int) -> None:
         raise ProcessLookupError
 
-    monkeypatch.setattr(ui, "_start", lambda uri, port: Server)
-    monkeypatch.setattr(ui, "_await", lambda server, port: None)
+    monkeypatch.setattr(ui, "_start_server", lambda uri, port: Server)
+    monkeypatch.setattr(ui, "_wait_for_server", lambda server, port: None)
     monkeypatch.setattr(ui.os, "killpg", kill)
     monkeypatch.setattr(ui.signal, "signal", lambda *_: None)
-    ui.show()
+    ui.serve()
     assert capsys.readouterr().err == BACK.format("scaling")
     assert client.get_experiment(number).lifecycle_stage == "active"
 
@@ -122,7 +131,7 @@ def test_the_browser_opens_on_a_restored_experiment(
 def test_an_experiment_that_was_removed_for_good_is_created_again(client: MlflowClient) -> None:
     log_cell()
     client._tracking_client.store._hard_delete_experiment(delete(client, store.PLAN))
-    store.experiment.cache_clear()
+    store.get_experiment_id.cache_clear()
     log_cell()
     assert names(client) == WHOLE
 
@@ -133,7 +142,7 @@ def test_an_experiment_that_is_deleted_while_a_cell_runs_does_not_end_its_tracki
 ) -> None:
     log_cell()
     parent = open_cell(EXPLORED)
-    run_of(parent)  # this process knows the experiment now
+    get_run_id(parent)  # this process knows the experiment now
     number = delete(client, store.PLAN)
     if for_good:
         client._tracking_client.store._hard_delete_experiment(number)
@@ -142,8 +151,8 @@ def test_an_experiment_that_is_deleted_while_a_cell_runs_does_not_end_its_tracki
         open_trial(IDENTITY, trial["seed"], other).finish(trial)
     close_cell(other, RECORD)
     assert capsys.readouterr().err == ("" if for_good else BACK.format("scaling"))
-    assert not outage.note().exists()
-    store.experiment.cache_clear()
+    assert not outage.get_note().exists()
+    store.get_experiment_id.cache_clear()
     assert names(client) == WHOLE
 
 
@@ -153,15 +162,15 @@ def test_runs_that_are_deleted_while_their_cell_runs_are_restored(
     parent = open_cell(IDENTITY)
     first = open_trial(IDENTITY, 0, parent)
     first.finish(RECORD["trials"][0])
-    client.delete_run(trial_of(first))
+    client.delete_run(get_trial_run_id(first))
     second = open_trial(IDENTITY, 1, parent)
-    client.delete_run(trial_of(second))
-    second.metrics(1, {"loss": 0.5})
+    client.delete_run(get_trial_run_id(second))
+    log_metrics(second, 1, {"loss": 0.5})
     second.finish(RECORD["trials"][1])
     close_cell(parent, RECORD)
     gone = "warning: run '{}' was deleted in MLflow while its process runs; it is restored\n"
     assert sorted(capsys.readouterr().err.splitlines(keepends=True)) == [gone.format(name) for name in WHOLE[1:]]
-    assert not outage.note().exists()
+    assert not outage.get_note().exists()
     assert names(client) == WHOLE
 
 
@@ -170,11 +179,11 @@ def test_runs_that_are_deleted_while_their_cell_runs_are_restored(
 )  # fmt: skip
 def test_sync_brings_back_runs_that_were_deleted(client: MlflowClient, deleted: list[str], retired: int) -> None:
     sync([CELL])
-    for run in runs.search(client, ""):
+    for run in runs.find_runs(client, ""):
         if run.info.run_name in deleted:
             client.delete_run(run.info.run_id)
-    assert sync([CELL]) == Counts(created=1, retired=retired)
+    assert sync([CELL]) == SyncCounts(created=1, retired=retired)
     assert names(client) == WHOLE
-    (cell,) = runs.cells(client)
-    assert len(runs.search(client, f"tags.`mlflow.parentRunId` = '{cell.info.run_id}'")) == 2
-    assert sync([CELL]) == Counts(present=1)
+    (cell,) = runs.find_cell_runs(client)
+    assert len(runs.find_runs(client, f"tags.`mlflow.parentRunId` = '{cell.info.run_id}'")) == 2
+    assert sync([CELL]) == SyncCounts(present=1)

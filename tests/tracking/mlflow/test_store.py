@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.tracking import Identity, open_trial
+from pipeline.tracking import Identity
 from pipeline.tracking.mlflow import store
-from tests.tracking.mlflow.told import close_cell, open_cell
+from tests.tracking.mlflow.sweeps import close_cell, log_metrics, open_cell, open_trial
 
 ONCE = """
 import multiprocessing
@@ -15,17 +15,17 @@ import mlflow.store.tracking.sqlalchemy_store  # imported once, before the fork
 from pathlib import Path
 from pipeline.tracking import Identity
 from pipeline.tracking.mlflow import store
-from tests.tracking.mlflow.told import open_cell
+from tests.tracking.mlflow.sweeps import open_cell
 
 def log(number):
     note = Path(open_cell(Identity("finetune", f"cell-{number}")))
-    store.current().ask(lambda client: client.log_metric(note.read_text(), "f1", 0.5))
+    store.get_store().fetch(lambda client: client.log_metric(note.read_text(), "f1", 0.5))
     return note.read_text()
 
 with multiprocessing.get_context("fork").Pool(4) as pool:
     made = pool.map(log, range(8), chunksize=2)
-client = store.connect(store.location())
-kept = client.search_runs([store.experiment(client)], "metrics.f1 = 0.5")
+client = store.connect(store.get_uri())
+kept = client.search_runs([store.get_experiment_id(client)], "metrics.f1 = 0.5")
 assert sorted(run.info.run_id for run in kept) == sorted(made)
 """
 
@@ -38,9 +38,9 @@ def test_four_processes_at_once_create_one_store(tmp_path: Path, monkeypatch: py
 
 def test_the_store_lies_in_the_project_unless_a_uri_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert store.location() == f"sqlite:///{store.paths.ROOT}/mlflow.db"
+    assert store.get_uri() == f"sqlite:///{store.paths.ROOT}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
-    assert store.location() == "http://host:5000"
+    assert store.get_uri() == "http://host:5000"
 
 
 def test_a_store_that_is_away_costs_one_warning_and_no_work(
@@ -51,13 +51,15 @@ def test_a_store_that_is_away_costs_one_warning_and_no_work(
     for seed in range(2):
         parent = open_cell(identity)
         trial = open_trial(identity, seed, parent)
-        trial.metrics(1, {"loss": 0.5})
+        log_metrics(trial, 1, {"loss": 0.5})
         trial.finish({"f1": 0.9})
         close_cell(parent, {})
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1
-    assert told[0].startswith("warning: tracking store http://***@127.0.0.1:9 is away (MlflowException: API request")
-    assert told[0].endswith("; the work goes on, and `lab sync` brings the store level later")
+    assert told[0].startswith(
+        "warning: tracking store http://***@127.0.0.1:9 is unreachable (MlflowException: API request"
+    )
+    assert told[0].endswith("; the run continues, and `lab sync` brings the store up to date later")
     assert "secret" not in told[0]
 
 
@@ -67,26 +69,26 @@ def test_a_store_that_goes_away_in_the_middle_costs_one_warning(
     identity = Identity("finetune", "mrpc-bert-tiny-1.0")
     parent = open_cell(identity)
     trial = open_trial(identity, 0, parent)
-    store.current().settle()
-    monkeypatch.setattr(store.current(), "_client", None)
+    store.get_store().flush()
+    monkeypatch.setattr(store.get_store(), "_client", None)
     monkeypatch.setattr(store, "connect", _unreachable)
-    trial.metrics(1, {"loss": 0.5})
+    log_metrics(trial, 1, {"loss": 0.5})
     trial.finish({"f1": 0.9})
     close_cell(parent, {})
-    uri = store.location()
+    uri = store.get_uri()
     assert capsys.readouterr().err == (
-        f"warning: tracking store {uri} is away (ConnectionError: no route to ***@host); "
-        "the work goes on, and `lab sync` brings the store level later\n"
+        f"warning: tracking store {uri} is unreachable (ConnectionError: no route to ***@host); "
+        "the run continues, and `lab sync` brings the store up to date later\n"
     ).replace("to ***@", "to tcp://***@")
 
 
 def test_work_that_needs_the_store_says_how_to_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "connect", _unreachable)
-    with pytest.raises(UserError) as caught, store.answering("postgresql://me:secret@host/db"):
+    with pytest.raises(UserError) as caught, store.open_client("postgresql://me:secret@host/db"):
         pass
     assert str(caught.value) == (
         "tracking store postgresql://***@host/db: ConnectionError: no route to tcp://***@host; "
-        "start it, or set MLFLOW_TRACKING_URI to one that answers"
+        "start it, or set MLFLOW_TRACKING_URI to a reachable one"
     )
 
 

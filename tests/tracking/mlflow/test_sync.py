@@ -3,11 +3,12 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
-from pipeline.tracking import Identity, open_trial
+from pipeline.tracking import Identity
+from pipeline.tracking.base import SyncCounts
 from pipeline.tracking.mlflow import runs
-from pipeline.tracking.mlflow.sync import Counts, sync
+from pipeline.tracking.mlflow.sync import sync
 from tests import fakes
-from tests.tracking.mlflow.told import close_cell, open_cell, opened
+from tests.tracking.mlflow.sweeps import close_cell, log_metrics, open_cell, open_run, open_trial
 
 POINTS = [("mrpc", "bert-tiny", 0.3), ("mrpc", "bert-mini", 1.0)]
 RECORDS = [make(*point, seeds=(0, 1)) for point in POINTS for make in (fakes.finetuning, fakes.evaluation)]
@@ -16,10 +17,10 @@ CELLS = [(record["stage"], record["cell"]) for record in RECORDS]
 
 def test_syncing_twice_makes_no_second_copy(client: MlflowClient, tmp_path: Path) -> None:
     fakes.write(tmp_path, RECORDS)
-    assert sync(CELLS) == Counts(created=4)
-    before = {run.info.run_id for run in runs.search(client, "")}
-    assert sync(CELLS) == Counts(present=4)
-    assert {run.info.run_id for run in runs.search(client, "")} == before
+    assert sync(CELLS) == SyncCounts(created=4)
+    before = {run.info.run_id for run in runs.find_runs(client, "")}
+    assert sync(CELLS) == SyncCounts(present=4)
+    assert {run.info.run_id for run in runs.find_runs(client, "")} == before
     assert len(before) == 4 * 3
 
 
@@ -28,9 +29,9 @@ def test_an_empty_store_receives_what_live_logging_would_have_told(client: Mlflo
     for record in RECORDS:
         _log_live(tmp_path, record)
     live = _contents(client)
-    for run in runs.cells(client):
-        runs.retire(client, run, "to start from nothing")
-    assert sync(CELLS) == Counts(created=4)
+    for run in runs.find_cell_runs(client):
+        runs.retire_run(client, run, "to start from nothing")
+    assert sync(CELLS) == SyncCounts(created=4)
     assert _contents(client) == live
 
 
@@ -38,7 +39,7 @@ def test_cells_that_were_logged_live_are_not_copied(client: MlflowClient, tmp_pa
     fakes.write(tmp_path, RECORDS)
     for record in RECORDS:
         _log_live(tmp_path, record)
-    assert sync(CELLS) == Counts(present=4)
+    assert sync(CELLS) == SyncCounts(present=4)
 
 
 def test_a_cell_whose_numbers_changed_takes_the_place_of_its_run(client: MlflowClient, tmp_path: Path) -> None:
@@ -46,8 +47,8 @@ def test_a_cell_whose_numbers_changed_takes_the_place_of_its_run(client: MlflowC
     sync(CELLS)
     path = tmp_path / "metrics" / "evaluate" / "mrpc-bert-tiny-0.3.json"
     path.write_text(json.dumps(RECORDS[1] | {"machine": {"processor": "another"}}))
-    assert sync(CELLS) == Counts(created=1, present=3, retired=1)
-    assert len(runs.cells(client)) == 4
+    assert sync(CELLS) == SyncCounts(created=1, present=3, retired=1)
+    assert len(runs.find_cell_runs(client)) == 4
 
 
 def test_a_cell_that_left_the_plan_is_retired_and_one_to_come_is_waited_for(
@@ -55,9 +56,9 @@ def test_a_cell_that_left_the_plan_is_retired_and_one_to_come_is_waited_for(
 ) -> None:
     fakes.write(tmp_path, RECORDS)
     sync(CELLS)
-    gone = runs.cells(client, *CELLS[-1])[0].info.run_id
+    gone = runs.find_cell_runs(client, *CELLS[-1])[0].info.run_id
     counts = sync([*CELLS[:-1], ("evaluate", "mrpc-bert-large-1.0")])
-    assert counts == Counts(present=3, waiting=1, retired=1)
+    assert counts == SyncCounts(present=3, waiting=1, retired=1)
     assert str(counts) == "0 cells created, 3 already there, 1 not run yet, 1 older runs marked superseded"
     assert client.get_run(gone).data.tags["superseded"] == "left the plan"
 
@@ -67,9 +68,9 @@ def test_a_cell_at_work_is_left_alone_and_a_copy_that_was_cut_short_is_replaced(
 ) -> None:
     fakes.write(tmp_path, RECORDS)
     identity = Identity.from_record(RECORDS[0])
-    at_work = opened(identity)
+    at_work = open_run(identity)
     cut_short = runs.create_run(client, identity, tmp_path / "gone", name=identity.cell, origin="files")
-    assert sync(CELLS) == Counts(created=4, retired=1)
+    assert sync(CELLS) == SyncCounts(created=4, retired=1)
     assert client.get_run(at_work).info.lifecycle_stage == "active"
     assert (client.get_run(cut_short).info.lifecycle_stage, client.get_run(cut_short).info.status) == (
         "deleted",
@@ -80,8 +81,8 @@ def test_a_cell_at_work_is_left_alone_and_a_copy_that_was_cut_short_is_replaced(
 def test_a_trial_lasts_as_long_in_the_store_as_it_ran(client: MlflowClient, tmp_path: Path) -> None:
     fakes.write(tmp_path, RECORDS)
     sync(CELLS)
-    parent = runs.cells(client, *CELLS[0])[0].info
-    children = runs.search(client, f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
+    parent = runs.find_cell_runs(client, *CELLS[0])[0].info
+    children = runs.find_runs(client, f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
     assert [round((child.info.end_time - child.info.start_time) / 1000, 1) for child in children] == [4.0, 4.0]
     assert round((parent.end_time - parent.start_time) / 1000, 1) == 8.0
 
@@ -96,7 +97,7 @@ def test_what_a_trial_did_to_the_machine_reaches_a_store_that_was_away(client: M
     file = tmp_path / "runs" / stage / cell / "seed-1/resources.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     sync(CELLS)
-    run = runs.search(client, f"tags.stage = '{stage}' and tags.cell = '{cell}' and tags.seed = '1'")[0]
+    run = runs.find_runs(client, f"tags.stage = '{stage}' and tags.cell = '{cell}' and tags.seed = '1'")[0]
     told = {
         name: [(point.step, point.timestamp, point.value) for point in client.get_metric_history(run.info.run_id, name)]
         for name in run.data.metrics
@@ -115,7 +116,7 @@ def _log_live(root: Path, record: dict[str, object]) -> None:
     for trial in record["trials"]:
         live = open_trial(identity, trial["seed"], parent)
         for row in fakes.curve(record, trial):
-            live.metrics(row["step"], {name: value for name, value in row.items() if name != "step"})
+            log_metrics(live, row["step"], {name: value for name, value in row.items() if name != "step"})
         folder = root / "runs" / record["stage"] / record["cell"] / f"seed-{trial['seed']}"
         shown = [folder / "predictions.parquet"] if record["stage"] == "evaluate" else []
         live.finish(trial, [*shown, folder / "config.yaml", folder / "trial.json"])
@@ -125,7 +126,7 @@ def _log_live(root: Path, record: dict[str, object]) -> None:
 def _contents(client: MlflowClient) -> dict[str, object]:
     """Return what the active runs say, under names that do not depend on ids and times."""
     found = {}
-    for run in runs.search(client, ""):
+    for run in runs.find_runs(client, ""):
         names = [name for name in run.data.metrics if not name.startswith("system/")]
         curves = {
             name: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]

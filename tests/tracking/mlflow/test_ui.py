@@ -13,12 +13,12 @@ def test_a_port_that_is_taken_is_refused_by_name_and_passed_over_otherwise(monke
     with socket.create_server((ui.HOST, 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError) as caught:
-            ui._free_port(port)
+            ui._find_free_port(port)
         assert str(caught.value) == (
-            f"--port: {port} is taken; name another, or none to take the first free one from 5000"
+            f"--port: got {port}, which is in use; give another, or none for the first free one"
         )
         monkeypatch.setattr(ui, "PORTS", range(port, port + 20))
-        assert port < ui._free_port(None) < port + 20
+        assert port < ui._find_free_port(None) < port + 20
 
 
 def test_a_server_is_asked_for_on_this_machine_only_and_hears_the_uri_in_secret(
@@ -30,7 +30,7 @@ def test_a_server_is_asked_for_on_this_machine_only_and_hears_the_uri_in_secret(
     monkeypatch.setattr(ui.subprocess, "Popen", lambda command, **given: asked.update(given, command=command) or said)
     ran = lambda target, args, daemon: SimpleNamespace(start=lambda: target(*args))  # noqa: E731
     monkeypatch.setattr(ui.threading, "Thread", ran)
-    ui._start("postgresql://me:secret@host/db", 5001)
+    ui._start_server("postgresql://me:secret@host/db", 5001)
     assert asked["command"][3:] == ["server", "--host", "127.0.0.1", "--port", "5001", "--workers", "1"]
     assert asked["env"]["MLFLOW_BACKEND_STORE_URI"] == "postgresql://me:secret@host/db"
     assert asked["env"]["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
@@ -42,6 +42,6 @@ def test_a_store_behind_a_server_gets_links_and_no_server(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@host:5000/")
     monkeypatch.setattr(store, "connect", lambda uri: None)
-    monkeypatch.setattr(ui.views, "publish", lambda client: ["Results of mrpc: {address}/#/x"])
-    ui.show()
+    monkeypatch.setattr(ui.views, "write_views", lambda client: ["Results of mrpc: {address}/#/x"])
+    ui.serve()
     assert capsys.readouterr().out == "Results of mrpc: http://***@host:5000/#/x\n"

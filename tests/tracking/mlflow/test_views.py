@@ -2,21 +2,21 @@ import json
 
 from mlflow.tracking import MlflowClient
 
-from pipeline.tracking import Identity, open_trial, refresh_views
+from pipeline.tracking import Identity, get_tracker
 from pipeline.tracking.mlflow import runs, store, views
 from tests import fakes
-from tests.tracking.mlflow.told import close_cell, open_cell, opened
+from tests.tracking.mlflow.sweeps import close_cell, log_metrics, open_cell, open_run, open_trial
 
 
 def test_every_task_with_results_has_a_view_of_them_and_of_its_learning_curves(client: MlflowClient) -> None:
     _log("mrpc")
     _log("starter-swap")
-    links = views.publish(client)
+    links = views.write_views(client)
     kinds = ("Results", "Size", "Data", "Compression", "Learning curves")
     assert [link.split(":")[0] for link in links] == [
         f"{kind} of {task}" for task in ("mrpc", "starter-swap") for kind in kinds
     ]
-    number = store.experiment(client)
+    number = store.get_experiment_id(client)
     assert links[0].format(address="http://127.0.0.1:5000") == (
         f"Results of mrpc: http://127.0.0.1:5000/#/experiments/{number}/runs"
         "?workflowType=machine_learning&viewStateShareKey=results-mrpc"
@@ -26,10 +26,10 @@ def test_every_task_with_results_has_a_view_of_them_and_of_its_learning_curves(c
 
 def test_a_view_shows_runs_columns_and_charts_that_exist(client: MlflowClient) -> None:
     _log("mrpc")
-    views.publish(client)
+    views.write_views(client)
     for key in ("results-mrpc", "size-mrpc", "data-mrpc", "compression-mrpc", "curves-mrpc"):
         state = _state(client, key)
-        shown = runs.search(client, state["searchFilter"])
+        shown = runs.find_runs(client, state["searchFilter"])
         assert shown
         metrics = set().union(*(run.data.metrics for run in shown))
         params = set().union(*(run.data.params for run in shown))
@@ -43,28 +43,28 @@ def test_a_view_shows_runs_columns_and_charts_that_exist(client: MlflowClient) -
 
 def test_learning_curves_are_averaged_over_seeds_alone(client: MlflowClient) -> None:
     _log("mrpc")
-    views.publish(client)
+    views.write_views(client)
     grouped = [key["groupByData"] for key in _state(client, "curves-mrpc")["groupBy"]["groupByKeys"]]
-    (trial, *_) = runs.search(client, _state(client, "curves-mrpc")["searchFilter"])
+    (trial, *_) = runs.find_runs(client, _state(client, "curves-mrpc")["searchFilter"])
     assert sorted([*grouped, "seed", "task"]) == sorted(trial.data.params)  # the filter names the task
 
 
 def test_the_grid_is_seen_without_what_was_made_of_it_and_that_without_the_grid(client: MlflowClient) -> None:
     _log("mrpc")
-    views.publish(client)
-    seen = {
-        key: [run.data.params["source"] for run in runs.search(client, _state(client, f"{key}-mrpc")["searchFilter"])]
-        for key in ("size", "data", "compression")
-    }
+    views.write_views(client)
+    sources = {}
+    for key in ("size", "data", "compression"):
+        shown = runs.find_runs(client, _state(client, f"{key}-mrpc")["searchFilter"])
+        sources[key] = [run.data.params["source"] for run in shown]
     grid = ["finetune/mrpc-bert-tiny-1.0"]
-    assert seen == {"size": grid, "data": grid, "compression": ["compress/narrow"]}
+    assert sources == {"size": grid, "data": grid, "compression": ["compress/narrow"]}
 
 
 def test_the_experiment_describes_itself_by_links_into_its_views(client: MlflowClient) -> None:
     _log("mrpc")
-    report = opened(Identity("compare", "plan"))
-    views.publish(client)
-    number = store.experiment(client)
+    report = open_run(Identity("compare", "plan"))
+    views.write_views(client)
+    number = store.get_experiment_id(client)
     links, about = client.get_experiment(number).tags["mlflow.note.content"].split("\n\n")
     page = f"#/experiments/{number}/runs?workflowType=machine_learning&viewStateShareKey="
     charts = "&compareRunsMode=CHART"
@@ -78,23 +78,23 @@ def test_the_experiment_describes_itself_by_links_into_its_views(client: MlflowC
 
 
 def test_the_report_of_the_comparison_is_linked(client: MlflowClient) -> None:
-    run = opened(Identity("compare", "plan"))
-    (link,) = views.publish(client)
+    run = open_run(Identity("compare", "plan"))
+    (link,) = views.write_views(client)
     assert link == (
-        f"Report with figures: {{address}}/#/experiments/{store.experiment(client)}/runs/{run}"
+        f"Report with figures: {{address}}/#/experiments/{store.get_experiment_id(client)}/runs/{run}"
         "/artifacts/index.html?workflowType=machine_learning"
     )
 
 
 def test_views_written_again_are_the_same(client: MlflowClient) -> None:
     _log("mrpc")
-    before = views.publish(client), client.get_experiment(store.experiment(client)).tags
-    refresh_views()
-    assert (views.publish(client), client.get_experiment(store.experiment(client)).tags) == before
+    before = views.write_views(client), client.get_experiment(store.get_experiment_id(client)).tags
+    get_tracker().update_views()
+    assert (views.write_views(client), client.get_experiment(store.get_experiment_id(client)).tags) == before
 
 
 def test_an_empty_store_has_no_views(client: MlflowClient) -> None:
-    assert views.publish(client) == []
+    assert views.write_views(client) == []
 
 
 def _log(task: str) -> None:
@@ -106,13 +106,13 @@ def _log(task: str) -> None:
         for trial in record["trials"]:
             live = open_trial(identity, trial["seed"], parent)
             for row in fakes.curve(record, trial):
-                live.metrics(int(row.pop("step")), row)
+                log_metrics(live, int(row.pop("step")), row)
             live.finish(trial)
         close_cell(parent, record)
 
 
 def _state(client: MlflowClient, key: str) -> dict:
-    envelope = json.loads(client.get_experiment(store.experiment(client)).tags[views.TAG + key])
+    envelope = json.loads(client.get_experiment(store.get_experiment_id(client)).tags[views.TAG + key])
     return json.loads(envelope["state"])
 
 

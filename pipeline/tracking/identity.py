@@ -1,12 +1,12 @@
-"""What a cell is called, what it is made of, and what went in."""
+"""Name, coordinates and inputs of a cell, as the tracking store shows them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-# What a record says of its cell besides stage and name.
-NAMED = (
+# Keys of a record that become params of its run.
+PARAMS = (
     "task", "model", "ratio", "recipe", "source", "teacher", "distillation", "compression", "processes", "threads",
     "precision", "batch",
 )  # fmt: skip
@@ -15,7 +15,7 @@ FOLDERS = {"data": "data", "model": "models"}
 
 @dataclass(frozen=True)
 class Input:
-    """Something that went in: its role (``data``, ``model``), the digest of its content and its own name."""
+    """An input of a cell: its role (``data``, ``model``), the SHA-256 of its content, and its name."""
 
     name: str
     digest: str
@@ -23,13 +23,13 @@ class Input:
 
     @property
     def folder(self) -> str:
-        """Return where it lies in the project."""
+        """Return its folder in the project."""
         return f"{FOLDERS.get(self.name, self.name)}/{self.source}"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A cell as the tracking store knows it."""
+    """Name, params, tags and inputs of a cell."""
 
     stage: str
     cell: str
@@ -40,18 +40,18 @@ class Identity:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Identity:
-        """Return the identity that ``dataclasses.asdict`` took apart."""
+        """Return the identity that ``dataclasses.asdict`` converted to a dict."""
         return cls(**{**content, "inputs": [Input(**item) for item in content["inputs"]]})
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Identity:
-        """Return the identity of the cell whose numbers ``record`` holds."""
+        """Return the identity of the cell that wrote ``record``."""
         sources = {"data": record.get("task", ""), "model": record.get("model", "")}
         return cls(
             stage=record["stage"],
             cell=record["cell"],
             exploration=record.get("exploration", False),
-            params={name: record[name] for name in NAMED if record.get(name) is not None},
+            params={name: record[name] for name in PARAMS if record.get(name) is not None},
             tags=record.get("tags", {}),
             inputs=[Input(name, digest, sources.get(name, "")) for name, digest in record.get("inputs", {}).items()],
         )
