@@ -39,7 +39,7 @@ def test_a_trial_that_waits_to_measure_reports_it_and_does_not_count_it(
         return {}
 
     log: Any = SimpleNamespace(
-        say=lines.append, records=tmp_path, checkpoints=[], artifacts=[], home=None,
+        print_line=lines.append, records=tmp_path, checkpoints=[], artifacts=[], home=None,
     )  # fmt: skip
     live: Any = SimpleNamespace(finish=lambda *_: None)
     result = trial._worked(work, OmegaConf.create({"seed": 0}), tmp_path, log, live)

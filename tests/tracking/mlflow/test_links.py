@@ -30,4 +30,4 @@ def test_a_store_that_is_away_has_no_links(monkeypatch: pytest.MonkeyPatch, caps
     store._create_store.cache_clear()
     assert get_cell_address("evaluate", "a") is None
     store._create_store.cache_clear()
-    assert capsys.readouterr().err.startswith("warning: tracking store http://127.0.0.1:9 is away")
+    assert capsys.readouterr().err.startswith("warning: tracking store http://127.0.0.1:9 is unreachable")
