@@ -76,6 +76,7 @@ def _material(
 ) -> ReportContent:
     from pipeline.analysis.report import build_report, html
     from pipeline.analysis.report.tables import comparison_tables
+    from pipeline.tracking import get_tracker
 
     steps = [(f"{answer.choice.task}: {step}", step) for answer in answers for step in answer.support]
     linked = [
