@@ -39,6 +39,7 @@ ORPHANS_SECONDS = 5.0  # within which a trial has to end when the DVC that ran i
 INTERVAL = 2  # seconds between two checkpoints: the starter's trainings are short
 TRAINING = ("pretrain", "finetune", "distill", "compress")  # stages with checkpoints
 ALWAYS = "source-digests"  # the stage that DVC always lists as changed
+REPAIR = "from pipeline.runner import dvc_lock_repair; dvc_lock_repair.repair_files()"
 VICTIMS = ("dvc", "group", "trial", "everything")
 
 
@@ -80,10 +81,10 @@ class Lab:
     def repro(self, log: Path) -> subprocess.Popen[bytes]:
         """Start `dvc repro`, or what runs several, in a process group of its own.
 
-        Where no process was left alive, DVC's files are mended first, as `make repro` does.
+        After a kill, DVC's files are repaired first, as `lab run` does.
         """
-        if self.kills and self.kills[-1].victim == "everything":
-            subprocess.run([sys.executable, "-m", "pipeline.system.dvc_lock_repair"], cwd=self.root, check=True)
+        if self.kills:
+            subprocess.run([sys.executable, "-c", REPAIR], cwd=self.root, check=True)
         known = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}  # of nobody's runs
         temporary = self.root / "tmp"
         temporary.mkdir(exist_ok=True)

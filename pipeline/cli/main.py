@@ -64,7 +64,7 @@ def show_status() -> None:
 
     study = plan.load()
     split_grid.check(study)
-    plan_status.show(study)
+    plan_status.print_status(study)
 
 
 @app.command("run")
@@ -73,6 +73,9 @@ def run_plan(
         int,
         typer.Option("--jobs", "-j", metavar="N", parser=_parse_number("--jobs", 1, MAX_JOBS), help="Parallel cells."),
     ] = 1,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", "-k", help="After a failure, run what does not need the failed cell.")
+    ] = False,
 ) -> None:
     """Run the stale cells of the plan, then print the results.
 
@@ -82,7 +85,7 @@ def run_plan(
     """
     from pipeline.cli import run
 
-    sys.exit(run.run(jobs))
+    sys.exit(run.run(jobs, keep_going))
 
 
 @app.command("recommend")

@@ -16,7 +16,7 @@ from pipeline import plan
 from pipeline.core import paths
 from pipeline.core.errors import UserError, suggest
 from pipeline.plan import Plan, split_grid
-from pipeline.system import dvc_lock_repair
+from pipeline.runner import dvc_lock_repair
 
 JOINED = "none"
 
@@ -30,10 +30,10 @@ def split(words: Sequence[str]) -> str:
         raise UserError(f"got {unknown[0]!r}; {suggest(unknown[0], [*split_grid.AXES, JOINED])}")
     by = tuple(axis for axis in split_grid.AXES if axis in words) if words else split_grid.axes()
     study = replace(plan.load(), parts=by)
-    dvc_lock_repair.mend()
-    with dvc_lock_repair.alone():
-        if dvc_lock_repair.at_work():
-            raise UserError("a `dvc` is at work; wait for it, and run the command again")
+    dvc_lock_repair.repair_files()
+    with dvc_lock_repair.hold_dvc_lock():
+        if dvc_lock_repair.is_dvc_running():
+            raise UserError("another `dvc` is running; wait for it, then run the same command again")
         _lay(study)
     count = len(paths.list_pipelines()) - 1
     return f"{count} parts, each with its dvc.yaml and dvc.lock below parts/" if count else "one grid, without parts"

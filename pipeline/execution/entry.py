@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pipeline.system import dvc_lock_repair, preload
+from pipeline.system import parent_process, preload
 
 if TYPE_CHECKING:
     from pipeline.execution.trial import StageFunction
@@ -22,8 +22,8 @@ def run_stage(work: StageFunction) -> None:
         from pipeline.system import distributed
 
         distributed.end_with_launcher()
-    if not preload.is_fork():
-        dvc_lock_repair.stand_by()
+    if "DVC_STAGE" in os.environ and not preload.is_fork():
+        parent_process.end_with_parent()
     preload.run_preloaded(lambda: _app(work))
 
 

@@ -28,7 +28,6 @@ from pipeline.core.validators import is_name
 from pipeline.data import mirror
 from pipeline.plan import source_paths
 from pipeline.plan.source_paths import KINDS, STAGES
-from pipeline.system import dvc_lock_repair
 
 FOLDER = paths.CACHE / "sources"
 KNOWN = paths.CACHE / "source-digests.json"
@@ -167,7 +166,5 @@ def find_other_versions(machine: Mapping[str, Any]) -> str | None:
 
 
 if __name__ == "__main__":
-    # DVC records this stage each time: a kill meanwhile must leave files that the next DVC can read.
-    dvc_lock_repair.stand_by()
     with exit_on_user_error("source-digests: "):
         write()

@@ -1,84 +1,114 @@
-"""`dvc` in forks of one process that has imported it: its imports are paid once, not once for each of many cells.
+"""Run `dvc` commands as subprocesses that can be stopped together.
 
-That process is the fork server of Python's standard library, with ``pipeline/runner/dvc_preload.py`` in it.
+``python -m pipeline.runner.dvc_process repro`` is `dvc repro` that ends with its parent, and that ends without a
+traceback if Ctrl-C arrives while DVC is imported.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
+import subprocess
 import sys
-import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context, resource_tracker
-from multiprocessing.connection import Connection
-from pathlib import Path
 
 from pipeline.core import paths
-from pipeline.core.errors import UserError
 from pipeline.core.exits import INTERRUPTED_STATUS
-from pipeline.core.system_errors import AGAIN
-from pipeline.system import dvc_lock_repair, parent_process
+from pipeline.runner import dvc_lock_repair
+from pipeline.system import parent_process
 
-LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")  # bytes that a socket's name may have
-LONGEST_LINE = 2**22  # bytes of what a stage says
-FORKS = get_context("forkserver")
+COMMAND = (sys.executable, "-m", dvc_lock_repair.DVC_MODULE)
 
 
-async def run(words: Sequence[str], say: Callable[[str], None]) -> int:
-    """Run a `dvc` command, tell each line that it or its stage says, and return its status; stop it when cancelled.
+class DvcProcesses:
+    """Run DVC commands, each in a process group, from several threads; ``stop`` interrupts all of them."""
 
-    Raises UserError where no process can be started.
-    """
-    _prepare()
-    told, tells = FORKS.Pipe(duplex=False)
-    fork = FORKS.Process(target=_become, args=(words, tells, paths.ROOT, os.getpid()))
-    try:
-        with _deaf():
-            fork.start()
-    except EOFError:  # the fork server has ended
-        raise UserError(
-            "dvc: the process that starts it has ended: somebody killed it, or the machine allows no more processes "
-            f"(`ulimit -u`); see to that and {AGAIN}"
-        ) from None
-    assert fork.pid
-    tells.close()
-    lines = asyncio.StreamReader(limit=LONGEST_LINE)
-    pipe = os.fdopen(os.dup(told.fileno()), "rb")
-    told.close()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), pipe)
-    begun = asyncio.ensure_future(lines.readline())
-    try:
-        await asyncio.shield(begun)
-        await _each(lines, say)
-    except BaseException as error:
-        await begun
-        with suppress(ProcessLookupError):
-            os.killpg(fork.pid, signal.SIGINT)  # as a terminal does: a stage says what is safe, and ends
-        await _each(lines, say if isinstance(error, asyncio.CancelledError) else lambda _: None)
-        raise
-    finally:
-        fork.join()
-    status = fork.exitcode or 0
-    if status < 0:
-        dvc_lock_repair.mend()
-        say(f"dvc {' '.join(words)}: was killed by signal {-status}")
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[str]] = set()
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def run(self, words: Sequence[str], print_line: Callable[[str], None]) -> int:
+        """Run a `dvc` command, pass on each line that it prints, and return its exit status.
+
+        Raises OSError where no process can be started, and what ``print_line`` raises.
+        """
+        with self._lock:
+            if self._stopped:
+                return INTERRUPTED_STATUS
+            process = _start(words)
+            self._running.add(process)
+        assert process.stdout
+        try:
+            for line in process.stdout:
+                print_line(line.rstrip())
+        except BaseException as error:
+            _interrupt(process)
+            for line in process.stdout:  # until the stage has saved its state and ended
+                if not isinstance(error, Exception):  # Ctrl-C or another signal
+                    print_line(line.rstrip())
+            raise
+        finally:
+            process.stdout.close()
+            status = process.wait()
+            with self._lock:
+                self._running.discard(process)
+        if status < 0:
+            dvc_lock_repair.repair_files()
+            print_line(f"dvc {' '.join(words)}: was killed by signal {-status}")
+        return status if status >= 0 else 128 - status
+
+    def stop(self) -> None:
+        """Interrupt what runs, as Ctrl-C in a terminal does, and let nothing else start."""
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                _interrupt(process)
+
+
+def run_in_foreground(words: Sequence[str]) -> int:
+    """Run a `dvc` command on this terminal, pass SIGTERM and SIGHUP on as Ctrl-C, and return its exit status."""
+    received: list[int] = []
+
+    def interrupt_children(number: int, _: object) -> None:
+        import psutil
+
+        received.append(number)
+        if number != signal.SIGINT:  # a terminal sends that one to all processes
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGINT)
+
+    with _block_sigint():
+        process = subprocess.Popen([*COMMAND, *words], cwd=paths.ROOT)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, interrupt_children)
+    status = process.wait()
+    dvc_lock_repair.repair_files()
+    if received:
+        return 128 + received[0]
     return status if status >= 0 else 128 - status
 
 
-def _prepare() -> None:
-    """Tell the fork server what to import, and where its socket may be: it needs a short name, unlike some TMPDIR."""
-    FORKS.set_forkserver_preload([dvc_lock_repair.FORKED])
-    resource_tracker.ensure_running()  # whose start ends every deafness
-    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
-        tempfile.tempdir = paths.SHORT_TEMP_DIR  # in which it makes a folder of its own
+def _start(words: Sequence[str]) -> subprocess.Popen[str]:
+    with _block_sigint():
+        return subprocess.Popen(
+            [*COMMAND, *words],
+            cwd=paths.ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            process_group=0,
+        )
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Keep Ctrl-C from this process until the block ends, and for ever from a fork server that begins in it."""
+def _block_sigint() -> Iterator[None]:
+    """Block Ctrl-C in this thread and in a process that it starts, which unblocks it once it can handle it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -86,29 +116,24 @@ def _deaf() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-async def _each(lines: asyncio.StreamReader, say: Callable[[str], None]) -> None:
-    async for line in lines:
-        say(line.decode(errors="replace").rstrip())
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
 
 
-def _become(words: Sequence[str], tells: Connection, folder: Path, watched: int) -> None:
-    """Be `dvc` in a process group of its own, which the first line tells; ends with the fork server."""
-    from dvc.cli import main
-
+def main() -> None:
+    """Be `dvc` with the words of the command line."""
     parent_process.end_with_parent()
-    os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background commands are begun without it
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    os.dup2(tells.fileno(), 1)
-    os.dup2(tells.fileno(), 2)
-    tells.close()
-    os.chdir(folder)
-    os.environ[dvc_lock_repair.WATCHED] = str(watched)
-    sys.argv = ["dvc", *words]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script starts background commands without it
+    sys.argv[0] = "dvc"
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-        print(flush=True)
-        sys.exit(main(list(words)))
-    except KeyboardInterrupt:  # before DVC listens
+        from dvc.cli import main as run_dvc
+
+        sys.exit(run_dvc(sys.argv[1:]))
+    except KeyboardInterrupt:
         sys.exit(INTERRUPTED_STATUS)
+
+
+if __name__ == "__main__":
+    main()

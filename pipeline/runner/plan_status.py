@@ -5,32 +5,32 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from statistics import median
+from collections.abc import Iterator
 
 from pipeline.core import paths, records
 from pipeline.core.errors import UserError
-from pipeline.plan import Cell, Plan, disk_space, source_digests
+from pipeline.plan import Plan, disk_space, source_digests
 from pipeline.runner import code_digests
+from pipeline.runner.durations import CellDurations
 
 COMPUTED = ("pretrain", "finetune", "distill", "compress", "evaluate", "benchmark")  # stages that use torch
 
 
-def show(study: Plan) -> None:
+def print_status(study: Plan) -> None:
     """Print the cells with their state and expected seconds, and the sum over the stale ones."""
     from rich.console import Console
     from rich.table import Table
 
-    stale = stale_cells(study)
+    stale = find_stale_cells(study)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("cell", "state"):
         table.add_column(column)
     for column in ("expected s", "from"):
         table.add_column(column, justify="right")
     total, unknown = 0.0, 0
-    known, cells = known_seconds(study), study.cells
+    durations, cells = CellDurations(study), study.cells
     for cell in cells:
-        seconds, origin = expected_seconds(cell, study, known)
+        seconds, origin = durations.estimate(cell)
         state = "stale" if cell.address in stale else "done"
         if cell.address in stale:
             total, unknown = total + (seconds or 0), unknown + (seconds is None)
@@ -63,7 +63,7 @@ def describe_other_versions(study: Plan) -> Iterator[str]:
         )
 
 
-def stale_cells(study: Plan) -> set[str]:
+def find_stale_cells(study: Plan) -> set[str]:
     """Return the addresses of the cells that `dvc repro` would look at again: changed, or behind a changed one.
 
     Raises UserError where DVC cannot tell, such as while another of its commands holds its lock.
@@ -82,42 +82,3 @@ def stale_cells(study: Plan) -> set[str]:
         if stale.intersection(cell.needs):
             stale.add(cell.address)
     return stale
-
-
-def expected_seconds(cell: Cell, study: Plan, known: Mapping[Cell, float]) -> tuple[float | None, str]:
-    """Return the seconds that the trials of a cell take and where the number comes from.
-
-    An earlier run of the cell itself is taken as it is; else the median over cells of the same stage and model,
-    in proportion to the ratio; else the median of the stage; else nothing. ``known`` are seconds of a trial.
-    """
-    if cell in known:
-        return known[cell] * len(study.seeds if cell.ratio else [0]), "itself"
-    peers = [(other, seconds) for other, seconds in known.items() if other.stage == cell.stage]
-    alike = [(other, seconds) for other, seconds in peers if other.model == cell.model and cell.ratio]
-    if alike:
-        scaled = median(seconds * share(cell) / share(other) for other, seconds in alike)
-        return scaled * len(study.seeds), "same model"
-    if peers:
-        return median(seconds for _, seconds in peers) * len(study.seeds if cell.ratio else [0]), "same stage"
-    return None, ""
-
-
-def share(cell: Cell) -> float:
-    """Return what the seconds of a cell grow with: the ratio where it trains, nothing where it only evaluates."""
-    return cell.ratio if cell.stage == "finetune" and cell.ratio else 1.0
-
-
-def known_seconds(study: Plan) -> dict[Cell, float]:
-    """Return the mean seconds of a trial in the last run of each cell that ran, from its record.
-
-    A record with other coordinates than the cell's is not used; the seconds of a trial hold for other seeds as well.
-    """
-    planned, known = study.describe_cells(), {}
-    for cell in study.cells:
-        file = paths.get_metrics_path(cell.stage, cell.name)
-        if not file.exists():
-            continue
-        record = records.read_record(file)
-        if not records.compare_with_plan(record, f"{cell.stage}/{cell.name}", planned, seeds=False):
-            known[cell] = float(record["summary"]["trial_seconds"]["mean"])
-    return known

@@ -1,133 +1,98 @@
-"""How far a plan has come: one line of progress for all of its cells, and how long the rest will take."""
+"""Progress of a run over all cells of the plan: a bar on a terminal, a line for each finished cell elsewhere."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections import defaultdict
-from collections.abc import Collection, Iterable
-from contextlib import nullcontext
-from statistics import median
+from collections.abc import Mapping
 from types import TracebackType
-from typing import NoReturn
 
-from tqdm import tqdm
-
-from pipeline.plan import Cell, Plan
-from pipeline.runner import plan_status
-
-GUESS_SECONDS = 5.0  # of a cell of all rows of which nothing is known
-Kind = tuple[object, ...]
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
 
 
-def _alike(cell: Cell) -> Kind:
-    return cell.stage, cell.model, cell.ratio
+class RunProgress:
+    """Count cells as running, done or failed, and estimate the time left.
 
-
-def _kinds(cell: Cell) -> list[Kind]:
-    """Return what cells that take as long have in common, from the likest to any at all."""
-    return [_alike(cell), (cell.stage, cell.ratio), (cell.stage,), ()]
-
-
-class Pace:
-    """What cells take: by those of this run that are alike, else by the run before, else by others, else a guess.
-
-    ``beside`` are the addresses of the cells that run side by side, ``jobs`` at a time.
+    ``weights`` are the expected seconds of each cell, in any unit: once a cell has ended, the elapsed time scales them.
     """
 
-    def __init__(self, study: Plan, cells: Iterable[Cell], beside: Collection[str], jobs: int) -> None:
-        self.cells = {cell.address: cell for cell in cells}
-        self.beside, self.jobs = beside, jobs
-        known = plan_status.known_seconds(study)
-        self._before = {name: plan_status.expected_seconds(cell, study, known)[0] for name, cell in self.cells.items()}
-        self._took: dict[Kind, list[float]] = defaultdict(list)
-        self._slower: dict[str, list[float]] = defaultdict(list)  # of each stage, than the run before
-
-    def took(self, address: str, seconds: float) -> None:
-        """Learn what a cell took."""
-        if cell := self.cells.get(address):
-            for kind in _kinds(cell):
-                self._took[kind].append(seconds)
-            if before := self._before[address]:
-                self._slower[cell.stage].append(seconds / before)
-
-    def expected(self, address: str) -> float:
-        """Return the seconds that a cell is expected to take."""
-        cell = self.cells[address]
-        if known := self._took[_alike(cell)]:
-            return median(known)
-        if (before := self._before[address]) is not None:
-            return before * median(self._slower[cell.stage] or [1.0])
-        for kind in _kinds(cell):
-            if known := self._took[kind]:
-                return median(known)
-        return GUESS_SECONDS * plan_status.share(cell)
-
-    def left(self, waiting: Iterable[str]) -> float:
-        """Return the seconds that cells are expected to take together."""
-        return sum(self.expected(address) / (self.jobs if address in self.beside else 1) for address in waiting)
-
-
-class Board:
-    """The one display of a run: a bar on a terminal, plain lines elsewhere; what the cells say stands above it."""
-
-    def __init__(self, pace: Pace) -> None:
-        self.pace = pace
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        self.weights = weights
         self.running: dict[str, float] = {}
         self.done: set[str] = set()
         self.failed: set[str] = set()
-        self._last = ""
-        self._bar: tqdm[NoReturn] | None = None
-        if sys.stderr.isatty() and pace.cells:
-            self._bar = tqdm(
-                total=len(pace.cells),
-                dynamic_ncols=True,
-                leave=False,
-                bar_format="{percentage:3.0f}%|{bar:12}| {desc}",
-            )
+        self._started = time.monotonic()
+        self._last_line = ""
+        self._lock = threading.Lock()
+        self._bar = Progress(
+            BarColumn(bar_width=12),
+            TextColumn("{task.description}", markup=False),
+            console=Console(stderr=True),
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),
+            disable=not (sys.stderr.isatty() and weights),
+        )
+        self._task = self._bar.add_task("", total=sum(weights.values()))
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> RunProgress:
+        self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.stop()
         if kind is not None or self.failed:
-            print(f"{self.counts()}; the same command goes on from there", file=sys.stderr, flush=True)
+            print(f"{self.describe()}; run the same command again to continue", file=sys.stderr, flush=True)
 
-    def begins(self, address: str) -> None:
-        """Count a stage as at work."""
+    def start_cell(self, address: str) -> None:
+        """Count a stage as running."""
         self.running[address] = time.monotonic()
-        if self._bar is not None:
-            self._draw(self._bar)
+        self._update()
 
-    def ends(self, address: str, well: bool = True) -> None:
-        """Count a stage as done, or as failed."""
-        self.pace.took(address, time.monotonic() - self.running.pop(address))
-        (self.done if well else self.failed).add(address)
-        if self._bar is not None:
-            self._draw(self._bar)
-        elif address in self.pace.cells:
-            print(f"[{self.counts()}]", flush=True)
+    def end_cell(self, address: str, failed: bool = False) -> float:
+        """Count a stage as done or failed, and return its seconds."""
+        seconds = time.monotonic() - self.running.pop(address)
+        (self.failed if failed else self.done).add(address)
+        self._update()
+        if self._bar.disable and address in self.weights:
+            print(f"[{self.describe()}]", flush=True)
+        return seconds
 
-    def say(self, line: str) -> None:
-        """Print a line that a stage said; what several say at once, such as at Ctrl-C, is printed once."""
-        if line != self._last:
-            with tqdm.external_write_mode() if self._bar is not None else nullcontext():
+    def print_line(self, line: str) -> None:
+        """Print a line of a stage; one that several stages print at once, such as at Ctrl-C, is printed once."""
+        with self._lock:
+            if line != self._last_line:
                 print(line, flush=True)
-        self._last = line
+            self._last_line = line
 
-    def counts(self) -> str:
-        """Return in words how far the plan has come."""
-        cells = self.pace.cells.keys()
+    def describe(self) -> str:
+        """Return the counts, the rate and the time left as text."""
+        done = self.weights.keys() & self.done
         failed = f", {len(self.failed)} failed" if self.failed else ""
-        left = tqdm.format_interval(self.pace.left(cells - self.done - self.failed))
-        done = f"{len(cells & self.done)} of {len(cells)} cells done"
-        return f"{done}, {len(self.running)} at work{failed}, about {left} left"
+        minutes = (time.monotonic() - self._started) / 60
+        rate = f", {len(done) / minutes:.1f} a minute" if done and minutes else ""
+        return (
+            f"{len(done)} of {len(self.weights)} cells done, {len(self.running)} running{failed}{rate}, "
+            f"about {format_seconds(self.estimate_seconds_left())} left"
+        )
 
-    def _draw(self, bar: tqdm[NoReturn]) -> None:
-        bar.n = len(self.done & self.pace.cells.keys())
+    def estimate_seconds_left(self) -> float:
+        """Return the expected seconds of the cells that have not ended."""
+        ended = sum(self.weights.get(address, 0) for address in self.done | self.failed)
+        left = sum(self.weights.values()) - ended
+        return left * (time.monotonic() - self._started) / ended if ended else left
+
+    def _update(self) -> None:
         names = ", ".join(address.rpartition(":")[2] for address in self.running)
-        bar.set_description_str(f"{self.counts()}: {names}" if names else self.counts())
+        completed = sum(self.weights.get(address, 0) for address in self.done)
+        self._bar.update(self._task, completed=completed, description=": ".join(filter(None, [self.describe(), names])))
+
+
+def format_seconds(seconds: float) -> str:
+    """Return seconds as ``[h:]mm:ss``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"

@@ -1,10 +1,10 @@
-"""`dvc` in forks: what it says and how it ends is known, it stops well, and it ends with who asked for it."""
+"""`dvc` as subprocesses: lines and exit statuses are passed on, and they end well at a signal or with their parent."""
 
-import asyncio
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,26 +13,29 @@ import psutil
 import pytest
 
 from pipeline.core import paths
-from pipeline.core.errors import UserError
-from pipeline.runner import dvc_process
-from pipeline.system import dvc_lock_repair
+from pipeline.runner import dvc_lock_repair
+from pipeline.runner.dvc_process import DvcProcesses
 
 Stage = Callable[[str], None]
 PROGRAM = """
-import asyncio, pathlib, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background it would be ignored
+import pathlib, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test in the background would ignore it
 from pipeline.core import paths
 from pipeline.core.exits import exit_on_user_error
-from pipeline.runner import dvc_process
+from pipeline.runner.dvc_process import DvcProcesses
 paths.ROOT = pathlib.Path(sys.argv[1])
 with exit_on_user_error():
-    sys.exit(asyncio.run(dvc_process.run(["repro", "--quiet", "a"], lambda line: print(line, flush=True))))
+    sys.exit(DvcProcesses().run(["repro", "--quiet", "a"], lambda line: print(line, flush=True)))
 """
+
+
+def list_dvc_processes(family: list[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in family if dvc_lock_repair.DVC_MODULE in process.cmdline()]
 
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    """Return what makes a project of one stage, ``a``, that runs a command."""
+    """Return a function that makes a project of one stage, ``a``, that runs a command."""
 
     def make(command: str) -> None:
         subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], cwd=tmp_path, check=True)
@@ -43,169 +46,132 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     return make
 
 
-def test_what_a_stage_says_is_told_and_its_status_returned(stage: Stage, tmp_path: Path) -> None:
-    stage("echo one; echo two >&2; test -e more || exit 3; test -t 0 || echo $LAB_WATCHED")
-    said: list[str] = []
+def test_lines_and_exit_status_of_a_stage_are_passed_on(stage: Stage, tmp_path: Path) -> None:
+    stage("echo one; echo two >&2; test -e more || exit 3; test -t 0 || echo no terminal")
+    lines: list[str] = []
     words = ["repro", "--quiet", "--single-item", "a"]
-    assert asyncio.run(dvc_process.run(words, said.append)) == 255
-    assert said == ["one", "two"]
+    assert DvcProcesses().run(words, lines.append) == 255
+    assert lines == ["one", "two"]
     (tmp_path / "more").touch()
-    said.clear()
-    assert asyncio.run(dvc_process.run(words, said.append)) == 0
-    assert said == ["one", "two", str(psutil.Process().pid)]
+    lines.clear()
+    assert DvcProcesses().run(words, lines.append) == 0
+    assert lines == ["one", "two", "no terminal"]
     assert "cmd: sh a.sh" in (tmp_path / "dvc.lock").read_text()
 
 
-def test_a_dvc_that_is_killed_is_told(stage: Stage, tmp_path: Path) -> None:
-    stage("echo $$; while test -e going; do sleep 0.05; done")
-    going = tmp_path / "going"
-    going.touch()
-    said: list[str] = []
+def test_a_killed_dvc_is_reported(stage: Stage, tmp_path: Path) -> None:
+    stage("echo $$; while test -e running; do sleep 0.05; done")
+    running = tmp_path / "running"
+    running.touch()
+    lines: list[str] = []
 
-    def say(line: str) -> None:
-        said.append(line)
+    def print_line(line: str) -> None:
+        lines.append(line)
         if line.isdigit():
-            # its parent, or that of the shell that runs it: dash starts it, bash becomes it
-            parents = psutil.Process(int(line)).parents()
-            next(each for each in parents if dvc_lock_repair.FORKED in " ".join(each.cmdline())).kill()
-            going.unlink()
+            list_dvc_processes(psutil.Process(int(line)).parents())[0].kill()
+            running.unlink()
 
-    assert asyncio.run(dvc_process.run(["repro", "--quiet", "a"], say)) == 137
-    assert said[1:] == ["dvc repro --quiet a: was killed by signal 9"]
+    assert DvcProcesses().run(["repro", "--quiet", "a"], print_line) == 137
+    assert lines[1:] == ["dvc repro --quiet a: was killed by signal 9"]
 
 
-def test_a_stage_that_is_stopped_says_its_last_words(stage: Stage) -> None:
-    stage("trap 'echo safe; exit 3' INT; echo begun; while true; do sleep 0.05; done")
-    said: list[str] = []
+def test_a_stopped_stage_prints_its_last_lines_and_nothing_else_starts(stage: Stage) -> None:
+    stage("trap 'echo safe; exit 3' INT; echo started; while true; do sleep 0.05; done")
+    lines: list[str] = []
+    dvc, started = DvcProcesses(), threading.Event()
 
-    async def stopped() -> None:
-        work = asyncio.create_task(
-            dvc_process.run(["repro", "--quiet", "a"], lambda line: (said.append(line), begun.set())[0])
-        )
-        begun = asyncio.Event()
-        await begun.wait()
-        work.cancel()
-        await work
+    def print_line(line: str) -> None:
+        lines.append(line)
+        started.set()
 
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(stopped())
-    assert said[:2] == ["begun", "safe"]
+    worker = threading.Thread(target=dvc.run, args=(["repro", "--quiet", "a"], print_line))
+    worker.start()
+    assert started.wait(60)
+    dvc.stop()
+    worker.join(60)
+    assert lines[:2] == ["started", "safe"]
+    assert dvc.run(["repro", "--quiet", "a"], lines.append) == 130
 
 
-def test_it_is_stopped_as_well_where_a_script_began_all_of_it_in_the_background(stage: Stage, tmp_path: Path) -> None:
-    stage("trap 'echo safe; exit 3' INT; echo begun; while true; do sleep 0.05; done")
+def test_a_stage_stops_as_well_if_a_script_started_all_of_it_in_the_background(stage: Stage, tmp_path: Path) -> None:
+    stage("trap 'echo safe; exit 3' INT; echo started; while true; do sleep 0.05; done")
     program = """
-import asyncio, pathlib, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell begins it
+import pathlib, signal, sys, threading
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell starts it
 from pipeline.core import paths
-from pipeline.runner import dvc_process
+from pipeline.runner.dvc_process import DvcProcesses
 paths.ROOT = pathlib.Path(sys.argv[1])
-async def stopped():
-    def say(line):
-        print(line, flush=True)
-        work.cancel()
-    work = asyncio.create_task(dvc_process.run(["repro", "--quiet", "a"], say))
-    await asyncio.wait([work])
-asyncio.run(stopped())
+dvc = DvcProcesses()
+def print_line(line):
+    print(line, flush=True)
+    threading.Thread(target=dvc.stop).start()
+dvc.run(["repro", "--quiet", "a"], print_line)
 """
     try:
-        said = subprocess.run(
-            [sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True, timeout=60
+        done = subprocess.run(
+            [sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True, timeout=120
         )
     finally:
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 if process.cmdline() == ["sh", "a.sh"] and Path(process.cwd()) == tmp_path:
                     process.kill()
-    assert said.stdout.splitlines()[:2] == ["begun", "safe"]
+    assert done.stdout.splitlines()[:2] == ["started", "safe"]
 
 
-def test_ctrl_c_while_dvc_is_imported_is_no_traceback(stage: Stage, tmp_path: Path) -> None:
-    stage("echo begun")
+def test_ctrl_c_while_dvc_is_imported_prints_no_traceback(stage: Stage, tmp_path: Path) -> None:
+    stage("echo started")
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
-    ) as asked:  # fmt: skip
-        family = psutil.Process(asked.pid)
-        while not any(dvc_lock_repair.FORKED in " ".join(process.cmdline()) for process in family.children()):
-            assert asked.poll() is None
-        os.killpg(asked.pid, signal.SIGINT)  # as a terminal does
-        assert asked.communicate(timeout=60) == ("", "interrupted\n")
-        assert asked.returncode == 130
+    ) as parent:  # fmt: skip
+        while not list_dvc_processes(psutil.Process(parent.pid).children()):
+            assert parent.poll() is None
+        os.killpg(parent.pid, signal.SIGINT)  # as a terminal does
+        assert parent.communicate(timeout=60) == ("", "interrupted\n")
+        assert parent.returncode == 130
 
 
-def test_where_no_process_can_be_started_the_reasons_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ended(_: object) -> None:
-        raise EOFError
+def test_a_stage_stops_if_its_lines_cannot_be_printed(stage: Stage) -> None:
+    stage("echo started; while true; do sleep 0.05; echo more; done")
 
-    monkeypatch.setattr(dvc_process.FORKS.Process, "start", ended)
-    with pytest.raises(UserError) as error:
-        asyncio.run(dvc_process.run(["repro"], print))
-    assert str(error.value) == (
-        "dvc: the process that starts it has ended: somebody killed it, or the machine allows no more processes "
-        "(`ulimit -u`); see to that and run the same command again: what is finished is kept"
-    )
-
-
-def test_nothing_goes_on_where_nobody_hears_it(stage: Stage) -> None:
-    stage("echo begun; while true; do sleep 0.05; echo more; done")
-
-    def say(_: str) -> None:
+    def print_line(_: str) -> None:
         raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        asyncio.run(dvc_process.run(["repro", "--quiet", "a"], say))
+        DvcProcesses().run(["repro", "--quiet", "a"], print_line)
 
 
-def test_a_fork_and_its_parent_end_with_who_asked_for_it(stage: Stage, tmp_path: Path) -> None:
-    stage("echo begun; sleep 60")
-    with subprocess.Popen([sys.executable, "-c", PROGRAM, tmp_path], stdout=subprocess.PIPE, text=True) as asked:
-        assert asked.stdout
-        assert asked.stdout.readline() == "begun\n"
-        family = psutil.Process(asked.pid).children(recursive=True)
-        dvc = [process for process in family if dvc_lock_repair.FORKED in " ".join(process.cmdline())]
-        assert len(dvc) == 2
-        assert all(
-            dvc_lock_repair._is_dvc(process.pid) for process in dvc
-        )  # or the locks that it holds were struck out
-        asked.kill()
-        assert not psutil.wait_procs(dvc, timeout=5)[1]
+def test_dvc_ends_with_its_parent_and_counts_as_a_live_dvc_until_then(stage: Stage, tmp_path: Path) -> None:
+    stage("echo started; sleep 60")
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, tmp_path], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        assert parent.stdout.readline() == "started\n"
+        family = psutil.Process(parent.pid).children(recursive=True)
+        (dvc,) = list_dvc_processes(family)
+        assert dvc_lock_repair._is_dvc(dvc.pid)
+        parent.kill()
+        assert not psutil.wait_procs([dvc], timeout=10)[1]
         for process in family:
             if process.is_running():
                 process.kill()
 
 
-def test_a_long_name_of_the_folder_of_temporary_files_is_in_nobody_s_way(stage: Stage, tmp_path: Path) -> None:
-    stage("echo $TMPDIR")
-    long = tmp_path / ("x" * 100)
-    long.mkdir()
-    said = subprocess.run(
-        [sys.executable, "-c", PROGRAM, tmp_path],
-        capture_output=True, text=True, check=True, env={**os.environ, "TMPDIR": str(long)},
-    )  # fmt: skip
-    assert said.stdout == f"{long}\n"
+def test_in_the_foreground_a_signal_stops_the_stage_and_decides_the_exit_status(stage: Stage, tmp_path: Path) -> None:
+    stage("trap 'echo safe; exit 3' INT; echo started; while true; do sleep 0.05; done")
+    program = PROGRAM[: PROGRAM.index("with exit")].replace("DvcProcesses", "run_in_foreground")
+    program += "sys.exit(run_in_foreground(['repro', '--quiet', 'a']))"
+    with subprocess.Popen([sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        assert parent.stdout.readline() == "started\n"
+        parent.send_signal(signal.SIGTERM)
+        assert parent.communicate(timeout=60)[0] == "safe\n"
+    assert parent.returncode == 143
 
 
-def test_files_that_dvc_cannot_read_are_told_by_dvc(stage: Stage, tmp_path: Path) -> None:
+def test_dvc_reports_files_that_it_cannot_read(stage: Stage, tmp_path: Path) -> None:
     stage("true")
     (tmp_path / "dvc.yaml").write_text("stages: [")
-    program = (
-        "import pathlib, sys\nfrom pipeline.core import paths\npaths.ROOT = pathlib.Path(sys.argv[1])\n"
-        "import pipeline.runner.dvc_preload"
-    )
-    subprocess.run([sys.executable, "-c", program, tmp_path], check=True)
-    said: list[str] = []
-    assert asyncio.run(dvc_process.run(["repro"], said.append)) == 255
-    assert any("dvc.yaml' is invalid" in line for line in said), said
-
-
-def test_a_fork_imports_nothing_of_weight(stage: Stage, tmp_path: Path) -> None:
-    stage("true")
-    program = (
-        "import sys, pipeline.runner.dvc_preload\nfrom dvc.cli import main\nbefore = set(sys.modules)\n"
-        f"import os; os.chdir({str(tmp_path)!r})\n"
-        "main(['--wait-for-lock', 'repro', '--quiet', '--single-item', 'a'])\n"
-        "print(*set(sys.modules) - before)"
-    )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert len(said.split()) < 40, said
+    lines: list[str] = []
+    assert DvcProcesses().run(["repro"], lines.append) == 255
+    assert any("dvc.yaml' is invalid" in line for line in lines), lines

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.core import paths, records
 from pipeline.core.errors import UserError
-from pipeline.plan import Benchmark, Cell, Plan
+from pipeline.plan import Benchmark, Plan
 from pipeline.runner import plan_status
 from tests import fakes
 
@@ -33,8 +33,8 @@ def answer(monkeypatch: pytest.MonkeyPatch, status: int, out: str = "", complain
 def test_what_lies_behind_a_changed_cell_is_stale_too(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, 0, '{"pretrain@bert-mini": [{"changed deps": {}}], "plan": [{}]}')
     points = ("mrpc-bert-mini-0.5", "mrpc-bert-mini-1.0")
-    behind = {f"{stage}@{point}" for stage in ("finetune", "evaluate") for point in points}
-    assert plan_status.stale_cells(PLAN) == {"plan", "pretrain@bert-mini", *behind}
+    behind = {f"stages/{stage}/dvc.yaml:{stage}@{point}" for stage in ("finetune", "evaluate") for point in points}
+    assert plan_status.find_stale_cells(PLAN) == {"plan", "pretrain@bert-mini", *behind}
 
 
 @pytest.mark.parametrize(
@@ -47,41 +47,15 @@ def test_what_lies_behind_a_changed_cell_is_stale_too(monkeypatch: pytest.Monkey
 def test_a_dvc_that_cannot_tell_is_a_line(monkeypatch: pytest.MonkeyPatch, complaint: str, told: str) -> None:
     answer(monkeypatch, 255, complaint=complaint)
     with pytest.raises(UserError) as error:
-        plan_status.stale_cells(PLAN)
+        plan_status.find_stale_cells(PLAN)
     assert str(error.value) == f"dvc status: {told}; see to that, or wait for the `dvc` that is at work, and ask again"
-
-
-def seconds(cell: Cell) -> tuple[float | None, str]:
-    return plan_status.expected_seconds(cell, PLAN, plan_status.known_seconds(PLAN))
-
-
-def test_seconds_are_those_of_the_cell_itself_or_of_its_model_in_proportion(root: Path) -> None:
-    cells = {cell.address: cell for cell in PLAN.cells}
-    half, full = (cells[f"finetune@mrpc-bert-tiny-{ratio}"] for ratio in PLAN.ratios)
-    assert seconds(half) == (None, "")
-    fakes.write(root, [fakes.finetuning("mrpc", "bert-tiny", 0.5)])
-    assert seconds(half) == (8.0, "itself")  # two seeds of four seconds
-    assert seconds(full) == (16.0, "same model")
-    assert seconds(cells["finetune@mrpc-bert-mini-1.0"]) == (8.0, "same stage")
-
-
-def test_seconds_of_a_record_of_other_coordinates_are_not_used(root: Path) -> None:
-    half = next(cell for cell in PLAN.cells if cell.stage == "finetune")
-    fakes.write(root, [fakes.finetuning("mrpc", "bert-tiny", 0.5) | {"recipe": "patient"}])
-    assert seconds(half) == (None, "")
-
-
-def test_seconds_of_a_record_of_other_seeds_are_used(root: Path) -> None:
-    half = next(cell for cell in PLAN.cells if cell.stage == "finetune")
-    fakes.write(root, [fakes.finetuning("mrpc", "bert-tiny", 0.5, seeds=(7,))])
-    assert seconds(half) == (8.0, "itself")
 
 
 def test_the_list_ends_with_what_there_is_to_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer(monkeypatch, 0, '{"evaluate@mrpc-bert-tiny-0.5": [{}]}')
-    plan_status.show(PLAN)
+    plan_status.print_status(PLAN)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + len(PLAN.cells) + 3
     assert [line.split()[1] for line in lines if line.startswith("evaluate@mrpc-bert-tiny")] == ["stale", "done"]
@@ -99,7 +73,7 @@ def test_cells_of_other_versions_are_named_and_stay_done(
     for record, versions in ((old, {"torch": "2.12.0"}), (new, installed)):
         record["machine"] = {**record["machine"], **installed, **versions}
     fakes.write(root, [records.sign(old), records.sign(new)])
-    plan_status.show(PLAN)
+    plan_status.print_status(PLAN)
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == (
         "1 of 11 cells were computed with torch 2.12.0; installed: torch 2.13.0, transformers 5.23.0. Their results "

@@ -36,7 +36,7 @@ from pipeline.core import paths
 PATIENCE_SECONDS = 60.0  # for a server to come up; one that dies is not waited for
 # Variables that differ from command to command and are read by no import; the fork gets those of its command.
 CHANGING = re.compile(
-    r"DVC_STAGE|DVC_ROOT|_|SHLVL|PWD|OLDPWD|COLUMNS|LINES|LAB_WARM|LAB_SWEEP|LAB_LAUNCHER|LAB_WATCHED|LAB_RUN|LAB_RENDEZVOUS|GLOO_\w+"
+    r"DVC_STAGE|DVC_ROOT|_|SHLVL|PWD|OLDPWD|COLUMNS|LINES|LAB_WARM|LAB_SWEEP|LAB_LAUNCHER|LAB_RUN|LAB_RENDEZVOUS|GLOO_\w+"
     r"|NCCL_\w+|CUDA_VISIBLE_DEVICES|(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE|NAME)|MASTER_\w+"
     r"|TORCH(ELASTIC|_NCCL|_DISABLE_SHARE)\w*"
 )
