@@ -101,7 +101,7 @@ def test_without_earlier_durations_the_long_cells_start_first_as_soon_as_they_ar
     cells = {cell.address: cell for cell in study.cells}
     dvc = start(monkeypatch)
     monkeypatch.setattr(CellDurations, "add", add_fixed)
-    assert scheduler.run_plan(study, 2) == 0
+    assert scheduler.run_plan(study, 1) == 0
     grid = [cell for address in dvc.ended if (cell := cells.get(address)) and cell.stage == "finetune" and cell.task]
     if largest == 20.0:
         assert {cell.ratio for cell in grid[-6:]} == {0.1}
