@@ -33,7 +33,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, status: int, out: str = "", complain
 def test_what_lies_behind_a_changed_cell_is_stale_too(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, 0, '{"pretrain@bert-mini": [{"changed deps": {}}], "plan": [{}]}')
     points = ("mrpc-bert-mini-0.5", "mrpc-bert-mini-1.0")
-    behind = {f"stages/{stage}/dvc.yaml:{stage}@{point}" for stage in ("finetune", "evaluate") for point in points}
+    behind = {f"{stage}@{point}" for stage in ("finetune", "evaluate") for point in points}
     assert plan_status.find_stale_cells(PLAN) == {"plan", "pretrain@bert-mini", *behind}
 
 
