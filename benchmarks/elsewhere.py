@@ -49,7 +49,7 @@ def train(task: str, model: str, ratio: float, seed: int, threads: int, precisio
     settings = _settings(task, model, ratio)
     recipe = load_recipe(settings["recipe"])
     seed = derive_seed(seed, task=task, model=model, ratio=ratio, recipe=settings["recipe"]["name"])
-    classifier = load_model.classifier(start, 2, seed).model
+    classifier = load_model.load_pretrained(start, 2, seed).model
     read = partial(batches.read, tokenizer=start, max_length=settings["task"]["max_length"])
     selection, report = read(data / "selection.parquet", 1.0), read(data / "report.parquet", 1.0)
     judge = partial(registry.judge, metrics=["accuracy"])

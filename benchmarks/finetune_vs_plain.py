@@ -89,8 +89,8 @@ def main() -> None:
     hardware.make_deterministic(asked.seed)
     given = (whole, asked.batch_size, asked.learning_rate, asked.seed, at)
     plain = {length: Plain(asked.data, asked.model, length, *given) for length in asked.length}
-    model = load_model.classifier(asked.model, 2, asked.seed).model.to(at).train()
-    useful = sum(float(np.mean(flops(train.lengths))) for flops in model_flops.training_flops(model))
+    model = load_model.load_pretrained(asked.model, 2, asked.seed).model.to(at).train()
+    useful = sum(float(np.mean(flops(train.lengths))) for flops in model_flops.compute_training_flops(model))
     left = optimizer.decayed(asked.learning_rate, 0.01, whole, 0.1)
     with used_embeddings.narrowed(model, [train, selection], left) as (seen, _), quick(model):
         run = Run(model, seen, recipe, asked.seed)

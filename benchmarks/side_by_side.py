@@ -36,7 +36,7 @@ def opened(cell: str) -> tuple[Any, list[Batch], list[Batch], dict[str, float]]:
     task = OmegaConf.load(folder / "config.yaml").task
     report = batches.read(paths.get_data_dir(task.name) / "report.parquet", 1.0, folder, task.max_length)
     at = hardware.get_device()
-    model = load_model.saved(folder).model.to(at)
+    model = load_model.load_finetuned(folder).model.to(at)
     rows = np.linspace(0, len(report) - 1, SINGLE).round().astype(int)
     ordered = list(batches.by_length(report.lengths, ROWS))
     middle = ordered[len(ordered) // 2 : len(ordered) // 2 + TOGETHER]

@@ -103,7 +103,7 @@ def trial(task: Task, data: Path, weights: Path, model: str, seed: int) -> float
     recipe = Recipe(**settings | {"learning_rate": conf_of(model)["learning_rate"], "evaluations": 1})
     read = partial(batches.read, tokenizer=weights, max_length=task.max_length)
     seed = derive_seed(seed, task=task.name, model=model, ratio=1.0, recipe="standard")
-    classifier = load_model.classifier(weights, 2, seed).model
+    classifier = load_model.load_pretrained(weights, 2, seed).model
     judge = partial(registry.judge, metrics=["accuracy"])
     train, selection = read(data / "train.parquet", 1.0), read(data / "selection.parquet", 1.0)
     finetune_classifier.finetune(classifier, train, selection, recipe, judge, "accuracy", seed)

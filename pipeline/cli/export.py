@@ -52,7 +52,7 @@ def export(cell: str, seed: int | None = None, out: Path | None = None) -> str:
     if out and (out.is_dir() or not out.name):
         raise UserError(f"--out: got {out}, a folder; name a file, such as {out / 'model.onnx'}")
     out = out or paths.ROOT / "exports" / f"{cell.replace('/', '-')}-seed-{number}.onnx"
-    model, tokenizer, _ = load_model.saved(folder)
+    model, tokenizer, _ = load_model.load_finetuned(folder)
     names = [name for name in INPUTS if name in tokenizer.model_input_names]
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
@@ -60,7 +60,7 @@ def export(cell: str, seed: int | None = None, out: Path | None = None) -> str:
         write(model, names, beside)
         session = _session(beside)
         difference = _difference(session, model, names)
-        allowed = ROUNDING if quantised_layers.kind(model) is None else STEPS
+        allowed = ROUNDING if quantised_layers.get_int8_kind(model) is None else STEPS
         if not difference <= allowed:
             raise UserError(
                 f"{cell}: its logits in onnxruntime are off by {difference:.2g}, above {allowed:g}; no file"
@@ -144,13 +144,13 @@ def _operator(name: str, given: Any, attributes: Any, **result: Any) -> Any:
 
 def _opened(model: Any) -> Any:
     """Return the model, or a copy in which Linears with int8 weights are such as can be exported."""
-    kind = quantised_layers.kind(model)
+    kind = quantised_layers.get_int8_kind(model)
     if kind is None:
         return model
     copied = copy.deepcopy(model)
     for name, module in list(copied.named_modules(remove_duplicate=False)):
         if isinstance(module, nn.Linear) and hasattr(module.weight, "qdata"):
-            layer_surgery.replace(copied, name, Int8Linear(module, kind == quantised_layers.DYNAMIC))
+            layer_surgery.replace_module(copied, name, Int8Linear(module, kind == quantised_layers.DYNAMIC))
     return copied
 
 

@@ -16,10 +16,10 @@ from pipeline.core.validators import is_name
 from pipeline.data import batches
 from pipeline.models import load_model
 from pipeline.models.flops import counted_flops, model_flops, traced_flops
-from pipeline.models.flops.analytic_flops import Part, Polynomial
-from pipeline.models.flops.counted_flops import Counts
-from pipeline.models.flops.model_flops import Complexity, Weights
-from pipeline.models.model_files import CONFIG, WEIGHTS, plain
+from pipeline.models.flops.analytic_flops import ModelPart, Polynomial
+from pipeline.models.flops.counted_flops import CountedCosts
+from pipeline.models.flops.model_flops import ParameterCounts, StepCost
+from pipeline.models.model_files import CONFIG, WEIGHTS, load_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,8 +40,8 @@ def show(what: str, length: int | None = None, batch: int = 16) -> None:
     if length is not None and length > limit:
         raise UserError(f"--length: got {length}; {what} accepts at most {limit} tokens")
     model = _opened(folder)
-    found = model_flops.analyse(model, length or min(DEFAULT_LENGTH, limit), batch)
-    counts, held = counted_flops.count(model, found.length, batch), model_flops.weights(model)
+    found = model_flops.compute_step_cost(model, length or min(DEFAULT_LENGTH, limit), batch)
+    counts, held = counted_flops.count_costs(model, found.length, batch), model_flops.count_parameters(model)
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(f"{folder}: a batch of {batch} examples of {found.length} tokens\n", soft_wrap=True, highlight=False)
     console.print(_by_part(found, counts))
@@ -52,7 +52,7 @@ def show(what: str, length: int | None = None, batch: int = 16) -> None:
         console.print(line, soft_wrap=True, highlight=False)
 
 
-def _by_part(found: Complexity, counts: Counts) -> Table:
+def _by_part(found: StepCost, counts: CountedCosts) -> Table:
     table = _table(
         "part", "parameters", "forward, M", "counted", "off", "backward, M", "counted", "off", "kept, MB",
         title="FLOPs (multiplications and additions of matrix products) by formula and as torch counts them",
@@ -76,7 +76,7 @@ def _by_part(found: Complexity, counts: Counts) -> Table:
     return table
 
 
-def _counted(parts: list[Part], counts: Counts) -> tuple[int, int]:
+def _counted(parts: list[ModelPart], counts: CountedCosts) -> tuple[int, int]:
     """Return the FLOPs of the parts' Linears; one that layers share is counted under its first name."""
     names = {name for part in parts for name in part.modules}
     return (
@@ -85,11 +85,11 @@ def _counted(parts: list[Part], counts: Counts) -> tuple[int, int]:
     )
 
 
-def _sum(found: Complexity, polynomials: Any) -> int:
+def _sum(found: StepCost, polynomials: Any) -> int:
     return found.batch * sum(int(polynomial(found.length)) for polynomial in polynomials)
 
 
-def _in_all(found: Complexity, counts: Counts, held: Weights) -> Table:
+def _in_all(found: StepCost, counts: CountedCosts, held: ParameterCounts) -> Table:
     table = _table("of the batch", "by formula", "counted", "off", "an example", "a token")
     tokens = found.batch * found.length
     for name, unit, own, counted in (
@@ -109,7 +109,7 @@ def _in_all(found: Complexity, counts: Counts, held: Weights) -> Table:
 SHARED = ("forward", "backward", "update", "activations")  # of which an example and a token have a part
 
 
-def _told(found: Complexity, held: Weights) -> list[str]:
+def _told(found: StepCost, held: ParameterCounts) -> list[str]:
     flops = found.flops
     return [
         f"parameters: {held.parameters:,}; trainable {held.trainable:,}, outside the embeddings "
@@ -168,7 +168,7 @@ def _folder(what: str) -> Path:
     if _is_file(Path(what) / CONFIG):
         return Path(what)
     if is_name(what) and (paths.CONF / "model" / f"{what}.yaml").exists():
-        raise UserError(f"models/{what}: not made yet; run `{load_model.MAKER}{what}`")
+        raise UserError(f"models/{what}: not made yet; run `{load_model.PRETRAIN_COMMAND}{what}`")
     known = {*made, *named}
     remedy = suggest(what, known) if known else "run `dvc repro`, or name the folder of a checkpoint"
     raise UserError(f"{what}: no cell or model made yet, and no folder with {CONFIG}; {remedy}")
@@ -183,7 +183,7 @@ def _is_file(path: Path) -> bool:
 
 def _opened(folder: Path) -> Any:
     """Open a classifier as it was saved, or a checkpoint with a fresh head of two classes."""
-    classifiers = plain(folder / CONFIG, str(folder)).get("architectures") or [""]
+    classifiers = load_json(folder / CONFIG, str(folder)).get("architectures") or [""]
     if str(classifiers[0]).endswith("ForSequenceClassification"):
-        return load_model.saved(folder).model
-    return load_model.classifier(folder).model
+        return load_model.load_finetuned(folder).model
+    return load_model.load_pretrained(folder).model

@@ -26,7 +26,7 @@ def validate_for_model(model: Any, check: Callable[..., list[str]], **arguments:
     """
     from pipeline.models import quantised_layers
 
-    if quantised_layers.kind(model) is not None:
+    if quantised_layers.get_int8_kind(model) is not None:
         raise UserError("the model's weights are int8 already; put int8 last in the chain, behind this method")
     if mistakes := check(EncoderShape.from_config(model.config.to_dict()), **arguments):
         raise UserError("\n".join(mistakes))

@@ -43,7 +43,7 @@ def apply(model: Any, calibration: Calibration, remove: float, importance: str) 
 
     validate_for_model(model, check, remove=remove, importance=importance)
     before = count_parameters(model)
-    uses = [layer.module.attention for layer in bert_layers.layers(model)]
+    uses = [layer.module.attention for layer in bert_layers.list_layers(model)]
     attentions = list(dict.fromkeys(uses))
     if importance == "gradient":
         inputs = [(attention.output.dense, attention.self.num_attention_heads) for attention in attentions]
@@ -58,7 +58,7 @@ def apply(model: Any, calibration: Calibration, remove: float, importance: str) 
             "for each attention keeps one"
         )
     for attention, heads in zip(attentions, _select_heads(scores, count), strict=True):
-        layer_surgery.keep_heads(attention, heads)
+        layer_surgery.select_heads(attention, heads)
     left = ", ".join(str(attention.self.num_attention_heads) for attention in uses)
     return CompressedModel(
         model,

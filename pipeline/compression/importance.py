@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from pipeline.compression.calibration import Calibration
-from pipeline.models.bert_layers import reading, writing
-from pipeline.models.low_rank_layers import Factorised
+from pipeline.models.bert_layers import get_input_linear, get_output_linear
+from pipeline.models.low_rank_layers import LowRankLinear
 from pipeline.training.objective import objective
 
 
@@ -87,5 +87,5 @@ def sum_column_squares(module: nn.Module, parts: int) -> Tensor:
 
 
 def _compose_weight(module: nn.Module) -> Tensor:
-    first, last = reading(module).weight.detach(), writing(module).weight.detach()
-    return last @ first if isinstance(module, Factorised) else last
+    first, last = get_input_linear(module).weight.detach(), get_output_linear(module).weight.detach()
+    return last @ first if isinstance(module, LowRankLinear) else last

@@ -37,13 +37,13 @@ def apply(model: Any, calibration: Calibration, remove: int, importance: str) ->
 
     validate_for_model(model, check, remove=remove, importance=importance)
     before = count_parameters(model)
-    modules: list[nn.Module] = [layer.module for layer in bert_layers.layers(model)]
+    modules: list[nn.Module] = [layer.module for layer in bert_layers.list_layers(model)]
     if importance == "gradient":
         scores = torch.cat(compute_layer_importance(model, calibration, modules))
     else:
         scores = torch.stack([torch.nn.utils.get_total_norm(module.parameters()).detach() for module in modules])
     order = scores.argsort(stable=True).tolist()
-    layer_surgery.keep_layers(model, sorted(order[remove:]))
+    layer_surgery.select_layers(model, sorted(order[remove:]))
     numbers = ", ".join(str(number + 1) for number in sorted(order[:remove]))
     return CompressedModel(
         model,

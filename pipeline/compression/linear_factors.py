@@ -11,26 +11,26 @@ from torch import Tensor, nn
 from pipeline.compression.calibration import Calibration
 from pipeline.compression.singular_values import Spectrum
 from pipeline.models import bert_layers
-from pipeline.models.low_rank_layers import Factorised, FactorisedEmbedding
+from pipeline.models.low_rank_layers import LowRankEmbedding, LowRankLinear
 
 RIDGE = 1e-6  # of the mean square of the inputs, so that directions that never occur have an inverse
 
 
-def create_factors(linear: nn.Linear, spectrum: Spectrum, rank: int) -> Factorised:
+def create_factors(linear: nn.Linear, spectrum: Spectrum, rank: int) -> LowRankLinear:
     """Return ``linear`` as two factors of ``rank``; each has the roots of the singular values."""
-    module = Factorised(linear.in_features, linear.out_features, rank, linear.bias is not None)
+    module = LowRankLinear(linear.in_features, linear.out_features, rank, linear.bias is not None)
     module = module.to(linear.weight.device, linear.weight.dtype).train(linear.training)
     first, last = spectrum.compute_factors(rank)
-    bert_layers.reading(module).weight.copy_(first)
-    bert_layers.writing(module).weight.copy_(last)
+    bert_layers.get_input_linear(module).weight.copy_(first)
+    bert_layers.get_output_linear(module).weight.copy_(last)
     if linear.bias is not None:
-        bert_layers.writing(module).bias.copy_(linear.bias)
+        bert_layers.get_output_linear(module).bias.copy_(linear.bias)
     return module
 
 
-def create_embedding_factors(table: nn.Embedding, spectrum: Spectrum, rank: int) -> FactorisedEmbedding:
+def create_embedding_factors(table: nn.Embedding, spectrum: Spectrum, rank: int) -> LowRankEmbedding:
     """Return a table of words as a table of ``rank`` columns and a Linear."""
-    module = FactorisedEmbedding(*spectrum.size, rank, table.padding_idx).to(table.weight.device, table.weight.dtype)
+    module = LowRankEmbedding(*spectrum.size, rank, table.padding_idx).to(table.weight.device, table.weight.dtype)
     basis, columns = spectrum.compute_factors(rank)
     for part, values in zip(module, (columns, basis.T), strict=True):
         next(part.parameters()).copy_(values)

@@ -109,9 +109,9 @@ def _find_parts(model: Any, names: tuple[str, ...]) -> dict[str, nn.Module]:
     from pipeline.models import bert_layers
 
     parts: dict[nn.Module, str] = {}
-    for layer in bert_layers.layers(model):
+    for layer in bert_layers.list_layers(model):
         for name in names:
-            parts.setdefault(layer.part(name), f"{layer.name}.{name}")
+            parts.setdefault(layer.get_part(name), f"{layer.name}.{name}")
     return {name: module for module, name in parts.items()}
 
 
@@ -181,7 +181,7 @@ def _describe(
 ) -> str:
     """Return what changes as text; ``factors`` is the number of parts that are factors already."""
     from pipeline.compression.magnitude import count_zeros
-    from pipeline.models.sparse_masks import SPARSE
+    from pipeline.models.sparse_masks import MIN_SPARSITY
 
     reduced = [rank for rank in ranks if rank is not None]
     before = sum(linear.weight.numel() for linear in linears)
@@ -200,6 +200,6 @@ def _describe(
     if factors:
         text.append(f"{factors} are factors already and stay as they are")
     zeros = count_zeros([linear.weight for linear, rank in zip(linears, ranks, strict=True) if rank is not None])
-    if zeros >= SPARSE * before:
+    if zeros >= MIN_SPARSITY * before:
         text.append(f"{zeros:,} weights that were exactly zero are so no longer")
     return "; ".join(text)

@@ -28,10 +28,10 @@ def apply(model: Any, share: float, scope: str) -> CompressedModel:
     They are ranked over all matrices of the encoder's layers (scope ``global``) or within each matrix (``layer``).
     Existing zeros count as part of the share. Raises UserError for invalid arguments.
     """
-    from pipeline.models.bert_layers import linears
+    from pipeline.models.bert_layers import list_linears
 
     validate_for_model(model, check, share=share, scope=scope)
-    weights = [linear.weight.detach() for linear in linears(model)]
+    weights = [linear.weight.detach() for linear in list_linears(model)]
     zeros = count_zeros(weights)
     for group in [weights] if scope == "global" else [[weight] for weight in weights]:
         _set_smallest_to_zero(group, round(share * sum(weight.numel() for weight in group)))

@@ -30,10 +30,10 @@ def apply(model: Any, keep: int, of: int) -> CompressedModel:
     A matrix stays unchanged, and is reported, if its number of inputs is not a multiple of ``of``. Raises UserError
     for invalid arguments, or where this is true of all matrices.
     """
-    from pipeline.models.bert_layers import linears
+    from pipeline.models.bert_layers import list_linears
 
     validate_for_model(model, check, keep=keep, of=of)
-    weights = [linear.weight.detach() for linear in linears(model)]
+    weights = [linear.weight.detach() for linear in list_linears(model)]
     divisible = [weight for weight in weights if weight.shape[1] % of == 0]
     if not divisible:
         raise UserError(

@@ -30,9 +30,9 @@ def apply(model: Any, activations: str) -> CompressedModel:
 
     validate_for_model(model, check, activations=activations)
     kind = quantised_layers.DYNAMIC if activations == "dynamic" else quantised_layers.WEIGHT_ONLY
-    original, linears = copy.deepcopy(model), bert_layers.linears(model)
+    original, linears = copy.deepcopy(model), bert_layers.list_linears(model)
     try:
-        quantised_layers.quantise(model, kind)
+        quantised_layers.convert_to_int8(model, kind)
         _run_probes(model)
     except torch.OutOfMemoryError:
         raise

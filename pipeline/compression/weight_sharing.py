@@ -39,10 +39,10 @@ def apply(model: Any, parts: str, groups: int, take: str) -> CompressedModel:
     """
     import numpy as np
 
-    from pipeline.models.bert_layers import layers
+    from pipeline.models.bert_layers import list_layers
 
     validate_for_model(model, check, parts=parts, groups=groups, take=take)
-    encoder, before = layers(model), count_parameters(model)
+    encoder, before = list_layers(model), count_parameters(model)
     for part in MODULES[parts]:
         modules = [getattr(layer.module, part) for layer in encoder]  # before any is replaced: they may be shared now
         for numbers in np.array_split(np.arange(len(encoder)), groups):
@@ -62,11 +62,11 @@ def _compute_mean(modules: Sequence[nn.Module], part: str) -> nn.Module:
     """Return a module with the mean weights of ``modules``; a module may occur several times."""
     import torch
 
-    from pipeline.models.low_rank_layers import Factorised
+    from pipeline.models.low_rank_layers import LowRankLinear
 
     weights = [dict(module.named_parameters()) for module in modules]
     shapes = [{name: weight.shape for name, weight in own.items()} for own in weights]
-    factors = any(isinstance(child, Factorised) for module in modules for child in module.modules())
+    factors = any(isinstance(child, LowRankLinear) for module in modules for child in module.modules())
     if factors or any(shape != shapes[0] for shape in shapes):
         why = "two factors, of which the product has another mean" if factors else "different shapes"
         raise UserError(f"take: mean: {part} of these layers is of {why}; use take: first, or share before")

@@ -37,8 +37,10 @@ def apply(model: Any, calibration: Calibration, remove: float, importance: str) 
 
     validate_for_model(model, check, remove=remove, importance=importance)
     before = count_parameters(model)
-    pairs = list(dict.fromkeys((layer.module.intermediate, layer.module.output) for layer in bert_layers.layers(model)))
-    widths = [bert_layers.reading(output.dense).in_features for _, output in pairs]
+    pairs = list(
+        dict.fromkeys((layer.module.intermediate, layer.module.output) for layer in bert_layers.list_layers(model))
+    )
+    widths = [bert_layers.get_input_linear(output.dense).in_features for _, output in pairs]
     for size in widths:
         if not 0 < round(remove * size) < size:
             raise UserError(f"remove: {remove} of the {size} neurons that are left is {round(remove * size)}")
@@ -49,7 +51,7 @@ def apply(model: Any, calibration: Calibration, remove: float, importance: str) 
         scores = [_compute_norms(*pair, size) for pair, size in zip(pairs, widths, strict=True)]
     for (intermediate, output), score in zip(pairs, scores, strict=True):
         neurons = score.argsort(stable=True)[round(remove * len(score)) :].sort().values.tolist()
-        layer_surgery.keep_neurons(intermediate, output, neurons)
+        layer_surgery.select_neurons(intermediate, output, neurons)
     return CompressedModel(
         model,
         f"{sum(round(remove * size) for size in widths)} of {sum(widths)} neurons removed by {importance}; "

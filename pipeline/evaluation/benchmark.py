@@ -55,7 +55,7 @@ def _utilisation(verb: str, found: dict[str, Any], model: Any, lengths: np.ndarr
     """
     if "forward_flops" not in found or f"{verb}_pairs_per_second" not in found or emulated:
         return {}
-    forward, backward = model_flops.training_flops(model)
+    forward, backward = model_flops.compute_training_flops(model)
     passes = (forward, backward) if verb == "train" else (forward,)
     useful = sum(float(np.mean(flops(lengths))) for flops in passes) * found[f"{verb}_pairs_per_second"]
     share = useful / found["peak_flops_per_second"]
@@ -71,14 +71,14 @@ def _peak(settings: MeasurementSettings, group: ProcessGroup) -> float:
 
 def _costs(model: Any, train: Examples, rows: int) -> dict[str, float]:
     """Return parameters and, where the formulas know the family, FLOPs of a pair and bytes of a process."""
-    known = model_flops.weights(model)
+    known = model_flops.count_parameters(model)
     found: dict[str, float] = {
         "parameters": known.parameters,
         "parameters_trainable": known.trainable,
         "parameters_non_embedding": known.non_embedding,
     }
     try:
-        whole = model_flops.analyse(model, round(float(train.lengths.mean())), rows)
+        whole = model_flops.compute_step_cost(model, round(float(train.lengths.mean())), rows)
     except UserError:
         return found
     return found | {

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from pipeline.core.errors import UserError
-from pipeline.models.low_rank_layers import Factorised
+from pipeline.models.low_rank_layers import LowRankLinear
 
 PARTS = {  # of a layer, as names below it
     "attention": ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"),
@@ -18,38 +18,38 @@ PARTS["all"] = PARTS["attention"] + PARTS["feed_forward"]
 
 
 @dataclass(frozen=True)
-class Layer:
+class EncoderLayer:
     """One layer of the encoder: its name in the model and its module."""
 
     name: str
     module: Any
 
-    def part(self, name: str) -> nn.Module:
+    def get_part(self, name: str) -> nn.Module:
         """Return a part by its name below the layer, such as ``attention.self.query``."""
         return self.module.get_submodule(name)  # type: ignore[no-any-return]
 
 
-def layers(model: Any) -> list[Layer]:
+def list_layers(model: Any) -> list[EncoderLayer]:
     """Return the layers of the encoder, from the first to the last.
 
     Raises UserError for a model whose layers are not BERT's: every way to take it apart is told in BERT's names.
     """
-    if not like_bert(model):
+    if not is_bert_like(model):
         raise UserError(
             f"model_type {model.config.model_type!r} has no layers like BERT's; this works for bert, roberta, electra "
             "and models with the same parts"
         )
     prefix = f"{model.base_model_prefix}.encoder.layer"
-    return [Layer(f"{prefix}.{number}", layer) for number, layer in enumerate(model.base_model.encoder.layer)]
+    return [EncoderLayer(f"{prefix}.{number}", layer) for number, layer in enumerate(model.base_model.encoder.layer)]
 
 
-def like_bert(model: Any) -> bool:
+def is_bert_like(model: Any) -> bool:
     """Say whether the encoder's layers have BERT's parts under BERT's names."""
     found = getattr(getattr(model.base_model, "encoder", None), "layer", None)
-    return found is not None and all(_has(layer, part) for layer in found for part in PARTS["all"])
+    return found is not None and all(_has_part(layer, part) for layer in found for part in PARTS["all"])
 
 
-def _has(layer: nn.Module, part: str) -> bool:
+def _has_part(layer: nn.Module, part: str) -> bool:
     try:
         layer.get_submodule(part)
     except AttributeError:
@@ -57,25 +57,25 @@ def _has(layer: nn.Module, part: str) -> bool:
     return True
 
 
-def linears(model: Any) -> list[nn.Linear]:
+def list_linears(model: Any) -> list[nn.Linear]:
     """Return the Linears of the encoder's layers, both of two factors, each that layers share once.
 
     Raises UserError for a model whose layers are not BERT's.
     """
-    parts = (layer.part(name) for layer in layers(model) for name in PARTS["all"])
+    parts = (layer.get_part(name) for layer in list_layers(model) for name in PARTS["all"])
     found = (module for part in parts for module in part.modules() if isinstance(module, nn.Linear))
     return list(dict.fromkeys(found))
 
 
-def reading(module: nn.Module) -> nn.Linear:
+def get_input_linear(module: nn.Module) -> nn.Linear:
     """Return the Linear that reads the input: the module itself, or the first of two factors."""
-    linear = module[0] if isinstance(module, Factorised) else module
+    linear = module[0] if isinstance(module, LowRankLinear) else module
     assert isinstance(linear, nn.Linear)
     return linear
 
 
-def writing(module: nn.Module) -> nn.Linear:
+def get_output_linear(module: nn.Module) -> nn.Linear:
     """Return the Linear that makes the output: the module itself, or the second of two factors."""
-    linear = module[1] if isinstance(module, Factorised) else module
+    linear = module[1] if isinstance(module, LowRankLinear) else module
     assert isinstance(linear, nn.Linear)
     return linear

@@ -21,7 +21,7 @@ from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.data import hub as remote
 from pipeline.data import mirror
-from pipeline.models.model_files import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, plain
+from pipeline.models.model_files import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, load_json
 
 Origin = Mapping[str, Any]
 
@@ -37,13 +37,13 @@ def hub(repo: str, revision: str, out: Path) -> Origin:
     Raises hub.Away when the Hub does not answer, UserError when there are no safetensors at that commit.
     """
     if not remote.offline():
-        _safe(remote.names(repo, revision, "model"), f"{repo} at {revision[:12]}")
-    fetched = remote.ask(f"{repo} at {revision[:12]}", lambda: _snapshot(repo, revision))
-    _copy(fetched, out, f"{repo} at {revision[:12]}")
+        _check_safetensors(remote.names(repo, revision, "model"), f"{repo} at {revision[:12]}")
+    fetched = remote.ask(f"{repo} at {revision[:12]}", lambda: _fetch_snapshot(repo, revision))
+    _copy_checkpoint(fetched, out, f"{repo} at {revision[:12]}")
     return {"kind": "hub", "id": repo, "revision": fetched.name}
 
 
-def _snapshot(repo: str, revision: str) -> Path:
+def _fetch_snapshot(repo: str, revision: str) -> Path:
     """Return the folder of the client's cache that holds the files of a commit; it bears the commit's name."""
     from huggingface_hub import snapshot_download
 
@@ -66,9 +66,9 @@ def directory(path: str, out: Path, sha256: str | None = None) -> Origin:
             f"inputs/<name>, that holds {CONFIG}, {WEIGHTS} and a tokenizer"
         )
     for name in FILES:
-        _check(folder, name, path)
-    _copy(folder, out, path)
-    if sha256 is not None and (found := _sha256(out / WEIGHTS)) != sha256:
+        _check_file(folder, name, path)
+    _copy_checkpoint(folder, out, path)
+    if sha256 is not None and (found := _compute_sha256(out / WEIGHTS)) != sha256:
         raise UserError(
             f"conf/model: source.sha256: got {sha256}, but {WEIGHTS} of {path} has {found}; "
             "put the weights back that were there, or write the new digest if they are meant to be others"
@@ -76,21 +76,21 @@ def directory(path: str, out: Path, sha256: str | None = None) -> Origin:
     return {"kind": "directory", "id": path, "revision": None}
 
 
-def _check(folder: Path, name: str, where: str) -> None:
+def _check_file(folder: Path, name: str, where: str) -> None:
     file = folder / name
     own = file.is_file() and file.resolve().is_relative_to(folder.resolve())
     if not own and (file.exists() or file.is_symlink()):
         raise UserError(f"{where}: {name} leads out of its folder or is no plain file; put the file itself there")
 
 
-def find(name: str, place: str | None, out: Path, source: Callable[[], Origin]) -> Origin:
+def fetch_checkpoint(name: str, place: str | None, out: Path, source: Callable[[], Origin]) -> Origin:
     """Fill ``out`` with the checkpoint of a model from the mirror at ``place``, or else from its source.
 
     Raises UserError when neither has it, or what they have cannot be used.
     """
     folder = mirror.find(place, "models", name)
     if folder:
-        _copy(folder, out, f"mirror {place}: models/{name}")
+        _copy_checkpoint(folder, out, f"mirror {place}: models/{name}")
         return {"kind": "mirror", "id": f"models/{name}", "revision": None}
     try:
         return source()
@@ -98,24 +98,24 @@ def find(name: str, place: str | None, out: Path, source: Callable[[], Origin]) 
         raise UserError(f"{away}; {mirror.advice(place, 'models', name)}") from None
 
 
-def _copy(folder: Path, out: Path, where: str) -> None:
+def _copy_checkpoint(folder: Path, out: Path, where: str) -> None:
     """Copy what belongs to a checkpoint, and make the tokenizer's fast form where there is only its vocabulary.
 
     Raises UserError without safetensors, or where the checkpoint would have code of its own run.
     """
-    _safe([path.name for path in folder.iterdir()], where)
+    _check_safetensors([path.name for path in folder.iterdir()], where)
     for name in FILES:
         if (folder / name).exists():
             shutil.copyfile(folder / name, out / name)
     for name in (CONFIG, TOKENIZER_CONFIG):
-        plain(out / name, where)
+        load_json(out / name, where)
     if not (out / TOKENIZER).exists() or not (out / TOKENIZER_CONFIG).exists():
-        _tokenizer(out, where)
+        _create_tokenizer(out, where)
     for name in VOCABULARIES:
         (out / name).unlink(missing_ok=True)
 
 
-def _safe(names: Sequence[str], where: str) -> None:
+def _check_safetensors(names: Sequence[str], where: str) -> None:
     if CONFIG not in names:
         raise UserError(f"{where}: no {CONFIG} among {', '.join(sorted(names)) or 'no files'}; a checkpoint has one")
     if WEIGHTS in names:
@@ -129,7 +129,7 @@ def _safe(names: Sequence[str], where: str) -> None:
     )
 
 
-def _tokenizer(out: Path, where: str) -> None:
+def _create_tokenizer(out: Path, where: str) -> None:
     """Make tokenizer.json and tokenizer_config.json of a vocabulary."""
     from transformers.models.auto.tokenization_auto import AutoTokenizer
 
@@ -139,7 +139,7 @@ def _tokenizer(out: Path, where: str) -> None:
         raise UserError(f"{where}: no tokenizer can be made of its files ({str(error).splitlines()[0]})") from None
 
 
-def weights(out: Path) -> dict[str, Any]:
+def read_weights(out: Path) -> dict[str, Any]:
     """Return what lies in ``out``: SHA-256 and bytes of the weights, parameters, types, and tensors by module.
 
     Read from the file's header alone: safetensors begins with the length of a JSON object of names, types and shapes.
@@ -147,31 +147,31 @@ def weights(out: Path) -> dict[str, Any]:
 
     Raises UserError when the file is no safetensors, or has been cut short.
     """
-    tensors = _header(out / WEIGHTS)
+    tensors = _read_header(out / WEIGHTS)
     return {
-        "sha256": _sha256(out / WEIGHTS),
+        "sha256": _compute_sha256(out / WEIGHTS),
         "bytes": (out / WEIGHTS).stat().st_size,
-        "parameters": _count(tensors),
+        "parameters": _count_parameters(tensors),
         "types": sorted({tensor["dtype"] for tensor in tensors.values()}),
-        "modules": dict(sorted(_modules(list(tensors)).items())),
+        "modules": dict(sorted(_count_modules(list(tensors)).items())),
     }
 
 
-def parameters(path: Path) -> int:
+def count_parameters(path: Path) -> int:
     """Return how many parameters a file of weights holds, read as ``weights`` does."""
-    return _count(_header(path))
+    return _count_parameters(_read_header(path))
 
 
-def _count(tensors: Mapping[str, Mapping[str, Any]]) -> int:
+def _count_parameters(tensors: Mapping[str, Mapping[str, Any]]) -> int:
     return sum(prod(tensor["shape"]) for tensor in tensors.values() if "F" in tensor["dtype"])
 
 
-def _sha256(path: Path) -> str:
+def _compute_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _header(path: Path) -> dict[str, dict[str, Any]]:
+def _read_header(path: Path) -> dict[str, dict[str, Any]]:
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -188,14 +188,14 @@ def _header(path: Path) -> dict[str, dict[str, Any]]:
     return tensors
 
 
-def _modules(names: Sequence[str]) -> Counter[str]:
+def _count_modules(names: Sequence[str]) -> Counter[str]:
     """Count tensors by module, such as embeddings, encoder, pooler, cls; the encoder's own name is taken off."""
     encoder = {name.partition("embeddings.")[0] for name in names if ".embeddings." in f".{name}"}
     prefix = min(encoder, default="", key=len)
     return Counter(name.removeprefix(prefix).partition(".")[0] for name in names)
 
 
-def remarks(drawn: Sequence[str], unused: Sequence[str]) -> list[str]:
+def list_remarks(drawn: Sequence[str], unused: Sequence[str]) -> list[str]:
     """Return a line for each way in which fine-tuning departs from a checkpoint.
 
     ``drawn`` and ``unused`` are the modules that opening it as a classifier drew at random or left out.

@@ -13,8 +13,8 @@ from typing import Any
 from torch import nn
 
 from pipeline.models import layer_surgery, quantised_layers
-from pipeline.models.bert_layers import Layer, layers, like_bert, writing
-from pipeline.models.low_rank_layers import Factorised, FactorisedEmbedding
+from pipeline.models.bert_layers import EncoderLayer, get_output_linear, is_bert_like, list_layers
+from pipeline.models.low_rank_layers import LowRankEmbedding, LowRankLinear
 
 KINDS = (quantised_layers.DYNAMIC, quantised_layers.WEIGHT_ONLY)
 SHARED = ("attention", "intermediate", "output")  # what layers may have in common; never a whole layer
@@ -35,18 +35,18 @@ class Structure:
     ranks: Mapping[str, int] | None = None
     quantised: str | None = None
 
-    def content(self) -> dict[str, Any]:
+    def to_config(self) -> dict[str, Any]:
         """Return what is written under the key ``structure`` of config.json."""
         return asdict(self)
 
 
-PLAIN = Structure()
+UNCOMPRESSED = Structure()
 
 
-def read(content: object) -> Structure:
+def parse_structure(content: object) -> Structure:
     """Return the structure that was written as ``content``. Raises ValueError when it is none."""
-    if not isinstance(content, dict) or set(content) != set(PLAIN.content()):
-        raise ValueError(f"not an object of {', '.join(PLAIN.content())}")
+    if not isinstance(content, dict) or set(content) != set(UNCOMPRESSED.to_config()):
+        raise ValueError(f"not an object of {', '.join(UNCOMPRESSED.to_config())}")
     heads, width, ranks = content["heads"], content["width"], content["ranks"]
     if not (
         all(value is None or isinstance(value, list) for value in (heads, width)) and isinstance(ranks, dict | None)
@@ -69,28 +69,28 @@ def read(content: object) -> Structure:
     )
 
 
-def of(model: Any) -> Structure:
+def get_structure(model: Any) -> Structure:
     """Return the structure of a model; one whose layers are not BERT's is plain."""
-    if not like_bert(model):
-        return PLAIN
-    found, config = layers(model), model.config
+    if not is_bert_like(model):
+        return UNCOMPRESSED
+    found, config = list_layers(model), model.config
     heads = tuple(layer.module.attention.self.num_attention_heads for layer in found)
-    width = tuple(writing(layer.part("intermediate.dense")).out_features for layer in found)
+    width = tuple(get_output_linear(layer.get_part("intermediate.dense")).out_features for layer in found)
     ranks = {
         name: module.rank
         for name, module in model.named_modules()
-        if isinstance(module, (Factorised, FactorisedEmbedding))
+        if isinstance(module, (LowRankLinear, LowRankEmbedding))
     }
     return Structure(
         heads=None if set(heads) == {config.num_attention_heads} else heads,
         width=None if set(width) == {config.intermediate_size} else width,
-        shared=_shared(found),
+        shared=_find_shared(found),
         ranks=ranks or None,
-        quantised=quantised_layers.kind(model),
+        quantised=quantised_layers.get_int8_kind(model),
     )
 
 
-def _shared(found: list[Layer]) -> tuple[tuple[str, str], ...]:
+def _find_shared(found: list[EncoderLayer]) -> tuple[tuple[str, str], ...]:
     first: dict[int, str] = {}
     pairs = []
     for layer in found:
@@ -102,29 +102,31 @@ def _shared(found: list[Layer]) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def rebuild(model: Any, structure: Structure) -> None:
+def apply_structure(model: Any, structure: Structure) -> None:
     """Bring a freshly built plain model into the shape of ``structure``; its values come from elsewhere.
 
     Weights stay in floating point. Raises ValueError where ``structure`` is not one of such a model.
     """
-    if not like_bert(model):
-        if structure != PLAIN:
+    if not is_bert_like(model):
+        if structure != UNCOMPRESSED:
             raise ValueError("the model's layers are not BERT's")
         return
-    found = layers(model)
-    for layer, count in _each(found, structure.heads, model.config.num_attention_heads, "heads"):
-        layer_surgery.keep_heads(layer.module.attention, range(count))
-    for layer, count in _each(found, structure.width, model.config.intermediate_size, "width"):
-        layer_surgery.keep_neurons(layer.module.intermediate, layer.module.output, range(count))
+    found = list_layers(model)
+    for layer, count in _pair_layers(found, structure.heads, model.config.num_attention_heads, "heads"):
+        layer_surgery.select_heads(layer.module.attention, range(count))
+    for layer, count in _pair_layers(found, structure.width, model.config.intermediate_size, "width"):
+        layer_surgery.select_neurons(layer.module.intermediate, layer.module.output, range(count))
     for name, source in structure.shared:
-        if type(_module(model, name)) is not type(_module(model, source)):
+        if type(_get_module(model, name)) is not type(_get_module(model, source)):
             raise ValueError(f"{name} and {source} are no modules of one kind")
-        layer_surgery.replace(model, name, _module(model, source))
+        layer_surgery.replace_module(model, name, _get_module(model, source))
     for name, rank in (structure.ranks or {}).items():
-        layer_surgery.replace(model, name, _factors(_module(model, name), rank))
+        layer_surgery.replace_module(model, name, _create_factors(_get_module(model, name), rank))
 
 
-def _each(found: list[Layer], counts: tuple[int, ...] | None, most: int, what: str) -> Iterator[tuple[Layer, int]]:
+def _pair_layers(
+    found: list[EncoderLayer], counts: tuple[int, ...] | None, most: int, what: str
+) -> Iterator[tuple[EncoderLayer, int]]:
     if counts is None:
         return iter(())
     if len(counts) != len(found) or max(counts) > most:
@@ -132,16 +134,16 @@ def _each(found: list[Layer], counts: tuple[int, ...] | None, most: int, what: s
     return zip(found, counts, strict=True)
 
 
-def _module(model: nn.Module, name: str) -> nn.Module:
+def _get_module(model: nn.Module, name: str) -> nn.Module:
     try:
         return model.get_submodule(name)
     except AttributeError:
         raise ValueError(f"no module {name}") from None
 
 
-def _factors(module: nn.Module, rank: int) -> nn.Module:
+def _create_factors(module: nn.Module, rank: int) -> nn.Module:
     if isinstance(module, nn.Linear):
-        return Factorised(module.in_features, module.out_features, rank, module.bias is not None)
+        return LowRankLinear(module.in_features, module.out_features, rank, module.bias is not None)
     if isinstance(module, nn.Embedding):
-        return FactorisedEmbedding(module.num_embeddings, module.embedding_dim, rank, module.padding_idx)
+        return LowRankEmbedding(module.num_embeddings, module.embedding_dim, rank, module.padding_idx)
     raise ValueError(f"{type(module).__name__} cannot be factors")

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from pipeline.models import quantised_layers, sparse_masks
 
 MASK, VALUES = ".mask", ".values"
-ENTRY = 120  # bytes that one more tensor takes in the header of a file, about
+HEADER_BYTES = 120  # bytes that one more tensor takes in the header of a file, about
 
 
-class Fit(NamedTuple):
+class TensorMatch(NamedTuple):
     """Names of tensors of the model that were not stored, or in another shape, and of stored ones without a place."""
 
     missing: set[str]
@@ -26,28 +26,28 @@ class Fit(NamedTuple):
     unexpected: set[str]
 
 
-def tensors(model: nn.Module) -> dict[str, Tensor]:
+def collect_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Return what is to be stored of a model, on the CPU, under the first of a tensor's names."""
-    inner = quantised_layers.tensors(model)
-    sparse = sparse_masks.sparse(model)
+    inner = quantised_layers.collect_int8_tensors(model)
+    sparse = sparse_masks.find_sparse_weights(model)
     held = {}
-    for name, tensor in {**_own(model, inner), **inner}.items():
+    for name, tensor in {**_collect_float_tensors(model, inner), **inner}.items():
         stored = tensor.detach().cpu().contiguous()
-        held.update(_pack(name, stored) if name in sparse else {name: stored})
+        held.update(_encode_sparse(name, stored) if name in sparse else {name: stored})
     return held
 
 
-def fill(model: nn.Module, stored: Mapping[str, Tensor], kind: str | None) -> Fit:
+def load_tensors(model: nn.Module, stored: Mapping[str, Tensor], kind: str | None) -> TensorMatch:
     """Copy what ``tensors`` returned into a model of the same structure, int8 weights of ``kind`` included.
 
     Raises UserError where the int8 weights are not those of the model.
     """
     if kind is not None:
-        quantised_layers.restore(model, kind, stored)
-    inner = quantised_layers.tensors(model)
-    fit = Fit(set(), set(), set(stored) - set(inner))
-    for name, tensor in _own(model, inner).items():
-        value = _stored(name, tensor.shape, stored)
+        quantised_layers.load_int8_tensors(model, kind, stored)
+    inner = quantised_layers.collect_int8_tensors(model)
+    fit = TensorMatch(set(), set(), set(stored) - set(inner))
+    for name, tensor in _collect_float_tensors(model, inner).items():
+        value = _get_stored(name, tensor.shape, stored)
         if value is None:
             fit.missing.add(name)
         elif value.shape != tensor.shape:
@@ -58,7 +58,7 @@ def fill(model: nn.Module, stored: Mapping[str, Tensor], kind: str | None) -> Fi
     return fit
 
 
-def _own(model: nn.Module, inner: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _collect_float_tensors(model: nn.Module, inner: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a model in floating point, each once by the first of its names."""
     int8 = {name.rpartition(".")[0] for name in inner}
     found: dict[int, tuple[str, Tensor]] = {}
@@ -67,25 +67,25 @@ def _own(model: nn.Module, inner: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in found.values() if name not in int8}
 
 
-def _pack(name: str, weight: Tensor) -> dict[str, Tensor]:
+def _encode_sparse(name: str, weight: Tensor) -> dict[str, Tensor]:
     """Return mask and values of a weight, or the weight itself where they would take no fewer bytes."""
     flat = weight.flatten()
     kept = flat != 0
     mask = torch.from_numpy(np.packbits(kept.numpy()))
     values = flat[kept]
-    if mask.nbytes + values.nbytes + ENTRY >= weight.nbytes:
+    if mask.nbytes + values.nbytes + HEADER_BYTES >= weight.nbytes:
         return {name: weight}
     return {f"{name}{MASK}": mask, f"{name}{VALUES}": values}
 
 
-def _stored(name: str, shape: torch.Size, stored: Mapping[str, Tensor]) -> Tensor | None:
+def _get_stored(name: str, shape: torch.Size, stored: Mapping[str, Tensor]) -> Tensor | None:
     mask, values = stored.get(f"{name}{MASK}"), stored.get(f"{name}{VALUES}")
     if mask is None or values is None:
         return stored.get(name)
-    return _unpacked(mask, values, shape)
+    return _decode_sparse(mask, values, shape)
 
 
-def _unpacked(mask: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
+def _decode_sparse(mask: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
     """Return the weight of ``shape`` that was packed, the values alone where they are not those of such a one."""
     size = shape.numel()
     if mask.dtype != torch.uint8 or mask.shape != (-(-size // 8),):

@@ -25,38 +25,38 @@ from transformers.utils import logging
 
 from pipeline.core.errors import UserError
 from pipeline.models import checkpoint_checks, compressed_shape, compressed_storage, model_inputs, sparse_masks
-from pipeline.models.model_files import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, plain
+from pipeline.models.model_files import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, load_json
 
-AGAIN = "run finetune again with the arguments of this trial"
-MAKER = "python -m pipeline.stages.pretrain --multirun +sweep=once model="
+RUN_AGAIN = "run finetune again with the arguments of this trial"
+PRETRAIN_COMMAND = "python -m pipeline.stages.pretrain --multirun +sweep=once model="
 STRUCTURE = "structure"  # the key of config.json without which a model is plain
-HEAD = 0x68656164  # turns a seed into that of a stream for heads alone, whatever else the checkpoint lacked
+HEAD_SEED = 0x68656164  # turns a seed into that of a stream for heads alone, whatever else the checkpoint lacked
 
 
 @dataclass(frozen=True)
-class Notes:
+class LoadNotes:
     """What loading did beyond copying: modules drawn from the seed, and modules of the checkpoint left out."""
 
     initialised: tuple[str, ...]
     unused: tuple[str, ...]
 
 
-class Loaded(NamedTuple):
+class LoadedClassifier(NamedTuple):
     """A classifier in fp32 and in evaluation mode, its tokenizer, and the notes."""
 
     model: Any
     tokenizer: Any
-    notes: Notes
+    notes: LoadNotes
 
 
-def classifier(
+def load_pretrained(
     directory: Path,
     labels: int | Sequence[str] = 2,
     seed: int = 0,
     regression: bool = False,
     attention: str | None = "eager",
     arriving_as: str | None = None,
-) -> Loaded:
+) -> LoadedClassifier:
     """Open pre-trained weights as a classifier of ``labels`` classes, or with one output for a regression.
 
     The classification head, and a pooler that the checkpoint lacks, are drawn from ``seed`` alone. ``labels`` is the
@@ -67,19 +67,19 @@ def classifier(
     Raises UserError when the folder holds no usable checkpoint, a part of the encoder is missing in it or superfluous,
     or the model is no encoder.
     """
-    where, remedy = str(directory), f"run `{MAKER}{directory.name}`"
+    where, remedy = str(directory), f"run `{PRETRAIN_COMMAND}{directory.name}`"
     if arriving_as is not None:
         where, remedy = arriving_as, "fetch it again"
-    with _quiet(), torch.random.fork_rng(devices=[]):
+    with _disable_logging(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        loaded = _open(directory, attention, _settings(labels, regression), remedy, where)
-        torch.manual_seed(HEAD ^ seed)
-        heads = _redrawn(loaded.model)
+        loaded = _load_checkpoint(directory, attention, _create_label_settings(labels, regression), remedy, where)
+        torch.manual_seed(HEAD_SEED ^ seed)
+        heads = _init_heads(loaded.model)
     unused = set(loaded.notes.unused) | (heads - set(loaded.notes.initialised))
-    return loaded._replace(notes=Notes(_sorted(heads | set(loaded.notes.initialised)), _sorted(unused)))
+    return loaded._replace(notes=LoadNotes(_sort_names(heads | set(loaded.notes.initialised)), _sort_names(unused)))
 
 
-def _settings(labels: int | Sequence[str], regression: bool) -> dict[str, Any]:
+def _create_label_settings(labels: int | Sequence[str], regression: bool) -> dict[str, Any]:
     """Return what the configuration of a new classifier states about its outputs."""
     if regression:
         names = ["LABEL_0"]  # as transformers calls the only output
@@ -95,28 +95,28 @@ def _settings(labels: int | Sequence[str], regression: bool) -> dict[str, Any]:
     }
 
 
-def saved(directory: Path, attention: str | None = None) -> Loaded:
+def load_finetuned(directory: Path, attention: str | None = None) -> LoadedClassifier:
     """Open a classifier that was saved with ``save``, compressed or not: the same logits as before.
 
     ``attention`` is one of transformers' implementations; None is the fastest that the model knows.
     Raises UserError when the folder holds no usable checkpoint or lacks a part of the model.
     """
-    with _quiet():
-        loaded = _open(directory, attention, {}, AGAIN, str(directory))
+    with _disable_logging():
+        loaded = _load_checkpoint(directory, attention, {}, RUN_AGAIN, str(directory))
     if lacking := ", ".join(loaded.notes.initialised):
-        raise UserError(f"{directory}: not a fine-tuned classifier, for it lacks {lacking}; {AGAIN}")
+        raise UserError(f"{directory}: not a fine-tuned classifier, for it lacks {lacking}; {RUN_AGAIN}")
     return loaded
 
 
-def save(model: Any, tokenizer: Any, directory: Path) -> None:
+def save_classifier(model: Any, tokenizer: Any, directory: Path) -> None:
     """Write a classifier so that ``saved`` opens it: safetensors, configuration and tokenizer.
 
     A plain model is written as transformers writes it. Of a compressed one each tied tensor is written once, weights
     with enough zeros without them, and its structure into config.json.
     """
-    found = compressed_shape.of(model)
-    with _quiet():
-        if found == compressed_shape.PLAIN and not sparse_masks.sparse(model):
+    found = compressed_shape.get_structure(model)
+    with _disable_logging():
+        if found == compressed_shape.UNCOMPRESSED and not sparse_masks.find_sparse_weights(model):
             model.save_pretrained(directory)
         else:
             _save_compressed(model, found, directory)
@@ -126,27 +126,29 @@ def save(model: Any, tokenizer: Any, directory: Path) -> None:
 def _save_compressed(model: Any, found: compressed_shape.Structure, directory: Path) -> None:
     config = copy.deepcopy(model.config)
     config.architectures, config.dtype = [type(model).__name__], str(model.dtype).removeprefix("torch.")
-    setattr(config, STRUCTURE, found.content())
+    setattr(config, STRUCTURE, found.to_config())
     config.save_pretrained(directory)
-    save_file(compressed_storage.tensors(model), directory / WEIGHTS, metadata={"format": "pt"})
+    save_file(compressed_storage.collect_tensors(model), directory / WEIGHTS, metadata={"format": "pt"})
 
 
-def _open(directory: Path, attention: str | None, settings: Mapping[str, Any], remedy: str, where: str) -> Loaded:
+def _load_checkpoint(
+    directory: Path, attention: str | None, settings: Mapping[str, Any], remedy: str, where: str
+) -> LoadedClassifier:
     """Open a checkpoint that errors call ``where``; ``remedy`` is what to do if it is damaged."""
-    config = _config(directory, settings, remedy, where)
+    config = _load_config(directory, settings, remedy, where)
     if hasattr(config, STRUCTURE):
-        model, drawn, unused = _compressed(directory, config, attention, remedy, where)
+        model, drawn, unused = _load_compressed(directory, config, attention, remedy, where)
     else:
-        model, drawn, unused = _plain(directory, config, attention)
+        model, drawn, unused = _load_uncompressed(directory, config, attention)
     checkpoint_checks.check_complete(where, model.base_model_prefix, drawn, remedy)
     checkpoint_checks.check_nothing_dropped(directory, where, model, unused)
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     checkpoint_checks.check_tokenizer(where, tokenizer, config)
     model_inputs.set_tokenizer_inputs(tokenizer, config, type(model))
-    return Loaded(model, tokenizer, Notes(_modules(drawn), _modules(unused)))
+    return LoadedClassifier(model, tokenizer, LoadNotes(_list_modules(drawn), _list_modules(unused)))
 
 
-def _plain(directory: Path, config: Any, attention: str | None) -> tuple[Any, set[str], set[str]]:
+def _load_uncompressed(directory: Path, config: Any, attention: str | None) -> tuple[Any, set[str], set[str]]:
     """Open what transformers wrote; return the model, the tensors that were drawn, and those left out."""
     model, info = AutoModelForSequenceClassification.from_pretrained(
         directory,
@@ -163,7 +165,7 @@ def _plain(directory: Path, config: Any, attention: str | None) -> tuple[Any, se
     return model, info["missing_keys"] | other_shape, info["unexpected_keys"] | other_shape
 
 
-def _compressed(
+def _load_compressed(
     directory: Path, config: Any, attention: str | None, remedy: str, where: str
 ) -> tuple[Any, set[str], set[str]]:
     """Open what ``save`` wrote of a compressed model, as ``_plain`` does; the model keeps no trace of that."""
@@ -171,9 +173,9 @@ def _compressed(
     chosen = {} if attention is None else {"attn_implementation": attention}
     model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, **chosen)
     try:
-        shape = compressed_shape.read(content)
-        compressed_shape.rebuild(model, shape)
-        fit = compressed_storage.fill(model, load_file(directory / WEIGHTS), shape.quantised)
+        shape = compressed_shape.parse_structure(content)
+        compressed_shape.apply_structure(model, shape)
+        fit = compressed_storage.load_tensors(model, load_file(directory / WEIGHTS), shape.quantised)
     except (ValueError, SafetensorError, UserError) as error:
         raise UserError(f"{where}: {STRUCTURE} of config.json and {WEIGHTS}: {error}; {remedy}") from None
     if surplus := sorted(fit.unexpected):
@@ -184,7 +186,7 @@ def _compressed(
     return model.eval(), fit.missing | fit.other_shape, fit.other_shape
 
 
-def _redrawn(model: Any) -> set[str]:
+def _init_heads(model: Any) -> set[str]:
     """Draw every head anew, also one that the checkpoint brings: all sizes start alike. Return the heads' modules."""
     names = set()
     for name, head in model.named_children():
@@ -193,16 +195,16 @@ def _redrawn(model: Any) -> set[str]:
                 parameter._is_hf_initialized = False  # the mark by which transformers spares what was loaded
             head.apply(model._init_weights)
             names |= {f"{name}.{parameter}" for parameter, _ in head.named_parameters()}
-    return set(_modules(names))
+    return set(_list_modules(names))
 
 
-def _config(directory: Path, settings: Mapping[str, Any], remedy: str, where: str) -> Any:
+def _load_config(directory: Path, settings: Mapping[str, Any], remedy: str, where: str) -> Any:
     """Return the configuration of a checkpoint, once it is clear that opening it runs no code but transformers'."""
     for name in (CONFIG, WEIGHTS, TOKENIZER):
         if not (directory / name).exists():
             raise UserError(f"{where}: no {name}; {remedy}")
-    content = plain(directory / CONFIG, where)
-    plain(directory / TOKENIZER_CONFIG, where)
+    content = load_json(directory / CONFIG, where)
+    load_json(directory / TOKENIZER_CONFIG, where)
     try:
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False, **settings)
         AutoModelForSequenceClassification._model_mapping[type(config)]
@@ -220,17 +222,17 @@ def _config(directory: Path, settings: Mapping[str, Any], remedy: str, where: st
     return config
 
 
-def _modules(names: Iterable[str]) -> tuple[str, ...]:
+def _list_modules(names: Iterable[str]) -> tuple[str, ...]:
     """Return the modules that tensors belong to, two levels deep: ``bert.pooler.dense.bias`` is of ``bert.pooler``."""
-    return _sorted({".".join(name.split(".")[:-1][:2]) for name in names})
+    return _sort_names({".".join(name.split(".")[:-1][:2]) for name in names})
 
 
-def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+def _sort_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _disable_logging() -> Iterator[None]:
     """Keep transformers from printing what the notes say, and its progress bars out of the stage's lines."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 
-class Factorised(nn.Sequential):
+class LowRankLinear(nn.Sequential):
     """Two Linears in the place of one: y = (x A^T) B^T + b, with A (rank, in) and B (out, rank)."""
 
     def __init__(self, in_features: int, out_features: int, rank: int, bias: bool) -> None:
@@ -13,7 +13,7 @@ class Factorised(nn.Sequential):
         self.rank = rank
 
 
-class FactorisedEmbedding(nn.Sequential):
+class LowRankEmbedding(nn.Sequential):
     """A narrow table and a Linear in the place of a table (ALBERT, Lan et al. 2020, section 3.1)."""
 
     def __init__(self, rows: int, size: int, rank: int, padding_idx: int | None) -> None:

@@ -16,7 +16,7 @@ CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG = (
 )
 
 
-def plain(path: Path, where: str) -> dict[str, Any]:
+def load_json(path: Path, where: str) -> dict[str, Any]:
     """Return the content of a JSON file of a checkpoint, empty where there is none.
 
     Raises UserError when it is no JSON object or points to code that would have to be run.

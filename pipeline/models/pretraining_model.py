@@ -13,10 +13,10 @@ from transformers.models.bert.modeling_bert import BertForPreTraining
 
 IGNORED = -100
 IS_NEXT = 0
-PLACE = 0.4  # size of the position and segment embeddings beside the words'
+POSITION_SCALE = 0.4  # size of the position and segment embeddings beside the words'
 
 
-class Losses(NamedTuple):
+class PretrainingLosses(NamedTuple):
     """The two losses in nats, as tensors to differentiate, and the two accuracies over what was asked."""
 
     mlm: Tensor
@@ -30,7 +30,7 @@ class Losses(NamedTuple):
         return self.mlm + self.nsp
 
 
-def masked(
+def mask_tokens(
     tokens: np.ndarray, special: np.ndarray, mask_id: int, words: np.ndarray, rate: float, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose tokens that are not special; show 80% of those as [MASK], 10% as any word, 10% as they are.
@@ -47,7 +47,9 @@ def masked(
     return shown, np.where(chosen, tokens, IGNORED)
 
 
-def losses(model: BertForPreTraining, inputs: dict[str, Tensor], targets: Tensor, next_label: Tensor) -> Losses:
+def compute_losses(
+    model: BertForPreTraining, inputs: dict[str, Tensor], targets: Tensor, next_label: Tensor
+) -> PretrainingLosses:
     """Both losses of a batch.
 
     `inputs` are BERT's, each (rows, length); `targets` is (rows, length) with `IGNORED` where nothing is asked;
@@ -59,7 +61,7 @@ def losses(model: BertForPreTraining, inputs: dict[str, Tensor], targets: Tensor
     words = model.cls.predictions(states[asked]).float()
     following = model.cls.seq_relationship(pooled).float()
     wanted = targets[asked]
-    return Losses(
+    return PretrainingLosses(
         mlm=cross_entropy(words, wanted),
         nsp=cross_entropy(following, next_label),
         mlm_accuracy=(words.argmax(-1) == wanted).float().mean(),
@@ -67,7 +69,9 @@ def losses(model: BertForPreTraining, inputs: dict[str, Tensor], targets: Tensor
     )
 
 
-def fresh(layers: int, hidden: int, heads: int, vocabulary: int, positions: int, seed: int) -> BertForPreTraining:
+def create_model(
+    layers: int, hidden: int, heads: int, vocabulary: int, positions: int, seed: int
+) -> BertForPreTraining:
     """A BERT with random weights that can learn to compare segments within minutes.
 
     No dropout, since a small model does not learn this much text by heart. Weights have the standard deviation
@@ -95,12 +99,14 @@ def fresh(layers: int, hidden: int, heads: int, vocabulary: int, positions: int,
             attention = layer.attention.self
             attention.key.weight[: hidden // 2] = attention.query.weight[: hidden // 2]
         embeddings = model.bert.embeddings
-        embeddings.position_embeddings.weight.copy_(_sinusoids(positions, hidden) * hidden**-0.5 * PLACE)
-        embeddings.token_type_embeddings.weight.mul_(PLACE)
+        embeddings.position_embeddings.weight.copy_(
+            _create_sinusoids(positions, hidden) * hidden**-0.5 * POSITION_SCALE
+        )
+        embeddings.token_type_embeddings.weight.mul_(POSITION_SCALE)
     return model
 
 
-def _sinusoids(positions: int, hidden: int) -> Tensor:
+def _create_sinusoids(positions: int, hidden: int) -> Tensor:
     """(positions, hidden) of unit mean square (Vaswani et al. 2017, section 3.5)."""
     rates = 10_000.0 ** (-torch.arange(0, hidden, 2) / hidden)
     angles = torch.arange(positions)[:, None] * rates

@@ -9,12 +9,12 @@ import torch
 
 from pipeline.core.errors import UserError
 from pipeline.models import bert_layers, layer_surgery, load_model, quantised_layers
-from pipeline.models.load_model import Loaded, Notes
+from pipeline.models.load_model import LoadedClassifier, LoadNotes
 
 
-def start(
+def create_student(
     how: str | int, student: Path, teacher: Path, labels: int | Sequence[str], seed: int, regression: bool
-) -> Loaded:
+) -> LoadedClassifier:
     """Return a student in evaluation mode, with its tokenizer.
 
     ``pretrained`` opens the folder ``student`` as for fine-tuning; ``scratch`` takes its architecture, with weights
@@ -25,24 +25,24 @@ def start(
     left.
     """
     if isinstance(how, int):
-        return every(how, teacher)
-    loaded = load_model.classifier(student, labels, seed, regression)
-    return _drawn(loaded, seed) if how == "scratch" else loaded
+        return load_every_layer(how, teacher)
+    loaded = load_model.load_pretrained(student, labels, seed, regression)
+    return _init_encoder(loaded, seed) if how == "scratch" else loaded
 
 
-def every(step: int, teacher: Path) -> Loaded:
+def load_every_layer(step: int, teacher: Path) -> LoadedClassifier:
     """Open a fine-tuned classifier with only every ``step``-th of its layers, the last one included if it divides."""
-    loaded = load_model.saved(teacher, "eager")
-    if quantised_layers.kind(loaded.model):
+    loaded = load_model.load_finetuned(teacher, "eager")
+    if quantised_layers.get_int8_kind(loaded.model):
         raise UserError(f"{teacher}: its weights are int8 and cannot be trained; name the teacher before that step")
-    layers = len(bert_layers.layers(loaded.model))
+    layers = len(bert_layers.list_layers(loaded.model))
     if step > layers:
         raise UserError(f"{teacher}: start: every: got {step} for {layers} layers; use at most {layers}")
-    layer_surgery.keep_layers(loaded.model, range(step - 1, layers, step))
+    layer_surgery.select_layers(loaded.model, range(step - 1, layers, step))
     return loaded
 
 
-def _drawn(loaded: Loaded, seed: int) -> Loaded:
+def _init_encoder(loaded: LoadedClassifier, seed: int) -> LoadedClassifier:
     """Replace the encoder's weights; the head keeps what it would be with pre-trained ones."""
     model = loaded.model
     with torch.random.fork_rng(devices=[]):
@@ -50,4 +50,4 @@ def _drawn(loaded: Loaded, seed: int) -> Loaded:
         fresh = type(model)(model.config)
     model.base_model.load_state_dict(fresh.base_model.state_dict())
     drawn = {name.partition(".")[0] for name, _ in model.named_parameters()}
-    return loaded._replace(notes=Notes(tuple(sorted(drawn)), ()))
+    return loaded._replace(notes=LoadNotes(tuple(sorted(drawn)), ()))

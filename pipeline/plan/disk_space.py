@@ -78,7 +78,7 @@ def parameters(name: str) -> int | None:
     for folder in folders:
         if folder and (folder / WEIGHTS).is_file():
             with suppress(UserError):  # weights that are broken: the stage that opens them says more
-                return checkpoint_sources.parameters(folder / WEIGHTS)
+                return checkpoint_sources.count_parameters(folder / WEIGHTS)
     if {"layers", "hidden", "vocabulary"} <= source.keys():
         return _bert(source["layers"], source["hidden"], source["vocabulary"])
     return None

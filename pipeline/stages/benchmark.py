@@ -51,7 +51,7 @@ def benchmark(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
         )
     hardware.make_deterministic(cfg.seed)
     start = pretrained, len(task.labels or ()), cfg.seed, task.regression
-    trained, told = load_model.classifier(*start).model, load_model.classifier(*start, attention=None).model
+    trained, told = load_model.load_pretrained(*start).model, load_model.load_pretrained(*start, attention=None).model
     train, report = (
         batches.read(data / f"{split}.parquet", 1.0, pretrained, task.max_length) for split in ("train", "report")
     )

@@ -43,7 +43,7 @@ def compress(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     where = f"conf/compression/{cfg.compression.name}.yaml"
     settings = recovery.load_compression(conf["compression"])
     train = batches.read(paths.get_data_dir(task.name) / "train.parquet", cfg.ratio, folder, task.max_length)
-    model, tokenizer, _ = load_model.saved(folder)
+    model, tokenizer, _ = load_model.load_finetuned(folder)
     seed = draw_seeds.derive_trial_seed(cfg)  # equal to that of the source
     hardware.make_deterministic(seed)
     given = {"model": model.to(hardware.get_device()), "calibration": Calibration(train)}
@@ -61,7 +61,7 @@ def compress(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     }
     if settings.recovery:
         result |= _recover(cfg, seed, model, settings.recovery, train, log)
-    load_model.save(model, tokenizer, out)
+    load_model.save_classifier(model, tokenizer, out)
     return result
 
 

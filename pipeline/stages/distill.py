@@ -49,8 +49,10 @@ def distill(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
         log.print_line(warning)
     judge = partial(registry.judge, metrics=task.metrics)
 
-    def student() -> load_model.Loaded:
-        return student_init.start(settings.start, begun_from, taught_by, task.labels or (), seed, task.regression)
+    def student() -> load_model.LoadedClassifier:
+        return student_init.create_student(
+            settings.start, begun_from, taught_by, task.labels or (), seed, task.regression
+        )
 
     model, tokenizer, _ = student()
     asked = (taught_by, data / "train.parquet", cfg.ratio, task.max_length, settings, model.config.num_hidden_layers)
@@ -65,9 +67,9 @@ def distill(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
             seed=seed, advanced=progress.update,
         )  # fmt: skip
         train_by(alone := student().model, checkpoint=log.open_checkpoint(paths.ALONE, ends=True))
-        load_model.save(alone, tokenizer, out / paths.ALONE)
+        load_model.save_classifier(alone, tokenizer, out / paths.ALONE)
         result = train_by(model, record=log.log_metrics, loss=loss, checkpoint=log.open_checkpoint())
-    load_model.save(model, tokenizer, out)
+    load_model.save_classifier(model, tokenizer, out)
     return {**result, **data_warnings.compute_truncation(train, "train"), "warnings": warnings}
 
 

@@ -48,7 +48,7 @@ def evaluate(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
         paths.get_data_dir(cfg.task.name),
         provenance.find_source_dir(cfg.source, cfg.seed),
     )
-    model = load_model.saved(trained).model.to(hardware.get_device())
+    model = load_model.load_finetuned(trained).model.to(hardware.get_device())
     report = batches.read(data / "report.parquet", 1.0, trained, task.max_length)
     summary = json.loads((data / "summary.json").read_text(encoding="utf-8"))
     with machine_lock.lock_for_measurement(log.print_line):
@@ -81,7 +81,7 @@ def evaluate(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
         "references": predictions.as_text(report.labels),
     }
     if (trained / paths.ALONE).is_dir():  # the student of a teacher, trained without it
-        alone = logits(load_model.saved(trained / paths.ALONE).model.to(hardware.get_device()), report, "fp32")
+        alone = logits(load_model.load_finetuned(trained / paths.ALONE).model.to(hardware.get_device()), report, "fp32")
         score = registry.judge(alone, report.labels, [task.score])[task.score]
         result |= {"alone_score": score, "gain": result["score"] - score}
         result["alone_predictions"] = predictions.as_text(registry.predicted(alone))

@@ -36,7 +36,7 @@ def finetune(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     recipe = load_recipe(conf["recipe"])
     pretrained, data = paths.get_model_dir(cfg.model.name), paths.get_data_dir(task.name)
     seed = draw_seeds.derive_trial_seed(cfg)
-    model, tokenizer, notes = load_model.classifier(pretrained, task.labels or (), seed, task.regression)
+    model, tokenizer, notes = load_model.load_pretrained(pretrained, task.labels or (), seed, task.regression)
     train = batches.read(data / "train.parquet", cfg.ratio, pretrained, task.max_length)
     selection = batches.read(data / "selection.parquet", 1.0, pretrained, task.max_length)
     longest = batches.longest(pretrained, task.max_length)
@@ -58,7 +58,7 @@ def finetune(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
             checkpoint=log.open_checkpoint(),
         )
     if distributed.is_rank_zero():
-        load_model.save(model, tokenizer, out)
+        load_model.save_classifier(model, tokenizer, out)
     return {
         **result,
         **data_warnings.compute_truncation(train, "train"),

@@ -30,13 +30,13 @@ def pretrain(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
 
     conf: Any = OmegaConf.to_container(cfg.model)
     where = f"conf/model/{conf['name']}.yaml: source"
-    origin = checkpoint_sources.find(
+    origin = checkpoint_sources.fetch_checkpoint(
         conf["name"], cfg.mirror, out, lambda: instantiate.call_target(conf["source"], where, out=out, log=log)
     )
-    weights = checkpoint_sources.weights(out)
-    model, tokenizer, notes = load_model.classifier(out, attention=None, arriving_as=where)
+    weights = checkpoint_sources.read_weights(out)
+    model, tokenizer, notes = load_model.load_pretrained(out, attention=None, arriving_as=where)
     padding.check_padding(model, tokenizer, batches.longest(out, padding.MAX_LENGTH), where)
-    for remark in checkpoint_sources.remarks(notes.initialised, notes.unused):
+    for remark in checkpoint_sources.list_remarks(notes.initialised, notes.unused):
         log.print_line(remark)
     paths.write_json(out / "source.json", {**{key: origin[key] for key in IDENTITY}, **weights})
     log.log_artifact(out / "source.json")

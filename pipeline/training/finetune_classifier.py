@@ -15,7 +15,7 @@ from torch import nn
 from pipeline.core.errors import UserError
 from pipeline.data.batches import Examples
 from pipeline.models.flops import model_flops
-from pipeline.models.sparse_masks import kept_sparse
+from pipeline.models.sparse_masks import freeze_zeros
 from pipeline.system import hardware
 from pipeline.training import optimizer, used_embeddings
 from pipeline.training.checkpoints import Checkpoint
@@ -60,7 +60,7 @@ def finetune(
     left = optimizer.decayed(recipe.learning_rate, recipe.weight_decay, updates, recipe.warmup)
     with (
         used_embeddings.narrowed(model, [train, selection], left) as (seen, judged),
-        kept_sparse(model),
+        freeze_zeros(model),
         quick(model, loss.whole),
     ):
         run = Run(model, seen, recipe, seed, loss, checkpoint=checkpoint)
@@ -90,7 +90,7 @@ def _flops(model: nn.Module) -> Callable[[np.ndarray], float] | None:
     Those of the model as it is defined, for real tokens alone: neither padding nor what is left out here changes them.
     """
     try:
-        forward, backward = model_flops.training_flops(model)
+        forward, backward = model_flops.compute_training_flops(model)
     except UserError:
         return None
     return lambda lengths: float(forward(lengths).sum() + backward(lengths).sum())

@@ -85,7 +85,7 @@ def scratch(
     regime = Regime(steps, batch, learning_rate, near, masking, short, short_share, longest)
     topics = corpora.read(**instantiate.validate_arguments(corpora.read, corpus, "source.corpus"))
     pieces = tokenizer(topics, vocabulary)
-    model = objective.fresh(layers, hidden, heads, pieces.get_vocab_size(), longest, seed)
+    model = objective.create_model(layers, hidden, heads, pieces.get_vocab_size(), longest, seed)
     reached = train(model, encoded(topics, pieces), regime, seed, log, checkpoint := log.open_checkpoint())
     told = {
         "kind": "scratch",
@@ -228,7 +228,7 @@ def _update(model: BertForPreTraining, batch: Asked, optimizer: torch.optim.Opti
     """One step; returns both losses and both accuracies, (4,)."""
     at = model.device
     with torch.autocast(at.type, torch.bfloat16, enabled=hardware.get_fastest_precision(at) == "bf16"):
-        losses = objective.losses(model, *batch)
+        losses = objective.compute_losses(model, *batch)
     losses.total.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
@@ -245,4 +245,4 @@ def pace(step: int, steps: int) -> float:
 def save(model: BertForPreTraining, pieces: BertWordPieceTokenizer, out: Path) -> None:
     """Leave a Hugging Face directory in `out`: the weights as fp16, the config and the tokenizer."""
     size = model.config.max_position_embeddings
-    load_model.save(model.half(), BertTokenizer(vocab=pieces.get_vocab(), model_max_length=size), out)
+    load_model.save_classifier(model.half(), BertTokenizer(vocab=pieces.get_vocab(), model_max_length=size), out)

@@ -122,7 +122,7 @@ def _asked(
     random: np.random.Generator,
 ) -> Asked:
     """The batch with its masked tokens and its question whether the second segment follows."""
-    shown, targets = objective.masked(tokens, tokens < len(SPECIAL), MASK, words, rate, random)
+    shown, targets = objective.mask_tokens(tokens, tokens < len(SPECIAL), MASK, words, rate, random)
     inputs = {"input_ids": shown, "token_type_ids": types, "attention_mask": (tokens != PAD).astype(np.int64)}
     return Asked(
         {name: torch.from_numpy(array) for name, array in inputs.items()},

@@ -19,7 +19,7 @@ from pipeline.cli import export, main
 from pipeline.core import checksums, paths
 from pipeline.core.errors import UserError
 from pipeline.models import layer_surgery, load_model, quantised_layers
-from pipeline.models.low_rank_layers import Factorised, FactorisedEmbedding
+from pipeline.models.low_rank_layers import LowRankEmbedding, LowRankLinear
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
 HIDDEN, INNER = 32, 256
@@ -65,13 +65,13 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     model = built()
     layer = model.bert.encoder.layer[0]
-    layer_surgery.keep_heads(layer.attention, [1])
-    layer.intermediate.dense = Factorised(HIDDEN, INNER, 8, bias=True)
-    model.bert.embeddings.word_embeddings = FactorisedEmbedding(len(PIECES), HIDDEN, 8, padding_idx=0)
+    layer_surgery.select_heads(layer.attention, [1])
+    layer.intermediate.dense = LowRankLinear(HIDDEN, INNER, 8, bias=True)
+    model.bert.embeddings.word_embeddings = LowRankEmbedding(len(PIECES), HIDDEN, 8, padding_idx=0)
     for seed in (1, 2):
         folder = paths.get_trial_dir("compress", "swap-tiny-0.5-svd", seed)
         folder.mkdir(parents=True)
-        load_model.save(model, BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)}), folder)
+        load_model.save_classifier(model, BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)}), folder)
         checksums.write_checksums(folder)
     return paths.get_cell_dir("compress", "swap-tiny-0.5-svd")
 
@@ -89,7 +89,7 @@ def test_a_compressed_cell_becomes_a_file_that_says_the_same_at_other_shapes(
         told,
     )
     assert [found.name for found in file.parent.iterdir()] == [file.name]
-    assert furthest(load_model.saved(runs / "seed-1").model, session(file), 1e-5) > 0
+    assert furthest(load_model.load_finetuned(runs / "seed-1").model, session(file), 1e-5) > 0
 
 
 @pytest.mark.usefixtures("runs")
@@ -125,7 +125,7 @@ def test_int8_weights_stay_int8_and_what_layers_share_is_there_once(
     first, *others = model.bert.encoder.layer
     for layer in others:
         layer.attention, layer.intermediate, layer.output = first.attention, first.intermediate, first.output
-    quantised_layers.quantise(model, kind)
+    quantised_layers.convert_to_int8(model, kind)
     file = tmp_path / "model.onnx"
     export.write(model, list(export.INPUTS), file)
     furthest(model, session(file), allowed)
@@ -134,7 +134,7 @@ def test_int8_weights_stay_int8_and_what_layers_share_is_there_once(
     assert total - INT8 <= held["FLOAT"] < total
     assert file.stat().st_size < INT8 + 4 * held["FLOAT"] + 64 * 2**10
     assert b"site-packages" not in file.read_bytes()
-    assert quantised_layers.kind(model) == kind
+    assert quantised_layers.get_int8_kind(model) == kind
 
 
 def test_a_file_that_says_something_else_is_not_kept(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     model = BertForSequenceClassification(CONFIG)
     weight_sharing.apply(model, "all", 1, "first")
     for seed in (10, 9):
-        load_model.save(model, tokenizer, paths.get_trial_dir("compress", "mrpc-tiny-0.5-shared", seed))
+        load_model.save_classifier(model, tokenizer, paths.get_trial_dir("compress", "mrpc-tiny-0.5-shared", seed))
     BertModel(CONFIG).save_pretrained(paths.get_model_dir("bert-tiny"))
     tokenizer.save_pretrained(paths.get_model_dir("bert-tiny"))
     return tmp_path
@@ -89,9 +89,9 @@ def test_a_folder_of_a_classifier_is_opened_as_it_is(capsys: pytest.CaptureFixtu
 
 def test_int8_weights_have_a_forward_pass_alone(capsys: pytest.CaptureFixture[str]) -> None:
     folder = paths.get_trial_dir("compress", "mrpc-tiny-0.5-shared", 9)
-    loaded = load_model.saved(folder)
-    quantised_layers.quantise(loaded.model, quantised_layers.DYNAMIC)
-    load_model.save(loaded.model, loaded.tokenizer, folder)
+    loaded = load_model.load_finetuned(folder)
+    quantised_layers.convert_to_int8(loaded.model, quantised_layers.DYNAMIC)
+    load_model.save_classifier(loaded.model, loaded.tokenizer, folder)
     flops.show("compress/mrpc-tiny-0.5-shared")
     told = lines(capsys)
     assert "backward, M FLOPs 0.00 0.00 0.00 0.000" in told

@@ -72,7 +72,7 @@ def reopened(tmp_path: Path) -> Callable[[Any], Any]:
     )
 
     def opened(model: Any) -> Any:
-        load_model.save(model, tokenizer, tmp_path / "trial")
-        return load_model.saved(tmp_path / "trial", attention="eager").model
+        load_model.save_classifier(model, tokenizer, tmp_path / "trial")
+        return load_model.load_finetuned(tmp_path / "trial", attention="eager").model
 
     return opened

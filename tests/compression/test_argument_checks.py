@@ -151,7 +151,7 @@ def test_a_shape_is_read_where_a_config_speaks_of_bert() -> None:
 
 @pytest.mark.parametrize(("check", "arguments"), [pair for pair in GOOD if pair[0] is not quantisation.check])
 def test_int8_weights_come_last(bert: Any, monkeypatch: Any, check: Any, arguments: dict[str, Any]) -> None:
-    monkeypatch.setattr(quantised_layers, "kind", lambda model: "int8-dynamic")
+    monkeypatch.setattr(quantised_layers, "get_int8_kind", lambda model: "int8-dynamic")
     with pytest.raises(UserError) as error:
         validate_for_model(bert(), check, **arguments)
     assert str(error.value) == ("the model's weights are int8 already; put int8 last in the chain, behind this method")

@@ -19,7 +19,7 @@ from pipeline.compression.singular_values import Spectrum, decompose, select_by_
 from pipeline.core.errors import UserError
 from pipeline.data.batches import Examples
 from pipeline.models import bert_layers
-from pipeline.models.low_rank_layers import Factorised, FactorisedEmbedding
+from pipeline.models.low_rank_layers import LowRankEmbedding, LowRankLinear
 
 HIDDEN, INNER, WORDS = 32, 48, 60
 WHOLE = 4 * HIDDEN**2 + 2 * HIDDEN * INNER  # weights of the Linears of a layer
@@ -47,12 +47,12 @@ def calibration(examples: Examples) -> Calibration:
 
 
 def parts(model: nn.Module, names: str = "all") -> list[nn.Module]:
-    return [layer.part(name) for layer in bert_layers.layers(model) for name in bert_layers.PARTS[names]]
+    return [layer.get_part(name) for layer in bert_layers.list_layers(model) for name in bert_layers.PARTS[names]]
 
 
 def matrix(part: nn.Module) -> np.ndarray:
     """Return the matrix that a Linear or two factors multiply by."""
-    if isinstance(part, Factorised):
+    if isinstance(part, LowRankLinear):
         return (part[1].weight.double() @ part[0].weight.double()).detach().numpy()
     return part.weight.double().detach().numpy()
 
@@ -81,7 +81,7 @@ def test_the_error_at_a_rank_is_that_of_eckart_and_young(
     low_rank.apply(model, calibration, **ARGUMENTS)
     for was, part in zip(before, parts(model), strict=True):
         discarded = np.linalg.svd(was, compute_uv=False)[8:]
-        assert isinstance(part, Factorised)
+        assert isinstance(part, LowRankLinear)
         assert part.rank == 8
         np.testing.assert_allclose(np.linalg.norm(was - matrix(part)), np.sqrt((discarded**2).sum()), rtol=1e-5)
 
@@ -117,11 +117,11 @@ def test_weighted_is_the_optimum_for_what_the_task_puts_in(
 ) -> None:
     """The least of ||X W^T - X W'^T|| over rank r is the tail of the singular values of X W^T, whatever W' is."""
     said = {}
-    asked = inputs_of(model, calibration, bert_layers.layers(model)[1].part(name))
-    was = matrix(bert_layers.layers(model)[1].part(name))
+    asked = inputs_of(model, calibration, bert_layers.list_layers(model)[1].get_part(name))
+    was = matrix(bert_layers.list_layers(model)[1].get_part(name))
     for weighted in (True, False):
         other = low_rank.apply(copy.deepcopy(model), calibration, **ARGUMENTS | {"weighted": weighted}).model
-        said[weighted] = np.linalg.norm(asked @ (was - matrix(bert_layers.layers(other)[1].part(name))).T)
+        said[weighted] = np.linalg.norm(asked @ (was - matrix(bert_layers.list_layers(other)[1].get_part(name))).T)
     optimum = np.sqrt((np.linalg.svd(asked @ was.T, compute_uv=False)[8:] ** 2).sum())
     assert said[True] == pytest.approx(optimum, rel=1e-3)
     assert said[False] > 1.01 * said[True]
@@ -187,7 +187,7 @@ def test_the_table_of_words_becomes_narrow_and_keeps_its_padding(
     arguments = ARGUMENTS | {"parts": "attention", "embeddings": {"fraction": 0.25}}
     changed = low_rank.apply(model, calibration, **arguments).changed
     table = model.bert.embeddings.word_embeddings
-    assert isinstance(table, FactorisedEmbedding)
+    assert isinstance(table, LowRankEmbedding)
     assert (table.rank, table[0].padding_idx) == (8, 0)
     lost = np.linalg.norm(was - table(torch.arange(WORDS)).detach().numpy())
     values = np.linalg.svd(was, compute_uv=False)
@@ -197,7 +197,7 @@ def test_the_table_of_words_becomes_narrow_and_keeps_its_padding(
         f"the table of words as 8 columns and a Linear, {WORDS * HIDDEN:,} -> {8 * (WORDS + HIDDEN):,} parameters, "
         f"relative error {share:.3f}"
     )
-    assert not any(isinstance(part, Factorised) for part in parts(model, "feed_forward"))
+    assert not any(isinstance(part, LowRankLinear) for part in parts(model, "feed_forward"))
     again = low_rank.apply(model, calibration, **arguments | {"parts": "feed_forward"}).changed
     assert again.split("; ")[1] == "the table of words is factors already and stays as it is"
 
@@ -212,7 +212,7 @@ def test_shared_linears_are_factorised_once_and_stay_shared(
     changed = low_rank.apply(model, calibration, **ARGUMENTS | {"weighted": True}).changed
     assert second.attention.self.query is first.attention.self.query
     assert second.output.dense is first.output.dense
-    assert isinstance(second.output.dense, Factorised)
+    assert isinstance(second.output.dense, LowRankLinear)
     assert np.linalg.matrix_rank(matrix(first.attention.self.query), tol=1e-4) == 8 < np.linalg.matrix_rank(alone)
     assert re.match(r"7 of 7 Linears as two factors of rank 8, .* in the norm of the task's inputs$", changed)
 

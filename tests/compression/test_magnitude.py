@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from pipeline.compression import magnitude, n_m_sparsity, weight_sharing
 from pipeline.core.errors import UserError
-from pipeline.models.bert_layers import linears
-from pipeline.models.layer_surgery import keep_neurons, replace
-from pipeline.models.low_rank_layers import Factorised
-from pipeline.models.sparse_masks import kept_sparse
+from pipeline.models.bert_layers import list_linears
+from pipeline.models.layer_surgery import replace_module, select_neurons
+from pipeline.models.low_rank_layers import LowRankLinear
+from pipeline.models.sparse_masks import freeze_zeros
 from pipeline.training import optimizer
 
 LAYER = 4 * 32 * 32 + 2 * 32 * 48  # weights of the matrices of a layer
 
 
 def matrices(model: Any) -> list[Tensor]:
-    return [linear.weight.detach().clone() for linear in linears(model)]
+    return [linear.weight.detach().clone() for linear in list_linears(model)]
 
 
 def zeros(weights: list[Tensor]) -> int:
@@ -67,7 +67,7 @@ def test_the_smallest_go(bert: Any, scope: str) -> None:
 
 def test_of_equal_weights_no_more_go_than_asked_for(bert: Any) -> None:
     model = bert()
-    for linear in linears(model):
+    for linear in list_linears(model):
         nn.init.constant_(linear.weight, 0.5)
     magnitude.apply(model, 0.3, "global")
     assert zeros(matrices(model)) == round(0.3 * 4 * LAYER)
@@ -99,7 +99,7 @@ def test_what_is_no_matrix_of_a_layer_is_left_alone(bert: Any) -> None:
 
 def test_both_factors_are_pruned(bert: Any) -> None:
     model = bert()
-    replace(model, "bert.encoder.layer.0.attention.self.query", Factorised(32, 32, 8, True))
+    replace_module(model, "bert.encoder.layer.0.attention.self.query", LowRankLinear(32, 32, 8, True))
     magnitude.apply(model, 0.5, "layer")
     factors = model.bert.encoder.layer[0].attention.self.query
     assert [zeros([factor.weight]) for factor in factors] == [128, 128]
@@ -120,7 +120,7 @@ def test_the_largest_of_each_group_stay(bert: Any, keep: int, of: int) -> None:
 def test_a_pattern_holds_in_every_group_after_training(bert: Any) -> None:
     model = n_m_sparsity.apply(bert(), 2, 4).model
     before = matrices(model)
-    with kept_sparse(model):
+    with freeze_zeros(model):
         trained(model)
     for one, other in zip(before, matrices(model), strict=True):
         assert not torch.equal(one, other)
@@ -130,7 +130,7 @@ def test_a_pattern_holds_in_every_group_after_training(bert: Any) -> None:
 
 def test_matrices_that_do_not_divide_are_left_whole_and_told(bert: Any) -> None:
     model = bert()
-    keep_neurons(model.bert.encoder.layer[0].intermediate, model.bert.encoder.layer[0].output, range(46))
+    select_neurons(model.bert.encoder.layer[0].intermediate, model.bert.encoder.layer[0].output, range(46))
     changed = n_m_sparsity.apply(model, 2, 4).changed
     total, whole = 4 * LAYER - 2 * 2 * 32, 46 * 32
     told = f"{(total - whole) // 2:,} of {total:,} weights are zero (47.4%), 0 were before"

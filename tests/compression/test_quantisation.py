@@ -20,7 +20,7 @@ STARTER = Path(__file__).resolve().parents[2] / "starter" / "starter-2x96"
 @pytest.fixture(scope="module")
 def starter() -> Any:
     """Return a checkpoint that was really pre-trained, with a head of its own."""
-    return load_model.classifier(STARTER, seed=1).model
+    return load_model.load_pretrained(STARTER, seed=1).model
 
 
 def asked(model: Any) -> dict[str, Tensor]:
@@ -33,7 +33,7 @@ def asked(model: Any) -> dict[str, Tensor]:
 @torch.no_grad()
 def test_weights_alone_in_int8_say_what_their_scaled_integers_say_in_fp32(starter: Any) -> None:
     model, plain = quantisation.apply(copy.deepcopy(starter), "none").model, copy.deepcopy(starter)
-    inner = quantised_layers.tensors(model)
+    inner = quantised_layers.collect_int8_tensors(model)
     for name in {name.rpartition(".")[0] for name in inner}:
         plain.get_parameter(name).copy_(inner[f"{name}.qdata"] * inner[f"{name}.scale"])
     torch.testing.assert_close(model(**asked(plain)).logits, plain(**asked(plain)).logits, atol=1e-5, rtol=1e-5)
@@ -96,5 +96,5 @@ def test_what_torchao_cannot_serve_is_told_in_its_own_words_and_changes_nothing(
         "nothing, and the weights stay fp32: torchao cannot serve int8-dynamic on cpu: "
         "_int_mm is not for this processor"
     )
-    assert quantised_layers.kind(left) is None
+    assert quantised_layers.get_int8_kind(left) is None
     assert all(left.state_dict()[name].equal(weight) for name, weight in before.items())

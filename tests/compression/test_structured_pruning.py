@@ -18,8 +18,8 @@ from pipeline.compression.compressed_model import count_parameters
 from pipeline.compression.importance import compute_input_importance, compute_layer_importance
 from pipeline.core.errors import UserError
 from pipeline.data import batches
-from pipeline.models.layer_surgery import replace
-from pipeline.models.low_rank_layers import Factorised
+from pipeline.models.layer_surgery import replace_module
+from pipeline.models.low_rank_layers import LowRankLinear
 
 SIZE, HIDDEN, WIDTH = 8, 32, 48
 HEAD = 4 * SIZE * HIDDEN + 3 * SIZE  # parameters of a head: rows with biases of q, k and v, columns of the output
@@ -238,8 +238,8 @@ def test_factors_are_cut_where_they_meet_the_heads(bert: Any, calibration: Calib
     whole = bert()
     for name in ("attention.self.query", "attention.output.dense", "intermediate.dense", "output.dense"):
         linear = whole.bert.encoder.layer[0].get_submodule(name)
-        factors = Factorised(linear.in_features, linear.out_features, 8, True)
-        replace(whole, f"bert.encoder.layer.0.{name}", factors)
+        factors = LowRankLinear(linear.in_features, linear.out_features, 8, True)
+        replace_module(whole, f"bert.encoder.layer.0.{name}", factors)
     whole.double()
     pruned = head_pruning.apply(copy.deepcopy(whole), calibration, 0.5, "magnitude").model
     pruned = width_pruning.apply(pruned, calibration, 0.5, "magnitude").model
@@ -248,7 +248,7 @@ def test_factors_are_cut_where_they_meet_the_heads(bert: Any, calibration: Calib
     neurons = [[layer.intermediate.dense for layer in model.bert.encoder.layer] for model in (whole, pruned)]
     first = [[model.bert.encoder.layer[0].intermediate.dense[1]] for model in (whole, pruned)]
     left = kept(*first, 1) + kept(neurons[0][1:], neurons[1][1:], 1)
-    reads = lambda part: part[0] if isinstance(part, Factorised) else part  # noqa: E731
+    reads = lambda part: part[0] if isinstance(part, LowRankLinear) else part  # noqa: E731
     mask([reads(layer.attention.output.dense) for layer in whole.bert.encoder.layer], stay, SIZE)
     mask([reads(layer.output.dense) for layer in whole.bert.encoder.layer], left, 1)
     torch.testing.assert_close(pruned(**ids).logits, whole(**ids).logits, rtol=0, atol=1e-12)

@@ -8,8 +8,8 @@ import torch
 from pipeline.compression import weight_sharing
 from pipeline.compression.compressed_model import count_parameters
 from pipeline.core.errors import UserError
-from pipeline.models.layer_surgery import keep_heads, replace
-from pipeline.models.low_rank_layers import Factorised
+from pipeline.models.layer_surgery import replace_module, select_heads
+from pipeline.models.low_rank_layers import LowRankLinear
 from pipeline.training import optimizer
 
 ATTENTION = 4 * (32 * 32 + 32) + 2 * 32  # parameters, the layer norm included
@@ -99,7 +99,7 @@ def test_tied_weights_are_one_after_saving_loading_and_a_step_of_training(
 
 def test_a_mean_of_layers_of_different_shapes_is_refused(bert: Any) -> None:
     model = bert()
-    keep_heads(model.bert.encoder.layer[1].attention, [0])
+    select_heads(model.bert.encoder.layer[1].attention, [0])
     with pytest.raises(UserError) as error:
         weight_sharing.apply(model, "attention", 2, "mean")
     assert str(error.value) == (
@@ -110,7 +110,7 @@ def test_a_mean_of_layers_of_different_shapes_is_refused(bert: Any) -> None:
 def test_a_mean_of_factors_is_refused(bert: Any) -> None:
     model = bert()
     for layer in range(4):
-        replace(model, f"bert.encoder.layer.{layer}.output.dense", Factorised(48, 32, 4, True))
+        replace_module(model, f"bert.encoder.layer.{layer}.output.dense", LowRankLinear(48, 32, 4, True))
     with pytest.raises(UserError) as error:
         weight_sharing.apply(model, "all", 2, "mean")
     assert str(error.value) == (

@@ -120,7 +120,7 @@ def test_a_checkpoint_that_could_run_code_is_refused(
 
 def taken(out: Path) -> None:
     checkpoint_sources.directory("odd", out)
-    checkpoint_sources.weights(out)
+    checkpoint_sources.read_weights(out)
 
 
 def test_files_that_are_no_part_of_a_checkpoint_are_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

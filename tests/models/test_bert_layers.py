@@ -8,8 +8,15 @@ from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
 
 from pipeline.core.errors import UserError
-from pipeline.models.bert_layers import PARTS, layers, like_bert, linears, reading, writing
-from pipeline.models.low_rank_layers import Factorised
+from pipeline.models.bert_layers import (
+    PARTS,
+    get_input_linear,
+    get_output_linear,
+    is_bert_like,
+    list_layers,
+    list_linears,
+)
+from pipeline.models.low_rank_layers import LowRankLinear
 
 SMALL = {"vocab_size": 31, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 
@@ -21,19 +28,19 @@ def made(family: str, **settings: Any) -> Any:
 @pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
 def test_layers_and_their_parts_are_found_by_name(family: str) -> None:
     model = made(family)
-    found = layers(model)
+    found = list_layers(model)
     assert [layer.name for layer in found] == [f"{family}.encoder.layer.0", f"{family}.encoder.layer.1"]
     for layer in found:
         assert model.get_submodule(layer.name) is layer.module
-        shapes = [tuple(reading(layer.part(name)).weight.shape) for name in PARTS["all"]]
+        shapes = [tuple(get_input_linear(layer.get_part(name)).weight.shape) for name in PARTS["all"]]
         assert shapes == [(8, 8)] * 4 + [(16, 8), (8, 16)]
 
 
 def test_other_layers_are_refused() -> None:
     model = made("distilbert", vocab_size=31, dim=8, n_layers=1, n_heads=2, hidden_dim=16)
-    assert not like_bert(model)
+    assert not is_bert_like(model)
     with pytest.raises(UserError) as error:
-        layers(model)
+        list_layers(model)
     assert str(error.value) == (
         "model_type 'distilbert' has no layers like BERT's; this works for bert, roberta, electra and models with the "
         "same parts"
@@ -41,18 +48,18 @@ def test_other_layers_are_refused() -> None:
 
 
 def test_two_factors_read_with_the_first_and_write_with_the_second() -> None:
-    factors, linear = Factorised(8, 16, 2, bias=True), nn.Linear(8, 16)
-    assert (reading(factors).in_features, writing(factors).out_features) == (8, 16)
-    assert reading(factors).out_features == writing(factors).in_features == 2
-    assert reading(linear) is writing(linear) is linear
+    factors, linear = LowRankLinear(8, 16, 2, bias=True), nn.Linear(8, 16)
+    assert (get_input_linear(factors).in_features, get_output_linear(factors).out_features) == (8, 16)
+    assert get_input_linear(factors).out_features == get_output_linear(factors).in_features == 2
+    assert get_input_linear(linear) is get_output_linear(linear) is linear
 
 
 def test_linears_are_those_of_the_layers_each_once() -> None:
     model = made("bert")
-    assert len(linears(model)) == 12
+    assert len(list_linears(model)) == 12
     encoder = model.bert.encoder.layer
     encoder[1].attention = encoder[0].attention
-    assert len(linears(model)) == 8
-    encoder[0].intermediate.dense = Factorised(8, 16, 2, bias=True)
-    assert len(linears(model)) == 9
-    assert model.bert.pooler.dense not in linears(model)
+    assert len(list_linears(model)) == 8
+    encoder[0].intermediate.dense = LowRankLinear(8, 16, 2, bias=True)
+    assert len(list_linears(model)) == 9
+    assert model.bert.pooler.dense not in list_linears(model)

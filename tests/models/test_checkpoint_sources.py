@@ -134,7 +134,7 @@ def test_kept_offline_only_the_cache_of_the_client_is_asked(
 
 def test_the_mirror_is_asked_before_the_source(checkpoint: Any, out: Path, tmp_path: Path) -> None:
     checkpoint("mirror/models/mine")
-    origin = checkpoint_sources.find("mine", str(tmp_path / "mirror"), out, unasked)
+    origin = checkpoint_sources.fetch_checkpoint("mine", str(tmp_path / "mirror"), out, unasked)
     assert origin == {"kind": "mirror", "id": "models/mine", "revision": None}
     assert shape(out) == SHAPE
 
@@ -143,7 +143,7 @@ def test_a_model_that_neither_mirror_nor_hub_has_is_told_with_what_to_do(out: Pa
     mirror = tmp_path / "mirror"
     mirror.mkdir()
     with pytest.raises(UserError) as error:
-        checkpoint_sources.find("mine", str(mirror), out, away)
+        checkpoint_sources.fetch_checkpoint("mine", str(mirror), out, away)
     assert str(error.value) == (
         "some/repository at 0123: nothing came from the Hub (ConnectError: no network); "
         f"the mirror {mirror} has no models/mine/ either; put it there, or go online"
@@ -166,12 +166,12 @@ def test_a_tokenizer_is_made_where_there_is_only_a_vocabulary(checkpoint: Any, o
     folder = checkpoint()
     pieces = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
     (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in sorted(pieces, key=pieces.get)))
-    expected = load_model.classifier(folder).tokenizer("A b", "c")
+    expected = load_model.load_pretrained(folder).tokenizer("A b", "c")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
     checkpoint_sources.directory(str(folder), out)
     assert shape(out) == SHAPE
-    assert dict(load_model.classifier(out).tokenizer("A b", "c")) == dict(expected)
+    assert dict(load_model.load_pretrained(out).tokenizer("A b", "c")) == dict(expected)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_weights_are_those_of_the_digest_or_refused(checkpoint: Any, out: Path) 
 def test_the_weights_are_described_by_their_header(checkpoint: Any) -> None:
     folder = checkpoint(kind="pretraining", half=True)
     tensors = load_file(folder / "model.safetensors")
-    described = checkpoint_sources.weights(folder)
+    described = checkpoint_sources.read_weights(folder)
     assert described["sha256"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     assert described["bytes"] == (folder / "model.safetensors").stat().st_size
     assert described["parameters"] == sum(tensor.numel() for tensor in tensors.values())
@@ -256,7 +256,7 @@ def test_the_weights_are_described_by_their_header(checkpoint: Any) -> None:
 def test_a_pointer_in_place_of_the_weights_is_told(out: Path) -> None:
     (out / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\n")
     with pytest.raises(UserError) as error:
-        checkpoint_sources.weights(out)
+        checkpoint_sources.read_weights(out)
     assert str(error.value) == (
         "model.safetensors: 57 bytes that are no safetensors; fetch the file itself, not a pointer to it"
     )
@@ -267,7 +267,7 @@ def test_weights_that_were_cut_short_are_told(checkpoint: Any) -> None:
     whole = file.read_bytes()
     file.write_bytes(whole[:-10])
     with pytest.raises(UserError) as error:
-        checkpoint_sources.weights(file.parent)
+        checkpoint_sources.read_weights(file.parent)
     assert str(error.value) == (
         f"model.safetensors: {len(whole) - 10} bytes of {len(whole)}; the file was cut short, fetch it again"
     )
@@ -275,15 +275,15 @@ def test_weights_that_were_cut_short_are_told(checkpoint: Any) -> None:
 
 def test_buffers_of_whole_numbers_are_no_parameters(checkpoint: Any) -> None:
     folder = checkpoint()
-    before = checkpoint_sources.weights(folder)["parameters"]
+    before = checkpoint_sources.read_weights(folder)["parameters"]
     tensors = load_file(folder / "model.safetensors") | {"embeddings.position_ids": torch.arange(32)}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    assert checkpoint_sources.weights(folder)["parameters"] == before
+    assert checkpoint_sources.read_weights(folder)["parameters"] == before
 
 
 def remarks(folder: Path) -> list[str]:
-    notes = load_model.classifier(folder).notes
-    return checkpoint_sources.remarks(notes.initialised, notes.unused)
+    notes = load_model.load_pretrained(folder).notes
+    return checkpoint_sources.list_remarks(notes.initialised, notes.unused)
 
 
 @pytest.mark.parametrize(
@@ -330,8 +330,8 @@ def test_no_part_of_an_encoder_is_reported_as_missing_or_as_a_head(checkpoint: A
     ],
 )  # fmt: skip
 def test_real_checkpoints_take_the_shape(shared: Path, out: Path, name: str, parameters: int, lines: list[str]) -> None:
-    checkpoint_sources.find(name, str(shared), out, unasked)
+    checkpoint_sources.fetch_checkpoint(name, str(shared), out, unasked)
     assert shape(out) == SHAPE
-    described = checkpoint_sources.weights(out)
+    described = checkpoint_sources.read_weights(out)
     assert described["parameters"] == parameters
     assert remarks(out) == lines

@@ -11,13 +11,13 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
 from pipeline.models import compressed_shape, layer_surgery
-from pipeline.models.compressed_shape import PLAIN, Structure
-from pipeline.models.low_rank_layers import Factorised, FactorisedEmbedding
+from pipeline.models.compressed_shape import UNCOMPRESSED, Structure
+from pipeline.models.low_rank_layers import LowRankEmbedding, LowRankLinear
 
 FIRST, SECOND = "bert.encoder.layer.0", "bert.encoder.layer.1"
 
 
-WRITTEN = json.loads(json.dumps(PLAIN.content()))
+WRITTEN = json.loads(json.dumps(UNCOMPRESSED.to_config()))
 
 
 def bert(seed: int = 0) -> Any:
@@ -32,11 +32,13 @@ def bert(seed: int = 0) -> Any:
 def compressed() -> Any:
     """Return a model that differs from a plain one in every way but int8."""
     model = bert()
-    layer_surgery.keep_heads(model.bert.encoder.layer[2].attention, [1, 3])
-    layer_surgery.keep_neurons(model.bert.encoder.layer[0].intermediate, model.bert.encoder.layer[0].output, range(40))
-    layer_surgery.replace(model, f"{SECOND}.attention", model.bert.encoder.layer[0].attention)
-    layer_surgery.replace(model, f"{FIRST}.attention.self.query", Factorised(32, 32, 4, bias=True))
-    layer_surgery.replace(model, "bert.embeddings.word_embeddings", FactorisedEmbedding(60, 32, 8, padding_idx=0))
+    layer_surgery.select_heads(model.bert.encoder.layer[2].attention, [1, 3])
+    layer_surgery.select_neurons(
+        model.bert.encoder.layer[0].intermediate, model.bert.encoder.layer[0].output, range(40)
+    )
+    layer_surgery.replace_module(model, f"{SECOND}.attention", model.bert.encoder.layer[0].attention)
+    layer_surgery.replace_module(model, f"{FIRST}.attention.self.query", LowRankLinear(32, 32, 4, bias=True))
+    layer_surgery.replace_module(model, "bert.embeddings.word_embeddings", LowRankEmbedding(60, 32, 8, padding_idx=0))
     return model
 
 
@@ -49,31 +51,31 @@ EXPECTED = Structure(
 
 
 def test_a_plain_model_is_plain() -> None:
-    assert compressed_shape.of(bert()) == PLAIN == Structure()
+    assert compressed_shape.get_structure(bert()) == UNCOMPRESSED == Structure()
 
 
 def test_the_structure_is_that_of_the_model() -> None:
-    assert compressed_shape.of(compressed()) == EXPECTED
+    assert compressed_shape.get_structure(compressed()) == EXPECTED
 
 
 def test_a_model_without_layers_like_berts_is_plain() -> None:
     config = AutoConfig.for_model("distilbert", vocab_size=31, dim=8, n_layers=1, n_heads=2, hidden_dim=16)
     model = AutoModelForSequenceClassification.from_config(config)
-    assert compressed_shape.of(model) == PLAIN
-    compressed_shape.rebuild(model, PLAIN)
+    assert compressed_shape.get_structure(model) == UNCOMPRESSED
+    compressed_shape.apply_structure(model, UNCOMPRESSED)
     with pytest.raises(ValueError, match=r"^the model's layers are not BERT's$"):
-        compressed_shape.rebuild(model, EXPECTED)
+        compressed_shape.apply_structure(model, EXPECTED)
 
 
 def test_a_structure_survives_json() -> None:
-    assert compressed_shape.read(json.loads(json.dumps(EXPECTED.content()))) == EXPECTED
-    assert compressed_shape.read(json.loads(json.dumps(PLAIN.content()))) == PLAIN
+    assert compressed_shape.parse_structure(json.loads(json.dumps(EXPECTED.to_config()))) == EXPECTED
+    assert compressed_shape.parse_structure(json.loads(json.dumps(UNCOMPRESSED.to_config()))) == UNCOMPRESSED
 
 
 def test_a_plain_model_becomes_one_of_the_same_names_shapes_and_ties() -> None:
     wanted, made = compressed(), bert(1)
-    compressed_shape.rebuild(made, EXPECTED)
-    assert compressed_shape.of(made) == EXPECTED
+    compressed_shape.apply_structure(made, EXPECTED)
+    assert compressed_shape.get_structure(made) == EXPECTED
     shapes = [{name: tensor.shape for name, tensor in model.state_dict().items()} for model in (wanted, made)]
     assert shapes[0] == shapes[1]
     made.load_state_dict(wanted.state_dict())
@@ -86,15 +88,15 @@ def test_a_plain_model_becomes_one_of_the_same_names_shapes_and_ties() -> None:
 
 def test_removing_layers_needs_no_structure() -> None:
     model = bert()
-    layer_surgery.keep_layers(model, [0, 2])
-    assert compressed_shape.of(model) == PLAIN
+    layer_surgery.select_layers(model, [0, 2])
+    assert compressed_shape.get_structure(model) == UNCOMPRESSED
     assert model.config.num_hidden_layers == 2
 
 
 def test_a_layer_whose_source_is_removed_owns_what_it_shared() -> None:
     model = compressed()
-    layer_surgery.keep_layers(model, [1, 2])
-    assert compressed_shape.of(model) == Structure(
+    layer_surgery.select_layers(model, [1, 2])
+    assert compressed_shape.get_structure(model) == Structure(
         heads=(4, 2), ranks={"bert.embeddings.word_embeddings": 8, f"{FIRST}.attention.self.query": 4}
     )
 
@@ -113,7 +115,7 @@ def test_a_layer_whose_source_is_removed_owns_what_it_shared() -> None:
 )
 def test_what_is_no_structure_is_refused(content: Any, message: str) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011
-        compressed_shape.read(content)
+        compressed_shape.parse_structure(content)
     assert str(error.value) == message
 
 
@@ -130,5 +132,5 @@ def test_what_is_no_structure_is_refused(content: Any, message: str) -> None:
 )
 def test_a_structure_of_another_model_is_refused(wrong: Structure, message: str) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011
-        compressed_shape.rebuild(bert(), wrong)
+        compressed_shape.apply_structure(bert(), wrong)
     assert str(error.value) == message

@@ -6,7 +6,7 @@ import torch
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertLayer
 
-from pipeline.models.layer_surgery import keep_heads, keep_neurons
+from pipeline.models.layer_surgery import select_heads, select_neurons
 
 
 def layer() -> Any:
@@ -17,7 +17,7 @@ def layer() -> Any:
 def test_rows_and_columns_of_the_heads_that_stay_are_kept() -> None:
     whole, cut = layer(), layer()
     query = cut.attention.self.query
-    keep_heads(cut.attention, [0, 2])
+    select_heads(cut.attention, [0, 2])
     rows = [0, 1, 2, 3, 8, 9, 10, 11]
     for name in ("query", "key", "value"):
         one, other = whole.attention.self.get_submodule(name), cut.attention.self.get_submodule(name)
@@ -32,7 +32,7 @@ def test_rows_and_columns_of_the_heads_that_stay_are_kept() -> None:
 
 def test_rows_and_columns_of_the_neurons_that_stay_are_kept() -> None:
     whole, cut = layer(), layer()
-    keep_neurons(cut.intermediate, cut.output, [1, 4])
+    select_neurons(cut.intermediate, cut.output, [1, 4])
     assert torch.equal(cut.intermediate.dense.weight, whole.intermediate.dense.weight[[1, 4]])
     assert torch.equal(cut.intermediate.dense.bias, whole.intermediate.dense.bias[[1, 4]])
     assert torch.equal(cut.output.dense.weight, whole.output.dense.weight[:, [1, 4]])
@@ -41,5 +41,5 @@ def test_rows_and_columns_of_the_neurons_that_stay_are_kept() -> None:
 
 def test_frozen_weights_stay_frozen() -> None:
     cut = layer().requires_grad_(False)
-    keep_neurons(cut.intermediate, cut.output, [1])
+    select_neurons(cut.intermediate, cut.output, [1])
     assert not any(parameter.requires_grad for parameter in cut.parameters())

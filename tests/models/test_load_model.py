@@ -15,7 +15,7 @@ from transformers.models.auto.modeling_auto import AutoModel
 
 from pipeline.core.errors import UserError
 from pipeline.models import layer_surgery, load_model, quantised_layers
-from pipeline.models.low_rank_layers import Factorised, FactorisedEmbedding
+from pipeline.models.low_rank_layers import LowRankEmbedding, LowRankLinear
 
 ROOT = Path(__file__).resolve().parents[2]
 AGAIN = "run finetune again with the arguments of this trial"
@@ -41,7 +41,7 @@ def rewrite(file: Path, **changes: Any) -> None:
 
 def refusal(folder: Path) -> str:
     with pytest.raises(UserError) as error:
-        load_model.classifier(folder)
+        load_model.load_pretrained(folder)
     return str(error.value)
 
 
@@ -49,10 +49,10 @@ def compressed(model: Any) -> Any:
     """Make a classifier share, lose a head and neurons, have factors and zeros."""
     first, second = model.bert.encoder.layer
     second.attention = first.attention
-    layer_surgery.keep_heads(first.attention, [1])
-    layer_surgery.keep_neurons(second.intermediate, second.output, range(4, 16))
-    first.intermediate.dense = Factorised(8, 16, 3, bias=True)
-    model.bert.embeddings.word_embeddings = FactorisedEmbedding(31, 8, 4, padding_idx=0)
+    layer_surgery.select_heads(first.attention, [1])
+    layer_surgery.select_neurons(second.intermediate, second.output, range(4, 16))
+    first.intermediate.dense = LowRankLinear(8, 16, 3, bias=True)
+    model.bert.embeddings.word_embeddings = LowRankEmbedding(31, 8, 4, padding_idx=0)
     second.output.dense = torch.nn.Linear(12, 8)
     second.output.dense.weight.data[:, :9] = 0.0
     return model.eval()
@@ -60,20 +60,20 @@ def compressed(model: Any) -> Any:
 
 def test_the_encoder_is_that_of_the_checkpoint_and_the_head_is_new(checkpoint: Any) -> None:
     folder = checkpoint()
-    model, _, notes = load_model.classifier(folder, labels=3)
+    model, _, notes = load_model.load_pretrained(folder, labels=3)
     for name, tensor in weights(folder).items():
         assert torch.equal(model.bert.get_parameter(name), tensor)
     assert model.classifier.weight.shape == (3, 8)
-    assert notes == load_model.Notes(initialised=("classifier",), unused=())
+    assert notes == load_model.LoadNotes(initialised=("classifier",), unused=())
 
 
 def test_the_same_seed_draws_the_same_head_whatever_was_drawn_before(checkpoint: Any) -> None:
     folder = checkpoint(kind="without pooler")
     torch.manual_seed(1)
-    one = load_model.classifier(folder, seed=5).model.state_dict()
+    one = load_model.load_pretrained(folder, seed=5).model.state_dict()
     torch.manual_seed(2)
-    same = load_model.classifier(folder, seed=5).model.state_dict()
-    other = load_model.classifier(folder, seed=6).model.state_dict()
+    same = load_model.load_pretrained(folder, seed=5).model.state_dict()
+    other = load_model.load_pretrained(folder, seed=6).model.state_dict()
     assert all(torch.equal(one[name], same[name]) for name in one)
     changed = {name for name in one if not torch.equal(one[name], other[name])}
     assert changed == {"bert.pooler.dense.weight", "classifier.weight"}
@@ -84,7 +84,7 @@ def test_loading_leaves_the_random_numbers_of_the_caller_alone(checkpoint: Any) 
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    load_model.classifier(folder)
+    load_model.load_pretrained(folder)
     assert torch.equal(torch.rand(2), expected)
 
 
@@ -99,19 +99,19 @@ def test_loading_leaves_the_random_numbers_of_the_caller_alone(checkpoint: Any) 
 def test_a_missing_pooler_and_an_unused_head_are_said(
     checkpoint: Any, kind: str, initialised: tuple[str, ...], unused: tuple[str, ...]
 ) -> None:
-    assert load_model.classifier(checkpoint(kind=kind)).notes == load_model.Notes(initialised, unused)
+    assert load_model.load_pretrained(checkpoint(kind=kind)).notes == load_model.LoadNotes(initialised, unused)
 
 
 def test_nothing_else_is_printed(checkpoint: Any, capfd: pytest.CaptureFixture[str]) -> None:
     folder = checkpoint(kind="mlm")
     capfd.readouterr()
-    load_model.classifier(folder, labels=3)
+    load_model.load_pretrained(folder, labels=3)
     assert capfd.readouterr() == ("", "")
 
 
 def test_weights_stored_in_half_precision_are_opened_in_fp32(checkpoint: Any) -> None:
     folder = checkpoint(half=True)
-    model = load_model.classifier(folder).model
+    model = load_model.load_pretrained(folder).model
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     stored = weights(folder)["embeddings.word_embeddings.weight"]
     assert stored.dtype == torch.float16
@@ -119,7 +119,7 @@ def test_weights_stored_in_half_precision_are_opened_in_fp32(checkpoint: Any) ->
 
 
 def test_a_regression_has_one_output_and_the_loss_of_a_regression(checkpoint: Any) -> None:
-    model, tokenizer, _ = load_model.classifier(checkpoint(), labels=2, regression=True)
+    model, tokenizer, _ = load_model.load_pretrained(checkpoint(), labels=2, regression=True)
     inputs = tokenizer(["a", "b"], ["c", "d"], return_tensors="pt")
     wanted = torch.tensor([1.5, 4.0])
     answer = model.eval()(**inputs, labels=wanted)
@@ -130,19 +130,19 @@ def test_a_regression_has_one_output_and_the_loss_of_a_regression(checkpoint: An
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_the_attention_is_the_one_asked_for_and_gives_the_same_answers(checkpoint: Any, attention: str) -> None:
     folder = checkpoint()
-    model, tokenizer, _ = load_model.classifier(folder, attention=attention)
+    model, tokenizer, _ = load_model.load_pretrained(folder, attention=attention)
     assert model.config._attn_implementation == attention
-    torch.testing.assert_close(logits(model, tokenizer), logits(*load_model.classifier(folder)[:2]))
+    torch.testing.assert_close(logits(model, tokenizer), logits(*load_model.load_pretrained(folder)[:2]))
 
 
 def test_a_saved_classifier_gives_the_same_logits_in_a_fresh_process(checkpoint: Any, tmp_path: Path) -> None:
-    model, tokenizer, _ = load_model.classifier(checkpoint(kind="mlm", half=True), seed=4)
+    model, tokenizer, _ = load_model.load_pretrained(checkpoint(kind="mlm", half=True), seed=4)
     for parameter in model.parameters():
         parameter.data.mul_(1.5)
     said = {}
     for name in ("plain", "compressed"):
         model = compressed(model) if name == "compressed" else model
-        load_model.save(model, tokenizer, tmp_path / name)
+        load_model.save_classifier(model, tokenizer, tmp_path / name)
         said[name] = logits(model, tokenizer)
     program = f"""
 import sys
@@ -152,7 +152,7 @@ from safetensors.torch import save_file
 from pipeline.models import load_model
 from test_load_model import logits
 folder = Path({str(tmp_path)!r})
-opened = {{name: load_model.saved(folder / name, attention="eager") for name in ("plain", "compressed")}}
+opened = {{name: load_model.load_finetuned(folder / name, attention="eager") for name in ("plain", "compressed")}}
 save_file({{name: logits(*found[:2]) for name, found in opened.items()}}, folder / "logits.safetensors")
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
@@ -163,7 +163,7 @@ save_file({{name: logits(*found[:2]) for name, found in opened.items()}}, folder
 def test_a_checkpoint_that_was_not_fine_tuned_is_no_saved_classifier(checkpoint: Any) -> None:
     folder = checkpoint(kind="without pooler")
     with pytest.raises(UserError) as error:
-        load_model.saved(folder)
+        load_model.load_finetuned(folder)
     assert str(error.value) == (f"{folder}: not a fine-tuned classifier, for it lacks bert.pooler, classifier; {AGAIN}")
 
 
@@ -171,37 +171,39 @@ def test_a_trial_that_is_not_whole_is_trained_again(checkpoint: Any) -> None:
     folder = checkpoint()
     (folder / "model.safetensors").unlink()
     with pytest.raises(UserError) as error:
-        load_model.saved(folder)
+        load_model.load_finetuned(folder)
     assert str(error.value) == f"{folder}: no model.safetensors; {AGAIN}"
 
 
 def test_a_saved_classifier_with_another_head_than_its_config_is_refused(checkpoint: Any, tmp_path: Path) -> None:
-    model, tokenizer, _ = load_model.classifier(checkpoint(), labels=3)
+    model, tokenizer, _ = load_model.load_pretrained(checkpoint(), labels=3)
     model.save_pretrained(tmp_path / "trial")
     tokenizer.save_pretrained(tmp_path / "trial")
     rewrite(tmp_path / "trial" / "config.json", id2label={"0": "a", "1": "b"}, label2id={"a": 0, "b": 1})
     with pytest.raises(UserError) as error:
-        load_model.saved(tmp_path / "trial")
+        load_model.load_finetuned(tmp_path / "trial")
     assert str(error.value) == f"{tmp_path / 'trial'}: not a fine-tuned classifier, for it lacks classifier; {AGAIN}"
 
 
 def test_a_head_of_another_number_of_labels_is_drawn_anew(checkpoint: Any, tmp_path: Path) -> None:
-    model, tokenizer, _ = load_model.classifier(checkpoint(), labels=3)
+    model, tokenizer, _ = load_model.load_pretrained(checkpoint(), labels=3)
     model.save_pretrained(tmp_path / "three")
     tokenizer.save_pretrained(tmp_path / "three")
-    loaded = load_model.classifier(tmp_path / "three", labels=2)
+    loaded = load_model.load_pretrained(tmp_path / "three", labels=2)
     assert loaded.model.classifier.weight.shape == (2, 8)
-    assert loaded.notes == load_model.Notes(initialised=("classifier",), unused=("classifier",))
+    assert loaded.notes == load_model.LoadNotes(initialised=("classifier",), unused=("classifier",))
 
 
 def test_a_head_of_the_same_number_of_labels_is_drawn_anew_as_well(checkpoint: Any, tmp_path: Path) -> None:
     folder = checkpoint()
-    model, tokenizer, _ = load_model.classifier(folder, seed=1)
+    model, tokenizer, _ = load_model.load_pretrained(folder, seed=1)
     model.save_pretrained(tmp_path / "two")
     tokenizer.save_pretrained(tmp_path / "two")
-    drawn = load_model.classifier(tmp_path / "two", seed=2)
-    assert drawn.notes == load_model.Notes(initialised=("classifier",), unused=("classifier",))
-    assert torch.equal(drawn.model.classifier.weight, load_model.classifier(folder, seed=2).model.classifier.weight)
+    drawn = load_model.load_pretrained(tmp_path / "two", seed=2)
+    assert drawn.notes == load_model.LoadNotes(initialised=("classifier",), unused=("classifier",))
+    assert torch.equal(
+        drawn.model.classifier.weight, load_model.load_pretrained(folder, seed=2).model.classifier.weight
+    )
 
 
 def test_a_checkpoint_without_a_part_of_its_encoder_is_refused(checkpoint: Any) -> None:
@@ -263,8 +265,8 @@ def test_a_tokenizer_with_more_pieces_than_the_model_is_refused(checkpoint: Any)
 @pytest.fixture
 def trial(checkpoint: Any, tmp_path: Path) -> Path:
     """Return the folder of a compressed classifier that was saved."""
-    model, tokenizer, _ = load_model.classifier(checkpoint())
-    load_model.save(compressed(model), tokenizer, tmp_path / "trial")
+    model, tokenizer, _ = load_model.load_pretrained(checkpoint())
+    load_model.save_classifier(compressed(model), tokenizer, tmp_path / "trial")
     return tmp_path / "trial"
 
 
@@ -274,8 +276,8 @@ def structure(folder: Path) -> dict[str, Any]:
 
 
 def test_a_plain_classifier_is_written_as_transformers_writes_it(checkpoint: Any, tmp_path: Path) -> None:
-    model, tokenizer, _ = load_model.classifier(checkpoint())
-    load_model.save(model, tokenizer, tmp_path / "ours")
+    model, tokenizer, _ = load_model.load_pretrained(checkpoint())
+    load_model.save_classifier(model, tokenizer, tmp_path / "ours")
     model.save_pretrained(tmp_path / "theirs")
     for name in ("config.json", "model.safetensors"):
         assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
@@ -283,15 +285,15 @@ def test_a_plain_classifier_is_written_as_transformers_writes_it(checkpoint: Any
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_a_compressed_classifier_opens_as_it_was(trial: Path, attention: str) -> None:
-    model, tokenizer, notes = load_model.saved(trial, attention=attention)
-    assert notes == load_model.Notes((), ())
+    model, tokenizer, notes = load_model.load_finetuned(trial, attention=attention)
+    assert notes == load_model.LoadNotes((), ())
     assert model.config._attn_implementation == attention
     assert not model.training
     assert not hasattr(model.config, "structure")
     first, second = model.bert.encoder.layer
     assert first.attention is second.attention
     assert (first.attention.self.num_attention_heads, second.intermediate.dense.out_features) == (1, 12)
-    load_model.save(model, tokenizer, trial.parent / "again")
+    load_model.save_classifier(model, tokenizer, trial.parent / "again")
     for name in ("config.json", "model.safetensors"):
         assert (trial / name).read_bytes() == (trial.parent / "again" / name).read_bytes()
 
@@ -312,31 +314,31 @@ def test_what_is_tied_or_zero_is_not_stored(trial: Path) -> None:
 
 
 def test_a_weight_with_many_zeros_is_stored_as_a_mask_and_its_values(checkpoint: Any, tmp_path: Path) -> None:
-    model, tokenizer, _ = load_model.classifier(checkpoint(), labels=200)
+    model, tokenizer, _ = load_model.load_pretrained(checkpoint(), labels=200)
     model.classifier.weight.data[10:] = 0.0
-    load_model.save(model, tokenizer, tmp_path / "trial")
+    load_model.save_classifier(model, tokenizer, tmp_path / "trial")
     stored = weights(tmp_path / "trial")
     assert "classifier.weight" not in stored
     mask = np.unpackbits(stored["classifier.weight.mask"].numpy()).reshape(200, 8)
     assert mask.sum(1).tolist() == [8] * 10 + [0] * 190
     assert torch.equal(stored["classifier.weight.values"], model.classifier.weight[:10].flatten())
-    assert torch.equal(load_model.saved(tmp_path / "trial").model.classifier.weight, model.classifier.weight)
+    assert torch.equal(load_model.load_finetuned(tmp_path / "trial").model.classifier.weight, model.classifier.weight)
 
 
 def test_a_compressed_checkpoint_can_be_fine_tuned_with_a_new_head(trial: Path) -> None:
-    model, _, notes = load_model.classifier(trial, labels=3, seed=1)
-    assert notes == load_model.Notes(initialised=("classifier",), unused=("classifier",))
+    model, _, notes = load_model.load_pretrained(trial, labels=3, seed=1)
+    assert notes == load_model.LoadNotes(initialised=("classifier",), unused=("classifier",))
     assert model.classifier.weight.shape == (3, 8)
     assert model.bert.encoder.layer[0].attention is model.bert.encoder.layer[1].attention
 
 
 @pytest.mark.parametrize("kind", [quantised_layers.DYNAMIC, quantised_layers.WEIGHT_ONLY])
 def test_int8_weights_open_as_they_were(trial: Path, tmp_path: Path, kind: str) -> None:
-    model, tokenizer, _ = load_model.saved(trial, attention="eager")
-    quantised_layers.quantise(model, kind)
-    load_model.save(model, tokenizer, tmp_path / "int8")
+    model, tokenizer, _ = load_model.load_finetuned(trial, attention="eager")
+    quantised_layers.convert_to_int8(model, kind)
+    load_model.save_classifier(model, tokenizer, tmp_path / "int8")
     assert structure(tmp_path / "int8")["quantised"] == kind
-    again = load_model.saved(tmp_path / "int8", attention="eager").model
+    again = load_model.load_finetuned(tmp_path / "int8", attention="eager").model
     assert torch.equal(logits(again, tokenizer), logits(model, tokenizer))
     assert again.bert.encoder.layer[0].attention is again.bert.encoder.layer[1].attention
     kept = {
@@ -344,7 +346,7 @@ def test_int8_weights_open_as_they_were(trial: Path, tmp_path: Path, kind: str) 
     }
     save_file(kept, tmp_path / "int8" / "model.safetensors")
     with pytest.raises(UserError) as error:
-        load_model.saved(tmp_path / "int8")
+        load_model.load_finetuned(tmp_path / "int8")
     assert str(error.value) == (
         f"{tmp_path / 'int8'}: structure of config.json and model.safetensors: "
         f"bert.encoder.layer.0.attention.output.dense.weight.scale of the int8 weights is missing; {AGAIN}"
@@ -382,21 +384,21 @@ def test_a_structure_that_does_not_fit_the_weights_is_refused(
 ) -> None:
     rewrite(trial / "config.json", structure=structure(trial) | changes)
     with pytest.raises(UserError) as error:
-        load_model.saved(trial)
+        load_model.load_finetuned(trial)
     assert str(error.value) == f"{trial}: {message}"
 
 
 def test_a_mask_of_another_weight_is_refused(checkpoint: Any, tmp_path: Path) -> None:
-    model, tokenizer, _ = load_model.classifier(checkpoint(), labels=200)
+    model, tokenizer, _ = load_model.load_pretrained(checkpoint(), labels=200)
     model.classifier.weight.data[10:] = 0.0
-    load_model.save(model, tokenizer, tmp_path / "trial")
+    load_model.save_classifier(model, tokenizer, tmp_path / "trial")
     stored = weights(tmp_path / "trial")
     save_file(
         stored | {"classifier.weight.mask": stored["classifier.weight.mask"] * 0},
         tmp_path / "trial" / "model.safetensors",
     )
     with pytest.raises(UserError) as error:
-        load_model.saved(tmp_path / "trial")
+        load_model.load_finetuned(tmp_path / "trial")
     assert str(error.value) == f"{tmp_path / 'trial'}: not a fine-tuned classifier, for it lacks classifier; {AGAIN}"
 
 
@@ -412,8 +414,8 @@ def test_a_mask_of_another_weight_is_refused(checkpoint: Any, tmp_path: Path) ->
 def test_real_checkpoints_are_opened(
     shared: Path, name: str, initialised: tuple[str, ...], unused: tuple[str, ...]
 ) -> None:
-    model, tokenizer, notes = load_model.classifier(shared / "models" / name)
-    assert notes == load_model.Notes(initialised, unused)
+    model, tokenizer, notes = load_model.load_pretrained(shared / "models" / name)
+    assert notes == load_model.LoadNotes(initialised, unused)
     assert next(model.parameters()).dtype == torch.float32
     assert logits(model, tokenizer).isfinite().all()
     assert tokenizer.convert_ids_to_tokens(tokenizer("Hello, worlds!")["input_ids"]) == [
@@ -439,7 +441,7 @@ def test_other_families_are_opened_with_their_own_heads(checkpoint: Any, family:
     settings, head = FAMILIES[family]
     config = AutoConfig.for_model(family, **settings)
     AutoModel.from_config(config).save_pretrained(folder)
-    model, tokenizer, notes = load_model.classifier(folder, labels=3)
+    model, tokenizer, notes = load_model.load_pretrained(folder, labels=3)
     assert head in notes.initialised
     assert set(notes.initialised) <= {head, "classifier", "classifier.out_proj", "head.norm"}
     stored = weights(folder)
@@ -447,8 +449,8 @@ def test_other_families_are_opened_with_their_own_heads(checkpoint: Any, family:
     kept = {name: tensor for name, tensor in model.base_model.state_dict().items() if name in stored}
     assert all(torch.equal(tensor, stored[name]) for name, tensor in kept.items())
     assert len(kept) >= len(stored) - 2
-    load_model.save(model, tokenizer, folder / "trial")
-    again = load_model.saved(folder / "trial")
+    load_model.save_classifier(model, tokenizer, folder / "trial")
+    again = load_model.load_finetuned(folder / "trial")
     torch.testing.assert_close(logits(again.model, again.tokenizer), logits(model, tokenizer))
 
 
@@ -482,10 +484,10 @@ def test_buffers_of_integers_and_a_pooler_that_is_not_read_may_be_left_out(check
     folder = checkpoint()
     more = {"embeddings.position_ids": torch.arange(32), "encoder.places": torch.arange(4)}
     save_file(weights(folder) | more, folder / "model.safetensors", metadata={"format": "pt"})
-    load_model.classifier(folder)
+    load_model.load_pretrained(folder)
     config = AutoConfig.for_model("roberta", **SMALL, max_position_embeddings=40)
     AutoModel.from_config(config, add_pooling_layer=True).save_pretrained(folder)
-    assert load_model.classifier(folder).notes.unused == ("pooler.dense",)
+    assert load_model.load_pretrained(folder).notes.unused == ("pooler.dense",)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "bart", "t5"])
@@ -519,9 +521,9 @@ def test_the_names_of_the_classes_replace_those_of_the_checkpoint(checkpoint: An
     folder = checkpoint()
     rewrite(folder / "config.json", id2label={"0": "entailment", "1": "neutral"}, label2id={"entailment": 0})
     for number, (labels, names) in enumerate(((["bad", "good"], ["bad", "good"]), (2, ["LABEL_0", "LABEL_1"]))):
-        model, tokenizer, _ = load_model.classifier(folder, labels)
-        load_model.save(compressed(model), tokenizer, tmp_path / str(number))
-        config = load_model.saved(tmp_path / str(number)).model.config
+        model, tokenizer, _ = load_model.load_pretrained(folder, labels)
+        load_model.save_classifier(compressed(model), tokenizer, tmp_path / str(number))
+        config = load_model.load_finetuned(tmp_path / str(number)).model.config
         assert config.id2label == dict(enumerate(names))
         assert config.label2id == {name: number for number, name in enumerate(names)}
 
@@ -531,15 +533,15 @@ def test_a_saved_tokenizer_returns_what_the_model_takes(checkpoint: Any, tmp_pat
     folder = checkpoint()
     rewrite(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
     assert "token_type_ids" not in load_model.AutoTokenizer.from_pretrained(folder)("a", "b")
-    model, tokenizer, _ = load_model.classifier(folder)
-    load_model.save(model, tokenizer, tmp_path / "bert")
+    model, tokenizer, _ = load_model.load_pretrained(folder)
+    load_model.save_classifier(model, tokenizer, tmp_path / "bert")
     assert load_model.AutoTokenizer.from_pretrained(tmp_path / "bert")("a", "b")["token_type_ids"] == [0, 0, 0, 1, 1]
 
     config = AutoConfig.for_model("distilbert", **FAMILIES["distilbert"][0])
     AutoModel.from_config(config).save_pretrained(folder)
     rewrite(folder / "tokenizer_config.json", tokenizer_class="BertTokenizer")
-    model, tokenizer, _ = load_model.classifier(folder)
-    load_model.save(model, tokenizer, tmp_path / "distilbert")
+    model, tokenizer, _ = load_model.load_pretrained(folder)
+    load_model.save_classifier(model, tokenizer, tmp_path / "distilbert")
     assert set(load_model.AutoTokenizer.from_pretrained(tmp_path / "distilbert")("a", "b")) == {
         "input_ids",
         "attention_mask",

@@ -14,7 +14,7 @@ MASK, WORDS = 4, np.arange(5, 40)
 
 @pytest.fixture(scope="module")
 def model() -> BertForPreTraining:
-    return pretraining_model.fresh(layers=2, hidden=32, heads=2, vocabulary=40, positions=24, seed=0)
+    return pretraining_model.create_model(layers=2, hidden=32, heads=2, vocabulary=40, positions=24, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_the_loss_is_the_sum_of_both_cross_entropies(model, batch):
     told = model(**inputs)
     mlm = cross_entropy(told.prediction_logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
     nsp = cross_entropy(told.seq_relationship_logits, following)
-    losses = pretraining_model.losses(model, inputs, targets, following)
+    losses = pretraining_model.compute_losses(model, inputs, targets, following)
     torch.testing.assert_close(losses.mlm, mlm)
     torch.testing.assert_close(losses.nsp, nsp)
     torch.testing.assert_close(losses.total, mlm + nsp)
@@ -45,7 +45,7 @@ def test_the_loss_is_the_sum_of_both_cross_entropies(model, batch):
 def test_accuracies_count_what_was_asked(model, batch):
     inputs, targets, following = batch
     told = model(**inputs)
-    losses = pretraining_model.losses(model, inputs, targets, following)
+    losses = pretraining_model.compute_losses(model, inputs, targets, following)
     asked = targets != IGNORED
     assert losses.mlm_accuracy == (told.prediction_logits.argmax(-1)[asked] == targets[asked]).float().mean()
     assert losses.nsp_accuracy == (told.seq_relationship_logits.argmax(-1) == following).float().mean()
@@ -55,7 +55,7 @@ def test_class_0_of_the_next_sentence_head_means_that_the_second_segment_follows
     inputs, targets, _ = batch
     with torch.no_grad():
         model.cls.seq_relationship.bias.copy_(torch.tensor([50.0, -50.0]))
-        sure = pretraining_model.losses(model, inputs, targets, torch.full((6,), pretraining_model.IS_NEXT))
+        sure = pretraining_model.compute_losses(model, inputs, targets, torch.full((6,), pretraining_model.IS_NEXT))
         model.cls.seq_relationship.bias.zero_()
     assert sure.nsp < 1e-6
     assert sure.nsp_accuracy == 1
@@ -70,7 +70,7 @@ def test_masking_shows_80_10_10_of_the_chosen_tokens_and_never_asks_for_a_specia
     random = np.random.default_rng(1)
     tokens = random.integers(0, 40, (2000, 50))
     special = tokens < 5
-    shown, targets = pretraining_model.masked(tokens, special, MASK, WORDS, 0.2, random)
+    shown, targets = pretraining_model.mask_tokens(tokens, special, MASK, WORDS, 0.2, random)
     asked = targets != IGNORED
     count = int(asked.sum())
     assert not asked[special].any()
@@ -85,7 +85,7 @@ def test_masking_shows_80_10_10_of_the_chosen_tokens_and_never_asks_for_a_specia
 def test_each_row_has_a_rate_of_its_own_between_none_and_twice_the_mean():
     random = np.random.default_rng(2)
     tokens = random.integers(5, 40, (3000, 400))
-    _, targets = pretraining_model.masked(tokens, tokens < 5, MASK, WORDS, 0.2, random)
+    _, targets = pretraining_model.mask_tokens(tokens, tokens < 5, MASK, WORDS, 0.2, random)
     shares = (targets != IGNORED).mean(axis=1)
     assert abs(shares.mean() - 0.2) < 4 * 0.4 / np.sqrt(12 * len(shares))
     quartiles = np.quantile(shares, [0.25, 0.5, 0.75])  # of a uniform law over 0 to 0.4
@@ -94,14 +94,14 @@ def test_each_row_has_a_rate_of_its_own_between_none_and_twice_the_mean():
 
 def test_the_same_seed_gives_the_same_weights():
     sizes = {"layers": 1, "hidden": 16, "heads": 2, "vocabulary": 30, "positions": 8}
-    one, two, other = (pretraining_model.fresh(**sizes, seed=seed).state_dict() for seed in (0, 0, 1))
+    one, two, other = (pretraining_model.create_model(**sizes, seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["bert.pooler.dense.weight"], other["bert.pooler.dense.weight"])
 
 
 def test_a_token_first_attends_to_its_like():
     """In half of the heads a query meets its own key with a score near sqrt(head size), any other with about zero."""
-    model = pretraining_model.fresh(layers=1, hidden=128, heads=4, vocabulary=40, positions=24, seed=0)
+    model = pretraining_model.create_model(layers=1, hidden=128, heads=4, vocabulary=40, positions=24, seed=0)
     attention = model.bert.encoder.layer[0].attention.self
     states = torch.nn.functional.layer_norm(torch.randn(50, 128), (128,))
     query, key = (part(states)[:, :32] for part in (attention.query, attention.key))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.models.sparse_masks import kept_sparse, sparse
+from pipeline.models.sparse_masks import find_sparse_weights, freeze_zeros
 from pipeline.training import optimizer
 
 
@@ -30,7 +30,7 @@ def trained(model: nn.Module) -> Any:
 def test_zeros_stay_and_the_rest_is_trained() -> None:
     model = linear(0.5)
     before = model[0].weight.detach().clone()
-    with kept_sparse(model):
+    with freeze_zeros(model):
         trained(model)
     assert torch.equal(model[0].weight == 0, before == 0)
     assert not (model[0].weight == before)[before != 0].any()
@@ -38,22 +38,22 @@ def test_zeros_stay_and_the_rest_is_trained() -> None:
 
 def test_zeros_move_without_it_and_after_it() -> None:
     model = linear(0.5)
-    with kept_sparse(model):
+    with freeze_zeros(model):
         pass
     assert not (trained(model)[0].weight == 0).any()
 
 
 @pytest.mark.parametrize(("share", "found"), [(0.0, []), (0.01, ["0.weight"])])
 def test_weights_are_sparse_from_a_few_zeros_on(share: float, found: list[str]) -> None:
-    assert list(sparse(linear(share))) == found
+    assert list(find_sparse_weights(linear(share))) == found
 
 
 def test_frozen_weights_need_no_mask() -> None:
     model = linear(0.5).requires_grad_(False)
-    with kept_sparse(model):
-        assert list(sparse(model)) == ["0.weight"]
+    with freeze_zeros(model):
+        assert list(find_sparse_weights(model)) == ["0.weight"]
 
 
 def test_a_shared_linear_is_named_once() -> None:
     model = linear(0.5)
-    assert list(sparse(nn.ModuleDict({"one": model, "other": model}))) == ["one.0.weight"]
+    assert list(find_sparse_weights(nn.ModuleDict({"one": model, "other": model}))) == ["one.0.weight"]

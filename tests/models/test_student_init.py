@@ -30,24 +30,26 @@ def teacher(tmp_path: Path) -> Callable[..., Path]:
             torch.manual_seed(11)
             model = BertForSequenceClassification(config)
         pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"zyxwvutsrqponmlkjihgfedcba"]
-        load_model.save(model, BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}), tmp_path / "teacher")
+        load_model.save_classifier(
+            model, BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}), tmp_path / "teacher"
+        )
         return tmp_path / "teacher"
 
     return written
 
 
-def begun(how: str | int, student: Path, teacher: Path = Path("none"), seed: int = 0) -> load_model.Loaded:
-    return student_init.start(how, student, teacher, 3, seed, regression=False)
+def begun(how: str | int, student: Path, teacher: Path = Path("none"), seed: int = 0) -> load_model.LoadedClassifier:
+    return student_init.create_student(how, student, teacher, 3, seed, regression=False)
 
 
-def weights(loaded: load_model.Loaded) -> dict[str, torch.Tensor]:
+def weights(loaded: load_model.LoadedClassifier) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = loaded.model.state_dict()
     return found
 
 
 def test_a_pretrained_student_is_what_fine_tuning_begins_with(checkpoint: Checkpoint) -> None:
     folder = checkpoint()
-    expected = weights(load_model.classifier(folder, 3, seed=4))
+    expected = weights(load_model.load_pretrained(folder, 3, seed=4))
     found = weights(begun("pretrained", folder, seed=4))
     assert all(torch.equal(found[name], weight) for name, weight in expected.items())
 
@@ -63,7 +65,7 @@ def test_a_student_from_scratch_has_the_shape_and_nothing_else_of_its_checkpoint
         if weight.ndim == 2:
             assert not torch.equal(weight, weights(other)[name])
             assert torch.equal(weight, weights(pretrained)[name]) == name.startswith("classifier")
-    assert scratch.notes == load_model.Notes(("bert", "classifier"), ())
+    assert scratch.notes == load_model.LoadNotes(("bert", "classifier"), ())
     assert scratch.model.config.num_labels == 3
     assert not scratch.model.training
     assert scratch.tokenizer.get_vocab() == pretrained.tokenizer.get_vocab()
@@ -74,7 +76,7 @@ def test_every_kth_layer_of_the_teacher_with_all_that_is_around_them(
     teacher: Callable[..., Path], layers: int, step: int, kept: list[int]
 ) -> None:
     folder = teacher(layers)
-    whole, part = load_model.saved(folder), begun(step, Path("none"), folder)
+    whole, part = load_model.load_finetuned(folder), begun(step, Path("none"), folder)
     assert part.model.config.num_hidden_layers == len(part.model.bert.encoder.layer) == len(kept)
     source = weights(whole)
     for name, weight in weights(part).items():
@@ -89,9 +91,9 @@ def test_a_student_of_the_teacher_s_layers_is_saved_and_opened_again(
     teacher: Callable[..., Path], tmp_path: Path
 ) -> None:
     part = begun(2, Path("none"), teacher())
-    load_model.save(part.model, part.tokenizer, tmp_path / "student")
+    load_model.save_classifier(part.model, part.tokenizer, tmp_path / "student")
     inputs: dict[str, Any] = dict(part.tokenizer("a b", "c", return_tensors="pt"))
-    again = load_model.saved(tmp_path / "student", "eager").model
+    again = load_model.load_finetuned(tmp_path / "student", "eager").model
     assert torch.equal(part.model(**inputs).logits, again(**inputs).logits)
 
 
@@ -104,7 +106,7 @@ def test_more_than_the_teacher_s_layers_cannot_be_skipped(teacher: Callable[...,
 
 def test_int8_layers_are_no_student(teacher: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = teacher()
-    monkeypatch.setattr(student_init.quantised_layers, "kind", lambda model: "int8-dynamic")
+    monkeypatch.setattr(student_init.quantised_layers, "get_int8_kind", lambda model: "int8-dynamic")
     with pytest.raises(UserError) as error:
         begun(2, Path("none"), folder)
     assert str(error.value) == (

@@ -55,13 +55,13 @@ def test_a_chain_equals_its_steps_by_hand(teacher: str, configured: Configure) -
 
     folder = paths.get_source_dir(teacher, 0)
     train = batches.read(paths.get_data_dir("rte") / "train.parquet", 0.5, folder, 128)
-    model: Any = load_model.saved(folder).model
+    model: Any = load_model.load_finetuned(folder).model
     for method, name in ((width_pruning, "width"), (low_rank, "svd"), (quantisation, "int8-dynamic")):
         settings: Any = OmegaConf.to_container(configured("compress", f"source={teacher}", f"compression={name}"))
         arguments = {key: value for key, value in settings["compression"]["method"].items() if key != "_target_"}
         given = {} if method is quantisation else {"calibration": Calibration(train)}
         model = method.apply(model, **given, **arguments).model  # type: ignore[attr-defined]
-    chained = load_model.saved(paths.get_source_dir(small, 0)).model
+    chained = load_model.load_finetuned(paths.get_source_dir(small, 0)).model
     assert np.array_equal(logits(chained, train, "fp32"), logits(model, train, "fp32"))
     config = OmegaConf.load(paths.get_source_dir(small, 0) / "config.yaml")
     assert (config.source, config.origin) == (low, teacher)
@@ -111,7 +111,7 @@ def test_a_compression_and_its_source_share_draws(
 def test_zeros_and_ties_are_kept_through_recovery(teacher: str, configured: Configure) -> None:
     shared = done(compress, configured("compress", f"source={teacher}", "compression=share-all", "cell=shared"))
     sparse = done(compress, configured("compress", f"source={shared}", "compression=two-four", "cell=sparse"))
-    model: Any = load_model.saved(paths.get_source_dir(sparse, 0)).model
+    model: Any = load_model.load_finetuned(paths.get_source_dir(sparse, 0)).model
     one, other = model.bert.encoder.layer
     weight = one.attention.self.query.weight
     assert weight is other.attention.self.query.weight

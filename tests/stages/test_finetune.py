@@ -46,8 +46,8 @@ def test_a_trial_holds_weights_tokenizer_and_numbers(configured: Configure, tmp_
 @pytest.mark.usefixtures("laboratory")
 def test_the_saved_trial_is_the_trained_model(configured: Configure, tmp_path: Path) -> None:
     trial(configured, tmp_path / "out", *CELL)
-    start = load_model.classifier(tmp_path / "models" / "bert-tiny").model.state_dict()
-    end = load_model.saved(tmp_path / "out").model.state_dict()
+    start = load_model.load_pretrained(tmp_path / "models" / "bert-tiny").model.state_dict()
+    end = load_model.load_finetuned(tmp_path / "out").model.state_dict()
     assert start.keys() == end.keys()
     for name in ("bert.embeddings.word_embeddings.weight", "bert.encoder.layer.1.output.dense.weight"):
         assert start[name].shape == end[name].shape
@@ -119,7 +119,7 @@ def test_each_point_of_the_grid_has_its_own_head(configured: Configure, tmp_path
     for number, words in enumerate((CELL, (*CELL, *other))):
         by_group = {word.partition("=")[0]: word for word in (*words, "recipe.learning_rate=1e-12")}
         trial(configured, tmp_path / str(number), *by_group.values())
-        heads.append(load_model.saved(tmp_path / str(number)).model.classifier.weight)
+        heads.append(load_model.load_finetuned(tmp_path / str(number)).model.classifier.weight)
     assert (heads[0] - heads[1]).abs().max() > 0.001
 
 
@@ -127,7 +127,7 @@ def test_each_point_of_the_grid_has_its_own_head(configured: Configure, tmp_path
 def test_a_regression_is_trained_on_numbers(configured: Configure, tmp_path: Path) -> None:
     result, _ = trial(configured, tmp_path / "out", "task=stsb", "model=bert-tiny", "ratio=1.0")
     assert set(result) >= {"selection_pearson", "selection_spearmanr"}
-    assert load_model.saved(tmp_path / "out").model.config.num_labels == 1
+    assert load_model.load_finetuned(tmp_path / "out").model.config.num_labels == 1
 
 
 @pytest.mark.usefixtures("laboratory")

@@ -11,7 +11,7 @@ from transformers.models.bert.modeling_bert import BertForSequenceClassification
 from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
 from pipeline.models import layer_surgery
-from pipeline.models.low_rank_layers import Factorised
+from pipeline.models.low_rank_layers import LowRankLinear
 from pipeline.training import encoder, fast_dropout
 from pipeline.training.fast_cpu import quick
 
@@ -32,12 +32,12 @@ def gradients(model: nn.Module, batch: Batch, precision: str = "fp32") -> dict[s
 
 
 def fewer_heads(model: BertForSequenceClassification) -> None:
-    layer_surgery.keep_heads(model.bert.encoder.layer[0].attention, [1])
+    layer_surgery.select_heads(model.bert.encoder.layer[0].attention, [1])
 
 
 def fewer_neurons(model: BertForSequenceClassification) -> None:
     layer = model.bert.encoder.layer[0]
-    layer_surgery.keep_neurons(layer.intermediate, layer.output, range(5))
+    layer_surgery.select_neurons(layer.intermediate, layer.output, range(5))
 
 
 def shared(model: BertForSequenceClassification) -> None:
@@ -120,7 +120,7 @@ def test_an_evaluation_sees_the_weights_that_training_has_moved(bert: Bert, batc
 
 def test_layers_of_another_kind_are_left_to_transformers(bert: Bert) -> None:
     model = bert()
-    layer_surgery.replace(model, "bert.encoder.layer.1.output.dense", Factorised(64, 32, 3, bias=True))
+    layer_surgery.replace_module(model, "bert.encoder.layer.1.output.dense", LowRankLinear(64, 32, 3, bias=True))
     assert not encoder.fits(model)
     assert not encoder.fits(bert(hidden_act="relu"))
     assert encoder.fits(bert())

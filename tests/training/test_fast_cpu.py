@@ -13,7 +13,7 @@ from transformers.models.distilbert.modeling_distilbert import DistilBertForSequ
 from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
 from pipeline.models import layer_surgery
-from pipeline.models.low_rank_layers import Factorised
+from pipeline.models.low_rank_layers import LowRankLinear
 from pipeline.training.fast_cpu import Dropout, drop, quick
 
 Bert = Callable[..., BertForSequenceClassification]
@@ -64,12 +64,12 @@ def test_nothing_is_left_behind(bert: Bert) -> None:
 
 
 def heads_of_the_last_removed(model: BertForSequenceClassification) -> None:
-    layer_surgery.keep_heads(model.bert.encoder.layer[-1].attention, [1])
+    layer_surgery.select_heads(model.bert.encoder.layer[-1].attention, [1])
 
 
 def factors(model: BertForSequenceClassification) -> None:
     for name in ("attention.self.query", "attention.output.dense"):
-        layer_surgery.replace(model, f"bert.encoder.layer.1.{name}", Factorised(32, 32, 3, bias=True))
+        layer_surgery.replace_module(model, f"bert.encoder.layer.1.{name}", LowRankLinear(32, 32, 3, bias=True))
 
 
 def shared(model: BertForSequenceClassification) -> None:

@@ -18,7 +18,7 @@ from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
 from pipeline.metrics import registry
 from pipeline.models import layer_surgery
-from pipeline.models.low_rank_layers import Factorised, FactorisedEmbedding
+from pipeline.models.low_rank_layers import LowRankEmbedding, LowRankLinear
 from pipeline.training.finetune_classifier import finetune
 from pipeline.training.objective import Loss
 from pipeline.training.recipe import Recipe
@@ -158,10 +158,10 @@ def test_a_sparse_weight_keeps_its_zeros(bert: Bert, examples: Make, recipe: Rec
 def test_a_compressed_model_learns(bert: Bert, examples: Make, recipe: Recipes) -> None:
     model = bert(num_attention_heads=4)
     layers: Any = model.bert.encoder.layer
-    layer_surgery.keep_heads(layers[0].attention, [0, 2, 3])
+    layer_surgery.select_heads(layers[0].attention, [0, 2, 3])
     layers[1].attention = layers[0].attention
-    layer_surgery.replace(model, "bert.encoder.layer.1.intermediate.dense", Factorised(32, 64, 8, bias=True))
-    model.bert.embeddings.word_embeddings = FactorisedEmbedding(40, 32, 16, padding_idx=0)
+    layer_surgery.replace_module(model, "bert.encoder.layer.1.intermediate.dense", LowRankLinear(32, 64, 8, bias=True))
+    model.bert.embeddings.word_embeddings = LowRankEmbedding(40, 32, 16, padding_idx=0)
     settings = recipe(epochs=4, evaluations=4, learning_rate=3e-3)
     result = finetune(model, examples(400), examples(100, seed=1), settings, JUDGE, "accuracy", 0)
     assert result["selection_accuracy"] > 0.9

@@ -89,7 +89,7 @@ def write(folder: Path, family: str, settings: dict[str, Any]) -> Path:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_row_has_the_same_logits_alone_and_in_any_batch(tmp_path: Path, family: str, attention: str | None) -> None:
     folder = write(tmp_path, family, FAMILIES[family])
-    model, tokenizer, _ = load_model.classifier(folder, 3, attention=attention)
+    model, tokenizer, _ = load_model.load_pretrained(folder, 3, attention=attention)
     longest = batches.longest(folder, 40)
     padding.check_padding(model, tokenizer, longest, "here")
 
@@ -114,7 +114,7 @@ def test_a_model_gets_segments_exactly_if_it_distinguishes_them(tmp_path: Path, 
 def test_a_family_that_reads_padding_is_refused(tmp_path: Path, family: str) -> None:
     settings, message = REFUSED[family]
     folder = write(tmp_path, family, settings)
-    model, tokenizer, _ = load_model.classifier(folder, attention=None)
+    model, tokenizer, _ = load_model.load_pretrained(folder, attention=None)
     with pytest.raises(UserError) as error:
         padding.check_padding(model, tokenizer, batches.longest(folder, 40), "here")
     assert str(error.value).startswith(f"here: {message}")

@@ -102,7 +102,7 @@ def test_the_same_seed_gives_the_same_bytes(trained: Path, tmp_path: Path):
 
 
 def test_what_is_left_opens_as_a_classifier_with_the_trained_encoder(trained: Path):
-    model, tokenizer, notes = load_model.classifier(trained)
+    model, tokenizer, notes = load_model.load_pretrained(trained)
     assert notes.initialised == ("classifier",)
     assert model.dtype == torch.float32
     ids = tokenizer("Anna met Peter.", "Peter was met by Anna.")["input_ids"]
@@ -114,7 +114,7 @@ def test_what_is_left_opens_as_a_classifier_with_the_trained_encoder(trained: Pa
 
 
 def test_weights_are_stored_in_half_precision(trained: Path):
-    assert checkpoint_sources.weights(trained)["types"] == ["F16"]
+    assert checkpoint_sources.read_weights(trained)["types"] == ["F16"]
 
 
 def test_a_run_tells_what_made_it(trained: Path):
@@ -133,7 +133,7 @@ def test_no_steps_leave_the_initial_weights(trained: Path, tmp_path: Path):
     assert told["steps"] == 0
     assert not set(pretrain_model.MEASURES) & set(told)
     left, config = load_file(tmp_path / "model.safetensors"), json.loads((tmp_path / "config.json").read_text())
-    initial = objective.fresh(1, 32, 2, config["vocab_size"], 64, seed=0).half().state_dict()
+    initial = objective.create_model(1, 32, 2, config["vocab_size"], 64, seed=0).half().state_dict()
     assert left.keys() <= initial.keys()
     assert all(torch.equal(tensor, initial[name]) for name, tensor in left.items())
     assert digest(tmp_path / "model.safetensors") != digest(trained / "model.safetensors")

@@ -8,7 +8,7 @@ from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
 from pipeline.data import batches
 from pipeline.data.batches import Examples
-from pipeline.models.low_rank_layers import FactorisedEmbedding
+from pipeline.models.low_rank_layers import LowRankEmbedding
 from pipeline.training import optimizer
 from pipeline.training.used_embeddings import narrowed
 
@@ -76,7 +76,7 @@ def test_another_architecture_is_left_as_it_is(examples: Callable[..., Examples]
 
 def test_a_factorised_table_is_left_as_it_is(bert: Bert, examples: Callable[..., Examples]) -> None:
     model, given = bert(), examples(3)
-    table = FactorisedEmbedding(40, 32, 4, padding_idx=0)
+    table = LowRankEmbedding(40, 32, 4, padding_idx=0)
     model.bert.embeddings.word_embeddings = table
     before = [weight.detach().clone() for weight in table.parameters()]
     with narrowed(model, [given], 0.5) as (seen,):

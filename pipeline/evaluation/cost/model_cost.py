@@ -27,7 +27,7 @@ def storage(model: nn.Module, folder: Path) -> dict[str, int]:
     What modules share counts once; an int8 weight counts by its integers, without their scales. To the embeddings
     (Kaplan et al. 2020) belongs the Linear behind a narrow table as well.
     """
-    known = model_flops.weights(model)
+    known = model_flops.count_parameters(model)
     return {
         "parameters": known.parameters,
         "parameters_trainable": known.trainable,
@@ -64,7 +64,7 @@ def training(model: nn.Module, examples: Examples) -> dict[str, float]:
     Nothing is returned of weights that are not trained, as int8, nor of a family that the formulas do not know.
     """
     try:
-        whole = model_flops.analyse(model, int(examples.lengths[_median(examples)]))
+        whole = model_flops.compute_step_cost(model, int(examples.lengths[_median(examples)]))
     except UserError:
         return {}
     if not whole.backward:

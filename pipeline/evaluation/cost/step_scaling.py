@@ -108,10 +108,10 @@ def _model(config: Any) -> Any:
     return model
 
 
-def _counted(point: Point) -> counted_flops.Counts:
+def _counted(point: Point) -> counted_flops.CountedCosts:
     with torch.device("meta"):
         model = _model(point.config)
-    return counted_flops.count(model, point.length, point.rows)
+    return counted_flops.count_costs(model, point.length, point.rows)
 
 
 class Training:

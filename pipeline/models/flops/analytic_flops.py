@@ -15,8 +15,8 @@ import numpy as np
 from torch import Tensor, nn
 
 FLOAT = 4  # bytes
-KEEP_RESULT = ("relu", "tanh")  # activation functions whose gradient is told by what they returned
-KEEP_MORE = {
+SAVES_OUTPUT = ("relu", "tanh")  # activation functions whose gradient is told by what they returned
+EXTRA_SAVED = {
     "gelu_new": 3,
     "gelu_fast": 6,
     "gelu_python": 2,
@@ -49,17 +49,17 @@ ONE, TOKENS, PAIRS = Polynomial(constant=1), Polynomial(linear=1), Polynomial(sq
 
 
 @dataclass(frozen=True, eq=False)
-class Value:
+class TracedTensor:
     """A tensor by its shape for one example, (rows, width); ``whole`` is the tensor of which it is a view."""
 
     rows: Polynomial
     width: int
     gradient: bool  # whether it needs one
-    whole: Value | None = None
+    whole: TracedTensor | None = None
 
 
 @dataclass
-class Part:
+class ModelPart:
     """A part of a model, such as the feed-forward's first Linear of a layer; all numbers are of one example.
 
     ``forward`` and ``backward`` in FLOPs, ``activations`` in bytes that are kept from forward to backward,
@@ -85,36 +85,36 @@ class Tape:
 
     def __init__(self, model: nn.Module, frozen: bool) -> None:
         self.frozen = frozen
-        self.parts: list[Part] = []
+        self.parts: list[ModelPart] = []
         self._names: dict[nn.Module, list[str]] = {}
         for name, module in model.named_modules(remove_duplicate=False):
             self._names.setdefault(module, []).append(name)
-        self._kept: set[Value] = set()
+        self._kept: set[TracedTensor] = set()
         self._seen: set[Tensor] = set()
 
-    def begin(self, kind: str, layer: int | None = None) -> None:
+    def begin_part(self, kind: str, layer: int | None = None) -> None:
         """Begin a part: what follows belongs to it."""
-        self.parts.append(Part(kind, layer))
+        self.parts.append(ModelPart(kind, layer))
 
-    def trains(self, parameter: Tensor | None) -> bool:
+    def is_trained(self, parameter: Tensor | None) -> bool:
         """Say whether a parameter gets a gradient."""
         return parameter is not None and parameter.requires_grad and not self.frozen
 
-    def own(self, module: nn.Module) -> bool:
+    def add_parameters(self, module: nn.Module) -> bool:
         """Count a module's parameters into the part, those not counted yet; say whether any of them is trained."""
         parameters = list(module.parameters())
         self.parts[-1].parameters += sum(each.numel() for each in parameters if each not in self._seen)
         self._seen.update(parameters)
-        return any(self.trains(each) for each in parameters)
+        return any(self.is_trained(each) for each in parameters)
 
-    def keep(self, value: Value) -> None:
+    def save_for_backward(self, value: TracedTensor) -> None:
         """Keep a tensor for backward, the whole of it where it is a view, once."""
         value = value.whole or value
         if value not in self._kept:
             self._kept.add(value)
             self.parts[-1].activations += value.rows * (FLOAT * value.width)
 
-    def linear(self, states: Value, module: Any) -> Value:
+    def apply_linear(self, states: TracedTensor, module: Any) -> TracedTensor:
         """Multiply by a Linear, or by two factors one after the other.
 
         Forward takes 2 (rows) (in) (out) FLOPs; backward as many for the weight's gradient, which needs the
@@ -122,67 +122,67 @@ class Tape:
         """
         if isinstance(module, nn.Sequential):
             for each in module:
-                states = self.linear(states, each)
+                states = self.apply_linear(states, each)
             return states
-        part, trained, weight = self.parts[-1], self.own(module), self.trains(module.weight)
+        part, trained, weight = self.parts[-1], self.add_parameters(module), self.is_trained(module.weight)
         part.modules += self._names[module]
         work = states.rows * (2 * module.in_features * module.out_features)
         part.forward += work
         part.backward += work * (weight + states.gradient)
         if weight:
-            self.keep(states)
-        return Value(states.rows, module.out_features, states.gradient or trained)
+            self.save_for_backward(states)
+        return TracedTensor(states.rows, module.out_features, states.gradient or trained)
 
-    def scores(self, query: Value, key: Value, heads: int) -> Value:
+    def compute_scores(self, query: TracedTensor, key: TracedTensor, heads: int) -> TracedTensor:
         """Multiply each query by each key, 2 s^2 (heads times size), and turn them into shares by softmax."""
-        shares = Value(PAIRS, heads, self._product(query, key, query.width))
+        shares = TracedTensor(PAIRS, heads, self._apply_product(query, key, query.width))
         if shares.gradient:
-            self.keep(shares)
+            self.save_for_backward(shares)
         return shares
 
-    def mix(self, shares: Value, value: Value) -> Value:
+    def compute_mix(self, shares: TracedTensor, value: TracedTensor) -> TracedTensor:
         """Return the values mixed by their shares, 2 s^2 (heads times size)."""
-        return Value(TOKENS, value.width, self._product(shares, value, value.width))
+        return TracedTensor(TOKENS, value.width, self._apply_product(shares, value, value.width))
 
-    def _product(self, one: Value, other: Value, width: int) -> bool:
+    def _apply_product(self, one: TracedTensor, other: TracedTensor, width: int) -> bool:
         """Count a product of (s, size) by (size, s) in each head, or back; the one's gradient needs the other."""
         part, work = self.parts[-1], PAIRS * (2 * width)
         part.forward += work
         part.backward += work * (one.gradient + other.gradient)
         for gradient, needed in ((one.gradient, other), (other.gradient, one)):
             if gradient:
-                self.keep(needed)
+                self.save_for_backward(needed)
         return one.gradient or other.gradient
 
-    def add(self, one: Value, other: Value) -> Value:
+    def add(self, one: TracedTensor, other: TracedTensor) -> TracedTensor:
         """Return a sum, which keeps nothing."""
-        return Value(one.rows, one.width, one.gradient or other.gradient)
+        return TracedTensor(one.rows, one.width, one.gradient or other.gradient)
 
-    def norm(self, states: Value, module: nn.Module) -> Value:
+    def apply_norm(self, states: TracedTensor, module: nn.Module) -> TracedTensor:
         """Normalise: the input is kept, and a mean and a deviation for each of its rows."""
-        gradient = self.own(module) or states.gradient
+        gradient = self.add_parameters(module) or states.gradient
         if gradient:
-            self.keep(states)
-            self.keep(Value(states.rows, 2, False))
-        return Value(states.rows, states.width, gradient)
+            self.save_for_backward(states)
+            self.save_for_backward(TracedTensor(states.rows, 2, False))
+        return TracedTensor(states.rows, states.width, gradient)
 
-    def dropout(self, states: Value, rate: float) -> Value:
+    def apply_dropout(self, states: TracedTensor, rate: float) -> TracedTensor:
         """Drop elements: the mask is kept; at a rate of 0 nothing happens at all."""
         if not rate:
             return states
         if states.gradient:
-            self.keep(Value(states.rows, states.width, False))
-        return Value(states.rows, states.width, states.gradient)
+            self.save_for_backward(TracedTensor(states.rows, states.width, False))
+        return TracedTensor(states.rows, states.width, states.gradient)
 
-    def activate(self, states: Value, name: str) -> Value:
+    def apply_activation(self, states: TracedTensor, name: str) -> TracedTensor:
         """Apply an activation function by its name in transformers; one that is not known keeps its input."""
-        result = Value(states.rows, states.width, states.gradient)
+        result = TracedTensor(states.rows, states.width, states.gradient)
         if states.gradient:
-            self.keep(result if name in KEEP_RESULT else states)
-            for _ in range(KEEP_MORE.get(name, 0)):
-                self.keep(Value(states.rows, states.width, False))
+            self.save_for_backward(result if name in SAVES_OUTPUT else states)
+            for _ in range(EXTRA_SAVED.get(name, 0)):
+                self.save_for_backward(TracedTensor(states.rows, states.width, False))
         return result
 
-    def first(self, states: Value) -> Value:
+    def get_first_token(self, states: TracedTensor) -> TracedTensor:
         """Return the first token's state as a view of all."""
-        return Value(ONE, states.width, states.gradient, states)
+        return TracedTensor(ONE, states.width, states.gradient, states)

@@ -26,18 +26,20 @@ from pipeline.models import model_inputs, quantised_layers
 aten = torch.ops.aten
 
 
-def _product(one: tuple[int, int], other: tuple[int, int], *_: object, **__: object) -> int:
+def _count_product(one: tuple[int, int], other: tuple[int, int], *_: object, **__: object) -> int:
     return 2 * one[0] * one[1] * other[1]
 
 
-def _attention(query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...], *_: object, **__: object) -> int:
+def _count_attention(
+    query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...], *_: object, **__: object
+) -> int:
     rows, heads, asked, size = query
     return 2 * rows * heads * asked * key[2] * (size + value[3])
 
 
 UNCOUNTED = {  # by torch's counter: products of integers, and attention in one kernel on the CPU
-    aten._int_mm: _product,
-    aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    aten._int_mm: _count_product,
+    aten._scaled_dot_product_flash_attention_for_cpu: _count_attention,
 }
 ELEMENTWISE = {  # multiplications, additions and the like for each element; of a norm for each that it reads
     aten.linalg_vector_norm: 2, aten.lerp_: 3, aten.addcmul_: 3, aten.addcdiv_: 3, aten.mul_: 1, aten.mul: 1,
@@ -47,7 +49,7 @@ NO_ARITHMETIC = (aten.stack, aten.zeros_like, aten.detach, aten.lift_fresh, aten
 
 
 @dataclass(frozen=True)
-class Counts:
+class CountedCosts:
     """What a batch of ``batch`` examples of ``length`` tokens takes; nothing but forward where nothing is trained.
 
     ``forward`` and ``backward`` in FLOPs, as ``formulas`` means them, in all and by the name of each Linear, one
@@ -65,33 +67,33 @@ class Counts:
     update: int
 
 
-def count(model: Any, length: int, batch: int = 1) -> Counts:
+def count_costs(model: Any, length: int, batch: int = 1) -> CountedCosts:
     """Ask a model and train it for one update, and count; the model stays as it is.
 
     Raises RuntimeError for a family whose pass depends on the values of its tensors, such as deberta-v2.
     """
-    if quantised_layers.kind(model) is not None:
-        return _asked(model, length, batch)
-    copied = without_values(model)
+    if quantised_layers.get_int8_kind(model) is not None:
+        return _count_forward(model, length, batch)
+    copied = copy_to_meta(model)
     copied.set_attn_implementation("eager")
     copied.train()
-    given = _inputs(copied, length, batch)
-    kept = Kept(copied, given)
-    with _counted(copied) as counted:
+    given = _create_inputs(copied, length, batch)
+    kept = SavedTensors(copied, given)
+    with _start_counters(copied) as counted:
         with torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor):
             logits = copied(**given).logits
         forward = counted.total()
         if logits.requires_grad:
             logits.sum().backward()
     gradients = [parameter.grad for parameter in copied.parameters() if parameter.grad is not None]
-    update, optimizer_bytes = _updated(copied) if gradients else (0, 0)
-    return Counts(
+    update, optimizer_bytes = _count_update(copied) if gradients else (0, 0)
+    return CountedCosts(
         forward, counted.total() - forward, counted.forward, counted.backward, kept.bytes,
         sum(gradient.nbytes for gradient in gradients), optimizer_bytes, update,
     )  # fmt: skip
 
 
-def without_values(model: Any) -> Any:
+def copy_to_meta(model: Any) -> Any:
     """Return a copy of a model on the ``meta`` device, ties included, without copying a value first."""
     shapes: dict[int, Any] = {
         id(parameter): nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
@@ -101,17 +103,17 @@ def without_values(model: Any) -> Any:
     return copy.deepcopy(model, shapes)
 
 
-class Kept:
+class SavedTensors:
     """Which storages autograd keeps, each once, but for those of the model and of the batch."""
 
     def __init__(self, model: nn.Module, given: Mapping[str, Tensor]) -> None:
-        self._known = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers(), *given.values())}
+        self._known = {_get_storage_id(tensor) for tensor in (*model.parameters(), *model.buffers(), *given.values())}
         self._found: dict[int, Tensor] = {}
 
     def __call__(self, tensor: Tensor) -> Tensor:
         """Note a tensor; a number that Python gave is no tensor of the pass."""
-        if tensor.ndim and _storage(tensor) not in self._known:
-            self._found.setdefault(_storage(tensor), tensor)
+        if tensor.ndim and _get_storage_id(tensor) not in self._known:
+            self._found.setdefault(_get_storage_id(tensor), tensor)
         return tensor
 
     @property
@@ -120,7 +122,7 @@ class Kept:
         return sum(tensor.untyped_storage().nbytes() for tensor in self._found.values())
 
 
-class Arithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class ElementwiseCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts elementwise FLOPs. Raises KeyError for one of which it is not known how many there are."""
 
     def __init__(self) -> None:
@@ -134,16 +136,16 @@ class Arithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def _asked(model: Any, length: int, batch: int) -> Counts:
+def _count_forward(model: Any, length: int, batch: int) -> CountedCosts:
     training = model.training
     model.eval()
-    with torch.inference_mode(), _counted(model) as counted:
-        model(**_inputs(model, length, batch))
+    with torch.inference_mode(), _start_counters(model) as counted:
+        model(**_create_inputs(model, length, batch))
     model.train(training)
-    return Counts(counted.total(), 0, counted.forward, {}, 0, 0, 0, 0)
+    return CountedCosts(counted.total(), 0, counted.forward, {}, 0, 0, 0, 0)
 
 
-def _inputs(model: Any, length: int, batch: int) -> dict[str, Tensor]:
+def _create_inputs(model: Any, length: int, batch: int) -> dict[str, Tensor]:
     """Return a batch without padding, which needs no mask; segments where the model knows more than one."""
     ids = torch.ones(batch, length, dtype=torch.long, device=next(model.parameters()).device)
     if model_inputs.takes_segments(model.config, type(model)):
@@ -151,7 +153,7 @@ def _inputs(model: Any, length: int, batch: int) -> dict[str, Tensor]:
     return {"input_ids": ids}
 
 
-class Counted:
+class LinearCounter:
     """FLOPs so far, and those of each Linear; torch's own counts by module mix those that share an input."""
 
     def __init__(self, total: Callable[[], int]) -> None:
@@ -159,36 +161,36 @@ class Counted:
         self.forward, self.backward = Counter[str](), Counter[str]()
         self._before = 0
 
-    def begin(self, *_: object) -> None:
+    def start_linear(self, *_: object) -> None:
         """Note where a Linear's products begin."""
         self._before = self.total()
 
-    def ended(self, name: str, module: nn.Module, given: object, returned: Tensor) -> None:
+    def end_linear(self, name: str, module: nn.Module, given: object, returned: Tensor) -> None:
         """Count a Linear's forward pass, and ask to be told of the backward pass of its product."""
         self.forward[name] += self.total() - self._before
         if (node := returned.grad_fn) is not None:
             while not node.name().startswith(("AddmmBackward", "MmBackward")):  # behind it the product is reshaped
                 node = node.next_functions[0][0]
                 assert node is not None
-            node.register_prehook(self.begin)
-            node.register_hook(partial(self._ended_backward, name))
+            node.register_prehook(self.start_linear)
+            node.register_hook(partial(self._end_backward, name))
 
-    def _ended_backward(self, name: str, *_: object) -> None:
+    def _end_backward(self, name: str, *_: object) -> None:
         self.backward[name] += self.total() - self._before
 
 
 @contextmanager
-def _counted(model: nn.Module) -> Iterator[Counted]:
+def _start_counters(model: nn.Module) -> Iterator[LinearCounter]:
     with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter, ExitStack() as undo:
-        counted = Counted(counter.get_total_flops)
+        counted = LinearCounter(counter.get_total_flops)
         for name, module in model.named_modules():
             if isinstance(module, nn.Linear):
-                undo.callback(module.register_forward_pre_hook(counted.begin).remove)
-                undo.callback(module.register_forward_hook(partial(counted.ended, name)).remove)
+                undo.callback(module.register_forward_pre_hook(counted.start_linear).remove)
+                undo.callback(module.register_forward_hook(partial(counted.end_linear, name)).remove)
         yield counted
 
 
-def _updated(model: nn.Module) -> tuple[int, int]:
+def _count_update(model: nn.Module) -> tuple[int, int]:
     """Update once; return the FLOPs and the bytes of the optimiser's state."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
@@ -196,12 +198,12 @@ def _updated(model: nn.Module) -> tuple[int, int]:
         {"params": [each for each in trained if each.ndim < 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=1e-4, foreach=False)
-    with Arithmetic() as arithmetic:
+    with ElementwiseCounter() as arithmetic:
         nn.utils.clip_grad_norm_(trained, 1.0, foreach=False)
         optimizer.step()
     held = [tensor for state in optimizer.state.values() for tensor in state.values()]
     return arithmetic.flops, sum(prod(tensor.shape) * tensor.element_size() for tensor in held)
 
 
-def _storage(tensor: Tensor) -> int:
+def _get_storage_id(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)

@@ -15,15 +15,18 @@ from torch import nn
 
 from pipeline.models import compressed_storage, quantised_layers
 from pipeline.models.flops import traced_flops
-from pipeline.models.flops.analytic_flops import Part, Polynomial
-from pipeline.models.low_rank_layers import FactorisedEmbedding
+from pipeline.models.flops.analytic_flops import ModelPart, Polynomial
+from pipeline.models.low_rank_layers import LowRankEmbedding
 
-DECAYED, KEPT = 14, 13  # FLOPs of AdamW for each parameter that decays or does not
-CLIPPED = 3  # of clipping by the norm, likewise: a square and its sum, and the scaling
-EACH, ONCE = 3, 4  # of a tensor: its norm squared and summed, its step; of an update: what the gradients are scaled by
+FLOPS_DECAYED, FLOPS_NOT_DECAYED = 14, 13  # FLOPs of AdamW for each parameter that decays or does not
+FLOPS_CLIPPING = 3  # of clipping by the norm, likewise: a square and its sum, and the scaling
+FLOPS_PER_TENSOR, FLOPS_PER_UPDATE = (
+    3,
+    4,
+)  # of a tensor: its norm squared and summed, its step; of an update: what the gradients are scaled by
 
 
-class Operations(NamedTuple):
+class FlopsPerExample(NamedTuple):
     """FLOPs of one example as functions of its length."""
 
     forward: Polynomial
@@ -31,7 +34,7 @@ class Operations(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Weights:
+class ParameterCounts:
     """Parameters, each shared one once, and bytes of the weights in memory and as stored.
 
     ``trainable`` are those that get a gradient; ``nonzero`` counts int8 weights by their integers; ``non_embedding``
@@ -47,14 +50,14 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Complexity:
+class StepCost:
     """What an update over a batch of ``batch`` examples of ``length`` real tokens costs, FLOPs and bytes in fp32.
 
     Activations are those that autograd keeps from forward to backward, with eager attention and dropout, but for the
     loss behind the logits.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[ModelPart, ...]
     length: int
     batch: int
     update: int
@@ -62,9 +65,9 @@ class Complexity:
     optimizer_bytes: int
 
     @property
-    def flops(self) -> Operations:
+    def flops(self) -> FlopsPerExample:
         """The FLOPs of one example."""
-        return _flops(self.parts)
+        return _sum_flops(self.parts)
 
     @property
     def activations(self) -> Polynomial:
@@ -87,7 +90,7 @@ class Complexity:
         return self.batch * int(self.activations(self.length))
 
 
-def analyse(model: Any, length: int, batch: int = 1) -> Complexity:
+def compute_step_cost(model: Any, length: int, batch: int = 1) -> StepCost:
     """Return what training a model for one update costs, by part; weights that are int8 are not trained.
 
     Backward is twice forward where all is trained: of each product the gradients of both of its sides. The update has
@@ -96,51 +99,58 @@ def analyse(model: Any, length: int, batch: int = 1) -> Complexity:
     step 3. AdamW holds two moments for each parameter and a counter for each tensor.
     Raises UserError for a family that is not followed.
     """
-    trained = _trained(model)
+    trained = _list_trained(model)
     decayed = sum(each.numel() for each in trained if each.ndim >= 2)
     kept = sum(each.numel() for each in trained if each.ndim < 2)
-    update = (DECAYED + CLIPPED) * decayed + (KEPT + CLIPPED) * kept + EACH * len(trained) + ONCE * bool(trained)
+    update = (
+        (FLOPS_DECAYED + FLOPS_CLIPPING) * decayed
+        + (FLOPS_NOT_DECAYED + FLOPS_CLIPPING) * kept
+        + FLOPS_PER_TENSOR * len(trained)
+        + FLOPS_PER_UPDATE * bool(trained)
+    )
     gradients = sum(each.nbytes for each in trained)
     counters = torch.float32.itemsize * len(trained)
-    return Complexity(traced_flops.parts(model), length, batch, update, gradients, 2 * gradients + counters)
+    return StepCost(traced_flops.trace_parts(model), length, batch, update, gradients, 2 * gradients + counters)
 
 
-def training_flops(model: Any) -> Operations:
+def compute_training_flops(model: Any) -> FlopsPerExample:
     """Return the FLOPs of one example's forward and backward pass, as functions of its real length.
 
     Each is called with a length, or with an array of them. They are those of the model's own forward: a pass that
     leaves out what nobody reads takes fewer. Raises UserError for a family that is not followed.
     """
-    return _flops(traced_flops.parts(model))
+    return _sum_flops(traced_flops.trace_parts(model))
 
 
-def weights(model: nn.Module) -> Weights:
+def count_parameters(model: nn.Module) -> ParameterCounts:
     """Return how many parameters a model of any family has, and how many bytes they take."""
     parameters = list(model.parameters())
-    inner = quantised_layers.tensors(model).values()
+    inner = quantised_layers.collect_int8_tensors(model).values()
     plain = (each for each in parameters if not hasattr(each, "qdata"))
-    return Weights(
+    return ParameterCounts(
         parameters=sum(each.numel() for each in parameters),
-        trainable=sum(each.numel() for each in _trained(model)),
-        non_embedding=non_embedding(model),
+        trainable=sum(each.numel() for each in _list_trained(model)),
+        non_embedding=count_non_embedding(model),
         nonzero=sum(int(torch.count_nonzero(getattr(each, "qdata", each))) for each in parameters),
         bytes=sum(tensor.nbytes for tensor in (*plain, *inner)),
-        stored_bytes=sum(tensor.nbytes for tensor in compressed_storage.tensors(model).values()),
+        stored_bytes=sum(tensor.nbytes for tensor in compressed_storage.collect_tensors(model).values()),
     )
 
 
-def non_embedding(model: nn.Module) -> int:
+def count_non_embedding(model: nn.Module) -> int:
     """Return the parameters outside tables of embeddings and the Linears behind narrow ones."""
-    tables = (module for module in model.modules() if isinstance(module, (nn.Embedding, FactorisedEmbedding)))
+    tables = (module for module in model.modules() if isinstance(module, (nn.Embedding, LowRankEmbedding)))
     inside = {parameter for table in tables for parameter in table.parameters()}
     return sum(parameter.numel() for parameter in model.parameters() if parameter not in inside)
 
 
-def _trained(model: nn.Module) -> list[nn.Parameter]:
-    if quantised_layers.kind(model) is not None:
+def _list_trained(model: nn.Module) -> list[nn.Parameter]:
+    if quantised_layers.get_int8_kind(model) is not None:
         return []
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def _flops(parts: tuple[Part, ...]) -> Operations:
-    return Operations(reduce(add, (part.forward for part in parts)), reduce(add, (part.backward for part in parts)))
+def _sum_flops(parts: tuple[ModelPart, ...]) -> FlopsPerExample:
+    return FlopsPerExample(
+        reduce(add, (part.forward for part in parts)), reduce(add, (part.backward for part in parts))
+    )

@@ -46,14 +46,14 @@ def watched(model: nn.Module) -> Iterator[Seen]:
     def passed(_: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
         seen.states.extend([made] if seen.states else [given[0], made])
 
-    layers = bert_layers.layers(model)
+    layers = bert_layers.list_layers(model)
     with ExitStack() as undo:
         for layer in layers:
             undo.callback(layer.module.register_forward_hook(passed).remove)
         for name in ("query", "key", "value"):
             kept: list[Tensor] = getattr(seen, name)
             # A module that serves several layers is hooked once and tells of each of its uses.
-            for module in dict.fromkeys(layer.part(f"attention.self.{name}") for layer in layers):
+            for module in dict.fromkeys(layer.get_part(f"attention.self.{name}") for layer in layers):
                 hook = module.register_forward_hook(lambda _module, _given, made, kept=kept: kept.append(made))
                 undo.callback(hook.remove)
         yield seen
@@ -84,7 +84,7 @@ class Loss(objective.Loss):
 
     def _pair(self, student: Any, seed: int) -> None:
         """Choose which layers are matched, once it is known that they can be."""
-        layers, teachers = len(bert_layers.layers(student)), len(self.answers.heads)
+        layers, teachers = len(bert_layers.list_layers(student)), len(self.answers.heads)
         self.heads = heads(student)
         if hidden := self.settings.hidden:
             self.states = distillation_settings.state_pairs(hidden.layers, layers, teachers)
@@ -177,7 +177,7 @@ def divergence(said: Tensor, taught: Tensor, real: Tensor) -> Tensor:
 
 def heads(model: Any) -> tuple[int, ...]:
     """Return the number of attention heads of each layer."""
-    return tuple(layer.module.attention.self.num_attention_heads for layer in bert_layers.layers(model))
+    return tuple(layer.module.attention.self.num_attention_heads for layer in bert_layers.list_layers(model))
 
 
 def _projection(wide: int, wider: int, seed: int) -> nn.Linear:

@@ -123,12 +123,12 @@ def asked(
     ``settings`` and the number of the student's ``layers`` tell what is kept beside the logits. The last answers are
     kept: the seeds that one trial teaches ask once, and the teacher itself is gone before a student is trained.
     """
-    opened = load_model.saved(teacher)
+    opened = load_model.load_finetuned(teacher)
     model = opened.model.to(hardware.get_device())
     examples = batches.read(file, ratio, teacher, max_length)
     needs = Needs()
     if settings.inside:
-        needs = distillation_settings.needs(settings, layers, len(bert_layers.layers(model)))
+        needs = distillation_settings.needs(settings, layers, len(bert_layers.list_layers(model)))
     return ask(model, examples, needs, hardware.get_fastest_precision(hardware.get_device()), scratch)
 
 

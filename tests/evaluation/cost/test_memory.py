@@ -38,7 +38,7 @@ def ask(tmp_path: Path) -> Ask:
         )  # fmt: skip
         folder = tmp_path / f"model-{hidden}"
         tokenizer = BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)})
-        load_model.save(BertForSequenceClassification(config), tokenizer, folder)
+        load_model.save_classifier(BertForSequenceClassification(config), tokenizer, folder)
         usual = Request(str(hidden), 8, 19, 20, True, "fp32", 1, folder=str(folder))
         return replace(usual, **fields)
 

@@ -11,7 +11,7 @@ from pipeline.data import batches
 from pipeline.data.batches import Examples
 from pipeline.evaluation.cost import model_cost, timing
 from pipeline.models import layer_surgery, quantised_layers
-from pipeline.models.low_rank_layers import Factorised, FactorisedEmbedding
+from pipeline.models.low_rank_layers import LowRankEmbedding, LowRankLinear
 
 HIDDEN, INNER = 16, 32
 
@@ -48,8 +48,8 @@ def test_what_layers_share_and_what_words_factorise_counts_once_and_in_its_place
     before = model_cost.storage(model, tmp_path)
     first, second = model.bert.encoder.layer
     second.attention = first.attention
-    first.output.dense = Factorised(INNER, HIDDEN, 3, bias=True)
-    model.bert.embeddings.word_embeddings = FactorisedEmbedding(40, HIDDEN, 5, padding_idx=0)
+    first.output.dense = LowRankLinear(INNER, HIDDEN, 3, bias=True)
+    model.bert.embeddings.word_embeddings = LowRankEmbedding(40, HIDDEN, 5, padding_idx=0)
     found = model_cost.storage(model, tmp_path)
     shared = 4 * (HIDDEN**2 + HIDDEN) + 2 * HIDDEN
     factors = INNER * HIDDEN - 3 * (INNER + HIDDEN)
@@ -78,9 +78,13 @@ def test_int8_weights_count_as_the_parameters_that_they_were(
     with torch.no_grad():
         model.bert.encoder.layer[0].intermediate.dense.weight[3:] = 0
     before = model_cost.storage(model, tmp_path)
-    quantised_layers.quantise(model, kind)
+    quantised_layers.convert_to_int8(model, kind)
     found = model_cost.storage(model, tmp_path)
-    rounded = sum(int((inner == 0).sum()) for name, inner in quantised_layers.tensors(model).items() if "qdata" in name)
+    rounded = sum(
+        int((inner == 0).sum())
+        for name, inner in quantised_layers.collect_int8_tensors(model).items()
+        if "qdata" in name
+    )
     nonzero = before["parameters_nonzero"] - (rounded - (INNER - 3) * HIDDEN)
     assert found == before | {"parameters_nonzero": nonzero, "parameters_trainable": 0}
 
@@ -112,9 +116,9 @@ def test_flops_fall_with_heads_neurons_and_ranks_and_not_with_zeros_or_sharing(
     model: BertForSequenceClassification, examples: Examples
 ) -> None:
     first, second = model.bert.encoder.layer
-    layer_surgery.keep_heads(first.attention, [1])
-    layer_surgery.keep_neurons(first.intermediate, first.output, range(7))
-    second.intermediate.dense = Factorised(HIDDEN, INNER, 4, bias=True)
+    layer_surgery.select_heads(first.attention, [1])
+    layer_surgery.select_neurons(first.intermediate, first.output, range(7))
+    second.intermediate.dense = LowRankLinear(HIDDEN, INNER, 4, bias=True)
     with torch.no_grad():
         second.output.dense.weight.zero_()
     length = median(examples)
@@ -130,7 +134,7 @@ def test_flops_fall_with_heads_neurons_and_ranks_and_not_with_zeros_or_sharing(
 def test_products_of_integers_count_like_those_of_floating_point(
     model: BertForSequenceClassification, examples: Examples, kind: str
 ) -> None:
-    quantised_layers.quantise(model, kind)
+    quantised_layers.convert_to_int8(model, kind)
     model.train()
     assert counted(model, examples) == 2 * of_layer(median(examples)) + ON_TOP
     assert model.training
@@ -145,7 +149,7 @@ def test_what_one_more_update_would_take_is_told_of_weights_that_can_be_trained(
     assert found["training_flops"] == 3 * (2 * of_layer(median(examples)) + ON_TOP)  # backward is twice forward
     assert found["gradient_bytes"] == 4 * numbers
     assert found["optimizer_bytes"] == 8 * numbers + 4 * len(parameters)  # two moments each, a counter for each tensor
-    quantised_layers.quantise(model, quantised_layers.DYNAMIC)
+    quantised_layers.convert_to_int8(model, quantised_layers.DYNAMIC)
     assert model_cost.training(model, examples) == {}
 
 

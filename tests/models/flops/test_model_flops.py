@@ -19,9 +19,9 @@ from pipeline.data.batches import Examples
 from pipeline.evaluation.cost import model_cost
 from pipeline.models import layer_surgery, load_model, quantised_layers
 from pipeline.models.flops import counted_flops, model_flops
-from pipeline.models.flops.counted_flops import Counts
-from pipeline.models.flops.model_flops import Complexity
-from pipeline.models.low_rank_layers import Factorised, FactorisedEmbedding
+from pipeline.models.flops.counted_flops import CountedCosts
+from pipeline.models.flops.model_flops import StepCost
+from pipeline.models.low_rank_layers import LowRankEmbedding, LowRankLinear
 from pipeline.training import optimizer
 
 HIDDEN, INNER, WORDS = 32, 48, 60
@@ -50,11 +50,11 @@ def published(layers: int, hidden: int) -> Any:
         )  # fmt: skip
 
 
-def both(model: Any, length: int = LENGTH, batch: int = BATCH) -> tuple[Complexity, Counts]:
-    return model_flops.analyse(model, length, batch), counted_flops.count(model, length, batch)
+def both(model: Any, length: int = LENGTH, batch: int = BATCH) -> tuple[StepCost, CountedCosts]:
+    return model_flops.compute_step_cost(model, length, batch), counted_flops.count_costs(model, length, batch)
 
 
-def agree(found: Complexity, counts: Counts) -> None:
+def agree(found: StepCost, counts: CountedCosts) -> None:
     """Every number of the formulas is the counted one, exactly."""
     names = ("forward", "backward", "activation_bytes", "gradient_bytes", "optimizer_bytes", "update")
     assert {name: getattr(found, name) for name in names} == {name: getattr(counts, name) for name in names}
@@ -68,7 +68,7 @@ def test_formulas_are_what_is_counted_in_berts_of_real_sizes(layers: int, hidden
 @pytest.mark.parametrize(("layers", "hidden"), SIZES)
 def test_flops_of_a_dense_bert_are_the_closed_form(layers: int, hidden: int) -> None:
     """Each token meets 12 h^2 weights of a layer, each pair of tokens 2 h products; the head sees one token."""
-    found, s = model_flops.analyse(published(layers, hidden), 128), 128
+    found, s = model_flops.compute_step_cost(published(layers, hidden), 128), 128
     assert found.forward == layers * (24 * s * hidden**2 + 4 * s**2 * hidden) + 2 * hidden**2 + 2 * hidden * 2
     assert found.backward == 2 * found.forward
 
@@ -79,7 +79,7 @@ def test_kept_bytes_of_a_dense_bert_are_those_of_korthikanti_in_fp32() -> None:
     In fp32 with masks of fp32 that is 4 (16 + 2) and 4 (2 + 1); the norms keep two numbers of a row as well.
     """
     layers, hidden, s = 4, 256, 64
-    found = model_flops.analyse(published(layers, hidden), s)
+    found = model_flops.compute_step_cost(published(layers, hidden), s)
     inside = sum(part.activations(s) for part in found.parts if part.layer is not None)
     shapes = 4 * (16 + 2) * s * hidden + 4 * (2 + 1) * (hidden // 64) * s**2 + 2 * 2 * 4 * s
     # the first input of a layer is the output of the norm before; the embeddings make it of a sum and a mask
@@ -112,12 +112,12 @@ def test_formulas_are_what_is_counted_at_the_edges(length: int, batch: int) -> N
 
 def fewer_heads(model: Any) -> None:
     for layer, kept in zip(model.bert.encoder.layer, ([1], [0, 2, 3], [0, 1]), strict=True):
-        layer_surgery.keep_heads(layer.attention, kept)
+        layer_surgery.select_heads(layer.attention, kept)
 
 
 def narrower(model: Any) -> None:
     for layer, kept in zip(model.bert.encoder.layer, (5, 48, 17), strict=True):
-        layer_surgery.keep_neurons(layer.intermediate, layer.output, range(kept))
+        layer_surgery.select_neurons(layer.intermediate, layer.output, range(kept))
 
 
 def factorised(model: Any) -> None:
@@ -127,7 +127,7 @@ def factorised(model: Any) -> None:
 COMPRESSIONS: dict[str, Callable[[Any], object]] = {
     "heads": fewer_heads,
     "width": narrower,
-    "layers": lambda model: layer_surgery.keep_layers(model, [0, 2]),
+    "layers": lambda model: layer_surgery.select_layers(model, [0, 2]),
     "factorised": factorised,
     "shared": lambda model: weight_sharing.apply(model, "all", 1, "first"),
     "shared-feed-forward": lambda model: weight_sharing.apply(model, "feed_forward", 2, "mean"),
@@ -139,7 +139,7 @@ COMPRESSIONS: dict[str, Callable[[Any], object]] = {
 @pytest.mark.parametrize("name", COMPRESSIONS)
 def test_formulas_are_what_is_counted_in_compressed_models(name: str) -> None:
     model = made()
-    dense = model_flops.analyse(model, LENGTH)
+    dense = model_flops.compute_step_cost(model, LENGTH)
     COMPRESSIONS[name](model)
     found, counts = both(model)
     agree(found, counts)
@@ -150,11 +150,13 @@ def test_formulas_are_what_is_counted_in_compressed_models(name: str) -> None:
 
 def test_factors_and_narrow_tables_are_two_products() -> None:
     model, rank = made(), 6
-    before = model_flops.analyse(model, LENGTH).forward
-    model.bert.encoder.layer[1].output.dense = Factorised(INNER, HIDDEN, rank, bias=True)
-    model.bert.embeddings.word_embeddings = FactorisedEmbedding(WORDS, HIDDEN, rank, padding_idx=0)
+    before = model_flops.compute_step_cost(model, LENGTH).forward
+    model.bert.encoder.layer[1].output.dense = LowRankLinear(INNER, HIDDEN, rank, bias=True)
+    model.bert.embeddings.word_embeddings = LowRankEmbedding(WORDS, HIDDEN, rank, padding_idx=0)
     saved = INNER * HIDDEN - rank * (INNER + HIDDEN)
-    assert model_flops.analyse(model, LENGTH).forward == before - 2 * LENGTH * saved + 2 * LENGTH * rank * HIDDEN
+    assert (
+        model_flops.compute_step_cost(model, LENGTH).forward == before - 2 * LENGTH * saved + 2 * LENGTH * rank * HIDDEN
+    )
 
 
 def embeddings(model: Any) -> None:
@@ -183,7 +185,7 @@ def everything(model: Any) -> None:
 @pytest.mark.parametrize("freeze", [embeddings, lower_layers, encoder, but_biases, everything])
 def test_what_is_frozen_has_no_backward(freeze: Callable[[Any], object]) -> None:
     model = made()
-    whole = model_flops.analyse(model, LENGTH, BATCH)
+    whole = model_flops.compute_step_cost(model, LENGTH, BATCH)
     freeze(model)
     found, counts = both(model)
     agree(found, counts)
@@ -193,22 +195,22 @@ def test_what_is_frozen_has_no_backward(freeze: Callable[[Any], object]) -> None
 
 def test_a_first_layer_behind_frozen_embeddings_lacks_the_gradient_of_its_input() -> None:
     model = made()
-    whole = model_flops.analyse(model, LENGTH).backward
+    whole = model_flops.compute_step_cost(model, LENGTH).backward
     embeddings(model)
-    assert model_flops.analyse(model, LENGTH).backward == whole - 3 * 2 * LENGTH * HIDDEN**2
+    assert model_flops.compute_step_cost(model, LENGTH).backward == whole - 3 * 2 * LENGTH * HIDDEN**2
 
 
 def test_a_frozen_encoder_leaves_the_product_of_the_head_alone() -> None:
     model = made()
     encoder(model)
-    assert model_flops.analyse(model, LENGTH, BATCH).backward == BATCH * 2 * HIDDEN * 2
+    assert model_flops.compute_step_cost(model, LENGTH, BATCH).backward == BATCH * 2 * HIDDEN * 2
 
 
 @pytest.mark.parametrize("kind", [quantised_layers.DYNAMIC, quantised_layers.WEIGHT_ONLY])
 def test_int8_weights_are_multiplied_forward_and_never_trained(kind: str) -> None:
     model = made()
-    dense = model_flops.analyse(model, LENGTH, BATCH).forward
-    quantised_layers.quantise(model, kind)
+    dense = model_flops.compute_step_cost(model, LENGTH, BATCH).forward
+    quantised_layers.convert_to_int8(model, kind)
     found, counts = both(model)
     agree(found, counts)
     assert (found.forward, found.backward, found.activation_bytes, found.update) == (dense, 0, 0, 0)
@@ -217,9 +219,9 @@ def test_int8_weights_are_multiplied_forward_and_never_trained(kind: str) -> Non
 @pytest.mark.parametrize("family", ["bert", "distilbert", "albert"])
 def test_flops_grow_as_the_polynomial_says_over_an_array_of_lengths(family: str) -> None:
     model = made(family)
-    growth = model_flops.training_flops(model)
+    growth = model_flops.compute_training_flops(model)
     lengths = np.array([1, 7, 24, 40], dtype=np.int32)
-    found = [model_flops.analyse(model, int(length)) for length in lengths]
+    found = [model_flops.compute_step_cost(model, int(length)) for length in lengths]
     assert growth.forward(lengths).tolist() == [each.forward for each in found]
     assert growth.backward(lengths).tolist() == [each.backward for each in found]
     assert growth.forward(7) == found[1].forward
@@ -227,9 +229,9 @@ def test_flops_grow_as_the_polynomial_says_over_an_array_of_lengths(family: str)
 
 
 def test_what_is_kept_grows_with_the_square_of_the_length_and_with_the_batch() -> None:
-    found = model_flops.analyse(made(), LENGTH, 5)
+    found = model_flops.compute_step_cost(made(), LENGTH, 5)
     assert found.activations.square == 3 * 4 * 4 * 3  # layers, heads, bytes: shares, their mask, what is left of them
-    assert found.activation_bytes == 5 * model_flops.analyse(made(), LENGTH, 1).activation_bytes
+    assert found.activation_bytes == 5 * model_flops.compute_step_cost(made(), LENGTH, 1).activation_bytes
 
 
 def test_flops_by_part_are_those_counted_of_its_linears() -> None:
@@ -246,21 +248,23 @@ def test_the_optimiser_holds_what_the_formula_says() -> None:
     model(input_ids=torch.ones(1, 4, dtype=torch.long)).logits.sum().backward()
     adamw.step()
     held = sum(tensor.nbytes for state in adamw.state.values() for tensor in state.values())
-    found = model_flops.analyse(model, LENGTH)
+    found = model_flops.compute_step_cost(model, LENGTH)
     assert found.optimizer_bytes == held
     assert found.gradient_bytes == sum(parameter.grad.nbytes for parameter in model.parameters())
 
 
 def test_weights_are_counted_as_the_evaluation_counts_and_stores_them(tmp_path: Path) -> None:
     for number, compress in enumerate(
-        (*COMPRESSIONS.values(), lambda it: quantised_layers.quantise(it, quantised_layers.DYNAMIC))
+        (*COMPRESSIONS.values(), lambda it: quantised_layers.convert_to_int8(it, quantised_layers.DYNAMIC))
     ):
         model = made()
         compress(model)
         folder = tmp_path / str(number)
         pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-        load_model.save(model, BertTokenizer(vocab={piece: place for place, piece in enumerate(pieces)}), folder)
-        found, known = model_flops.weights(model), model_cost.storage(model, folder)
+        load_model.save_classifier(
+            model, BertTokenizer(vocab={piece: place for place, piece in enumerate(pieces)}), folder
+        )
+        found, known = model_flops.count_parameters(model), model_cost.storage(model, folder)
         assert found.parameters == known["parameters"]
         assert found.nonzero == known["parameters_nonzero"]
         assert found.non_embedding == known["parameters_non_embedding"]
@@ -270,19 +274,19 @@ def test_weights_are_counted_as_the_evaluation_counts_and_stores_them(tmp_path: 
 
 def test_weights_in_memory_are_four_bytes_each_and_one_of_int8() -> None:
     model = made()
-    before = model_flops.weights(model)
+    before = model_flops.count_parameters(model)
     assert before.bytes == 4 * before.parameters
     assert before.trainable == before.parameters
-    quantised_layers.quantise(model, quantised_layers.WEIGHT_ONLY)
+    quantised_layers.convert_to_int8(model, quantised_layers.WEIGHT_ONLY)
     weights, outputs = 3 * (4 * HIDDEN**2 + 2 * HIDDEN * INNER), 3 * (5 * HIDDEN + INNER)
-    after = model_flops.weights(model)
+    after = model_flops.count_parameters(model)
     assert after.bytes == before.bytes - 3 * weights + 4 * outputs
     assert after.trainable == 0
 
 
 def test_a_family_without_formulas_is_one_line() -> None:
     with pytest.raises(UserError) as caught:
-        model_flops.training_flops(made("mpnet"))
+        model_flops.compute_training_flops(made("mpnet"))
     assert str(caught.value) == (
         "MPNetForSequenceClassification: no formulas for it; use a sequence classifier of one of bert, electra, "
         "roberta, xlm-roberta, camembert, distilbert, albert"
@@ -292,4 +296,6 @@ def test_a_family_without_formulas_is_one_line() -> None:
 def test_forward_is_what_the_evaluation_counts() -> None:
     tokens = np.full(LENGTH, 7)
     examples = Examples(tokens, np.zeros_like(tokens), np.array([0, LENGTH]), np.array([1]), pad=0)
-    assert model_flops.analyse(made(), LENGTH).forward == model_cost.flops(made(), examples)["inference_flops"]
+    assert (
+        model_flops.compute_step_cost(made(), LENGTH).forward == model_cost.flops(made(), examples)["inference_flops"]
+    )

@@ -18,7 +18,7 @@ from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
 from pipeline.metrics import registry as judging
 from pipeline.models import bert_layers, layer_surgery
-from pipeline.models.low_rank_layers import Factorised
+from pipeline.models.low_rank_layers import LowRankLinear
 from pipeline.training import finetune_classifier, objective
 from pipeline.training.distillation import distillation_loss, distillation_settings, teacher
 from pipeline.training.distillation.distillation_settings import Attention, Distillation, Hidden
@@ -46,7 +46,9 @@ def teach(tmp_path: Path) -> Teach:
         settings: Distillation, student: BertForSequenceClassification, taught: BertForSequenceClassification,
         train: Examples, seed: int = 0,
     ) -> distillation_loss.Loss:  # fmt: skip
-        needs = distillation_settings.needs(settings, len(bert_layers.layers(student)), len(bert_layers.layers(taught)))
+        needs = distillation_settings.needs(
+            settings, len(bert_layers.list_layers(student)), len(bert_layers.list_layers(taught))
+        )
         answers = teacher.ask(taught, train, needs, "fp32", tmp_path)
         return distillation_loss.Loss(settings, answers, student, train, seed)
 
@@ -338,7 +340,9 @@ def test_a_compressed_student_is_taught(bert: Bert, examples: Make, recipe: Reci
     train, small, large = examples(40), bert(num_hidden_layers=3), bert(1, num_hidden_layers=4)
     layers: Any = small.bert.encoder.layer
     layers[1].attention = layers[0].attention
-    layer_surgery.replace(small, "bert.encoder.layer.2.attention.self.query", Factorised(32, 32, 4, bias=True))
+    layer_surgery.replace_module(
+        small, "bert.encoder.layer.2.attention.self.query", LowRankLinear(32, 32, 4, bias=True)
+    )
     loss = teach(Distillation(alpha=0.5, temperature=2.0, hidden=HIDDEN, attention=TINYBERT), small, large, train)
     whole = batches.collate(train, np.arange(40))
     before = loss(small, whole).item()

@@ -121,7 +121,7 @@ def test_seeds_that_one_trial_teaches_ask_it_once(bert: Bert, tmp_path: Path, mo
     teacher.asked.cache_clear()
     folder, file = tmp_path / "teacher", tmp_path / "train.parquet"
     model = bert(num_hidden_layers=4)
-    load_model.save(model, BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)}), folder)
+    load_model.save_classifier(model, BertTokenizer(vocab={piece: i for i, piece in enumerate(PIECES)}), folder)
     pq.write_table(pa.table({"text_a": ["a b", "c"] * 10, "text_b": ["d", "e f g"] * 10, "label": [0, 1] * 10}), file)
     settings = Distillation(
         alpha=0.5,
