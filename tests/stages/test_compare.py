@@ -151,7 +151,7 @@ def test_a_report_that_fails_leaves_the_earlier_one_whole(evaluated: Path, monke
     before = (evaluated / "report" / "index.html").read_bytes()
     from pipeline.analysis.report import build_report
 
-    monkeypatch.setattr(build_report.table, "as_csv", lambda rows: 1 / 0)
+    monkeypatch.setattr(build_report.csv_files, "render_cells", lambda rows: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         compare.compare(CFG)
     assert (evaluated / "report" / "index.html").read_bytes() == before
