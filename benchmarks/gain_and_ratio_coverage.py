@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from benchmarks import previous_intervals as previous
 from pipeline.analysis.recommendation import equal_quality
-from pipeline.analysis.recommendation.equal_quality import NO_GAIN, Equal
-from pipeline.analysis.recommendation.pareto import Prices
+from pipeline.analysis.recommendation.equal_quality import NO_GAIN, EqualQualityCost
+from pipeline.analysis.recommendation.pareto import CostSamples
 from pipeline.analysis.statistics import paired_gains, posterior_draws, score_intervals
-from pipeline.analysis.statistics.bootstrap import Draws
+from pipeline.analysis.statistics.bootstrap import ScoreSamples
 from pipeline.analysis.statistics.paired_gains import PairedScores
-from pipeline.analysis.statistics.score_intervals import Posterior, Scores
+from pipeline.analysis.statistics.score_intervals import Posterior, ScoreStatistics
 from tests.analysis import simulated_studies
 from tests.analysis.simulated_studies import Scenario, Study
 
@@ -99,8 +99,8 @@ def estimate(scenario: Scenario, study: Study) -> Posterior:
     """Return the posterior of one study."""
     stacked = simulated_studies.stack_studies(scenario, [study])
     shared = ("data", "models", "bounds")
-    columns = {field.name: getattr(stacked, field.name) for field in fields(Scores)}
-    scores = Scores(**{name: column if name in shared else column[0] for name, column in columns.items()})
+    columns = {field.name: getattr(stacked, field.name) for field in fields(ScoreStatistics)}
+    scores = ScoreStatistics(**{name: column if name in shared else column[0] for name, column in columns.items()})
     posterior = score_intervals.estimate_scores(scores)
     assert posterior is not None
     return posterior
@@ -125,7 +125,7 @@ def measure_ratios(ratio: float, seeds: int, repetitions: int) -> str:
         failure_rates=np.zeros(10),
         data=np.ones(10),
     )
-    found: tuple[list[Equal], list[Equal]] = ([], [])
+    found: tuple[list[EqualQualityCost], list[EqualQualityCost]] = ([], [])
     for _ in range(repetitions):
         study = simulated_studies.simulate_study(scenario, np.full(10, seeds), random)
         plain = np.interp(study.truth[4:], study.truth[:4], np.log(PLAIN_COSTS))
@@ -133,24 +133,26 @@ def measure_ratios(ratio: float, seeds: int, repetitions: int) -> str:
         costs = [cost * np.exp(CLOCK * random.normal(size=seeds)) for cost in true]
         before = previous.draw_scores(study.by_seed, study.covariance, study.crossed, random)
         found[0].extend(compare_costs(study, before, costs, previous.draw_means(costs, random)))
-        now = posterior_draws.draw_scores(estimate(scenario, study), study.covariance, RESAMPLES)
+        now = posterior_draws.sample_expected_scores(estimate(scenario, study), study.covariance, RESAMPLES)
         measured = [values.tolist() for values in costs]
-        found[1].extend(compare_costs(study, now, costs, posterior_draws.draw_costs(measured, RESAMPLES)))
+        found[1].extend(compare_costs(study, now, costs, posterior_draws.sample_costs(measured, RESAMPLES)))
     columns = zip(*[summarize_ratios(of_method, ratio) for of_method in found], strict=True)
     return " | ".join(" → ".join(pair) for pair in columns)
 
 
-def compare_costs(study: Study, drawn: Floats, costs: list[Floats], drawn_costs: Floats) -> tuple[Equal, ...]:
+def compare_costs(
+    study: Study, drawn: Floats, costs: list[Floats], drawn_costs: Floats
+) -> tuple[EqualQualityCost, ...]:
     """Return the costs at equal quality from draws of the scores and of the costs."""
     names = tuple(str(cell) for cell in range(len(costs)))
     scores = np.array([values.mean() for values in study.by_seed])
-    draws = Draws("t", "accuracy", 0, names, scores, study.by_seed, study.covariance, study.crossed, drawn)
-    return equal_quality.equal(
-        draws, Prices("cost", names, np.array([c.mean() for c in costs]), drawn_costs), names[:4]
+    draws = ScoreSamples("t", "accuracy", 0, names, scores, study.by_seed, study.covariance, study.crossed, drawn)
+    return equal_quality.compute_equal_quality(
+        draws, CostSamples("cost", names, np.array([c.mean() for c in costs]), drawn_costs), names[:4]
     )
 
 
-def summarize_ratios(found: list[Equal], ratio: float) -> list[str]:
+def summarize_ratios(found: list[EqualQualityCost], ratio: float) -> list[str]:
     """Return as text how often a verdict was given, how often the interval held the ratio, and its median width."""
     claimed = np.mean([one.verdict != NO_GAIN for one in found])
     held = np.mean([one.low <= ratio <= one.high for one in found])

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import gain_and_ratio_coverage
 from benchmarks import previous_intervals as previous
 from pipeline.analysis.statistics import pair_errors, score_intervals
-from pipeline.analysis.statistics.score_intervals import Posterior, Scores
+from pipeline.analysis.statistics.score_intervals import Posterior, ScoreStatistics
 from tests.analysis import simulated_studies
 from tests.analysis.simulated_studies import Scenario, Study
 
@@ -106,12 +106,12 @@ def stack_ends(ends: Iterator[Ends]) -> Ends:
     return np.stack(low), np.stack(high)
 
 
-def compute_ends(scores: Scores) -> Ends:
+def compute_ends(scores: ScoreStatistics) -> Ends:
     """Return the ends (studies, cells) of the current intervals."""
     return score_intervals.compute_intervals(estimate(scores))
 
 
-def estimate(scores: Scores) -> Posterior:
+def estimate(scores: ScoreStatistics) -> Posterior:
     """Return the posterior of studies that repeat seeds."""
     posterior = score_intervals.estimate_scores(scores)
     assert posterior is not None
@@ -186,7 +186,7 @@ def compute_share_above(scenario: Scenario, studies: list[Study], baseline: floa
     return [float((np.stack(lows) > baseline).mean()), float((ours > baseline).mean())]
 
 
-def compute_previous_errors(studies: list[Study], scores: Scores) -> Ends:
+def compute_previous_errors(studies: list[Study], scores: ScoreStatistics) -> Ends:
     """Return standard errors and degrees of freedom (studies, pairs) of the previous tests."""
     groups = np.arange(scores.mean.shape[1]) % 3
     return stack_ends(
@@ -194,12 +194,14 @@ def compute_previous_errors(studies: list[Study], scores: Scores) -> Ends:
     )
 
 
-def compute_errors(studies: list[Study], scores: Scores) -> Ends:
+def compute_errors(studies: list[Study], scores: ScoreStatistics) -> Ends:
     """Return standard errors and degrees of freedom (studies, pairs) of the current tests."""
     return pair_errors.compute_pair_errors(estimate(scores), np.stack([study.covariance for study in studies]))
 
 
-def compute_p_values(studies: list[Study], scores: Scores, method: Callable[[list[Study], Scores], Ends]) -> Floats:
+def compute_p_values(
+    studies: list[Study], scores: ScoreStatistics, method: Callable[[list[Study], ScoreStatistics], Ends]
+) -> Floats:
     """Return the p value of each pair (studies, pairs)."""
     error, degrees = method(studies, scores)
     one, other = np.triu_indices(scores.mean.shape[1], 1)

@@ -15,11 +15,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline.analysis.laws import Question, study
+from pipeline.analysis.laws import LawDataset, fit_laws
 from tests.analysis.laws import truth
 from tests.analysis.laws.truth import Truth
 
-QUESTION = Question("task", "loss", ("parameters",), "most data")
+QUESTION = LawDataset("task", "loss", ("parameters",), "most data")
 DESIGNS = {"power, 5": truth.power(5), "power with floor, 4": truth.floor(4), "power with floor, 5": truth.floor(5)}
 SEEDS, NOISE = 3, 0.05  # standard deviation over seeds, relative
 
@@ -36,12 +36,12 @@ def main(tables: int) -> None:
 
 def measure_errors(known: Truth, random: np.random.Generator) -> tuple[float, ...]:
     """Return the four errors of one table."""
-    found = study(QUESTION, known.table(NOISE, SEEDS, random))
-    (held,) = found.held_out
+    found = fit_laws(QUESTION, known.table(NOISE, SEEDS, random))
+    (held,) = found.holdouts
     again = np.mean(known.measure(held.at[0], NOISE, SEEDS, random))
-    names = [found.law.form if found.law else "", held.chosen or ""]
+    names = [found.law.form if found.law else "", held.chosen_form or ""]
     return tuple(
-        error for name in names for error in (held.errors[name], abs(held.predicted[name].values[0] / again - 1))
+        error for name in names for error in (held.errors[name], abs(held.predictions[name].values[0] / again - 1))
     )
 
 

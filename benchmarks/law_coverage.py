@@ -51,14 +51,15 @@ def measure(known: Truth, noise: float, seeds: int, repetitions: int) -> list[li
 
 def once(known: Truth, noise: float, seeds: int, random: np.random.Generator) -> list[list[bool]]:
     """Return for one table what ``measure`` counts."""
-    fitted = law.fit(known.form, known.table(noise, seeds, random), known.letters)
+    fitted = law.fit_law(known.form, known.table(noise, seeds, random), known.letters)
     places = np.array(known.places)
     amid, beyond = np.exp(np.log(places).mean(axis=0)), BEYOND * places.max(axis=0)
     bands = [
-        [low <= known.value(at) <= high for low, high in zip(*fitted.band([at]), strict=True)] for at in (amid, beyond)
+        [low <= known.value(at) <= high for low, high in zip(*fitted.predict_band([at]), strict=True)]
+        for at in (amid, beyond)
     ]
     mean = np.mean(known.measure(beyond, noise, seeds, random))
-    low, high = fitted.measured([beyond], [seeds])
+    low, high = fitted.predict_mean_interval([beyond], [seeds])
     held = [one.low <= true <= one.high for one, true in zip(fitted.parameters, known.parameters, strict=True)]
     return [held, *bands, [low[0] <= mean <= high[0]], [one.determined for one in fitted.parameters]]
 

@@ -27,9 +27,9 @@ from scipy.special import ndtr, ndtri
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pipeline.analysis.statistics import cross_fitting, score_intervals
-from pipeline.analysis.statistics.bootstrap import Answers
+from pipeline.analysis.statistics.bootstrap import CellPredictions
 from pipeline.analysis.statistics.cross_fitting import Rule
-from pipeline.analysis.statistics.weighted_metrics import WEIGHTED, Weights
+from pipeline.analysis.statistics.weighted_metrics import WEIGHTED_METRICS, ResampleWeights
 
 Floats = npt.NDArray[np.float64]
 
@@ -115,7 +115,7 @@ def format_outcomes(outcomes: Floats) -> str:
     return " | ".join([*biases, *roots, *(f"{100 * share:.0f}%" for share in mean[4:6]), f"{mean[6]:.2f}"])
 
 
-def simulate_outcome(setting: Setting, weights: Weights, random: np.random.Generator) -> list[float]:
+def simulate_outcome(setting: Setting, weights: ResampleWeights, random: np.random.Generator) -> list[float]:
     """Simulate one study and return the errors of the recommended cell's score in points and what its intervals hold.
 
     The errors are of the measured score and with examples, seeds and both held out, NaN where not computed. Then 1 or
@@ -125,7 +125,7 @@ def simulate_outcome(setting: Setting, weights: Weights, random: np.random.Gener
     skills = TRUTHS[setting.truth](setting.cells, random)
     labels = (np.arange(setting.examples) < setting.positive * setting.examples).astype(np.int64)
     answers = simulate_answers(setting, skills, labels, random)
-    cells = [Answers(str(cell), "", of_cell, labels, setting.metric) for cell, of_cell in enumerate(answers)]
+    cells = [CellPredictions(str(cell), "", of_cell, labels, setting.metric) for cell, of_cell in enumerate(answers)]
     # the cells cost more in the order of their names, which matters with a least score alone
     rule = cross_fitting.build_rule([(float(cell),) for cell in range(setting.cells)], setting.least_score)
     found = cross_fitting.cross_fit_score(cells, rule)
@@ -173,13 +173,15 @@ def compute_truth(setting: Setting, skill: float) -> float:
     return float((1 - setting.failed) * skill + setting.failed * (1 - positive))
 
 
-def compute_intervals(setting: Setting, cells: Sequence[Answers], weights: Weights) -> tuple[Floats, Floats]:
+def compute_intervals(
+    setting: Setting, cells: Sequence[CellPredictions], weights: ResampleWeights
+) -> tuple[Floats, Floats]:
     """Return the ends of each cell's interval that ignores the choice.
 
     ``weights`` (resamples, examples) are how often each example is drawn.
     """
     labels = cells[0].labels
-    score = WEIGHTED[setting.metric](np.concatenate([cell.predictions for cell in cells]), labels)
+    score = WEIGHTED_METRICS[setting.metric](np.concatenate([cell.predictions for cell in cells]), labels)
     measured, drawn = (
         score(rows).reshape(-1, len(cells), setting.seeds) for rows in (np.ones_like(weights[:1]), weights)
     )

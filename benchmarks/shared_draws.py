@@ -21,9 +21,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline.analysis.laws import Law, Measured, law
+from pipeline.analysis.laws import Law, Observation, law
 from pipeline.analysis.statistics import variance
-from pipeline.analysis.statistics.variance import Outcome
+from pipeline.analysis.statistics.variance import TrialOutcome
 from tests.analysis.laws import truth
 from tests.analysis.laws.truth import Truth
 
@@ -48,7 +48,7 @@ def main(plans: int, tables: int) -> None:
     print("|---|---|---|---:|---:|")
     for (name, known), draws in product(LAWS.items(), DRAWS):
         contained, beyond, widths = zip(*fit_tables(known, DRAWS[draws], tables), strict=True)
-        names = [known.form.names()[place] for place in known.form.order()]
+        names = [known.form.get_names()[place] for place in known.form.get_display_order()]
         shares = [f"{name} {share:.0%}" for name, share in zip(names, np.mean(contained, axis=0), strict=True)]
         print(
             f"| {name} | {draws} | {', '.join(shares)} | {np.mean(beyond):.0%} | {np.median(widths):.2f} |", flush=True
@@ -74,10 +74,10 @@ def simulate_p(tasks: int, factor: str, effect: float, correlations: tuple[float
     found = np.empty(plans)
     for plan in range(plans):
         outcomes = [
-            Outcome(f"task {task}", f"size {size}", RATIOS[ratio], "accuracy", value)
+            TrialOutcome(f"task {task}", f"size {size}", RATIOS[ratio], "accuracy", value)
             for (_, size, task, ratio), value in np.ndenumerate(draw_deviations(tasks, correlations, random) + rise)
         ]
-        found[plan] = next(source.p for source in variance.shares(outcomes).rows if source.name == factor)
+        found[plan] = next(source.p for source in variance.compute_shares(outcomes).rows if source.name == factor)
     return found
 
 
@@ -89,7 +89,7 @@ def fit_tables(known: Truth, correlations: tuple[float, float], tables: int) -> 
     for _ in range(tables):
         fitted = fit_law(known, draw_deviations(1, correlations, random).reshape(SEEDS, -1))
         contained = [one.low <= true <= one.high for one, true in zip(fitted.parameters, known.parameters, strict=True)]
-        low, high = fitted.band([beyond])
+        low, high = fitted.predict_band([beyond])
         alpha = next(one for one in fitted.parameters if one.name == "α")
         found.append((contained, bool(low[0] <= known.value(beyond) <= high[0]), alpha.high - alpha.low))
     return found
@@ -99,10 +99,10 @@ def fit_law(known: Truth, deviations: np.ndarray) -> Law:
     """Return the law fitted to values that deviate by ``deviations`` (seeds, places) from the truth."""
     factors = np.exp(NOISE * deviations).T
     points = [
-        Measured(str(at), at, tuple((known.value(at) * factor).tolist()))
+        Observation(str(at), at, tuple((known.value(at) * factor).tolist()))
         for at, factor in zip(known.places, factors, strict=True)
     ]
-    return law.fit(known.form, points, known.letters)
+    return law.fit_law(known.form, points, known.letters)
 
 
 if __name__ == "__main__":

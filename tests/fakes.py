@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.analysis.results.cell_table import Point
+from pipeline.analysis.results.cell_table import CellCoordinates
 from pipeline.core import checksums, records
 from pipeline.evaluation import predictions
 from pipeline.metrics import registry
@@ -60,7 +60,7 @@ def record(stage: str, task: str, model: str, ratio: float, trials: list[dict[st
     })  # fmt: skip
 
 
-def planned(points: Iterable[Point], seeds: Iterable[int] = SEEDS) -> records.Planned:
+def planned(points: Iterable[CellCoordinates], seeds: Iterable[int] = SEEDS) -> records.Planned:
     """Return a plan that evaluates exactly these points."""
     keys, numbers = ("task", "model", "ratio", "recipe"), frozenset(seeds)
     return {

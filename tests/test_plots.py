@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from pipeline.analysis.report.tables import csv_files
 from pipeline.analysis.results import cell_table
-from pipeline.analysis.results.cell_table import Point
+from pipeline.analysis.results.cell_table import CellCoordinates
 from pipeline.core import paths
 from tests import fakes
 
@@ -41,15 +41,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write(root: Path, models: list[str]) -> None:
     """Write the comparison's file of cells, the last of which has not run."""
     points = [
-        Point(f"{task}-{model}-{ratio}", task, model, ratio, "standard", "evaluate@x")
+        CellCoordinates(f"{task}-{model}-{ratio}", task, model, ratio, "standard", "evaluate@x")
         for task, model, ratio in fakes.grid(models)
     ]
-    beside = Point("narrow", "mrpc", "bert-tiny", 1.0, "standard", "evaluate-compress@narrow", section="compress")
+    beside = CellCoordinates(
+        "narrow", "mrpc", "bert-tiny", 1.0, "standard", "evaluate-compress@narrow", section="compress"
+    )
     shutil.rmtree(root / "runs", ignore_errors=True)
     fakes.write(root, [fakes.evaluation(point.task, point.model, point.ratio) for point in points])
     (root / "report").mkdir(exist_ok=True)
     intervals = {point.cell: {"low": 0.6, "high": 0.9} for point in points}
-    rows = cell_table.read([*points, beside], root / "metrics" / "evaluate", fakes.planned(points), intervals)
+    rows = cell_table.read_rows([*points, beside], root / "metrics" / "evaluate", fakes.planned(points), intervals)
     (root / "report" / "cells.csv").write_text(csv_files.render_cells(rows))
 
 

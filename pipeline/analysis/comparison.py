@@ -9,18 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.analysis import laws
-from pipeline.analysis.laws import Finding
+from pipeline.analysis.laws import LawSelection
 from pipeline.analysis.recommendation import equal_quality, latency_pool, pareto
-from pipeline.analysis.recommendation.equal_quality import Equal
-from pipeline.analysis.recommendation.pareto import Front
+from pipeline.analysis.recommendation.equal_quality import EqualQualityCost
+from pipeline.analysis.recommendation.pareto import ParetoFront
 from pipeline.analysis.report import formatting
-from pipeline.analysis.results.cell_table import LATENCY, Point
-from pipeline.analysis.results.trial_table import Trial
+from pipeline.analysis.results.cell_table import LATENCY, CellCoordinates
+from pipeline.analysis.results.trial_table import TrialResult
 from pipeline.analysis.statistics import pair_errors, pairwise_tests, task_scores, variance  # fmt: skip
-from pipeline.analysis.statistics.bootstrap import Draws
-from pipeline.analysis.statistics.pairwise_tests import Differences
+from pipeline.analysis.statistics.bootstrap import ScoreSamples
+from pipeline.analysis.statistics.pairwise_tests import PairwiseTests
 from pipeline.analysis.statistics.task_scores import TaskScores
-from pipeline.analysis.statistics.variance import Outcome, Variance
+from pipeline.analysis.statistics.variance import TrialOutcome, VarianceAnalysis
 from pipeline.core import records
 
 PAID_BY_ALL = ("train_seconds", "train_flops")  # costs that a cell has from all that it is made of
@@ -29,19 +29,19 @@ Costs = dict[str, tuple[float, ...]]  # by name, a number a seed
 
 
 @dataclass(frozen=True)
-class Result:
+class CellResult:
     """A cell with results: its trials in the order of their seeds, and its costs, a number a seed.
 
     Training costs include its whole ancestry; a cost that was not measured is missing. The latency has the numbers of
     all cells that compute the same (``latency_pool``).
     """
 
-    point: Point
-    trials: tuple[Trial, ...]
+    point: CellCoordinates
+    trials: tuple[TrialResult, ...]
     costs: Costs
 
     @property
-    def plain(self) -> bool:
+    def is_uncompressed(self) -> bool:
         """Say whether it is a cell of the grid that was pre-trained as the others were."""
         return not self.point.section and self.trials[0].numbers["family"] == laws.FAMILY
 
@@ -55,40 +55,40 @@ class Result:
         """Return the warnings about the data of all trials, each once."""
         return records.collect_warnings(trial.numbers for trial in self.trials)
 
-    def cost(self, name: str) -> float | None:
+    def get_cost(self, name: str) -> float | None:
         """Return the mean over seeds of a cost, None where it was not measured."""
         values = self.costs.get(name)
         return sum(values) / len(values) if values else None
 
-    def number(self, name: str) -> float | None:
+    def get_mean(self, name: str) -> float | None:
         """Return the mean over seeds of a number of its record, None where a seed has none."""
-        values = self.values(name)
+        values = self.get_values(name)
         return float(np.mean(values)) if values else None
 
-    def values(self, name: str) -> tuple[float, ...]:
+    def get_values(self, name: str) -> tuple[float, ...]:
         """Return a number of its record for each seed, nothing where a seed has none."""
         found = [trial.numbers.get(name) for trial in self.trials]
         return tuple(float(value) for value in found if value is not None) if None not in found else ()
 
 
 @dataclass(frozen=True)
-class Task:
-    """The comparison of a task's cells; ``results`` in the order of the plan."""
+class TaskComparison:
+    """The comparison of a task's cells; ``collect_results`` in the order of the plan."""
 
     task: str
-    results: tuple[Result, ...]
+    results: tuple[CellResult, ...]
     scores: TaskScores
-    differences: Differences
-    findings: tuple[Finding, ...]
-    fronts: tuple[Front, ...]
-    equals: tuple[Equal, ...]
+    pairwise_tests: PairwiseTests
+    law_selections: tuple[LawSelection, ...]
+    fronts: tuple[ParetoFront, ...]
+    equal_quality_costs: tuple[EqualQualityCost, ...]
 
     @property
-    def draws(self) -> Draws:
+    def samples(self) -> ScoreSamples:
         """Return the scores of the cells and their draws."""
-        return self.scores.draws
+        return self.scores.samples
 
-    def result(self, cell: str) -> Result:
+    def get_result(self, cell: str) -> CellResult:
         """Return a cell's result."""
         return next(result for result in self.results if result.point.cell == cell)
 
@@ -97,83 +97,92 @@ class Task:
 class Comparison:
     """What the plan's cells say together: each task by itself, and where the variance of the grid comes from."""
 
-    tasks: tuple[Task, ...]
-    variances: tuple[Variance, ...]
+    tasks: tuple[TaskComparison, ...]
+    variances: tuple[VarianceAnalysis, ...]
 
 
-def compare(trials: Sequence[Trial], targets: Sequence[str] = laws.TARGETS) -> Comparison:
+def compare_trials(trials: Sequence[TrialResult], targets: Sequence[str] = laws.TARGETS) -> Comparison:
     """Return what the trials of the plan's cells say together, with laws of the targets (``loss``, ``error``)."""
-    found = results(trials)
+    found = collect_results(trials)
     tasks = dict.fromkeys(result.point.task for result in found)
     return Comparison(
-        tuple(of_task(task, [result for result in found if result.point.task == task], targets) for task in tasks),
-        variance.analyses(_outcomes(found)) if any(result.plain for result in found) else (),
+        tuple(compare_task(task, [result for result in found if result.point.task == task], targets) for task in tasks),
+        variance.compute_analyses(_collect_outcomes(found)) if any(result.is_uncompressed for result in found) else (),
     )
 
 
-def results(trials: Iterable[Trial]) -> list[Result]:
+def collect_results(trials: Iterable[TrialResult]) -> list[CellResult]:
     """Return the trials of each cell together, in the order of the cells, with what each of them cost."""
-    by_cell: dict[Point, list[Trial]] = defaultdict(list)
+    by_cell: dict[CellCoordinates, list[TrialResult]] = defaultdict(list)
     for trial in trials:
         by_cell[trial.point].append(trial)
     ordered = {point: tuple(sorted(group, key=lambda trial: trial.seed)) for point, group in by_cell.items()}
-    spent = {name: _spent(ordered, name) for name in PAID_BY_ALL}
-    costs = _pool_latency(ordered, [_costs(group, spent) for group in ordered.values()])
-    return [Result(point, group, of_cell) for (point, group), of_cell in zip(ordered.items(), costs, strict=True)]
+    spent = {name: _compute_spent(ordered, name) for name in PAID_BY_ALL}
+    costs = _pool_latency(ordered, [_collect_costs(group, spent) for group in ordered.values()])
+    return [CellResult(point, group, of_cell) for (point, group), of_cell in zip(ordered.items(), costs, strict=True)]
 
 
-def of_task(task: str, found: Sequence[Result], targets: Sequence[str]) -> Task:
+def compare_task(task: str, found: Sequence[CellResult], targets: Sequence[str]) -> TaskComparison:
     """Compare the cells of one task."""
-    scores = task_scores.estimate_cells([result.trials for result in found])
-    drawn, posterior = scores.draws, scores.posterior
+    scores = task_scores.estimate_task_scores([result.trials for result in found])
+    drawn, posterior = scores.samples, scores.posterior
     errors = None if posterior is None else pair_errors.compute_pair_errors(posterior, drawn.covariance)
     prices = [
-        pareto.prices(key, {result.point.cell: result.costs[key] for result in found if key in result.costs})
+        pareto.build_cost_samples(
+            key, {result.point.cell: result.costs[key] for result in found if key in result.costs}
+        )
         for key in pareto.COSTS
     ]
     most = max(result.point.ratio for result in found)
-    plain = [result.point.cell for result in found if result.plain and result.point.ratio == most]
-    return Task(
+    plain = [result.point.cell for result in found if result.is_uncompressed and result.point.ratio == most]
+    return TaskComparison(
         task,
         tuple(found),
         scores,
-        pairwise_tests.compare(drawn, errors),
-        tuple(laws.of_task(task, [_cell(result) for result in found if not result.point.section], targets)),
-        pareto.fronts(drawn, prices),
-        tuple(one for paid in prices if paid.names for one in equal_quality.equal(drawn, paid, plain)),
+        pairwise_tests.compute_pairwise_tests(drawn, errors),
+        tuple(
+            laws.fit_task_laws(task, [_build_law_cell(result) for result in found if not result.point.section], targets)
+        ),
+        pareto.compute_fronts(drawn, prices),
+        tuple(one for paid in prices if paid.names for one in equal_quality.compute_equal_quality(drawn, paid, plain)),
     )
 
 
-def label(point: Point) -> str:
+def format_label(point: CellCoordinates) -> str:
     """Return what a reader calls a cell: its model and its share of the data, or its name and what it is."""
     share = "" if point.ratio == 1 else f" on {100 * point.ratio:g}% of the data"
     what = {"variants": point.recipe, "distill": point.method, "compress": point.method}.get(point.section)
     return f"{point.cell} ({what}, {point.model}{share})" if point.section else f"{point.model}{share}"
 
 
-def _spent(ordered: dict[Point, tuple[Trial, ...]], name: str) -> dict[tuple[str, int], float | None]:
+def _compute_spent(
+    ordered: dict[CellCoordinates, tuple[TrialResult, ...]], name: str
+) -> dict[tuple[str, int], float | None]:
     """Return what each trial (the made, the seed) spent on training, with all that it is made of at its seed."""
     found: dict[tuple[str, int], float | None] = {}
-    sources = {point.made: point.source for point in ordered}
+    sources = {point.producer: point.source for point in ordered}
     for seed in sorted({trial.seed for group in ordered.values() for trial in group}):
         own = {
-            point.made: _own(trial, name) for point, group in ordered.items() for trial in group if trial.seed == seed
+            point.producer: _get_own_cost(trial, name)
+            for point, group in ordered.items()
+            for trial in group
+            if trial.seed == seed
         }
-        found |= {(made, seed): value for made, value in pareto.total(own, sources).items()}
+        found |= {(made, seed): value for made, value in pareto.compute_total_costs(own, sources).items()}
     return found
 
 
-def _own(trial: Trial, name: str) -> float | None:
+def _get_own_cost(trial: TrialResult, name: str) -> float | None:
     """Return what a trial spent itself: nothing where it did not train, None where it trained and that is not known."""
     trained = trial.point.section != "compress" or "train_seconds" in trial.numbers
     return trial.numbers.get(name) if trained else 0.0
 
 
-def _costs(group: tuple[Trial, ...], spent: dict[str, dict[tuple[str, int], float | None]]) -> Costs:
+def _collect_costs(group: tuple[TrialResult, ...], spent: dict[str, dict[tuple[str, int], float | None]]) -> Costs:
     found: Costs = {}
     for key in dict.fromkeys((*pareto.COSTS, "inference_memory_mib", "train_examples")):
         known = [
-            spent[key][trial.point.made, trial.seed] if key in spent else trial.numbers.get(key) for trial in group
+            spent[key][trial.point.producer, trial.seed] if key in spent else trial.numbers.get(key) for trial in group
         ]
         values = tuple(float(value) for value in known if value is not None and value > 0)
         if len(values) == len(group):  # what costs nothing is no part of a ratio
@@ -181,36 +190,36 @@ def _costs(group: tuple[Trial, ...], spent: dict[str, dict[tuple[str, int], floa
     return found
 
 
-def _pool_latency(ordered: dict[Point, tuple[Trial, ...]], costs: Sequence[Costs]) -> list[Costs]:
+def _pool_latency(ordered: dict[CellCoordinates, tuple[TrialResult, ...]], costs: Sequence[Costs]) -> list[Costs]:
     """Return the costs with the latency of each cell pooled over the cells that compute the same."""
     keys = [latency_pool.compute_key(point, group[0].numbers, group[0].machine) for point, group in ordered.items()]
     pooled = latency_pool.pool(keys, [of_cell.get(LATENCY, ()) for of_cell in costs])
     return [{**of_cell, LATENCY: values} if values else of_cell for of_cell, values in zip(costs, pooled, strict=True)]
 
 
-def _cell(result: Result) -> laws.Cell:
-    errors = tuple(1 - score for score in result.values("score"))
-    return laws.Cell(
+def _build_law_cell(result: CellResult) -> laws.LawCell:
+    errors = tuple(1 - score for score in result.get_values("score"))
+    return laws.LawCell(
         result.point.cell,
         result.trials[0].numbers["family"],
-        {size: result.number(size) for size in laws.SIZES},
-        result.number("train_examples"),
-        result.number("train_flops"),
-        result.values("loss"),
+        {size: result.get_mean(size) for size in laws.SIZES},
+        result.get_mean("train_examples"),
+        result.get_mean("train_flops"),
+        result.get_values("loss"),
         errors,
     )
 
 
-def _outcomes(found: Sequence[Result]) -> list[Outcome]:
+def _collect_outcomes(found: Sequence[CellResult]) -> list[TrialOutcome]:
     """Return the scores of the grid, for the analysis of variance; what is beside it belongs to no factor."""
     return [
-        Outcome(result.point.task, result.point.model, result.point.ratio, trial.numbers["score_name"], score)
+        TrialOutcome(result.point.task, result.point.model, result.point.ratio, trial.numbers["score_name"], score)
         for result in found
-        if result.plain
-        for trial, score in zip(result.trials, result.values("score"), strict=True)
+        if result.is_uncompressed
+        for trial, score in zip(result.trials, result.get_values("score"), strict=True)
     ]
 
 
-def metric(found: Task) -> str:
+def format_metric(found: TaskComparison) -> str:
     """Return the name of a task's score with its unit."""
-    return formatting.format_metric(found.draws.metric)
+    return formatting.format_metric(found.samples.metric)

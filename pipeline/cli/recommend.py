@@ -15,28 +15,28 @@ from pipeline.core.errors import UserError
 from pipeline.plan.budget import KEYS, Budget, load_budget
 
 if TYPE_CHECKING:
-    from pipeline.analysis.recommendation.recommendation import Answer
+    from pipeline.analysis.recommendation.recommendation import Recommendation
 
 DETAILS = "--details"
 USAGE = f"limits are written <name>=<number>, of {', '.join(KEYS)}"
 
 
-def recommend(words: Sequence[str]) -> list[Answer]:
+def recommend(words: Sequence[str]) -> list[Recommendation]:
     """Return the answer for each task of the plan under the limits of the words, or of the plan where there are none.
 
     Raises UserError where a word is no limit, or where nothing has been evaluated.
     """
     study = plan.load()
     budget = limits(words) if words else study.budget
-    measured = load_results.trials()
+    measured = load_results.load_trials()
     if not measured:
         none = "metrics/evaluate: no cell of the plan has results yet; run `dvc repro`"
-        raise UserError("\n".join(load_results.notices()) or none)
+        raise UserError("\n".join(load_results.load_notices()) or none)
     from pipeline.analysis import comparison
     from pipeline.analysis.recommendation import recommendation
 
-    found = comparison.compare(measured, targets=("error",))
-    return [recommendation.recommend(task, budget, study.margin) for task in found.tasks]
+    found = comparison.compare_trials(measured, targets=("error",))
+    return [recommendation.recommend_cell(task, budget, study.margin) for task in found.tasks]
 
 
 def limits(words: Sequence[str]) -> Budget:
@@ -57,7 +57,7 @@ def _number(text: str) -> object:
         return text  # load_budget reports it
 
 
-def show(answers: Sequence[Answer], details: bool = False) -> None:
+def show(answers: Sequence[Recommendation], details: bool = False) -> None:
     """Print each answer and, with ``details``, the statistics and the runs behind it."""
     from rich.console import Console
     from rich.padding import Padding
@@ -85,5 +85,5 @@ def show(answers: Sequence[Answer], details: bool = False) -> None:
 
 def print_notices() -> None:
     """Print what is missing or excluded from the results."""
-    for notice in load_results.notices():
+    for notice in load_results.load_notices():
         print(notice)

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from pipeline.analysis.comparison import Comparison
-    from pipeline.analysis.recommendation.recommendation import Answer
+    from pipeline.analysis.recommendation.recommendation import Recommendation
     from pipeline.analysis.report.build_report import ReportContent
-    from pipeline.analysis.results.cell_table import Row
-    from pipeline.analysis.results.costs import Cost
+    from pipeline.analysis.results.cell_table import CellRow
+    from pipeline.analysis.results.costs import CellCost
 
 SIZES = ("parameters", "parameters_non_embedding")
 CELL = "plan"
@@ -47,14 +47,14 @@ def compare(cfg: DictConfig) -> None:
 
     if cfg.size not in SIZES:
         raise UserError(f"conf/compare.yaml: size: got {cfg.size!r}; {suggest(cfg.size, SIZES)}")
-    trials, measured, exploration = load_results.trials(), load_results.benchmarks(), bool(cfg.exploration)
+    trials, measured, exploration = load_results.load_trials(), load_results.load_costs(), bool(cfg.exploration)
     folder = paths.get_cell_dir("compare", CELL, exploration=True) / "report" if exploration else paths.REPORT
     with render_pool.open_render_pool() as drawing, paths.replace_dir(folder) as out:
-        found = comparison.compare(trials)
+        found = comparison.compare_trials(trials)
         study = plan.load()
-        rows = load_results.rows(task.scores for task in found.tasks)
-        answers = [recommendation.recommend(task, study.budget, study.margin) for task in found.tasks]
-        numbers = export_tables.write(trials, found, out)
+        rows = load_results.load_rows(task.scores for task in found.tasks)
+        answers = [recommendation.recommend_cell(task, study.budget, study.margin) for task in found.tasks]
+        numbers = export_tables.write_tables(trials, found, out)
         material = _material(rows, measured, found, answers, numbers)
         written = [
             path.relative_to(out) for path in build_report.write_report(material, out, cfg.size, cfg.dpi, drawing)
@@ -62,7 +62,7 @@ def compare(cfg: DictConfig) -> None:
         told = "\n\n".join("\n".join(answer.lines) for answer in answers)
         (out / ANSWER).write_text(told + "\n" if told else "", encoding="utf-8")
     made = [folder / path for path in [*written, *map(Path, numbers), Path(ANSWER)]]
-    record = _record(rows, export_tables.measures(found), made, exploration)
+    record = _record(rows, export_tables.collect_metrics(found), made, exploration)
     path = paths.get_metrics_path("compare", CELL, exploration=exploration)
     paths.write_json(path, record)
     get_tracker().log_cell(record, [path, *made])
@@ -72,7 +72,7 @@ def compare(cfg: DictConfig) -> None:
 
 
 def _material(
-    rows: list[Row], measured: list[Cost], found: Comparison, answers: list[Answer], numbers: list[str]
+    rows: list[CellRow], measured: list[CellCost], found: Comparison, answers: list[Recommendation], numbers: list[str]
 ) -> ReportContent:
     from pipeline.analysis.report import build_report, html
     from pipeline.analysis.report.tables import comparison_tables
@@ -87,9 +87,9 @@ def _material(
     return build_report.ReportContent(
         rows,
         measured,
-        findings=[finding for task in found.tasks for finding in task.findings],
+        findings=[finding for task in found.tasks for finding in task.law_selections],
         variance=found.variances,
-        differences=[task.differences for task in found.tasks],
+        differences=[task.pairwise_tests for task in found.tasks],
         fronts=[front for task in found.tasks for front in task.fronts],
         answers=[
             html.AnswerSection(
@@ -108,11 +108,13 @@ def show() -> None:
     from pipeline.analysis.statistics import task_scores
 
     _print(
-        load_results.rows(task_scores.estimate_trials(load_results.trials())), load_results.benchmarks(), paths.REPORT
+        load_results.load_rows(task_scores.estimate_by_task(load_results.load_trials())),
+        load_results.load_costs(),
+        paths.REPORT,
     )
 
 
-def _read_answer(rows: list[Row], folder: Path) -> str:
+def _read_answer(rows: list[CellRow], folder: Path) -> str:
     """Return the answer in a report, or what to run if the report was made from other results."""
     from pipeline.analysis.report.tables import csv_files
 
@@ -124,7 +126,7 @@ def _read_answer(rows: list[Row], folder: Path) -> str:
     return answer.read_text(encoding="utf-8")
 
 
-def _print(rows: list[Row], measured: list[Cost], folder: Path) -> None:
+def _print(rows: list[CellRow], measured: list[CellCost], folder: Path) -> None:
     from pipeline.analysis.report import terminal
 
     page = folder / "index.html"
@@ -135,7 +137,7 @@ def _print(rows: list[Row], measured: list[Cost], folder: Path) -> None:
     print("other limits: lab recommend latency_p50_ms=5", flush=True)
 
 
-def _record(rows: list[Row], measures: dict[str, Any], files: list[Path], exploration: bool) -> dict[str, Any]:
+def _record(rows: list[CellRow], measures: dict[str, Any], files: list[Path], exploration: bool) -> dict[str, Any]:
     """Return the comparison in the form of every cell's record; it has no trials of its own."""
     from pipeline.core import records
     from pipeline.execution import provenance

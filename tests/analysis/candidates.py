@@ -8,21 +8,21 @@ from pipeline.analysis.recommendation import select
 from pipeline.analysis.recommendation.limits import Candidate
 from pipeline.analysis.recommendation.select import Choice
 from pipeline.analysis.statistics import pairwise_tests
-from pipeline.analysis.statistics.bootstrap import Draws
+from pipeline.analysis.statistics.bootstrap import ScoreSamples
 from pipeline.plan.budget import Budget
 
 TINY = 1e-9
 
 
-def drawn(scores: dict[str, float], spread: float = 0.0, seeds: int = 3) -> Draws:
+def drawn(scores: dict[str, float], spread: float = 0.0, seeds: int = 3) -> ScoreSamples:
     """Return draws of cells whose scores vary independently over examples and agree over seeds."""
     values, cells = np.array(list(scores.values())), len(scores)
     draws = values + spread * np.random.default_rng(0).normal(size=(2000, cells))
-    found = Draws(
+    found = ScoreSamples(
         "t", "f1", 1000, tuple(scores), values, tuple(np.full(seeds, value) for value in values),
         spread**2 * np.eye(cells), np.zeros(cells), draws, np.quantile(draws, [0.025, 0.975], axis=0),
     )  # fmt: skip
-    return found if seeds > 1 else replace(found, draws=None, intervals=None)
+    return found if seeds > 1 else replace(found, expected_scores=None, intervals=None)
 
 
 def cell(name: str, machine: str = "", **costs: float | tuple[float, ...]) -> Candidate:
@@ -41,8 +41,8 @@ def chosen(
 ) -> Choice:
     draws, pairs = drawn(scores, spread, seeds), len(scores) * (len(scores) - 1) // 2
     errors = np.full(pairs, max(2**0.5 * spread, TINY)), np.full(pairs, np.inf)
-    compared = pairwise_tests.compare(draws, errors if seeds > 1 else None)
-    return select.choose(cells, Budget(**limits), draws, compared, baseline, margin)
+    compared = pairwise_tests.compute_pairwise_tests(draws, errors if seeds > 1 else None)
+    return select.select_cell(cells, Budget(**limits), draws, compared, baseline, margin)
 
 
 THREE = [

@@ -30,22 +30,24 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def points() -> list[cell_table.Point]:
+def points() -> list[cell_table.CellCoordinates]:
     return [
-        cell_table.Point(cell := f"{task}-{model}-{ratio}", task, model, ratio, "standard", f"evaluate@{cell}")
+        cell_table.CellCoordinates(
+            cell := f"{task}-{model}-{ratio}", task, model, ratio, "standard", f"evaluate@{cell}"
+        )
         for task, model, ratio in fakes.grid()
     ]
 
 
 @pytest.fixture(scope="session")
-def rows(points: list[cell_table.Point], records: Path) -> list[cell_table.Row]:
+def rows(points: list[cell_table.CellCoordinates], records: Path) -> list[cell_table.CellRow]:
     planned = fakes.planned(points)
-    scores = task_scores.estimate_trials(trial_table.read(points, records, planned))
-    return cell_table.read(points, records, planned, task_scores.collect_intervals(scores))
+    scores = task_scores.estimate_by_task(trial_table.read_trials(points, records, planned))
+    return cell_table.read_rows(points, records, planned, task_scores.collect_intervals(scores))
 
 
 @pytest.fixture(scope="session")
-def counted(rows: list[cell_table.Row]) -> list[cell_table.Row]:
+def counted(rows: list[cell_table.CellRow]) -> list[cell_table.CellRow]:
     """Return the rows with FLOPs in proportion to size and data, some of the last to 95%."""
     found = []
     for row in rows:
@@ -60,7 +62,7 @@ def counted(rows: list[cell_table.Row]) -> list[cell_table.Row]:
 
 
 @pytest.fixture(scope="session")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> list[costs.Cost]:
+def measured(tmp_path_factory: pytest.TempPathFactory) -> list[costs.CellCost]:
     """Return one process and two of a model, one of another, and a cell that has not run."""
     folder = tmp_path_factory.mktemp("metrics") / "benchmark"
     folder.mkdir()
@@ -68,4 +70,4 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> list[costs.Cost]:
     for record in made_up:
         (folder / f"{record['cell']}.json").write_text(json.dumps(kept.sign(record)))
     cells = [*(record["cell"] for record in made_up), "bert-mini-2-1-bf16-32"]
-    return costs.read([(cell, f"benchmark@{cell}") for cell in cells], folder, made.planned(made_up))
+    return costs.read_costs([(cell, f"benchmark@{cell}") for cell in cells], folder, made.planned(made_up))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import stats
 from scipy.special import expit, logit, ndtr, ndtri
 
-from pipeline.analysis.statistics.score_intervals import Scores
+from pipeline.analysis.statistics.score_intervals import ScoreStatistics
 
 Floats = npt.NDArray[np.float64]
 
@@ -100,7 +100,7 @@ def compute_truth(scenario: Scenario, spreads: Floats) -> tuple[Floats, Floats]:
     return (1 - rate) * mean + rate * scenario.baseline, variance
 
 
-def stack_studies(scenario: Scenario, studies: list[Study]) -> Scores:
+def stack_studies(scenario: Scenario, studies: list[Study]) -> ScoreStatistics:
     """Return the statistics of studies as arrays (studies, cells)."""
     rows = []
     for study in studies:
@@ -121,7 +121,7 @@ def stack_studies(scenario: Scenario, studies: list[Study]) -> Scores:
             ]
         )
     cells = np.arange(len(scenario.skills))
-    return Scores(*np.array(rows, float).swapaxes(0, 1), scenario.data, cells // 3)
+    return ScoreStatistics(*np.array(rows, float).swapaxes(0, 1), scenario.data, cells // 3)
 
 
 def make_scenarios() -> list[Scenario]:

@@ -7,33 +7,33 @@ from typing import Any
 import pytest
 
 from pipeline.analysis import comparison
-from pipeline.analysis.comparison import Result
+from pipeline.analysis.comparison import CellResult
 from pipeline.analysis.results import trial_table
-from pipeline.analysis.results.cell_table import Point
+from pipeline.analysis.results.cell_table import CellCoordinates
 from tests import fakes
 
 MODELS = ("bert-tiny", "bert-mini", "bert-small", "bert-medium")
 TEACHER = "finetune/mrpc-bert-small-1.0"
 BESIDE = [
-    Point("long", "mrpc", "bert-tiny", 1.0, "patient", "evaluate-variants@long", section="variants"),
-    Point("taught", "mrpc", "bert-tiny", 1.0, "standard", "evaluate-distill@taught",
+    CellCoordinates("long", "mrpc", "bert-tiny", 1.0, "patient", "evaluate-variants@long", section="variants"),
+    CellCoordinates("taught", "mrpc", "bert-tiny", 1.0, "standard", "evaluate-distill@taught",
           section="distill", source=TEACHER, method="logits"),
-    Point("narrow", "mrpc", "bert-tiny", 1.0, "standard", "evaluate-compress@narrow",
+    CellCoordinates("narrow", "mrpc", "bert-tiny", 1.0, "standard", "evaluate-compress@narrow",
           section="compress", source="distill/taught", method="width"),
-    Point("small8", "mrpc", "bert-tiny", 1.0, "standard", "evaluate-compress@small8",
+    CellCoordinates("small8", "mrpc", "bert-tiny", 1.0, "standard", "evaluate-compress@small8",
           section="compress", source="compress/narrow", method="int8-dynamic"),
 ]  # fmt: skip
 
 
-def grid(models: Iterable[str] = (*MODELS, "bert-mini-fresh")) -> list[Point]:
+def grid(models: Iterable[str] = (*MODELS, "bert-mini-fresh")) -> list[CellCoordinates]:
     return [
-        Point(f"mrpc-{model}-{ratio}", "mrpc", model, ratio, "standard", f"evaluate@mrpc-{model}-{ratio}")
+        CellCoordinates(f"mrpc-{model}-{ratio}", "mrpc", model, ratio, "standard", f"evaluate@mrpc-{model}-{ratio}")
         for model in models
         for ratio in fakes.RATIOS
     ]
 
 
-def measured(folder: Path, points: Iterable[Point], **without: str) -> list[trial_table.Trial]:
+def measured(folder: Path, points: Iterable[CellCoordinates], **without: str) -> list[trial_table.TrialResult]:
     """Return the trials of cells that scored as their grid's point would; ``without`` names a key that a cell lacks."""
     known: list[dict[str, Any]] = []
     for point in (points := [*points]):
@@ -42,17 +42,17 @@ def measured(folder: Path, points: Iterable[Point], **without: str) -> list[tria
             trial.pop(without.get(point.cell, ""), None)
         known.append(record)
     fakes.write(folder, known)
-    return trial_table.read(points, folder / "metrics" / "evaluate", fakes.planned(points))
+    return trial_table.read_trials(points, folder / "metrics" / "evaluate", fakes.planned(points))
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> dict[str, Result]:
-    results = comparison.results(measured(tmp_path, [*grid(), *BESIDE], small8="train_seconds"))
+def found(tmp_path: Path) -> dict[str, CellResult]:
+    results = comparison.collect_results(measured(tmp_path, [*grid(), *BESIDE], small8="train_seconds"))
     return {result.point.cell: result for result in results}
 
 
-def test_a_cell_pays_for_all_that_it_was_made_of_seed_by_seed(found: dict[str, Result]) -> None:
-    own = {cell: result.values("train_seconds") for cell, result in found.items()}
+def test_a_cell_pays_for_all_that_it_was_made_of_seed_by_seed(found: dict[str, CellResult]) -> None:
+    own = {cell: result.get_values("train_seconds") for cell, result in found.items()}
     teacher = own["mrpc-bert-small-1.0"]
     taught = tuple(a + b for a, b in zip(teacher, own["taught"], strict=True))
     assert found["taught"].costs["train_seconds"] == pytest.approx(taught)
@@ -62,26 +62,26 @@ def test_a_cell_pays_for_all_that_it_was_made_of_seed_by_seed(found: dict[str, R
     assert found["mrpc-bert-tiny-1.0"].costs["train_seconds"] == own["mrpc-bert-tiny-1.0"]
 
 
-def test_a_compression_without_recovery_costs_no_training_of_its_own(found: dict[str, Result]) -> None:
+def test_a_compression_without_recovery_costs_no_training_of_its_own(found: dict[str, CellResult]) -> None:
     for name in ("train_seconds", "train_flops"):
         assert found["small8"].costs[name] == pytest.approx(found["narrow"].costs[name])
 
 
 def test_a_cost_that_was_not_measured_is_missing(tmp_path: Path) -> None:
-    (result,) = comparison.results(measured(tmp_path, [grid()[0]], **{grid()[0].cell: "train_flops"}))
+    (result,) = comparison.collect_results(measured(tmp_path, [grid()[0]], **{grid()[0].cell: "train_flops"}))
     assert "train_flops" not in result.costs
-    assert result.number("train_flops") is None
+    assert result.get_mean("train_flops") is None
     assert result.costs["storage_bytes"] == (17_600_000.0,) * 3
 
 
-def test_the_grid_is_plain_and_what_is_beside_it_or_made_anew_is_not(found: dict[str, Result]) -> None:
-    plain = {cell for cell, result in found.items() if result.plain}
+def test_the_grid_is_plain_and_what_is_beside_it_or_made_anew_is_not(found: dict[str, CellResult]) -> None:
+    plain = {cell for cell, result in found.items() if result.is_uncompressed}
     assert plain == {f"mrpc-{model}-{ratio}" for model in MODELS for ratio in fakes.RATIOS}
 
 
 def test_a_reader_is_told_what_a_cell_is() -> None:
     points = [grid()[0], grid()[2], *BESIDE]
-    assert [comparison.label(point) for point in points] == [
+    assert [comparison.format_label(point) for point in points] == [
         "bert-tiny on 10% of the data",
         "bert-tiny",
         "long (patient, bert-tiny)",
@@ -92,15 +92,19 @@ def test_a_reader_is_told_what_a_cell_is() -> None:
 
 
 def test_each_task_is_compared_by_itself_and_laws_are_asked_of_the_grid_alone(tmp_path: Path) -> None:
-    other = [Point(f"s-{p.cell}", "starter-swap", p.model, p.ratio, p.recipe, p.address) for p in grid(MODELS)]
-    whole = comparison.compare(measured(tmp_path, [*grid(), *BESIDE, *other]), ["error"])
+    other = [
+        CellCoordinates(f"s-{p.cell}", "starter-swap", p.model, p.ratio, p.recipe, p.address) for p in grid(MODELS)
+    ]
+    whole = comparison.compare_trials(measured(tmp_path, [*grid(), *BESIDE, *other]), ["error"])
     assert [task.task for task in whole.tasks] == ["mrpc", "starter-swap"]
     mrpc = whole.tasks[0]
-    assert {f.question.target for f in mrpc.findings} == {"error"}
-    assert {point.cell for f in mrpc.findings for point in f.points} <= {point.cell for point in grid(MODELS)}
-    assert mrpc.differences.names == tuple(point.cell for point in [*grid(), *BESIDE])
-    assert {one.cell for one in mrpc.equals} >= {"taught", "narrow", "small8"}
-    assert not {one.cell for one in mrpc.equals} & {f"mrpc-{model}-1.0" for model in MODELS}
+    assert {f.dataset.target for f in mrpc.law_selections} == {"error"}
+    assert {point.cell for f in mrpc.law_selections for point in f.observations} <= {
+        point.cell for point in grid(MODELS)
+    }
+    assert mrpc.pairwise_tests.names == tuple(point.cell for point in [*grid(), *BESIDE])
+    assert {one.cell for one in mrpc.equal_quality_costs} >= {"taught", "narrow", "small8"}
+    assert not {one.cell for one in mrpc.equal_quality_costs} & {f"mrpc-{model}-1.0" for model in MODELS}
     # two metrics, so no analysis over both tasks
     assert [(found.tasks, found.metric) for found in whole.variances] == [
         (("mrpc",), "f1"), (("starter-swap",), "accuracy"),
@@ -108,4 +112,4 @@ def test_each_task_is_compared_by_itself_and_laws_are_asked_of_the_grid_alone(tm
 
 
 def test_nothing_measured_is_nothing_compared() -> None:
-    assert comparison.compare([]) == comparison.Comparison((), ())
+    assert comparison.compare_trials([]) == comparison.Comparison((), ())

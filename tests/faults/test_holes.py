@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.analysis.report.tables import score_tables
 from pipeline.analysis.results import cell_table, notices, trial_table
-from pipeline.analysis.results.cell_table import Point
+from pipeline.analysis.results.cell_table import CellCoordinates
 from pipeline.core import paths, records
 from pipeline.core.errors import UserError
 from pipeline.plan import Plan
@@ -24,8 +24,8 @@ PLAN = Plan(
     ("mrpc",), ("bert-tiny", "bert-mini"), (0.3,), (0, 1, 2), Benchmark("mrpc", (), (), (), (), ()),
     compress={"small": Compress(TINY, "heads")},
 )  # fmt: skip
-POINT = Point("mrpc-bert-tiny-0.3", "mrpc", "bert-tiny", 0.3, "standard", "evaluate@mrpc-bert-tiny-0.3")
-SMALL = Point(
+POINT = CellCoordinates("mrpc-bert-tiny-0.3", "mrpc", "bert-tiny", 0.3, "standard", "evaluate@mrpc-bert-tiny-0.3")
+SMALL = CellCoordinates(
     "small", "mrpc", "bert-tiny", 0.3, "standard", "evaluate-compress@small",
     section="compress", source=TINY, method="heads",
 )  # fmt: skip
@@ -50,15 +50,15 @@ def metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "metrics"
 
 
-def read_rows(metrics: Path, plan: Plan = PLAN) -> list[cell_table.Row]:
-    return cell_table.read([POINT, SMALL], metrics / "evaluate", plan.describe_cells())
+def read_rows(metrics: Path, plan: Plan = PLAN) -> list[cell_table.CellRow]:
+    return cell_table.read_rows([POINT, SMALL], metrics / "evaluate", plan.describe_cells())
 
 
 def holes(metrics: Path, plan: Plan = PLAN) -> list[str | None]:
     rows = read_rows(metrics, plan)
-    read = trial_table.read([POINT, SMALL], metrics / "evaluate", plan.describe_cells())
+    read = trial_table.read_trials([POINT, SMALL], metrics / "evaluate", plan.describe_cells())
     assert {row.cell for row in rows if row.score is not None} == {trial.point.cell for trial in read}
-    return [row.hole for row in rows]
+    return [row.missing_reason for row in rows]
 
 
 def trained_again(metrics: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_hole_is_shown_with_its_reason(metrics: Path) -> None:
     trained_again(metrics)
     rows = read_rows(metrics)
     assert score_tables.format_overview(rows) == "0 of 2 cells have results."
-    assert notices.collect(rows) == [
+    assert notices.collect_notices(rows) == [
         "metrics/evaluate/mrpc-bert-tiny-0.3.json and 1 more: made from an earlier training of "
         "finetune/mrpc-bert-tiny-0.3; run `dvc repro`"
     ]

@@ -57,7 +57,7 @@ def test_cells_of_a_ratio_written_as_a_whole_number_are_drawn(evaluated: Path, m
     whole = replace(PLAN, ratios=(0.3, 1))
     monkeypatch.setattr(compare.plan, "load", lambda: whole)
     fakes.write(evaluated, [fakes.evaluation("mrpc", model, 1) for model in whole.models])
-    assert [(row.cell, row.section, row.score is not None) for row in load_results.rows(())] == [
+    assert [(row.cell, row.section, row.score is not None) for row in load_results.load_rows(())] == [
         ("mrpc-bert-tiny-0.3", "", True),
         ("mrpc-bert-tiny-1", "", True),
         ("mrpc-bert-mini-0.3", "", True),
@@ -189,9 +189,9 @@ def test_a_benchmark_of_another_task_is_a_hole(evaluated: Path, monkeypatch: pyt
     asked = replace(PLAN, benchmark=Benchmark("mrpc", ("bert-tiny",), (2,), (1,), ("bf16",), (32,)))
     monkeypatch.setattr(compare.plan, "load", lambda: asked)
     fakes.write(evaluated, [made.several()])
-    (cost,) = load_results.benchmarks()
-    assert (cost.model, cost.hole) == (None, "made with task starter-swap, but the plan has mrpc")
-    assert load_results.notices() == [
+    (cost,) = load_results.load_costs()
+    assert (cost.model, cost.missing_reason) == (None, "made with task starter-swap, but the plan has mrpc")
+    assert load_results.load_notices() == [
         "metrics/benchmark/bert-tiny-2-1-bf16-32.json: made with task starter-swap, but the plan has mrpc; "
         "run `dvc repro`"
     ]

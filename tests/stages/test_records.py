@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from pipeline.analysis.comparison import Comparison
-from pipeline.analysis.laws import Cell, Finding, of_task
+from pipeline.analysis.laws import LawCell, LawSelection, fit_task_laws
 from pipeline.analysis.results import export_tables
 from pipeline.core import checksums, paths
 from pipeline.evaluation.cost import step_scaling
@@ -81,22 +81,22 @@ def records(laboratory: Path, configured: Configure, monkeypatch: pytest.MonkeyP
     numbers = laboratory / "report" / "results.csv"
     numbers.parent.mkdir()
     numbers.touch()
-    compared = SimpleNamespace(findings=_laws(), draws=places.drawn({"mrpc-a": 0.7}))
-    measures = export_tables.measures(Comparison((compared,), ()))  # type: ignore[arg-type]
+    compared = SimpleNamespace(law_selections=_laws(), samples=places.drawn({"mrpc-a": 0.7}))
+    measures = export_tables.collect_metrics(Comparison((compared,), ()))  # type: ignore[arg-type]
     return found | {"compare": [compare._record([], measures, [numbers], exploration=False)]}, curves
 
 
-def _laws() -> list[Finding]:
+def _laws() -> list[LawSelection]:
     """Return what a grid says whose losses fall as a law of every parameter would have them."""
     points = [
         (10**n, 10**d, 1 + 30 * 10 ** (-0.4 * n) + 20 * 10 ** (-0.5 * d)) for n in range(3, 7) for d in range(2, 6)
     ]
     cells = [
-        Cell(f"{n}-{d}", "pretrained", {"parameters": n, "parameters_non_embedding": n}, d, n * d,
+        LawCell(f"{n}-{d}", "pretrained", {"parameters": n, "parameters_non_embedding": n}, d, n * d,
              tuple(loss * (1 + 1e-4 * seed) for seed in (-1, 0, 1)), ())
         for n, d, loss in points
     ]  # fmt: skip
-    return of_task("mrpc", cells, ["loss"])
+    return fit_task_laws("mrpc", cells, ["loss"])
 
 
 def _record(name: str, cfg: Any, curve: set[str]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.analysis.laws.law_types import Measured, Question
-from pipeline.analysis.laws.select_law import Finding, study
+from pipeline.analysis.laws.law_types import LawDataset, Observation
+from pipeline.analysis.laws.select_law import LawSelection, fit_laws
 
 SIZES = ("parameters_non_embedding", "parameters")
 FAMILY = "pretrained"  # a law is one of models made alike; those trained anew or not at all are others
@@ -14,7 +14,7 @@ TARGETS = ("loss", "error")
 
 
 @dataclass(frozen=True)
-class Cell:
+class LawCell:
     """A cell of the grid: ``sizes`` by name, rows that it learnt from, FLOPs of its training, a value a seed.
 
     ``errors`` are 1 - score. A number that is not known is None, a list of values empty.
@@ -29,40 +29,45 @@ class Cell:
     errors: tuple[float, ...]
 
 
-def of_task(task: str, cells: Sequence[Cell], targets: Sequence[str] = TARGETS) -> list[Finding]:
+def fit_task_laws(task: str, cells: Sequence[LawCell], targets: Sequence[str] = TARGETS) -> list[LawSelection]:
     """Return what the cells of a task's grid say to each question, of one target after the other."""
     alike = [cell for cell in cells if cell.family == FAMILY]
-    return [study(question, points) for target in targets for question, points in _asked(task, target, alike)]
+    return [
+        fit_laws(question, points) for target in targets for question, points in _list_datasets(task, target, alike)
+    ]
 
 
-def _asked(task: str, target: str, cells: Sequence[Cell]) -> Iterator[tuple[Question, list[Measured]]]:
+def _list_datasets(task: str, target: str, cells: Sequence[LawCell]) -> Iterator[tuple[LawDataset, list[Observation]]]:
     """Yield each question and its places: sizes at the most data, data at the largest model, compute, size and data."""
     largest = max((cell.sizes[SIZES[0]] or 0 for cell in cells), default=0)
     most = max((cell.examples or 0 for cell in cells), default=0)
     for size in SIZES:
         at_most = [cell for cell in cells if cell.examples == most]
-        yield Question(task, target, (size,), "most data"), _measured(target, (size,), at_most)
+        yield LawDataset(task, target, (size,), "most data"), _collect_observations(target, (size,), at_most)
     of_largest = [cell for cell in cells if cell.sizes[SIZES[0]] == largest]
     data, compute, joint = ("train_examples",), ("train_flops",), (SIZES[0], "train_examples")
-    yield Question(task, target, data, "largest model"), _measured(target, data, of_largest)
-    yield Question(task, target, compute, "front of compute"), front(_measured(target, compute, cells))
-    yield Question(task, target, joint, "all sizes and data"), _measured(target, joint, cells)
+    yield LawDataset(task, target, data, "largest model"), _collect_observations(target, data, of_largest)
+    yield (
+        LawDataset(task, target, compute, "front of compute"),
+        select_front(_collect_observations(target, compute, cells)),
+    )
+    yield LawDataset(task, target, joint, "all sizes and data"), _collect_observations(target, joint, cells)
 
 
-def front(points: Sequence[Measured]) -> list[Measured]:
+def select_front(points: Sequence[Observation]) -> list[Observation]:
     """Return the places that no cheaper one beats, the cheapest first: the least value at each compute.
 
     So Kaplan et al. 2020 (section 6) and Hoffmann et al. 2022 (approach 1) fit compute. It picks lucky places, since a
     low mean stands on it for being low: its law lies a little below that of all models.
     """
-    kept: list[Measured] = []
+    kept: list[Observation] = []
     for point in sorted(points, key=lambda point: (point.at[0], point.mean)):
         if not kept or point.mean < kept[-1].mean:
             kept.append(point)
     return kept
 
 
-def _measured(target: str, axes: tuple[str, ...], cells: Sequence[Cell]) -> list[Measured]:
+def _collect_observations(target: str, axes: tuple[str, ...], cells: Sequence[LawCell]) -> list[Observation]:
     """Return the cells that have all of the axes and values, in rising order of place."""
     found = []
     for cell in cells:
@@ -70,5 +75,5 @@ def _measured(target: str, axes: tuple[str, ...], cells: Sequence[Cell]) -> list
         at = [known[axis] for axis in axes]
         values = cell.losses if target == "loss" else cell.errors
         if values and all(place is not None for place in at):
-            found.append(Measured(cell.cell, tuple(float(place or 0) for place in at), values))
+            found.append(Observation(cell.cell, tuple(float(place or 0) for place in at), values))
     return sorted(found, key=lambda point: point.at)

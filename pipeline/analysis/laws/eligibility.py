@@ -6,29 +6,29 @@ import math
 from collections.abc import Sequence
 
 from pipeline.analysis.laws.forms import ADDITIVE, Form
-from pipeline.analysis.laws.law_types import Measured, Question
+from pipeline.analysis.laws.law_types import LawDataset, Observation
 
-PLACES = {"train_examples": "amounts of data", "train_flops": "amounts of compute"}  # every other axis is a size
-LAWS = {
+AXIS_NOUNS = {"train_examples": "amounts of data", "train_flops": "amounts of compute"}  # every other axis is a size
+FORM_NOUNS = {
     "power": "a power law",
     "power with floor": "a power law with a floor",
     "additive": "the additive law",
     "multiplicative": "the multiplicative law",
 }
-JOINT = 3  # different values of each axis, so that an exponent is not one difference
-FRONT = 4  # places of a front, since every one of them was picked for being low
+MIN_AXIS_VALUES = 3  # different values of each axis, so that an exponent is not one difference
+MIN_FRONT_OBSERVATIONS = 4  # places of a front, since every one of them was picked for being low
 
 
-def places(axis: str, count: int) -> str:
+def format_count(axis: str, count: int) -> str:
     """Return how many places of an axis there are, such as ``3 sizes``."""
-    plural = PLACES.get(axis, "sizes")
+    plural = AXIS_NOUNS.get(axis, "sizes")
     if count != 1:
         return f"{count} {plural}"
     first, *rest = plural.split(" ", 1)
     return " ".join(["1", first.removesuffix("s"), *rest])
 
 
-def of_values(question: Question, points: Sequence[Measured]) -> str | None:
+def check_values(question: LawDataset, points: Sequence[Observation]) -> str | None:
     """Return why the values have no logarithm, None where all have."""
     bad = [(point.cell, value) for point in points for value in point.values if not (0 < value < math.inf)]
     if bad:
@@ -39,33 +39,38 @@ def of_values(question: Question, points: Sequence[Measured]) -> str | None:
     return f"{bad_at[0]} stands at 0 or nowhere on an axis, and a law takes places above 0" if bad_at else None
 
 
-def to_fit(form: Form, question: Question, points: Sequence[Measured]) -> str | None:
+def check_fit(form: Form, question: LawDataset, points: Sequence[Observation]) -> str | None:
     """Return why a form is not fitted to all places, None where it is: it must be able to be wrong."""
     found = len({point.at for point in points})
-    needs = f"{LAWS[form.name]} has {form.size} parameters and takes {form.size + 1} to be tested"
+    needs = f"{FORM_NOUNS[form.name]} has {form.size} parameters and takes {form.size + 1} to be tested"
     if len(question.axes) == 1:
         axis = question.axes[0]
-        if axis == "train_flops" and found < FRONT:
-            return f"{places(axis, found)} on the front of compute, each picked for being low; a law takes {FRONT}"
-        return f"{places(axis, found)}; {needs}" if found <= form.size else None
-    for axis, count in zip(question.axes, _levels(points), strict=True):
-        if count < JOINT:
-            return f"{places(axis, count)}; {LAWS[form.name]} takes {JOINT}"
+        if axis == "train_flops" and found < MIN_FRONT_OBSERVATIONS:
+            return (
+                f"{format_count(axis, found)} on the front of compute, "
+                f"each picked for being low; a law takes {MIN_FRONT_OBSERVATIONS}"
+            )
+        return f"{format_count(axis, found)}; {needs}" if found <= form.size else None
+    for axis, count in zip(question.axes, _count_axis_values(points), strict=True):
+        if count < MIN_AXIS_VALUES:
+            return f"{format_count(axis, count)}; {FORM_NOUNS[form.name]} takes {MIN_AXIS_VALUES}"
     return f"{found} places; {needs}" if found <= form.size else None
 
 
-def to_hold_out(form: Form, question: Question, left: Sequence[Measured]) -> str | None:
+def check_holdout(form: Form, question: LawDataset, left: Sequence[Observation]) -> str | None:
     """Return why the places that are left do not settle a form, None where they do."""
     found = len({point.at for point in left})
-    what = f"{LAWS[form.name]} takes"
+    what = f"{FORM_NOUNS[form.name]} takes"
     if len(question.axes) == 1:
-        return f"{places(question.axes[0], found)} left; {what} {form.size}" if found < form.size else None
-    least = JOINT if form is ADDITIVE else JOINT - 1  # the additive law's exponents each see one axis alone
-    for axis, count in zip(question.axes, _levels(left), strict=True):
+        return f"{format_count(question.axes[0], found)} left; {what} {form.size}" if found < form.size else None
+    least = (
+        MIN_AXIS_VALUES if form is ADDITIVE else MIN_AXIS_VALUES - 1
+    )  # the additive law's exponents each see one axis alone
+    for axis, count in zip(question.axes, _count_axis_values(left), strict=True):
         if count < least:
-            return f"{places(axis, count)} left; {what} {least}"
+            return f"{format_count(axis, count)} left; {what} {least}"
     return f"{found} places left; {what} {form.size}" if found < form.size else None
 
 
-def _levels(points: Sequence[Measured]) -> list[int]:
+def _count_axis_values(points: Sequence[Observation]) -> list[int]:
     return [len(set(values)) for values in zip(*(point.at for point in points), strict=True)]

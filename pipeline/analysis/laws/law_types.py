@@ -11,7 +11,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Measured:
+class Observation:
     """One place of the grid: where it stands on each axis, in natural units, and the loss or error of each seed."""
 
     cell: str
@@ -25,7 +25,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Question:
+class LawDataset:
     """What is asked: a task's loss or error against one axis or two, and what is held fixed meanwhile."""
 
     task: str

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.analysis.results.costs import Cost, Grown
+from pipeline.analysis.results.costs import CellCost, GrowthPoint
 
-LIMIT = {"depth": 1, "width": 2, "length": 2, "batch": 1}  # exponents as the axis alone grows without bound
+LIMIT_EXPONENTS = {"depth": 1, "width": 2, "length": 2, "batch": 1}  # exponents as the axis alone grows without bound
 UNITS = {"depth": "layers", "width": "hidden size", "length": "tokens of a pair", "batch": "pairs of a batch"}
-LEAST = 3  # values, so that an exponent has an interval
+MIN_VALUES = 3  # values, so that an exponent has an interval
 
 
 @dataclass(frozen=True)
-class Curve:
+class GrowthCurve:
     """One model's points along one axis, the smallest first, and how its costs grow."""
 
     label: str
     axis: str
-    points: list[Grown]
+    points: list[GrowthPoint]
 
     @property
     def values(self) -> list[float]:
@@ -26,9 +26,9 @@ class Curve:
         return [point.value for point in self.points]
 
     @property
-    def seconds(self) -> tuple[float, float, float]:
+    def seconds_exponent(self) -> tuple[float, float, float]:
         """Return the exponent of the seconds of a step and its 95% interval."""
-        return exponent(self.values, [point.seconds for point in self.points])
+        return fit_exponent(self.values, [point.seconds for point in self.points])
 
     @property
     def flops(self) -> list[float]:
@@ -37,7 +37,7 @@ class Curve:
         return known if len(known) == len(self.points) else []
 
 
-def exponent(values: Sequence[float], costs: Sequence[float]) -> tuple[float, float, float]:
+def fit_exponent(values: Sequence[float], costs: Sequence[float]) -> tuple[float, float, float]:
     """Return b of cost = a value^b by least squares on logarithms, and the ends of its 95% interval (Student's t).
 
     It takes three values or more. The interval tells how well a power law holds over them, and no more.
@@ -50,7 +50,7 @@ def exponent(values: Sequence[float], costs: Sequence[float]) -> tuple[float, fl
     return float(fit.slope), float(fit.slope - half), float(fit.slope + half)
 
 
-def curves(costs: Sequence[Cost], axis: str) -> list[Curve]:
+def build_curves(costs: Sequence[CellCost], axis: str) -> list[GrowthCurve]:
     """Return a curve for each cell that grew along ``axis`` through three values or more, the smallest model first.
 
     A curve bears its model's name, or its cell's where several cells of the model grew.
@@ -61,6 +61,6 @@ def curves(costs: Sequence[Cost], axis: str) -> list[Curve]:
     for cost in grown:
         label = cost.cell if models.count(cost.model) > 1 else str(cost.model)
         points = sorted((point for point in cost.growth if point.axis == axis), key=lambda point: point.value)
-        if len({point.value for point in points}) >= LEAST:
-            found.append(Curve(label, axis, points))
+        if len({point.value for point in points}) >= MIN_VALUES:
+            found.append(GrowthCurve(label, axis, points))
     return found

@@ -6,16 +6,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.analysis.recommendation import select
-from pipeline.analysis.recommendation.limits import SCORE, Kept, Miss
-from pipeline.analysis.recommendation.marginal_gains import DATA, Gain, Way
-from pipeline.analysis.recommendation.select import Alternative, Choice, Expected, Pick
+from pipeline.analysis.recommendation.limits import SCORE, LimitViolation, MetLimit
+from pipeline.analysis.recommendation.marginal_gains import DATA, Improvement, MarginalGain
+from pipeline.analysis.recommendation.select import Alternative, CellSummary, Choice, CorrectedScore
 from pipeline.analysis.report import formatting
 from pipeline.analysis.statistics.equivalence import BETTER, EQUAL, UNDECIDED, WORSE
 from pipeline.plan.budget import COSTS
 
-SURE = 0.95  # a limit that is kept with this confidence needs no remark
-NAMED = 2  # limits or cells at most that are named instead of counted
-MANY = 1000  # more seeds than this are no advice
+MIN_CONFIDENCE = 0.95  # a limit that is kept with this confidence needs no remark
+MAX_NAMED = 2  # limits or cells at most that are named instead of counted
+MAX_SEEDS = 1000  # more seeds than this are no advice
 POINT = 100  # a score is shown in hundredths
 
 AMOUNTS: dict[str, Callable[[float], str]] = {
@@ -28,7 +28,9 @@ AMOUNTS: dict[str, Callable[[float], str]] = {
 NO_WAY = "The laws do not determine what would help: try more labelled examples, a larger model or another recipe."
 
 
-def format_sentences(choice: Choice, gains: Sequence[Gain] = (), ways: Sequence[Way] = ()) -> tuple[str, ...]:
+def format_sentences(
+    choice: Choice, gains: Sequence[MarginalGain] = (), ways: Sequence[Improvement] = ()
+) -> tuple[str, ...]:
     """Return the answer for a task in at most five sentences, the most important first; scores in hundredths.
 
     ``gains`` are what more of each limit would buy; ``ways`` are what would help where no cell is useful.
@@ -44,7 +46,7 @@ def format_sentences(choice: Choice, gains: Sequence[Gain] = (), ways: Sequence[
                 _format_rule(choice, choice.recommended),
                 _format_limits(choice),
                 _format_alternative(choice, choice.recommended, other),
-                _format_needed(choice, other) or _format_bought(choice, gains) or _format_unmeasured(choice),
+                _format_required(choice, other) or _format_marginal_gain(choice, gains) or _format_unmeasured(choice),
             ),
         )
     )
@@ -77,24 +79,24 @@ def format_limit(key: str, value: float, metric: str) -> str:
     return f"{metric} {formatting.format_points(value)}" if key == SCORE else AMOUNTS[key](value)
 
 
-def format_gain(gain: Gain) -> str:
+def format_gain(gain: MarginalGain) -> str:
     """Return what a unit more buys, in hundredths of the score with its interval; nothing where that is not known."""
     if gain.value is None or gain.low is None or gain.high is None:
         return ""
     return f"{POINT * gain.value:+.2g} [{POINT * gain.low:+.2g}, {POINT * gain.high:+.2g}]"
 
 
-def _format_recommended(choice: Choice, pick: Pick) -> str:
+def _format_recommended(choice: Choice, pick: CellSummary) -> str:
     new = "" if pick.low is None else " on new data"
-    score = f"{format_metric(choice)} {_format_score(_find_correction(choice) or pick)}{new}"
+    score = f"{format_metric(choice)} {_format_score(_get_corrected_score(choice) or pick)}{new}"
     costs = {"latency_p50_ms": pick.latency_p50_ms, "storage_bytes": pick.storage_bytes}
     facts = [score, *(AMOUNTS[key](cost) for key, cost in costs.items() if cost is not None)]
     return f"Use {pick.label} for {choice.task}: {', '.join(facts)}{_format_baseline(choice)}."
 
 
-def _find_correction(choice: Choice) -> Expected | None:
+def _get_corrected_score(choice: Choice) -> CorrectedScore | None:
     """Return the corrected score of the recommended cell, None where it does not differ from the measured one."""
-    expected, pick = choice.expected, choice.recommended
+    expected, pick = choice.corrected_score, choice.recommended
     if (
         expected is None
         or pick is None
@@ -104,7 +106,7 @@ def _find_correction(choice: Choice) -> Expected | None:
     return expected
 
 
-def _format_score(one: Pick | Expected) -> str:
+def _format_score(one: CellSummary | CorrectedScore) -> str:
     interval = (
         "no interval"
         if one.low is None
@@ -117,18 +119,18 @@ def _format_baseline(choice: Choice) -> str:
     return "" if choice.baseline is None else f"; a constant answer scores {formatting.format_points(choice.baseline)}"
 
 
-def _format_rule(choice: Choice, pick: Pick) -> str:
+def _format_rule(choice: Choice, pick: CellSummary) -> str:
     """Return by which rule it was chosen, from how many cells, and which limit it may not keep."""
     rule = "scores best" if choice.budget.score is None else "is the fastest"
     among = (
         f"It {rule} of the {choice.fitting} cells that work" if choice.fitting > 1 else "It is the only cell that works"
     )
-    return f"{among}{_format_scope(choice)}{_format_doubt(choice, pick.kept)}{_format_measured(choice, pick)}."
+    return f"{among}{_format_scope(choice)}{_format_doubt(choice, pick.met_limits)}{_format_measured(choice, pick)}."
 
 
-def _format_measured(choice: Choice, pick: Pick) -> str:
+def _format_measured(choice: Choice, pick: CellSummary) -> str:
     """Return the measured score where the choice makes it differ from the expected one."""
-    expected = _find_correction(choice)
+    expected = _get_corrected_score(choice)
     if expected is None:
         return ""
     reason = ", and the best of many measures too high" if pick.score > expected.score else ""
@@ -139,14 +141,14 @@ def _format_scope(choice: Choice) -> str:
     """Return the limits in words, such as `` within 3.00 ms with F1 80.0 or more``; many of them are counted."""
     limits, least = choice.budget.limits, choice.budget.score
     named = [AMOUNTS[key](value) for key, value in limits.items()]
-    within = _join(named) if len(named) <= NAMED else f"all {len(named)} limits"
+    within = _join_words(named) if len(named) <= MAX_NAMED else f"all {len(named)} limits"
     score = f" with {format_metric(choice)} {formatting.format_points(least)} or more" if least is not None else ""
     return f"{f' within {within}' if limits else ''}{score}"
 
 
-def _format_doubt(choice: Choice, kept: Sequence[Kept]) -> str:
+def _format_doubt(choice: Choice, kept: Sequence[MetLimit]) -> str:
     """Return the limit that is kept with the least confidence, where that is not high."""
-    known = [one for one in kept if one.probability is not None and round(one.probability, 2) < SURE]
+    known = [one for one in kept if one.probability is not None and round(one.probability, 2) < MIN_CONFIDENCE]
     if known:
         least = min(known, key=lambda one: one.probability or 0)
         words = format_limit(least.key, least.limit, format_metric(choice))
@@ -165,16 +167,18 @@ def _format_limits(choice: Choice) -> str:
     if excluded is None:
         what = f"cell that is better by {format_margin(choice)}" if least is None else "faster cell"
         return f"No limit excludes a {what}."
-    verdict = f"{'is' if excluded.shown else 'may be'} better ({formatting.format_points(excluded.pick.score)})"
+    verdict = (
+        f"{'is' if excluded.is_significant else 'may be'} better ({formatting.format_points(excluded.cell.score)})"
+    )
     return (
-        f"Beyond the limits, {excluded.pick.label} {verdict if least is None else 'is faster'} but "
-        f"{_format_misses(choice, excluded.misses)}."
+        f"Beyond the limits, {excluded.cell.label} {verdict if least is None else 'is faster'} but "
+        f"{_format_violations(choice, excluded.violations)}."
     )
 
 
-def _format_bought(choice: Choice, gains: Sequence[Gain]) -> str:
+def _format_marginal_gain(choice: Choice, gains: Sequence[MarginalGain]) -> str:
     """Return what more of a limit would buy, only where that limit alone excludes a better cell."""
-    binding = [miss.key for miss in choice.excluded.misses] if choice.excluded else []
+    binding = [miss.key for miss in choice.excluded.violations] if choice.excluded else []
     gain = next((gain for gain in gains if [gain.key] == binding), None)
     if gain is None or gain.value is None or gain.low is None or gain.low <= 0:
         return ""
@@ -187,24 +191,24 @@ def format_margin(choice: Choice) -> str:
     return f"{margin} point{'' if margin == '1' else 's'}"
 
 
-def _format_misses(choice: Choice, misses: Sequence[Miss]) -> str:
+def _format_violations(choice: Choice, misses: Sequence[LimitViolation]) -> str:
     """Return what a cell needs and what is allowed, such as ``needs 3.50 ms (you allow 3.00)``."""
-    if len(misses) > NAMED:
+    if len(misses) > MAX_NAMED:
         return f"misses {len(misses)} limits"
     costs, parts = [miss for miss in misses if miss.key != SCORE], []
     if costs:
-        needs = _join([AMOUNTS[miss.key](miss.got) for miss in costs])
-        allowed = _join([AMOUNTS[miss.key](miss.limit).split()[0] for miss in costs])
+        needs = _join_words([AMOUNTS[miss.key](miss.got) for miss in costs])
+        allowed = _join_words([AMOUNTS[miss.key](miss.limit).split()[0] for miss in costs])
         parts.append(f"needs {needs} (you allow {allowed})")
     for miss in misses:
         if miss.key == SCORE:
             parts.append(
                 f"scores {formatting.format_points(miss.got)} (you ask for {formatting.format_points(miss.limit)})"
             )
-    return _join(parts)
+    return _join_words(parts)
 
 
-def _format_alternative(choice: Choice, best: Pick, other: Alternative | None) -> str:
+def _format_alternative(choice: Choice, best: CellSummary, other: Alternative | None) -> str:
     """Return how the cell that comes next compares, and which of its costs are lower or higher."""
     if other is None:
         return "No other cell fits."
@@ -216,12 +220,12 @@ def _format_alternative(choice: Choice, best: Pick, other: Alternative | None) -
     }[other.verdict]
     rank = "best" if choice.budget.score is None else "fastest"
     lead = f"The next {rank}" if other is choice.alternatives[0] else "A cheaper cell"
-    costs = _format_costs(other.pick, best)
+    costs = _format_costs(other.cell, best)
     what = f"{verdict} and {costs}" if costs else verdict
-    return f"{lead}, {other.pick.label}, scores {formatting.format_points(other.pick.score)}, {what}."
+    return f"{lead}, {other.cell.label}, scores {formatting.format_points(other.cell.score)}, {what}."
 
 
-def _format_costs(pick: Pick, best: Pick) -> str:
+def _format_costs(pick: CellSummary, best: CellSummary) -> str:
     """Return what a cell costs more or less than another in each cost; times of two machines are not compared."""
     both = [("storage_bytes", pick.storage_bytes, best.storage_bytes)]
     if pick.machine == best.machine:
@@ -232,27 +236,27 @@ def _format_costs(pick: Pick, best: Pick) -> str:
         if one is not None and other is not None and not math.isclose(one, other, rel_tol=0.005)
     ]
     known = any(one is not None and other is not None for _, one, other in both)
-    costs = f"takes {_join(parts)}" if parts else "costs the same" if known else ""
+    costs = f"takes {_join_words(parts)}" if parts else "costs the same" if known else ""
     if pick.machine == best.machine:
         return costs
     return f"{costs}; its times are from another machine" if parts else "its times are from another machine"
 
 
-def _format_needed(choice: Choice, other: Alternative | None) -> str:
+def _format_required(choice: Choice, other: Alternative | None) -> str:
     """Return how many more seeds or examples would decide between the recommended cell and an undecided one."""
     if other is None or other.verdict != UNDECIDED:
         return ""
-    if not choice.repeated:
+    if not choice.has_repeated_seeds:
         return "No difference is shown without repeated seeds that learn: run at least 3 seeds."
-    if other.needed is None:
+    if other.required is None:
         return ""
     what = (
-        f"show that the two are equal within {format_margin(choice)}" if other.needed.as_equal else "separate the two"
+        f"show that the two are equal within {format_margin(choice)}" if other.required.as_equal else "separate the two"
     )
-    seeds, examples = other.needed.seeds, other.needed.examples
+    seeds, examples = other.required.seeds, other.required.examples
     ways = [
-        *([_count(seeds, "seed")] if seeds is not None and seeds <= MANY else []),
-        *([_count(_round_up(examples), "test example")] if examples is not None else []),
+        *([_format_count(seeds, "seed")] if seeds is not None and seeds <= MAX_SEEDS else []),
+        *([_format_count(_round_up(examples), "test example")] if examples is not None else []),
     ]
     if not ways:
         return f"Neither more seeds nor more test examples alone can {what}."
@@ -262,7 +266,7 @@ def _format_needed(choice: Choice, other: Alternative | None) -> str:
     return f"About {' or '.join(ways)} would {what}{alone}."
 
 
-def _count(count: int, what: str) -> str:
+def _format_count(count: int, what: str) -> str:
     return f"{count:,} more {what}{'' if count == 1 else 's'}"
 
 
@@ -272,7 +276,7 @@ def _round_up(count: int) -> int:
     return -(-count // step) * step
 
 
-def _format_nothing(choice: Choice, ways: Sequence[Way]) -> list[str]:
+def _format_nothing(choice: Choice, ways: Sequence[Improvement]) -> list[str]:
     """Return why no cell is recommended: none is better than a constant answer, or none keeps the limits."""
     within = _format_scope(choice)
     near, best = choice.nearest, choice.strongest
@@ -288,14 +292,14 @@ def _format_nothing(choice: Choice, ways: Sequence[Way]) -> list[str]:
     else:
         found = [f"No cell for {choice.task} has the numbers that its limits need."]
     if near is not None:
-        misses = _format_misses(choice, choice.misses)
+        misses = _format_violations(choice, choice.violations)
         found.append(f"The nearest that works, {near.label} ({formatting.format_points(near.score)}), {misses}.")
     elif best is not None:
-        found += [_format_way(way) for way in ways[:NAMED]] or [NO_WAY]
+        found += [_format_improvement(way) for way in ways[:MAX_NAMED]] or [NO_WAY]
     return [*found, _format_unmeasured(choice)]
 
 
-def _format_way(way: Way) -> str:
+def _format_improvement(way: Improvement) -> str:
     more = (
         f"{way.factor} times the labelled examples ({way.amount:,.0f})"
         if way.kind == DATA
@@ -310,9 +314,9 @@ def _format_unmeasured(choice: Choice) -> str:
         return ""
     keys = [key for key in COSTS if any(key in missing for _, missing in choice.unmeasured)]
     names = [name for name, _ in choice.unmeasured]
-    cells = _join(names) if len(names) <= NAMED else f"{len(names)} cells"
-    return f"Not considered: {cells} (no {_join(keys, 'or')})."
+    cells = _join_words(names) if len(names) <= MAX_NAMED else f"{len(names)} cells"
+    return f"Not considered: {cells} (no {_join_words(keys, 'or')})."
 
 
-def _join(parts: Sequence[str], last: str = "and") -> str:
+def _join_words(parts: Sequence[str], last: str = "and") -> str:
     return f" {last} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.analysis.recommendation.pareto import Prices, front
-from pipeline.analysis.statistics.bootstrap import Draws
+from pipeline.analysis.recommendation.pareto import CostSamples, compute_front_mask
+from pipeline.analysis.statistics.bootstrap import ScoreSamples
 from pipeline.analysis.statistics.weighted_metrics import Floats
 
 CHEAPER, DEARER, NO_GAIN = "cheaper", "dearer", "no gain shown"
@@ -20,7 +20,7 @@ WITHIN, BEYOND, BELOW = "within", "beyond", "below all"
 
 
 @dataclass(frozen=True)
-class Equal:
+class EqualQualityCost:
     """A cell's cost as a ratio to that of a plain model with its score, and the ends of its 95% interval.
 
     ``where`` tells how the score lies to the plain models': within them; ``beyond`` the best, whose cost stands for the
@@ -40,7 +40,7 @@ class Equal:
     verdict: str
 
 
-def equal(draws: Draws, paid: Prices, plain: Sequence[str]) -> tuple[Equal, ...]:
+def compute_equal_quality(draws: ScoreSamples, paid: CostSamples, plain: Sequence[str]) -> tuple[EqualQualityCost, ...]:
     """Return what each cell of ``paid`` that is not plain costs at equal quality, none where no plain cell has a cost.
 
     Scores and costs are drawn together, and the plain route with them. Costs are above 0.
@@ -49,21 +49,25 @@ def equal(draws: Draws, paid: Prices, plain: Sequence[str]) -> tuple[Equal, ...]
     others = [name for name in paid.names if name not in plain]
     if not known or not others:
         return ()
-    (in_scores, in_costs), (cells, costs) = (_places(draws, paid, names) for names in (known, others))
-    cost, where = _plain_cost(draws.scores[None, in_scores], paid.costs[None, in_costs], draws.scores[None, cells])
+    (in_scores, in_costs), (cells, costs) = (_find_indices(draws, paid, names) for names in (known, others))
+    cost, where = _compute_uncompressed_cost(
+        draws.scores[None, in_scores], paid.costs[None, in_costs], draws.scores[None, cells]
+    )
     ratio = paid.costs[costs] / cost[0]
-    if draws.draws is None:
+    if draws.expected_scores is None:
         low, high = np.zeros(len(others)), np.full(len(others), np.inf)
     else:
-        drawn, side = _plain_cost(draws.draws[:, in_scores], paid.draws[:, in_costs], draws.draws[:, cells])
-        ratios = paid.draws[:, costs] / drawn
+        drawn, side = _compute_uncompressed_cost(
+            draws.expected_scores[:, in_scores], paid.samples[:, in_costs], draws.expected_scores[:, cells]
+        )
+        ratios = paid.samples[:, costs] / drawn
         # inverted_cdf takes a value that was drawn: infinite ones cannot be averaged
         low = np.quantile(np.where(side > 0, 0, ratios), 0.025, axis=0, method="inverted_cdf")
         high = np.quantile(np.where(side < 0, np.inf, ratios), 0.975, axis=0, method="inverted_cdf")
     verdicts = np.where(high < 1, CHEAPER, np.where(low > 1, DEARER, NO_GAIN))
     sides = {-1: BELOW, 0: WITHIN, 1: BEYOND}
     return tuple(
-        Equal(
+        EqualQualityCost(
             name, paid.key, float(plain_cost), float(value), float(least), float(most), sides[int(lies)], str(verdict)
         )
         for name, plain_cost, value, least, most, lies, verdict in zip(
@@ -72,17 +76,17 @@ def equal(draws: Draws, paid: Prices, plain: Sequence[str]) -> tuple[Equal, ...]
     )
 
 
-def _places(draws: Draws, paid: Prices, names: Sequence[str]) -> tuple[list[int], list[int]]:
+def _find_indices(draws: ScoreSamples, paid: CostSamples, names: Sequence[str]) -> tuple[list[int], list[int]]:
     return [draws.names.index(name) for name in names], [paid.names.index(name) for name in names]
 
 
-def _plain_cost(scores: Floats, costs: Floats, wanted: Floats) -> tuple[Floats, np.ndarray]:
+def _compute_uncompressed_cost(scores: Floats, costs: Floats, wanted: Floats) -> tuple[Floats, np.ndarray]:
     """Return what the plain route costs at each wanted score, and whether that lies below (-1), on (0) or above it (1).
 
     scores, costs (rows, plain): each row has a front of its own; wanted (rows, cells). Beyond an end of the front, the
     cost is that of the end.
     """
-    on = front(costs, scores)
+    on = compute_front_mask(costs, scores)
     order = np.lexsort((~on, costs), axis=-1)
     cost, score, kept = (np.take_along_axis(values, order, -1) for values in (np.log(costs), scores, on))
     # a cell off the front takes the place of the member before it, a segment of no length; the cheapest is a member

@@ -13,12 +13,12 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.analysis.results.cell_table import Point, Row
+    from pipeline.analysis.results.cell_table import CellCoordinates, CellRow
 
 COUNTED = ("inference_flops", "training_flops", "activation_bytes")  # equal where the computation is
 
 
-def compute_key(point: Point, numbers: Mapping[str, Any], machine: str) -> str:
+def compute_key(point: CellCoordinates, numbers: Mapping[str, Any], machine: str) -> str:
     """Return a text that is the same for cells that compute the same on the same machine; empty where unknown.
 
     ``numbers`` are those of a trial's record. Weights that cannot be trained further, such as int8, have no training
@@ -48,7 +48,7 @@ def _scale_to_median(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(value * median(values) / mean for value in values) if mean else tuple(values)
 
 
-def pool_rows(rows: Sequence[Row]) -> list[Row]:
+def pool_rows(rows: Sequence[CellRow]) -> list[CellRow]:
     """Return rows whose latency is the median over all cells and seeds that compute the same."""
     keys = [row.computation for row in rows]
     pooled = pool(keys, [row.latency_p50_seeds_ms for row in rows])
@@ -59,7 +59,7 @@ def pool_rows(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def format_note(rows: Sequence[Row]) -> str:
+def format_note(rows: Sequence[CellRow]) -> str:
     """Return the note of a table some of whose latencies are pooled, empty where none is."""
     counts = [row.latency_cells for row in rows if row.latency_cells > 1]
     if not counts:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipeline.analysis.statistics.weighted_metrics import Floats
 
 SIZE, DATA, COMPUTE = "size", "data", "compute"
-LAWS = {
+LAW_KINDS = {
     "latency_p50_ms": SIZE,
     "storage_bytes": SIZE,
     "inference_memory_mib": SIZE,
@@ -28,7 +28,7 @@ UNITS = {
     "train_examples": ("labelled examples", 1.0),
 }
 FACTORS = (2, 5, 10, 20, 50, 100)  # farther than that no law is trusted
-LEAST = 0.01  # exponent of a cost that goes with size; ten times the size then costs 2% more
+MIN_ELASTICITY = 0.01  # exponent of a cost that goes with size; ten times the size then costs 2% more
 
 
 class ErrorLaw(Protocol):
@@ -37,15 +37,15 @@ class ErrorLaw(Protocol):
     def predict(self, at: npt.ArrayLike) -> Floats:
         """Return the error at places (points, axes): (points,)."""
 
-    def band(self, at: npt.ArrayLike) -> tuple[Floats, Floats]:
+    def predict_band(self, at: npt.ArrayLike) -> tuple[Floats, Floats]:
         """Return the ends of the 95% interval of the law at places (points, axes)."""
 
-    def slope(self, at: tuple[float, ...], axis: int) -> tuple[float, float, float]:
+    def compute_slope(self, at: tuple[float, ...], axis: int) -> tuple[float, float, float]:
         """Return the error per unit of an axis at a place, and the ends of its 95% interval."""
 
 
 @dataclass(frozen=True)
-class Route:
+class LawPosition:
     """A law, the place of the recommended cell on it and the axis to move along; or why there is no law.
 
     ``at`` is in natural units, such as (parameters,) or (parameters, examples).
@@ -58,7 +58,7 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Gain:
+class MarginalGain:
     """The score that a ``unit`` more of the budget ``key`` buys, such as ``0.1 ms``, and its 95% interval.
 
     All three are None where that is not known.
@@ -72,7 +72,9 @@ class Gain:
     why_not: str = ""
 
 
-def gain(key: str, route: Route, cost: float | None, sizes: Sequence[tuple[float, float]]) -> Gain:
+def compute_gain(
+    key: str, route: LawPosition, cost: float | None, sizes: Sequence[tuple[float, float]]
+) -> MarginalGain:
     """Return what a unit more of a budget buys a cell that costs ``cost``: -d error/dx times dx/d cost.
 
     A cost that follows size goes as N^b over the plain ``sizes`` (N, cost), so that dN/d cost = N / (b cost): for a
@@ -80,25 +82,25 @@ def gain(key: str, route: Route, cost: float | None, sizes: Sequence[tuple[float
     one. The unit moves x by a fifth at most, for a slope holds near the cell and not far beyond it. The interval is the
     law's alone: b is taken as it is.
     """
-    kind = LAWS[key]
-    power = (elasticity(sizes) or 0.0) if kind == SIZE else 1.0
-    follows = power >= LEAST
-    unit, amount = _unit(key, cost * power if cost and follows else cost)
+    kind = LAW_KINDS[key]
+    power = (fit_elasticity(sizes) or 0.0) if kind == SIZE else 1.0
+    follows = power >= MIN_ELASTICITY
+    unit, amount = _select_unit(key, cost * power if cost and follows else cost)
     if route.law is None:
-        return Gain(key, unit, why_not=route.why_not)
+        return MarginalGain(key, unit, why_not=route.why_not)
     x, per_cost = route.at[route.axis], 1.0
     if kind != DATA:
         if not cost:
-            return Gain(key, unit, why_not="the cell's own cost was not measured")
+            return MarginalGain(key, unit, why_not="the cell's own cost was not measured")
         if not follows:
-            return Gain(key, unit, why_not="the cost does not grow with size over these models")
+            return MarginalGain(key, unit, why_not="the cost does not grow with size over these models")
         per_cost = x / (power * cost)
-    value, low, high = (-slope * per_cost * amount for slope in route.law.slope(route.at, route.axis))
-    return Gain(key, unit, value, min(low, high), max(low, high))
+    value, low, high = (-slope * per_cost * amount for slope in route.law.compute_slope(route.at, route.axis))
+    return MarginalGain(key, unit, value, min(low, high), max(low, high))
 
 
 @dataclass(frozen=True)
-class Way:
+class Improvement:
     """What would beat a baseline by a law: ``factor`` times the ``kind`` (size or data) of a cell, which is ``amount``.
 
     ``score`` is what the law predicts there.
@@ -110,7 +112,7 @@ class Way:
     score: float
 
 
-def find_way(kind: str, route: Route, baseline: float) -> Way | None:
+def find_improvement(kind: str, route: LawPosition, baseline: float) -> Improvement | None:
     """Return the smallest of the ``FACTORS`` at which the law's whole 95% interval is better than a baseline."""
     if route.law is None:
         return None
@@ -118,30 +120,34 @@ def find_way(kind: str, route: Route, baseline: float) -> Way | None:
         tuple(place * (factor if axis == route.axis else 1) for axis, place in enumerate(route.at))
         for factor in FACTORS
     ]
-    errors, (_, high) = route.law.predict(places), route.law.band(places)
+    errors, (_, high) = route.law.predict(places), route.law.predict_band(places)
     for factor, place, error, most in zip(FACTORS, places, errors, high, strict=True):
         if 1 - most > baseline:
-            return Way(kind, factor, place[route.axis], 1 - float(error))
+            return Improvement(kind, factor, place[route.axis], 1 - float(error))
     return None
 
 
-def _unit(key: str, cost: float | None) -> tuple[str, float]:
+def _select_unit(key: str, cost: float | None) -> tuple[str, float]:
     """Return a power of ten of a budget's unit, at most a fifth of the cost, in words and in the cost's own unit."""
     name, amount = UNITS[key]
     power = math.floor(math.log10(cost / amount / 5)) if cost else 0
-    size = 10.0 ** (max(0, power) if LAWS[key] == DATA else power)
+    size = 10.0 ** (max(0, power) if LAW_KINDS[key] == DATA else power)
     return f"{size:g} {name}", size * amount
 
 
-def gains(
-    routes: Mapping[str, Route], costs: Mapping[str, float | None], sizes: Mapping[str, Sequence[tuple[float, float]]]
-) -> tuple[Gain, ...]:
+def compute_gains(
+    routes: Mapping[str, LawPosition],
+    costs: Mapping[str, float | None],
+    sizes: Mapping[str, Sequence[tuple[float, float]]],
+) -> tuple[MarginalGain, ...]:
     """Return the gain of each budget key in ``costs``, those of the recommended cell; ``routes`` are by kind of law."""
-    none = Route(None)
-    return tuple(gain(key, routes.get(LAWS[key], none), cost, sizes.get(key, ())) for key, cost in costs.items())
+    none = LawPosition(None)
+    return tuple(
+        compute_gain(key, routes.get(LAW_KINDS[key], none), cost, sizes.get(key, ())) for key, cost in costs.items()
+    )
 
 
-def elasticity(sizes: Sequence[tuple[float, float]]) -> float | None:
+def fit_elasticity(sizes: Sequence[tuple[float, float]]) -> float | None:
     """Return b of cost = a N^b by least squares on logarithms, None below two sizes."""
     if len({size for size, _ in sizes}) < 2:
         return None

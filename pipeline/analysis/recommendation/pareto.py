@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.analysis.statistics import posterior_draws
-from pipeline.analysis.statistics.bootstrap import RESAMPLES, Draws
+from pipeline.analysis.statistics.bootstrap import RESAMPLES, ScoreSamples
 from pipeline.analysis.statistics.weighted_metrics import Floats
 
 COSTS = (
@@ -19,7 +19,7 @@ COSTS = (
 
 
 @dataclass(frozen=True)
-class Place:
+class FrontPoint:
     """The cost and the score of a cell, each with the ends of its 95% interval (cost in its key's unit).
 
     ``probability`` is the share of draws in which it is on the front. It and the ends of the score are None where no
@@ -37,26 +37,26 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Front:
+class ParetoFront:
     """The cells on the front of quality against ``cost``, the cheapest first, and the others, in the same order."""
 
     task: str
     cost: str
-    members: tuple[Place, ...]
-    others: tuple[Place, ...]
+    members: tuple[FrontPoint, ...]
+    others: tuple[FrontPoint, ...]
 
 
 @dataclass(frozen=True)
-class Prices:
+class CostSamples:
     """A cost of cells: means over seeds (cells,), and draws (resamples, cells) of what they are on average."""
 
     key: str
     names: tuple[str, ...]
     costs: Floats
-    draws: Floats
+    samples: Floats
 
 
-def front(costs: Floats, scores: Floats) -> npt.NDArray[np.bool_]:
+def compute_front_mask(costs: Floats, scores: Floats) -> npt.NDArray[np.bool_]:
     """Say of each cell whether it is on the front: costs and scores (..., cells), each row a front of its own.
 
     A cell is on it unless another costs no more and scores no less, and is strictly better in one of the two. Cells
@@ -75,33 +75,39 @@ def front(costs: Floats, scores: Floats) -> npt.NDArray[np.bool_]:
     return found
 
 
-def prices(key: str, values: Mapping[str, Sequence[float]], resamples: int = RESAMPLES) -> Prices:
+def build_cost_samples(key: str, values: Mapping[str, Sequence[float]], resamples: int = RESAMPLES) -> CostSamples:
     """Return a cost of each cell from its numbers, one per seed: time differs between seeds, bytes do not."""
     means = np.array([np.mean(numbers) for numbers in values.values()])
-    return Prices(key, tuple(values), means, posterior_draws.draw_costs([*values.values()], resamples))
+    return CostSamples(key, tuple(values), means, posterior_draws.sample_costs([*values.values()], resamples))
 
 
-def fronts(draws: Draws, costs: Sequence[Prices]) -> tuple[Front, ...]:
+def compute_fronts(draws: ScoreSamples, costs: Sequence[CostSamples]) -> tuple[ParetoFront, ...]:
     """Return the front against each cost, of the cells that have it; a cost that no cell has is left out."""
-    return tuple(_front(draws, paid) for paid in costs if paid.names)
+    return tuple(_compute_front(draws, paid) for paid in costs if paid.names)
 
 
-def _front(draws: Draws, paid: Prices) -> Front:
+def _compute_front(draws: ScoreSamples, paid: CostSamples) -> ParetoFront:
     at = [draws.names.index(name) for name in paid.names]
-    scores, cost_ends = draws.scores[at], np.quantile(paid.draws, [0.025, 0.975], axis=0)
-    probability = [None] * len(at) if draws.draws is None else front(paid.draws, draws.draws[:, at]).mean(0).tolist()
+    scores, cost_ends = draws.scores[at], np.quantile(paid.samples, [0.025, 0.975], axis=0)
+    probability = (
+        [None] * len(at)
+        if draws.expected_scores is None
+        else compute_front_mask(paid.samples, draws.expected_scores[:, at]).mean(0).tolist()
+    )
     columns = (paid.costs.tolist(), *cost_ends.tolist(), scores.tolist())
     places = [
-        Place(name, cost, cost_low, cost_high, score, *draws.interval(name), share)
+        FrontPoint(name, cost, cost_low, cost_high, score, *draws.get_interval(name), share)
         for name, cost, cost_low, cost_high, score, share in zip(paid.names, *columns, probability, strict=True)
     ]
-    on = dict(zip(paid.names, front(paid.costs, scores), strict=True))
+    on = dict(zip(paid.names, compute_front_mask(paid.costs, scores), strict=True))
     ranked = sorted(places, key=lambda place: (place.cost, -place.score, place.cell))
     members, others = (tuple(place for place in ranked if on[place.cell] == which) for which in (True, False))
-    return Front(draws.task, paid.key, members, others)
+    return ParetoFront(draws.task, paid.key, members, others)
 
 
-def total(costs: Mapping[str, float | None], sources: Mapping[str, str | None]) -> dict[str, float | None]:
+def compute_total_costs(
+    costs: Mapping[str, float | None], sources: Mapping[str, str | None]
+) -> dict[str, float | None]:
     """Return what each cell cost with all that it was made of or learned from, by name.
 
     ``costs`` is what each step cost by itself, 0 where it trained nothing; ``sources`` names what a step was made of,

@@ -7,16 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.analysis.recommendation import limits
-from pipeline.analysis.recommendation.limits import BYTES, LATENCY, SCORE, Candidate, Confidence, Kept, Miss
+from pipeline.analysis.recommendation.limits import (
+    BYTES,
+    LATENCY,
+    SCORE,
+    Candidate,
+    Confidence,
+    LimitViolation,
+    MetLimit,
+)
 from pipeline.analysis.statistics import equivalence
-from pipeline.analysis.statistics.bootstrap import Draws
-from pipeline.analysis.statistics.equivalence import BETTER, EQUAL, UNDECIDED, Needed
-from pipeline.analysis.statistics.pairwise_tests import Difference, Differences
+from pipeline.analysis.statistics.bootstrap import ScoreSamples
+from pipeline.analysis.statistics.equivalence import BETTER, EQUAL, UNDECIDED, RequiredSamples
+from pipeline.analysis.statistics.pairwise_tests import PairwiseTest, PairwiseTests
 from pipeline.plan.budget import MARGIN, Budget
 
 
 @dataclass(frozen=True)
-class Pick:
+class CellSummary:
     """A cell that an answer names: its score with its 95% interval, its costs, and the limits that it keeps.
 
     ``low`` and ``high`` are None where no cell of the task repeats a seed.
@@ -29,7 +37,7 @@ class Pick:
     high: float | None
     latency_p50_ms: float | None
     storage_bytes: float | None
-    kept: tuple[Kept, ...]
+    met_limits: tuple[MetLimit, ...]
     machine: str = ""
 
 
@@ -42,15 +50,15 @@ class Alternative:
     and seeds were repeated.
     """
 
-    pick: Pick
-    difference: Difference
+    cell: CellSummary
+    test: PairwiseTest
     verdict: str
     equivalence_p: float | None
-    needed: Needed | None = None
+    required: RequiredSamples | None = None
 
 
 @dataclass(frozen=True)
-class Expected:
+class CorrectedScore:
     """The score of the recommended cell on new data, corrected for the choice, with its 95% interval.
 
     ``choices`` are the shares of the repeated choices that each cell won, by label, the largest first.
@@ -63,12 +71,12 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Excluded:
+class ExcludedCell:
     """A cell that would be recommended without the limits that it ``misses``; ``shown``: it is significantly better."""
 
-    pick: Pick
-    misses: tuple[Miss, ...]
-    shown: bool
+    cell: CellSummary
+    violations: tuple[LimitViolation, ...]
+    is_significant: bool
 
 
 @dataclass(frozen=True)
@@ -88,25 +96,25 @@ class Choice:
     metric: str
     budget: Budget
     fitting: int
-    recommended: Pick | None = None
+    recommended: CellSummary | None = None
     alternatives: tuple[Alternative, ...] = ()
-    excluded: Excluded | None = None
-    nearest: Pick | None = None
-    misses: tuple[Miss, ...] = ()
-    strongest: Pick | None = None
+    excluded: ExcludedCell | None = None
+    nearest: CellSummary | None = None
+    violations: tuple[LimitViolation, ...] = ()
+    strongest: CellSummary | None = None
     useless: int = 0
     unmeasured: tuple[tuple[str, tuple[str, ...]], ...] = ()
     baseline: float | None = None
     margin: float = MARGIN / 100
-    repeated: bool = True
-    expected: Expected | None = None
+    has_repeated_seeds: bool = True
+    corrected_score: CorrectedScore | None = None
 
 
-def choose(
+def select_cell(
     candidates: Sequence[Candidate],
     budget: Budget,
-    draws: Draws,
-    differences: Differences,
+    draws: ScoreSamples,
+    differences: PairwiseTests,
     baseline: float | None = None,
     margin: float = MARGIN / 100,
 ) -> Choice:
@@ -115,10 +123,10 @@ def choose(
     Where the budget sets a least score, it is the one with the lowest latency of those that reach it. Ties go to the
     lower latency, then the fewer bytes, then the higher score, then the name; what was not measured comes last.
     """
-    unmeasured = {one.name: tuple(key for key in budget.limits if one.cost(key) is None) for one in candidates}
-    missed = {one.name: limits.find_misses(one, budget, draws) for one in candidates if not unmeasured[one.name]}
+    unmeasured = {one.name: tuple(key for key in budget.limits if one.get_cost(key) is None) for one in candidates}
+    missed = {one.name: limits.find_violations(one, budget, draws) for one in candidates if not unmeasured[one.name]}
     measured = sorted((one for one in candidates if one.name in missed), key=lambda one: _rank(one, budget, draws))
-    useful = [one for one in measured if _works(one, draws, baseline)]
+    useful = [one for one in measured if _is_useful(one, draws, baseline)]
     weak = [one for one in measured if one not in useful and not missed[one.name]]
     fitting = [one for one in useful if not missed[one.name]]
     confidence = limits.compute_confidence(candidates, budget, draws)
@@ -131,80 +139,82 @@ def choose(
         unmeasured=tuple((name, keys) for name, keys in unmeasured.items() if keys),
         baseline=baseline,
         margin=margin,
-        repeated=draws.draws is not None,
+        has_repeated_seeds=draws.expected_scores is not None,
     )
     if fitting:
         return replace(
             base,
-            recommended=_pick(fitting[0], budget, draws, confidence),
-            alternatives=_compare(fitting[0], fitting[1:], base, draws, differences, confidence),
+            recommended=_build_summary(fitting[0], budget, draws, confidence),
+            alternatives=_list_alternatives(fitting[0], fitting[1:], base, draws, differences, confidence),
             excluded=_find_excluded(fitting[0], useful, missed, base, draws, differences, confidence),
         )
-    strongest = max(weak if useful else measured, key=lambda one: draws.score(one.name), default=None)
+    strongest = max(weak if useful else measured, key=lambda one: draws.get_score(one.name), default=None)
     nearest = _find_nearest(useful, missed, budget, draws)
     return replace(
         base,
-        strongest=_pick(strongest, budget, draws, confidence) if strongest else None,
-        nearest=_pick(nearest, budget, draws, confidence) if nearest else None,
-        misses=missed[nearest.name] if nearest else (),
+        strongest=_build_summary(strongest, budget, draws, confidence) if strongest else None,
+        nearest=_build_summary(nearest, budget, draws, confidence) if nearest else None,
+        violations=missed[nearest.name] if nearest else (),
     )
 
 
 def find_eligible(
-    candidates: Sequence[Candidate], budget: Budget, draws: Draws, baseline: float | None = None
+    candidates: Sequence[Candidate], budget: Budget, draws: ScoreSamples, baseline: float | None = None
 ) -> list[Candidate]:
     """Return the cells among which the score decides, by name: they are useful and keep every limit of a cost."""
     costs = replace(budget, score=None)
-    measured = [one for one in candidates if all(one.cost(key) is not None for key in budget.limits)]
-    fitting = [one for one in measured if not limits.find_misses(one, costs, draws)]
-    return sorted((one for one in fitting if _works(one, draws, baseline)), key=lambda one: one.name)
+    measured = [one for one in candidates if all(one.get_cost(key) is not None for key in budget.limits)]
+    fitting = [one for one in measured if not limits.find_violations(one, costs, draws)]
+    return sorted((one for one in fitting if _is_useful(one, draws, baseline)), key=lambda one: one.name)
 
 
-def _works(one: Candidate, draws: Draws, baseline: float | None) -> bool:
+def _is_useful(one: Candidate, draws: ScoreSamples, baseline: float | None) -> bool:
     """Return whether a cell is better than the baseline: its 95% interval is above it.
 
     Where there is no interval the score has to be above it.
     """
-    low, _ = draws.interval(one.name)
-    return baseline is None or (draws.score(one.name) if low is None else low) > baseline
+    low, _ = draws.get_interval(one.name)
+    return baseline is None or (draws.get_score(one.name) if low is None else low) > baseline
 
 
-def _rank(one: Candidate, budget: Budget, draws: Draws) -> tuple[float | str, ...]:
-    score, costs = -draws.score(one.name), one.rank_costs()
+def _rank(one: Candidate, budget: Budget, draws: ScoreSamples) -> tuple[float | str, ...]:
+    score, costs = -draws.get_score(one.name), one.get_ranking_costs()
     return (score, *costs, one.name) if budget.score is None else (*costs, score, one.name)
 
 
-def _compare(
+def _list_alternatives(
     best: Candidate,
     others: Sequence[Candidate],
     base: Choice,
-    draws: Draws,
-    differences: Differences,
+    draws: ScoreSamples,
+    differences: PairwiseTests,
     confidence: Confidence,
 ) -> tuple[Alternative, ...]:
     """Return how the other cells that fit compare with the recommended one, in their order."""
     margin, tests, pairs = base.margin, len(others), len(differences.pairs)
     found = []
     for other in others:
-        difference = differences.between(other.name, best.name)
-        verdict, needed = equivalence.decide(difference, margin, tests), None
-        if verdict == UNDECIDED and base.repeated:
-            needed = equivalence.compute_needed(draws, difference, margin, pairs, tests)
+        difference = differences.get_test(other.name, best.name)
+        verdict, needed = equivalence.get_verdict(difference, margin, tests), None
+        if verdict == UNDECIDED and base.has_repeated_seeds:
+            needed = equivalence.compute_required_samples(draws, difference, margin, pairs, tests)
         p = equivalence.compute_equivalence_p(difference, margin)
         corrected = None if p is None else min(1.0, tests * p)
-        found.append(Alternative(_pick(other, base.budget, draws, confidence), difference, verdict, corrected, needed))
+        found.append(
+            Alternative(_build_summary(other, base.budget, draws, confidence), difference, verdict, corrected, needed)
+        )
     return tuple(found)
 
 
 def _find_excluded(
     best: Candidate,
     useful: Sequence[Candidate],
-    missed: Mapping[str, tuple[Miss, ...]],
+    missed: Mapping[str, tuple[LimitViolation, ...]],
     base: Choice,
-    draws: Draws,
-    differences: Differences,
+    draws: ScoreSamples,
+    differences: PairwiseTests,
     confidence: Confidence,
-) -> Excluded | None:
+) -> ExcludedCell | None:
     """Return the cell that comes nearest to the limits of those that would be recommended without them.
 
     Those are better by the margin at least; or, where the budget sets a least score, faster. Cells whose higher score
@@ -213,23 +223,23 @@ def _find_excluded(
     budget = base.budget
 
     def is_shown(one: Candidate) -> bool:
-        return budget.score is None and differences.between(one.name, best.name).verdict == BETTER
+        return budget.score is None and differences.get_test(one.name, best.name).verdict == BETTER
 
     def is_preferred(one: Candidate) -> bool:
         if budget.score is None:
-            return draws.score(one.name) >= draws.score(best.name) + base.margin
-        times = [math.inf if (cost := each.cost(LATENCY)) is None else cost for each in (one, best)]
+            return draws.get_score(one.name) >= draws.get_score(best.name) + base.margin
+        times = [math.inf if (cost := each.get_cost(LATENCY)) is None else cost for each in (one, best)]
         return times[0] < times[1]
 
     others = [one for one in useful if missed[one.name] and is_preferred(one)]
     if not others:
         return None
     first = min(others, key=lambda one: (not is_shown(one), max(miss.excess for miss in missed[one.name])))
-    return Excluded(_pick(first, budget, draws, confidence), missed[first.name], is_shown(first))
+    return ExcludedCell(_build_summary(first, budget, draws, confidence), missed[first.name], is_shown(first))
 
 
 def _find_nearest(
-    useful: Sequence[Candidate], missed: Mapping[str, tuple[Miss, ...]], budget: Budget, draws: Draws
+    useful: Sequence[Candidate], missed: Mapping[str, tuple[LimitViolation, ...]], budget: Budget, draws: ScoreSamples
 ) -> Candidate | None:
     """Return the cell whose largest excess over a limit is least, None where no cell is useful."""
 
@@ -239,19 +249,21 @@ def _find_nearest(
     return min(useful, key=key, default=None)
 
 
-def _pick(one: Candidate, budget: Budget, draws: Draws, confidence: Confidence) -> Pick:
-    score, (low, high) = draws.score(one.name), draws.interval(one.name)
+def _build_summary(one: Candidate, budget: Budget, draws: ScoreSamples, confidence: Confidence) -> CellSummary:
+    score, (low, high) = draws.get_score(one.name), draws.get_interval(one.name)
     kept = [
-        Kept(key, limit, got, confidence[one.name, key])
+        MetLimit(key, limit, got, confidence[one.name, key])
         for key, limit in budget.limits.items()
-        if (got := one.cost(key)) is not None and got <= limit
+        if (got := one.get_cost(key)) is not None and got <= limit
     ]
     if budget.score is not None and score >= budget.score:
-        kept.append(Kept(SCORE, budget.score, score, confidence[one.name, SCORE]))
-    return Pick(one.name, one.label, score, low, high, one.cost(LATENCY), one.cost(BYTES), tuple(kept), one.machine)
+        kept.append(MetLimit(SCORE, budget.score, score, confidence[one.name, SCORE]))
+    return CellSummary(
+        one.name, one.label, score, low, high, one.get_cost(LATENCY), one.get_cost(BYTES), tuple(kept), one.machine
+    )
 
 
-def is_cheaper(pick: Pick, than: Pick) -> bool:
+def is_cheaper(pick: CellSummary, than: CellSummary) -> bool:
     """Return whether a cell takes less time on the same machine, or fewer bytes."""
     both = [(pick.storage_bytes, than.storage_bytes)]
     if pick.machine == than.machine:
@@ -264,6 +276,6 @@ def find_alternative(choice: Choice) -> Alternative | None:
     if choice.recommended is None:
         return None
     for one in choice.alternatives:
-        if one.verdict == EQUAL and is_cheaper(one.pick, choice.recommended):
+        if one.verdict == EQUAL and is_cheaper(one.cell, choice.recommended):
             return one
     return next(iter(choice.alternatives), None)

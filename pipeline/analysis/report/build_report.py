@@ -8,8 +8,8 @@ from pathlib import Path
 
 from altair.utils import schemapi
 
-from pipeline.analysis.laws import Finding
-from pipeline.analysis.recommendation.pareto import Front
+from pipeline.analysis.laws import LawSelection
+from pipeline.analysis.recommendation.pareto import ParetoFront
 from pipeline.analysis.report import html
 from pipeline.analysis.report.figures import (
     law_figure,
@@ -32,10 +32,10 @@ from pipeline.analysis.report.tables import (
 )
 from pipeline.analysis.report.tables.table import TableSection
 from pipeline.analysis.results import notices
-from pipeline.analysis.results.cell_table import Row
-from pipeline.analysis.results.costs import Cost
-from pipeline.analysis.statistics.pairwise_tests import Differences
-from pipeline.analysis.statistics.variance import Variance
+from pipeline.analysis.results.cell_table import CellRow
+from pipeline.analysis.results.costs import CellCost
+from pipeline.analysis.statistics.pairwise_tests import PairwiseTests
+from pipeline.analysis.statistics.variance import VarianceAnalysis
 
 TITLE = "How the models of this plan scale"
 DEFINITIONS = (
@@ -54,12 +54,12 @@ class ReportContent:
     the report's folder; ``links`` lead to the runs.
     """
 
-    rows: Sequence[Row]
-    measured: Sequence[Cost] = ()
-    findings: Sequence[Finding] = ()
-    variance: Sequence[Variance] = ()
-    differences: Sequence[Differences] = ()
-    fronts: Sequence[Front] = ()
+    rows: Sequence[CellRow]
+    measured: Sequence[CellCost] = ()
+    findings: Sequence[LawSelection] = ()
+    variance: Sequence[VarianceAnalysis] = ()
+    differences: Sequence[PairwiseTests] = ()
+    fronts: Sequence[ParetoFront] = ()
     answers: Sequence[AnswerSection] = ()
     sections: Sequence[TableSection] = ()
     links: Sequence[Link] = ()
@@ -83,7 +83,7 @@ def write_report(content: ReportContent, out: Path, size: str, dpi: int, pool: R
     page = html.render_page(
         TITLE,
         score_tables.format_overview(content.rows),
-        notices.collect(content.rows, content.measured),
+        notices.collect_notices(content.rows, content.measured),
         content.answers,
         images,
         sections,
@@ -141,7 +141,7 @@ def create_definitions(content: ReportContent, sections: Sequence[TableSection])
 
 def _format_summary(content: ReportContent) -> str:
     """Return the report as a comment for a pull request: the answer of each task and links to the rest."""
-    problems = "\n".join(f"- **{line}**" for line in notices.collect(content.rows, content.measured))
+    problems = "\n".join(f"- **{line}**" for line in notices.collect_notices(content.rows, content.measured))
     parts = [
         f"# {TITLE}",
         score_tables.format_overview(content.rows),

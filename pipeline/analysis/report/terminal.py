@@ -10,14 +10,14 @@ from pipeline.analysis.recommendation import latency_pool
 from pipeline.analysis.report.tables import benchmark_tables, compression_tables, score_tables
 from pipeline.analysis.report.tables.table import render_terminal
 from pipeline.analysis.results import notices
-from pipeline.analysis.results.cell_table import Row
-from pipeline.analysis.results.costs import Cost
+from pipeline.analysis.results.cell_table import CellRow
+from pipeline.analysis.results.costs import CellCost
 
 PLAIN_WIDTH = 140  # characters, if the output is not a terminal
 
 
 def print_results(
-    rows: Sequence[Row], measured: Sequence[Cost], answer: str = "", console: Console | None = None
+    rows: Sequence[CellRow], measured: Sequence[CellCost], answer: str = "", console: Console | None = None
 ) -> None:
     """Print the tables of scores, compressions, students and training speed, then notices about the records.
 
@@ -35,6 +35,6 @@ def print_results(
         if table.warnings:
             console.print()
     pooled = filter(None, [latency_pool.format_note(rows)])
-    for line in (*pooled, score_tables.format_overview(rows), *notices.collect(rows, measured)):
+    for line in (*pooled, score_tables.format_overview(rows), *notices.collect_notices(rows, measured)):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     console.print(f"\n{answer}", highlight=False, markup=False)

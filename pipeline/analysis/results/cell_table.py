@@ -16,7 +16,7 @@ LATENCY = "latency_p50_ms"
 
 
 @dataclass(frozen=True)
-class Point:
+class CellCoordinates:
     """A cell of the plan that holds a classifier: its name in files and its coordinates.
 
     ``section`` is the part of the plan that names it, empty for the grid; ``source`` is the ``<stage>/<cell>`` that it
@@ -34,23 +34,23 @@ class Point:
     method: str | None = field(default=None, kw_only=True)
 
     @property
-    def made(self) -> str:
+    def producer(self) -> str:
         """Return ``<stage>/<cell>`` of the classifier."""
         return f"{self.section if self.source else 'finetune'}/{self.cell}"
 
 
 @dataclass(frozen=True)
-class Row(Point):
+class CellRow(CellCoordinates):
     """A cell's results; every number is None where the cell has none.
 
     Scores and their ends are in the metric's own unit (accuracy and F1 from 0 to 1). ``low`` and ``high`` are the ends
     of the 95% interval over seeds and examples (``task_scores``), None where no cell of the task repeats a seed.
     ``gain`` is a student's score less that of the same student ``alone``, paired by seed; ``changed`` is what a
-    compression did, in its first trial; ``hole`` says why a cell has no numbers. What is ``to_95pct`` was spent when
-    the score on the selection rows had covered 95% of the way from the baseline to its final value. ``warnings`` are
-    sentences about the data of the cell. ``latency_p50_ms`` is the median over the ``latency_cells`` cells whose
-    ``computation`` is the same; ``latency_p50_seeds_ms`` are the cell's own, one a seed. ``torch`` and ``transformers``
-    are the versions that trained and evaluated it.
+    compression did, in its first trial; ``missing_reason`` says why a cell has no numbers. What is ``to_95pct`` was
+    spent when the score on the selection rows had covered 95% of the way from the baseline to its final value.
+    ``warnings`` are sentences about the data of the cell. ``latency_p50_ms`` is the median over the ``latency_cells``
+    cells whose ``computation`` is the same; ``latency_p50_seeds_ms`` are the cell's own, one a seed. ``torch`` and
+    ``transformers`` are the versions that trained and evaluated it.
     """
 
     family: str = "pretrained"
@@ -91,7 +91,7 @@ class Row(Point):
     torch: str | None = None
     transformers: str | None = None
     warnings: tuple[str, ...] = ()
-    hole: str | None = None
+    missing_reason: str | None = None
 
     @property
     def above_majority(self) -> str:
@@ -115,9 +115,9 @@ MEANS = (
 COUNTS = ("train_examples", "parameters", "parameters_non_embedding", "parameters_nonzero", "storage_bytes")
 
 
-def read(
-    points: Iterable[Point], folder: Path, planned: records.Planned, intervals: Intervals = NO_INTERVALS
-) -> list[Row]:
+def read_rows(
+    points: Iterable[CellCoordinates], folder: Path, planned: records.Planned, intervals: Intervals = NO_INTERVALS
+) -> list[CellRow]:
     """Return the row of each cell from its record in ``folder``, in the given order.
 
     ``intervals`` are by cell the ends of its interval and of its gain's (``task_scores.collect_intervals``).
@@ -125,13 +125,13 @@ def read(
     record is damaged, has another layout, lacks a key that a row needs, or names an unknown family. Latencies are
     pooled over the cells that compute the same.
     """
-    rows = [_row(point, folder / f"{point.cell}.json", planned, intervals) for point in points]
+    rows = [_read_row(point, folder / f"{point.cell}.json", planned, intervals) for point in points]
     return latency_pool.pool_rows(rows)
 
 
-def _row(point: Point, path: Path, planned: records.Planned, intervals: Intervals) -> Row:
+def _read_row(point: CellCoordinates, path: Path, planned: records.Planned, intervals: Intervals) -> CellRow:
     if reason := records.missing_reason(path, planned):
-        return Row(**vars(point), hole=reason)
+        return CellRow(**vars(point), missing_reason=reason)
     record = records.read_record(path, ("score", "score_name", "family", "collapsed"))
     summary, trials = record["summary"], record["trials"]
     ends: dict[str, Any] = {**intervals.get(point.cell, {})}
@@ -141,7 +141,7 @@ def _row(point: Point, path: Path, planned: records.Planned, intervals: Interval
         raise UserError(
             f"conf/model/{point.model}.yaml: family: got {family!r}; {suggest(family, FAMILIES)}; then `dvc repro`"
         )
-    return Row(
+    return CellRow(
         **vars(point),
         family=family,
         seeds=len(trials),
@@ -165,6 +165,6 @@ def format_machine(known: dict[str, Any]) -> str:
     return f"{known['processor']}, {known['device']}, {known['threads']} threads, torch {known['torch']}"
 
 
-def tasks(rows: Iterable[Row]) -> list[str]:
+def list_tasks(rows: Iterable[CellRow]) -> list[str]:
     """Return the tasks in the order of the rows."""
     return list(dict.fromkeys(row.task for row in rows))

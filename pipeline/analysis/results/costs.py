@@ -16,7 +16,7 @@ LATENCY = re.compile(r"latency_b(\d+)_(p\d\d)_ms")
 
 
 @dataclass(frozen=True)
-class Latency:
+class LatencyPercentiles:
     """Percentiles of the milliseconds that a batch of so many examples takes."""
 
     batch: int
@@ -27,7 +27,7 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Grown:
+class GrowthPoint:
     """A training step of the model with one side of its shape, or of its batch, at ``value``."""
 
     axis: str
@@ -40,11 +40,11 @@ class Grown:
 
 
 @dataclass(frozen=True)
-class Cost:
+class CellCost:
     """A cell's costs under the keys of its record (docs/metrics.md); None, or nothing, where it measured none.
 
-    A cell without results has no ``model``; ``hole`` is the reason. ``machine`` is what the rates depend on besides
-    the other fields.
+    A cell without results has no ``model``; ``missing_reason`` is the reason. ``machine`` is what the rates depend on
+    besides the other fields.
     """
 
     cell: str
@@ -54,7 +54,7 @@ class Cost:
     machine: str | None = None
     torch: str | None = None
     transformers: str | None = None
-    hole: str | None = None
+    missing_reason: str | None = None
     parameters: float | None = None
     parameters_non_embedding: float | None = None
     parameters_trainable: float | None = None
@@ -112,27 +112,27 @@ class Cost:
     backward_gpu_memory_mib: float | None = None
     update_gpu_memory_mib: float | None = None
     inference_gpu_memory_mib: float | None = None
-    latencies: tuple[Latency, ...] = ()
-    growth: tuple[Grown, ...] = ()
+    latencies: tuple[LatencyPercentiles, ...] = ()
+    growth: tuple[GrowthPoint, ...] = ()
 
 
 NEEDED = ("processes", "threads", "precision", "batch_size")
 LISTS = ("latencies", "growth")
-SCALARS = tuple(column.name for column in fields(Cost) if column.name not in LISTS)
+SCALARS = tuple(column.name for column in fields(CellCost) if column.name not in LISTS)
 
 
-def read(cells: Iterable[tuple[str, str]], folder: Path, planned: records.Planned) -> list[Cost]:
+def read_costs(cells: Iterable[tuple[str, str]], folder: Path, planned: records.Planned) -> list[CellCost]:
     """Return the costs of each (cell, address) from its record in ``folder``.
 
     A record that does not count (``records.missing_reason``) leaves a hole with the reason. Raises UserError if a
     record is damaged, has another layout, lacks a key that a row needs, or grows along an unknown axis.
     """
-    return [_cost(cell, address, folder / f"{cell}.json", planned) for cell, address in cells]
+    return [_read_cost(cell, address, folder / f"{cell}.json", planned) for cell, address in cells]
 
 
-def _cost(cell: str, address: str, path: Path, planned: records.Planned) -> Cost:
+def _read_cost(cell: str, address: str, path: Path, planned: records.Planned) -> CellCost:
     if reason := records.missing_reason(path, planned):
-        return Cost(cell, address, hole=reason)
+        return CellCost(cell, address, missing_reason=reason)
     record = records.read_record(path, NEEDED)
     (trial,) = record["trials"]
     known = record["machine"]
@@ -142,25 +142,25 @@ def _cost(cell: str, address: str, path: Path, planned: records.Planned) -> Cost
         "model": record["model"],
         "task": record["task"],
         "machine": f"{known['processor']}, {known['device']}, torch {known['torch']}",
-        "hole": None,
+        "missing_reason": None,
         **records.read_versions([record]),
     }
-    growth = tuple(Grown(**point) for point in trial.get("growth", ()))
+    growth = tuple(GrowthPoint(**point) for point in trial.get("growth", ()))
     if unknown := next((point.axis for point in growth if point.axis not in AXES), None):
         raise UserError(f"metrics/benchmark/{path.name}: growth: got {unknown!r}; {suggest(unknown, AXES)}")
     numbers = {name: trial.get(name) for name in SCALARS if name not in named}
-    return Cost(**named, **numbers, latencies=_latencies(trial), growth=growth)
+    return CellCost(**named, **numbers, latencies=_collect_latencies(trial), growth=growth)
 
 
-def _latencies(trial: dict[str, Any]) -> tuple[Latency, ...]:
+def _collect_latencies(trial: dict[str, Any]) -> tuple[LatencyPercentiles, ...]:
     """Return the latencies of a trial, the smallest batch first."""
     found: dict[int, dict[str, float]] = {}
     for key, value in trial.items():
         if match := LATENCY.fullmatch(key):
             found.setdefault(int(match[1]), {})[match[2]] = value
-    return tuple(Latency(batch, **found[batch]) for batch in sorted(found))
+    return tuple(LatencyPercentiles(batch, **found[batch]) for batch in sorted(found))
 
 
-def batches(costs: Iterable[Cost]) -> list[int]:
+def list_batch_sizes(costs: Iterable[CellCost]) -> list[int]:
     """Return the batch sizes whose latency somebody measured."""
     return sorted({latency.batch for cost in costs for latency in cost.latencies})

@@ -10,15 +10,15 @@ from pipeline import plan
 from pipeline.core import paths
 
 if TYPE_CHECKING:
-    from pipeline.analysis.results.cell_table import Point, Row
-    from pipeline.analysis.results.costs import Cost
-    from pipeline.analysis.results.trial_table import Trial
+    from pipeline.analysis.results.cell_table import CellCoordinates, CellRow
+    from pipeline.analysis.results.costs import CellCost
+    from pipeline.analysis.results.trial_table import TrialResult
     from pipeline.analysis.statistics.task_scores import TaskScores
 
-EVALUATED = "evaluate"
+EVALUATE = "evaluate"
 
 
-def rows(scores: Iterable[TaskScores]) -> list[Row]:
+def load_rows(scores: Iterable[TaskScores]) -> list[CellRow]:
     """Return a row for each cell that the plan evaluates, with a reason instead of numbers where no record counts.
 
     ``scores`` are those of the plan's tasks; a cell that they lack has no interval.
@@ -27,48 +27,48 @@ def rows(scores: Iterable[TaskScores]) -> list[Row]:
     from pipeline.analysis.statistics import task_scores
 
     study = plan.load()
-    return cell_table.read(
-        _points(study), _folder(EVALUATED), study.describe_cells(), task_scores.collect_intervals(scores)
+    return cell_table.read_rows(
+        _list_points(study), _get_folder(EVALUATE), study.describe_cells(), task_scores.collect_intervals(scores)
     )
 
 
-def notices() -> list[str]:
+def load_notices() -> list[str]:
     """Return what is wrong with the records of the plan's cells, a line each."""
     from pipeline.analysis.results import notices
 
-    return notices.collect(rows(()), benchmarks())
+    return notices.collect_notices(load_rows(()), load_costs())
 
 
-def trials() -> list[Trial]:
+def load_trials() -> list[TrialResult]:
     """Return the trials of the cells that the plan evaluates and whose records count."""
     from pipeline.analysis.results import trial_table
 
     study = plan.load()
-    return trial_table.read(_points(study), _folder(EVALUATED), study.describe_cells())
+    return trial_table.read_trials(_list_points(study), _get_folder(EVALUATE), study.describe_cells())
 
 
-def benchmarks() -> list[Cost]:
+def load_costs() -> list[CellCost]:
     """Return the costs of the cells that the plan benchmarks."""
     from pipeline.analysis.results import costs
 
     study = plan.load()
     cells = [(cell.name, cell.address) for cell in study.benchmarked()]
-    return costs.read(cells, _folder("benchmark"), study.describe_cells())
+    return costs.read_costs(cells, _get_folder("benchmark"), study.describe_cells())
 
 
-def _folder(stage: str) -> Path:
+def _get_folder(stage: str) -> Path:
     return paths.get_metrics_path(stage, "").parent
 
 
-def _points(study: plan.Plan) -> list[Point]:
-    return [_point(cell, one.address) for cell, one in zip(study.trained(), study.evaluated(), strict=True)]
+def _list_points(study: plan.Plan) -> list[CellCoordinates]:
+    return [_build_point(cell, one.address) for cell, one in zip(study.trained(), study.evaluated(), strict=True)]
 
 
-def _point(cell: plan.Cell, address: str) -> Point:
-    from pipeline.analysis.results.cell_table import Point
+def _build_point(cell: plan.Cell, address: str) -> CellCoordinates:
+    from pipeline.analysis.results.cell_table import CellCoordinates
 
     task, model, recipe = str(cell.task), str(cell.model), str(cell.recipe)
-    return Point(
+    return CellCoordinates(
         cell.name, task, model, float(cell.ratio or 0), recipe, address,
         section=cell.section, source=cell.source, method=cell.method,
     )  # fmt: skip

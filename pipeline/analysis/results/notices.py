@@ -4,40 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.analysis.results.cell_table import Row
-from pipeline.analysis.results.costs import Cost
+from pipeline.analysis.results.cell_table import CellRow
+from pipeline.analysis.results.costs import CellCost
 from pipeline.core import records
 from pipeline.system import hardware
 
 MAX_LINES = 5  # reasons that are listed; the rest is counted
 
 
-def collect(rows: Sequence[Row], measured: Sequence[Cost] = ()) -> list[str]:
+def collect_notices(rows: Sequence[CellRow], measured: Sequence[CellCost] = ()) -> list[str]:
     """Return a line for each thing that is wrong with the records of the cells, and what to run."""
     return [*_list_outdated({"evaluate": rows, "benchmark": measured}), *_list_versions([*rows, *measured])]
 
 
-def _list_outdated(cells: dict[str, Sequence[Row] | Sequence[Cost]]) -> list[str]:
+def _list_outdated(cells: dict[str, Sequence[CellRow] | Sequence[CellCost]]) -> list[str]:
     """Return a line for each reason why records do not count, with the first of its records."""
     by_reason: dict[str, list[str]] = {}
     for stage, of_stage in cells.items():
         for cell in of_stage:
-            if cell.hole and cell.hole != records.NOT_RUN:
-                by_reason.setdefault(cell.hole, []).append(f"metrics/{stage}/{cell.cell}.json")
-    lines = [f"{_name_first(files)}: {reason}; run `dvc repro`" for reason, files in by_reason.items()]
+            if cell.missing_reason and cell.missing_reason != records.NOT_RUN:
+                by_reason.setdefault(cell.missing_reason, []).append(f"metrics/{stage}/{cell.cell}.json")
+    lines = [f"{_format_files(files)}: {reason}; run `dvc repro`" for reason, files in by_reason.items()]
     if rest := sum(len(files) for files in [*by_reason.values()][MAX_LINES:]):
         return [*lines[:MAX_LINES], f"{rest} more records do not count; run `dvc repro`"]
     return lines
 
 
-def _name_first(files: Sequence[str]) -> str:
+def _format_files(files: Sequence[str]) -> str:
     return files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
 
 
-def _list_versions(cells: Sequence[Row | Cost]) -> list[str]:
+def _list_versions(cells: Sequence[CellRow | CellCost]) -> list[str]:
     """Return a line for each set of package versions that made cells and is not installed."""
     installed = {name: _strip_build(version) for name, version in hardware.get_versions().items()}
-    by_versions: dict[str, list[Row | Cost]] = {}
+    by_versions: dict[str, list[CellRow | CellCost]] = {}
     made = [(cell, found) for cell in cells if (found := _read_versions(cell))]
     for cell, found in made:
         if any(versions != [installed[name]] for name, versions in found.items()):
@@ -51,7 +51,7 @@ def _list_versions(cells: Sequence[Row | Cost]) -> list[str]:
     ]
 
 
-def _read_versions(cell: Row | Cost) -> dict[str, list[str]]:
+def _read_versions(cell: CellRow | CellCost) -> dict[str, list[str]]:
     """Return the versions of each package that made a cell, without their builds (``+cpu``)."""
     texts = {name: getattr(cell, name) for name in records.VERSIONED_PACKAGES}
     return {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.analysis.results.cell_table import Point, format_machine
+from pipeline.analysis.results.cell_table import CellCoordinates, format_machine
 from pipeline.core import records
 from pipeline.core.errors import UserError
 from pipeline.evaluation import predictions
@@ -22,7 +22,7 @@ COORDINATES = ("task", "model", "ratio", "recipe", "cell", "section", "source", 
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialResult:
     """A cell at one seed: its numbers and words under the keys of its record (docs/metrics.md).
 
     ``predictions`` and ``references`` (examples,) are its answers to the report examples and the true ones, ``alone``
@@ -30,7 +30,7 @@ class Trial:
     ``machine`` is what its times depend on.
     """
 
-    point: Point
+    point: CellCoordinates
     numbers: dict[str, Any]
     predictions: np.ndarray
     references: np.ndarray
@@ -43,19 +43,19 @@ class Trial:
         return int(self.numbers["seed"])
 
 
-def read(points: Iterable[Point], folder: Path, planned: records.Planned) -> list[Trial]:
+def read_trials(points: Iterable[CellCoordinates], folder: Path, planned: records.Planned) -> list[TrialResult]:
     """Return the trials of each cell from its record in ``folder``, in the given order.
 
     A record that does not count (``records.missing_reason``) is left out. Raises UserError if a record is damaged, has
     another layout, lacks a key that a trial needs, or was evaluated on other examples than the rest of its task.
     """
-    found: list[Trial] = []
-    first: dict[str, Trial] = {}
+    found: list[TrialResult] = []
+    first: dict[str, TrialResult] = {}
     for point in points:
         path = folder / f"{point.cell}.json"
         if records.missing_reason(path, planned):
             continue
-        for trial in _read(point, path):
+        for trial in _read_record(point, path):
             known = first.setdefault(point.task, trial)
             if not np.array_equal(known.references, trial.references):
                 raise UserError(
@@ -66,10 +66,10 @@ def read(points: Iterable[Point], folder: Path, planned: records.Planned) -> lis
     return found
 
 
-def _read(point: Point, path: Path) -> list[Trial]:
+def _read_record(point: CellCoordinates, path: Path) -> list[TrialResult]:
     record = records.read_record(path, NEEDED)
     return [
-        Trial(
+        TrialResult(
             point,
             {name: value for name, value in trial.items() if name not in records.PER_EXAMPLE_KEYS},
             *(predictions.from_text(trial[name]) for name in records.PER_EXAMPLE_KEYS if name in trial),
@@ -79,7 +79,7 @@ def _read(point: Point, path: Path) -> list[Trial]:
     ]
 
 
-def frame(trials: Sequence[Trial]) -> pd.DataFrame:
+def build_frame(trials: Sequence[TrialResult]) -> pd.DataFrame:
     """Return a row for each trial: its coordinates, then every number and text of its record; warnings as one text."""
     import pandas as pd
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.analysis.statistics.weighted_metrics import WEIGHTED, Floats, Weights
+from pipeline.analysis.statistics.weighted_metrics import WEIGHTED_METRICS, Floats, ResampleWeights
 
 RESAMPLES = 2000
-NUMBERS_AT_ONCE = 1_000_000  # weights in memory
+MAX_WEIGHTS_IN_MEMORY = 1_000_000  # weights in memory
 
 
 @dataclass(frozen=True)
-class Answers:
+class CellPredictions:
     """A cell's predictions of the report examples (seeds, examples), with their labels (examples,).
 
     Each row of the predictions is one trial, in the order of the seeds.
@@ -32,7 +32,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Draws:
+class ScoreSamples:
     """The scores of a task's cells, as means over seeds, and how much chance is in them.
 
     ``by_seed``: the scores of each cell's seeds. ``covariance`` (cells, cells): of the scores when the examples are
@@ -48,15 +48,15 @@ class Draws:
     scores: Floats
     by_seed: tuple[Floats, ...]
     covariance: Floats
-    crossed: Floats
-    draws: Floats | None = None
+    crossed_variances: Floats
+    expected_scores: Floats | None = None
     intervals: Floats | None = None
 
-    def score(self, name: str) -> float:
+    def get_score(self, name: str) -> float:
         """Return the score of a cell."""
         return float(self.scores[self.names.index(name)])
 
-    def interval(self, name: str) -> tuple[float | None, float | None]:
+    def get_interval(self, name: str) -> tuple[float | None, float | None]:
         """Return the ends of the 95% interval of a cell's expected score, None where they are unknown."""
         if self.intervals is None:
             return None, None
@@ -64,7 +64,7 @@ class Draws:
         return float(low), float(high)
 
 
-def draw(answers: Sequence[Answers], resamples: int = RESAMPLES, seed: int = 0) -> Draws:
+def sample_scores(answers: Sequence[CellPredictions], resamples: int = RESAMPLES, seed: int = 0) -> ScoreSamples:
     """Return the scores of one task's cells, and their covariance on ``resamples`` bootstrap resamples of examples.
 
     Every cell gets the same examples, n of n, with replacement.
@@ -73,7 +73,7 @@ def draw(answers: Sequence[Answers], resamples: int = RESAMPLES, seed: int = 0) 
     trials = np.concatenate([cell.predictions for cell in answers])
     random = np.random.default_rng(seed)
     examples = len(first.labels)
-    weighted = WEIGHTED[first.metric](trials, first.labels)
+    weighted = WEIGHTED_METRICS[first.metric](trials, first.labels)
     drawn = np.concatenate([weighted(weights) for weights in draw_weights(random, resamples, examples)])
     exact = weighted(np.ones((1, examples), np.float32))[0]
     ends = np.cumsum([len(cell.predictions) for cell in answers])[:-1]
@@ -82,7 +82,7 @@ def draw(answers: Sequence[Answers], resamples: int = RESAMPLES, seed: int = 0) 
     # the same answers in another column of a matrix product, or in a mean over more seeds, may differ in the last digit
     scores = np.round([values.mean() for values in by_seed], 12)
     crossed = np.array([compute_crossed_variance(values) for values in by_cell])
-    return Draws(
+    return ScoreSamples(
         first.task,
         first.metric,
         examples,
@@ -106,9 +106,9 @@ def compute_crossed_variance(values: Floats) -> float:
     return float(max(0.0, values.var(0, ddof=1).mean() - values.mean(1).var(ddof=1)) / (count - 1))
 
 
-def draw_weights(random: np.random.Generator, resamples: int, examples: int) -> Iterator[Weights]:
+def draw_weights(random: np.random.Generator, resamples: int, examples: int) -> Iterator[ResampleWeights]:
     """Yield how often each example was drawn, in batches of resamples: (resamples, examples)."""
-    step = max(1, NUMBERS_AT_ONCE // examples)
+    step = max(1, MAX_WEIGHTS_IN_MEMORY // examples)
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
         drawn = random.integers(examples, size=(rows, examples)) + examples * np.arange(rows)[:, None]

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.analysis.statistics.bootstrap import Answers
-from pipeline.analysis.statistics.weighted_metrics import WEIGHTED, Floats
+from pipeline.analysis.statistics.bootstrap import CellPredictions
+from pipeline.analysis.statistics.weighted_metrics import WEIGHTED_METRICS, Floats
 
 Integers = npt.NDArray[np.int64]
 Rule = Callable[[Floats], int]
@@ -78,7 +78,7 @@ def build_rule(costs: Sequence[tuple[float, ...]], least_score: float | None = N
     return choose
 
 
-def cross_fit_score(answers: Sequence[Answers], rule: Rule) -> CrossFittedScore:
+def cross_fit_score(answers: Sequence[CellPredictions], rule: Rule) -> CrossFittedScore:
     """Recommend one of the cells of a task by ``rule`` and estimate its expected score on new examples and new seeds.
 
     ``answers`` are those of the cells that fit the limits. Each repetition splits the examples into stratified folds
@@ -104,7 +104,7 @@ def cross_fit_score(answers: Sequence[Answers], rule: Rule) -> CrossFittedScore:
 
 
 @dataclass(frozen=True)
-class _Trials:
+class _TrialPredictions:
     """The answers of all trials of a task: predictions (trials, examples), the number of each trial's cell (trials,).
 
     ``seeds`` (cells,) is the number of trials of each cell.
@@ -117,13 +117,15 @@ class _Trials:
     seeds: Integers
 
 
-def _stack_trials(answers: Sequence[Answers]) -> _Trials:
+def _stack_trials(answers: Sequence[CellPredictions]) -> _TrialPredictions:
     seeds = np.array([len(cell.predictions) for cell in answers])
     predictions = np.concatenate([cell.predictions for cell in answers])
-    return _Trials(predictions, answers[0].labels, answers[0].metric, np.repeat(np.arange(len(seeds)), seeds), seeds)
+    return _TrialPredictions(
+        predictions, answers[0].labels, answers[0].metric, np.repeat(np.arange(len(seeds)), seeds), seeds
+    )
 
 
-def _hold_out(trials: _Trials, rule: Rule, random: np.random.Generator) -> tuple[np.ndarray, Integers]:
+def _hold_out(trials: _TrialPredictions, rule: Rule, random: np.random.Generator) -> tuple[np.ndarray, Integers]:
     """Return the pooled answers (most seeds of a cell, examples) of the cells chosen without them, and the choices.
 
     A cell with fewer seeds than the largest number repeats those of the held-out group.
@@ -160,7 +162,7 @@ def _assign_groups(seeds: Integers, random: np.random.Generator) -> Integers:
     return np.concatenate([by_number.get(number, single) for number in seeds.tolist()])
 
 
-def _average_by_cell(trials: _Trials, scores: Floats, used: npt.NDArray[np.bool_] | None = None) -> Floats:
+def _average_by_cell(trials: _TrialPredictions, scores: Floats, used: npt.NDArray[np.bool_] | None = None) -> Floats:
     """Return the mean score (cells,) over the trials (trials,) in use, all by default."""
     used = np.ones(len(scores), bool) if used is None else used
     sums = np.bincount(trials.cells, scores * used, len(trials.seeds))
@@ -169,4 +171,4 @@ def _average_by_cell(trials: _Trials, scores: Floats, used: npt.NDArray[np.bool_
 
 def _compute_scores(metric: str, predictions: np.ndarray, labels: np.ndarray) -> Floats:
     """Return the score (trials,) of each row of predictions (trials, examples)."""
-    return np.asarray(WEIGHTED[metric](predictions, labels)(np.ones((1, len(labels)), np.float32))[0])
+    return np.asarray(WEIGHTED_METRICS[metric](predictions, labels)(np.ones((1, len(labels)), np.float32))[0])

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from pipeline.analysis.statistics.bootstrap import Draws
-from pipeline.analysis.statistics.pairwise_tests import LEVEL, SAME, Difference
+from pipeline.analysis.statistics.bootstrap import ScoreSamples
+from pipeline.analysis.statistics.pairwise_tests import NOT_SIGNIFICANT, SIGNIFICANCE_LEVEL, PairwiseTest
 
 WORSE, BETTER, EQUAL, UNDECIDED = "worse", "better", "equally good", "undecided"
 POWER = 0.8  # of the larger study to show what the smaller one measured
 
 
 @dataclass(frozen=True)
-class Needed:
+class RequiredSamples:
     """How many more seeds of each cell, or more examples, would decide between two cells; None: never by that alone.
 
     ``as_equal``: what would be shown is that the two are equal within the margin, not that they differ.
@@ -26,7 +26,7 @@ class Needed:
     as_equal: bool
 
 
-def compute_equivalence_p(difference: Difference, margin: float) -> float | None:
+def compute_equivalence_p(difference: PairwiseTest, margin: float) -> float | None:
     """Return the p value of two one-sided t tests that a difference is beyond ``margin`` (Schuirmann 1987).
 
     It is None where no cell of the task repeats a seed.
@@ -37,21 +37,23 @@ def compute_equivalence_p(difference: Difference, margin: float) -> float | None
     return float(stats.t.sf(room / difference.error, difference.degrees))
 
 
-def decide(difference: Difference, margin: float, tests: int) -> str:
+def get_verdict(difference: PairwiseTest, margin: float, tests: int) -> str:
     """Return what is known of the first cell of a difference: worse, better, equally good or undecided.
 
     A difference that is smaller than the noise is no proof of equality: that takes an interval within the margin.
     ``tests`` is how many cells are tested for equality, by which p is multiplied (Bonferroni).
     """
     p = compute_equivalence_p(difference, margin)
-    if p is not None and p * tests <= LEVEL:
+    if p is not None and p * tests <= SIGNIFICANCE_LEVEL:
         return EQUAL
-    if difference.verdict == SAME:
+    if difference.verdict == NOT_SIGNIFICANT:
         return UNDECIDED
     return BETTER if difference.difference > 0 else WORSE
 
 
-def compute_needed(draws: Draws, difference: Difference, margin: float, pairs: int, tests: int) -> Needed:
+def compute_required_samples(
+    draws: ScoreSamples, difference: PairwiseTest, margin: float, pairs: int, tests: int
+) -> RequiredSamples:
     """Return how much larger a study would decide between two cells, if the true difference is the measured one.
 
     The variance of the difference is that over examples, which falls with their number, and that over seeds. Shown is
@@ -64,22 +66,22 @@ def compute_needed(draws: Draws, difference: Difference, margin: float, pairs: i
     )
     of_seeds = max(0.0, (difference.error or 0.0) ** 2 - of_examples)
     size = abs(difference.difference)
-    apart = size / _factor(LEVEL / 2 / max(1, pairs))
-    equal = (margin - size) / _factor(LEVEL / max(1, tests))
+    apart = size / _compute_required_ratio(SIGNIFICANCE_LEVEL / 2 / max(1, pairs))
+    equal = (margin - size) / _compute_required_ratio(SIGNIFICANCE_LEVEL / max(1, tests))
     allowed = max(apart, equal) ** 2
     seeds = max(len(draws.by_seed[one]), len(draws.by_seed[other]))
-    return Needed(
-        _more(seeds, of_seeds, allowed - of_examples),
-        _more(draws.examples, of_examples, allowed - of_seeds),
+    return RequiredSamples(
+        _count_additional(seeds, of_seeds, allowed - of_examples),
+        _count_additional(draws.examples, of_examples, allowed - of_seeds),
         equal > apart,
     )
 
 
-def _factor(level: float) -> float:
+def _compute_required_ratio(level: float) -> float:
     """Return how many standard errors a difference must have to be shown with the power that is wanted."""
     return float(stats.norm.isf(level) + stats.norm.ppf(POWER))
 
 
-def _more(count: int, variance: float, allowed: float) -> int | None:
+def _count_additional(count: int, variance: float, allowed: float) -> int | None:
     """Return how many more repetitions bring a variance down to what is allowed, None where none can."""
     return max(1, math.ceil(count * variance / allowed - count)) if allowed > 0 else None

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from scipy.special import ndtr
 
 from pipeline.analysis.statistics import bootstrap, seed_spread
-from pipeline.analysis.statistics.bootstrap import Answers
+from pipeline.analysis.statistics.bootstrap import CellPredictions
 from pipeline.analysis.statistics.score_intervals import CONFIDENCE, Posterior, get_bounds
-from pipeline.analysis.statistics.weighted_metrics import WEIGHTED
+from pipeline.analysis.statistics.weighted_metrics import WEIGHTED_METRICS
 
 Floats = npt.NDArray[np.float64]
 
@@ -50,14 +50,14 @@ class PairedGain:
     p: float | None
 
 
-def measure_gain(
-    cell: Answers, other: Answers, scale: float, data: float = 1.0, resamples: int = bootstrap.RESAMPLES
+def compute_paired_scores(
+    cell: CellPredictions, other: CellPredictions, scale: float, data: float = 1.0, resamples: int = bootstrap.RESAMPLES
 ) -> PairedScores:
     """Return the gains of ``cell`` over ``other``, with what resampled examples change in their mean.
 
     Both hold predictions of the same seeds, in the same order, on the same examples.
     """
-    scored = [WEIGHTED[one.metric](one.predictions, one.labels) for one in (cell, other)]
+    scored = [WEIGHTED_METRICS[one.metric](one.predictions, one.labels) for one in (cell, other)]
     examples = len(cell.labels)
     batches = bootstrap.draw_weights(np.random.default_rng(0), resamples, examples)
     drawn = np.concatenate([scored[0](weights) - scored[1](weights) for weights in batches])

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from pipeline.analysis.statistics.bootstrap import Draws
+from pipeline.analysis.statistics.bootstrap import ScoreSamples
 from pipeline.analysis.statistics.weighted_metrics import Floats
 
-LEVEL = 0.05
-BETTER, WORSE, SAME = "better", "worse", "not significantly different"
-OPPOSITE = {BETTER: WORSE, WORSE: BETTER, SAME: SAME}
+SIGNIFICANCE_LEVEL = 0.05
+BETTER, WORSE, NOT_SIGNIFICANT = "better", "worse", "not significantly different"
+OPPOSITE = {BETTER: WORSE, WORSE: BETTER, NOT_SIGNIFICANT: NOT_SIGNIFICANT}
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairwiseTest:
     """The score of ``one`` less that of ``other``, in the metric's unit.
 
     ``error`` is its standard error and ``degrees`` those of Student's t. ``low``, ``high`` and ``p`` are of this pair
@@ -40,7 +40,7 @@ class Difference:
     verdict: str
 
     @property
-    def turned(self) -> Difference:
+    def opposite(self) -> PairwiseTest:
         """Return the same from the other side."""
         return replace(
             self, one=self.other, other=self.one, difference=-self.difference, low=_negate(self.high),
@@ -50,7 +50,7 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class PairColumns:
     """Every pair of a task's cells in order, kept as ``columns`` (pairs,): a thousand cells have half a million.
 
     What is unknown is NaN in a column and None in a pair.
@@ -61,42 +61,42 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.columns["one"])
 
-    def __getitem__(self, index: int) -> Difference:
+    def __getitem__(self, index: int) -> PairwiseTest:
         values = {name: column.item(index) for name, column in self.columns.items()}
         known: dict[str, Any] = {name: None if value != value else value for name, value in values.items()}
-        return Difference(**known)
+        return PairwiseTest(**known)
 
-    def __iter__(self) -> Iterator[Difference]:
+    def __iter__(self) -> Iterator[PairwiseTest]:
         return (self[index] for index in range(len(self)))
 
 
 @dataclass(frozen=True)
-class Differences:
+class PairwiseTests:
     """Every pair of a task's cells."""
 
     task: str
     names: tuple[str, ...]
     scores: tuple[float, ...]
-    pairs: Pairs
+    pairs: PairColumns
 
-    def between(self, one: str, other: str) -> Difference:
+    def get_test(self, one: str, other: str) -> PairwiseTest:
         """Return the difference of two cells, ``one`` less ``other``."""
         first, second = sorted((self.names.index(one), self.names.index(other)))
         before = first * len(self.names) - first * (first + 1) // 2  # pairs whose first cell stands further up
         found = self.pairs[before + second - first - 1]
-        return found if found.one == one else found.turned
+        return found if found.one == one else found.opposite
 
-    def told_apart(self, one: str, other: str) -> bool:
+    def is_significant(self, one: str, other: str) -> bool:
         """Return whether two cells differ significantly, all pairs of the task considered."""
-        return one != other and self.between(one, other).verdict != SAME
+        return one != other and self.get_test(one, other).verdict != NOT_SIGNIFICANT
 
-    def best_set(self) -> tuple[str, ...]:
+    def list_best(self) -> tuple[str, ...]:
         """Return the cell with the highest score, and those not significantly different, the highest first."""
         ranked = sorted(zip(self.scores, self.names, strict=True), key=lambda cell: (-cell[0], cell[1]))
-        return tuple(name for _, name in ranked if not self.told_apart(ranked[0][1], name))
+        return tuple(name for _, name in ranked if not self.is_significant(ranked[0][1], name))
 
 
-def compare(draws: Draws, errors: tuple[Floats, Floats] | None) -> Differences:
+def compute_pairwise_tests(draws: ScoreSamples, errors: tuple[Floats, Floats] | None) -> PairwiseTests:
     """Return the differences of every pair of a task's cells.
 
     ``errors`` are the standard errors and degrees of freedom (pairs,) of ``compute_pair_errors``, None where no cell
@@ -112,27 +112,27 @@ def compare(draws: Draws, errors: tuple[Floats, Floats] | None) -> Differences:
     difference = draws.scores[one] - draws.scores[other]
     if errors is None:
         unknown = np.full(len(one), np.nan)
-        tests, verdicts = [unknown] * 8, np.full(len(one), SAME)
+        tests, verdicts = [unknown] * 8, np.full(len(one), NOT_SIGNIFICANT)
     else:
-        tests, verdicts = _test(difference, *errors)
+        tests, verdicts = _compute_columns(difference, *errors)
     names = np.array(draws.names, dtype=object)
     columns = (names[one], names[other], difference, *tests, verdicts)
-    pairs = Pairs(dict(zip((field.name for field in fields(Difference)), columns, strict=True)))
-    return Differences(draws.task, draws.names, tuple(draws.scores.tolist()), pairs)
+    pairs = PairColumns(dict(zip((field.name for field in fields(PairwiseTest)), columns, strict=True)))
+    return PairwiseTests(draws.task, draws.names, tuple(draws.scores.tolist()), pairs)
 
 
-def _test(difference: Floats, error: Floats, degrees: Floats) -> tuple[list[Floats], np.ndarray]:
+def _compute_columns(difference: Floats, error: Floats, degrees: Floats) -> tuple[list[Floats], np.ndarray]:
     """Return the columns of ``Difference`` from its error to its corrected p, and the verdicts."""
     p = 2 * stats.t.sf(np.abs(difference) / error, degrees)
-    corrected = _holm(p)
-    significant = corrected <= LEVEL
-    half = stats.t.isf(LEVEL / 2, degrees) * error
+    corrected = _correct_p_values(p)
+    significant = corrected <= SIGNIFICANCE_LEVEL
+    half = stats.t.isf(SIGNIFICANCE_LEVEL / 2, degrees) * error
     low, high = _correct_intervals(difference, error, degrees, significant)
-    verdicts = np.where(significant, np.where(difference > 0, BETTER, WORSE), SAME)
+    verdicts = np.where(significant, np.where(difference > 0, BETTER, WORSE), NOT_SIGNIFICANT)
     return [error, degrees, difference - half, difference + half, p, low, high, corrected], verdicts
 
 
-def _holm(p: Floats) -> Floats:
+def _correct_p_values(p: Floats) -> Floats:
     """Return p values corrected for their number (Holm 1979): the ith smallest of m times m - i + 1, never falling.
 
     statsmodels' ``multipletests`` gives the same, but collects garbage at each call, which takes longer than all else.
@@ -147,7 +147,7 @@ def _correct_intervals(
     difference: Floats, error: Floats, degrees: Floats, significant: np.ndarray
 ) -> tuple[Floats, Floats]:
     """Return the ends of the intervals that allow for all pairs and go with the verdicts."""
-    half = stats.t.isf(LEVEL / 2 / max(1, len(significant)), degrees) * error
+    half = stats.t.isf(SIGNIFICANCE_LEVEL / 2 / max(1, len(significant)), degrees) * error
     low, high = difference - half, difference + half
     low = np.where(significant & (difference > 0), np.maximum(low, 0), low)
     return low, np.where(significant & (difference < 0), np.minimum(high, 0), high)

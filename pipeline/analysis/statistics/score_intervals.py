@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.special import logit, ndtr
 
 from pipeline.analysis.statistics import failure_rate, seed_spread
-from pipeline.analysis.statistics.seed_spread import Spread
+from pipeline.analysis.statistics.seed_spread import SeedSpread
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,7 +24,7 @@ CONFIDENCE = 0.95
 # The variance over seeds grows with what is learned beyond the baseline: it is little for a model that learns nothing.
 UNLEARNED = 0.05
 LEARNED = 3.0  # standard deviations above the baseline, of a training whose skill does not vary
-LEAST_DOUBT = 0.5  # on the logit scale, about the healthy mean of a cell whose trainings all failed
+MIN_DOUBT = 0.5  # on the logit scale, about the healthy mean of a cell whose trainings all failed
 STEPS = 26  # of bisection: the ends are exact to 3e-8
 CORRELATIONS = ("matthews_correlation", "pearson", "spearmanr")
 
@@ -51,7 +51,7 @@ class CellScores:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ScoreStatistics:
     """Statistics of cells that are estimated together, as arrays (..., cells).
 
     ``mean`` is over all seeds, ``healthy_mean`` over those that did not fail, ``variance`` their sample variance.
@@ -94,8 +94,8 @@ class Posterior:
     ``failures`` (..., cells, nodes) are weights of ``failure_rate.NODES``, None where no head failed.
     """
 
-    scores: Scores
-    spread: Spread
+    scores: ScoreStatistics
+    spread: SeedSpread
     centre: Floats
     slope: Floats
     scale: Floats
@@ -110,12 +110,12 @@ def get_bounds(metric: str) -> tuple[float, float]:
     return (-1.0, 1.0) if metric in CORRELATIONS else (0.0, 1.0)
 
 
-def stack_cells(cells: Sequence[CellScores]) -> Scores:
+def stack_cells(cells: Sequence[CellScores]) -> ScoreStatistics:
     """Return the statistics of the cells of one task as arrays (cells,)."""
     failed = [np.asarray(cell.failed, bool) for cell in cells]
     every = [np.asarray(cell.scores, float) for cell in cells]
     healthy = [values if lost.all() else values[~lost] for values, lost in zip(every, failed, strict=True)]
-    return Scores(
+    return ScoreStatistics(
         mean=np.array([values.mean() for values in every]),
         healthy_mean=np.array([values.mean() for values in healthy]),
         variance=np.array([values.var(ddof=1) if len(values) > 1 else 0.0 for values in healthy]),
@@ -131,7 +131,7 @@ def stack_cells(cells: Sequence[CellScores]) -> Scores:
     )
 
 
-def estimate_scores(scores: Scores) -> Posterior | None:
+def estimate_scores(scores: ScoreStatistics) -> Posterior | None:
     """Estimate the expected scores of cells of one task; None where no cell repeats a seed."""
     low, high = scores.bounds
     least = scores.resolution**2
@@ -166,7 +166,7 @@ def _borrow_centres(centre: Floats, lost: npt.NDArray[np.bool_]) -> tuple[Floats
     mean = np.where(lost, 0, centre).sum(-1, keepdims=True) / known
     deviation = np.sqrt(np.where(lost, 0, (centre - mean) ** 2).sum(-1, keepdims=True) / known)
     borrowed = lost & ~lost.all(-1, keepdims=True)
-    return np.where(borrowed, mean, centre), np.maximum(deviation, LEAST_DOUBT)
+    return np.where(borrowed, mean, centre), np.maximum(deviation, MIN_DOUBT)
 
 
 def compute_intervals(posterior: Posterior, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:

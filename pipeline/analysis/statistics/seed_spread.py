@@ -29,7 +29,7 @@ USUAL_CENTRE, CENTRE_DEVIATION, USUAL_DEVIATION = np.log(0.2), 0.9, 0.45
 
 
 @dataclass(frozen=True)
-class Spread:
+class SeedSpread:
     """Posterior of each cell's variance over seeds, beyond what single examples cause.
 
     ``nodes`` (..., cells, nodes) are variances of one seed's score and ``weights`` (..., cells, nodes) their
@@ -43,7 +43,7 @@ class Spread:
     covariance: Floats
 
 
-def estimate_spread(variance: Floats, degrees: Floats, scale: Floats, floor: Floats, data: Floats) -> Spread | None:
+def estimate_spread(variance: Floats, degrees: Floats, scale: Floats, floor: Floats, data: Floats) -> SeedSpread | None:
     """Estimate the variance over seeds of each cell from its own seeds and from all cells.
 
     ``variance`` (..., cells): sample variance of the scores over seeds. ``degrees`` (..., cells): seeds - 1, 0 for one
@@ -71,7 +71,7 @@ def estimate_spread(variance: Floats, degrees: Floats, scale: Floats, floor: Flo
     cells = np.arange(len(data))
     covariance[..., cells, cells] += (weights * (squares - per_setting**2)).sum(-1)
     posterior = _multiply_by_prior(weights / evidence, np.swapaxes(prior, -1, -2), of_share) * likelihood
-    return Spread(beyond, posterior / posterior.sum(-1, keepdims=True), mean, covariance)
+    return SeedSpread(beyond, posterior / posterior.sum(-1, keepdims=True), mean, covariance)
 
 
 def _multiply_by_prior(values: Floats, prior: Floats, of_share: npt.NDArray[np.int64]) -> Floats:

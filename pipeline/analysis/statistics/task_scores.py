@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.analysis.results.trial_table import Trial
+from pipeline.analysis.results.trial_table import TrialResult
 from pipeline.analysis.statistics import bootstrap, paired_gains, posterior_draws, score_intervals
-from pipeline.analysis.statistics.bootstrap import Answers, Draws
+from pipeline.analysis.statistics.bootstrap import CellPredictions, ScoreSamples
 from pipeline.analysis.statistics.paired_gains import PairedGain
 from pipeline.analysis.statistics.score_intervals import CellScores, Posterior
 
@@ -19,7 +19,7 @@ Intervals = dict[str, dict[str, float]]  # by cell: low and high, of a student g
 
 
 @dataclass(frozen=True)
-class CellFacts:
+class CellTraits:
     """What a cell's spread and failures depend on: its model, its share of the training data, and its failed seeds."""
 
     model: str
@@ -34,37 +34,37 @@ class TaskScores:
     ``posterior`` is None where no cell repeats a seed: then nothing has an interval, and no difference is significant.
     """
 
-    draws: Draws
+    samples: ScoreSamples
     posterior: Posterior | None
     gains: dict[str, PairedGain]
-    answers: tuple[Answers, ...]
+    predictions: tuple[CellPredictions, ...]
 
 
-def estimate_trials(trials: Iterable[Trial]) -> list[TaskScores]:
+def estimate_by_task(trials: Iterable[TrialResult]) -> list[TaskScores]:
     """Estimate the scores of every task among trials, in the order of the trials."""
-    tasks: dict[str, dict[str, list[Trial]]] = {}
+    tasks: dict[str, dict[str, list[TrialResult]]] = {}
     for trial in trials:
         tasks.setdefault(trial.point.task, {}).setdefault(trial.point.cell, []).append(trial)
-    return [estimate_cells([sorted(cell, key=lambda trial: trial.seed) for cell in task.values()]) for task in
+    return [estimate_task_scores([sorted(cell, key=lambda trial: trial.seed) for cell in task.values()]) for task in
             tasks.values()]  # fmt: skip
 
 
-def estimate_cells(cells: Sequence[Sequence[Trial]]) -> TaskScores:
+def estimate_task_scores(cells: Sequence[Sequence[TrialResult]]) -> TaskScores:
     """Estimate the scores of one task's cells, each given by its trials in the order of their seeds."""
-    answers = tuple(_collect_answers(trials) for trials in cells)
-    drawn = bootstrap.draw(answers)
+    answers = tuple(_collect_predictions(trials) for trials in cells)
+    drawn = bootstrap.sample_scores(answers)
     facts = {
-        trials[0].point.cell: CellFacts(
+        trials[0].point.cell: CellTraits(
             trials[0].point.model, trials[0].point.ratio, [bool(trial.numbers.get("collapsed")) for trial in trials]
         )
         for trials in cells
     }
-    posterior = estimate_task(drawn, facts, cells[0][0].numbers.get("majority_score") or 0.0)
+    posterior = estimate_posterior(drawn, facts, cells[0][0].numbers.get("majority_score") or 0.0)
     gains = _estimate_gains(cells, posterior)
     return TaskScores(drawn if posterior is None else add_intervals(drawn, posterior), posterior, gains, answers)
 
 
-def estimate_task(draws: Draws, facts: Mapping[str, CellFacts], baseline: float) -> Posterior | None:
+def estimate_posterior(draws: ScoreSamples, facts: Mapping[str, CellTraits], baseline: float) -> Posterior | None:
     """Estimate the expected scores of a task's cells, in the order of ``draws.names``.
 
     ``baseline`` is the score of the best constant prediction. Returns None where no cell repeats a seed.
@@ -76,7 +76,7 @@ def estimate_task(draws: Draws, facts: Mapping[str, CellFacts], baseline: float)
             facts[name].failed,
             draws.examples,
             float(draws.covariance[index, index]),
-            float(draws.crossed[index]),
+            float(draws.crossed_variances[index]),
             baseline,
             facts[name].data,
             facts[name].model,
@@ -87,41 +87,41 @@ def estimate_task(draws: Draws, facts: Mapping[str, CellFacts], baseline: float)
     return score_intervals.estimate_scores(score_intervals.stack_cells(cells))
 
 
-def add_intervals(draws: Draws, posterior: Posterior, resamples: int = bootstrap.RESAMPLES) -> Draws:
+def add_intervals(draws: ScoreSamples, posterior: Posterior, resamples: int = bootstrap.RESAMPLES) -> ScoreSamples:
     """Return the same scores with their intervals, and with draws whose quantiles are these intervals."""
-    drawn = posterior_draws.draw_scores(posterior, draws.covariance, resamples)
+    drawn = posterior_draws.sample_expected_scores(posterior, draws.covariance, resamples)
     ends = np.round(score_intervals.compute_intervals(posterior), DIGITS)
-    return replace(draws, draws=drawn, intervals=ends)
+    return replace(draws, expected_scores=drawn, intervals=ends)
 
 
 def collect_intervals(tasks: Iterable[TaskScores]) -> Intervals:
     """Return the intervals of every cell and every gain that has one."""
     found: Intervals = {}
     for task in tasks:
-        for name in task.draws.names:
-            ends = dict(zip(("low", "high"), task.draws.interval(name), strict=True))
+        for name in task.samples.names:
+            ends = dict(zip(("low", "high"), task.samples.get_interval(name), strict=True))
             if gain := task.gains.get(name):
                 ends |= {"gain_low": gain.low, "gain_high": gain.high}
             found[name] = {key: round(end, DIGITS) for key, end in ends.items() if end is not None}
     return found
 
 
-def _collect_answers(trials: Sequence[Trial]) -> Answers:
+def _collect_predictions(trials: Sequence[TrialResult]) -> CellPredictions:
     first = trials[0]
     answers = np.stack([trial.predictions for trial in trials])
-    return Answers(first.point.cell, first.point.task, answers, first.references, first.numbers["score_name"])
+    return CellPredictions(first.point.cell, first.point.task, answers, first.references, first.numbers["score_name"])
 
 
-def _estimate_gains(cells: Sequence[Sequence[Trial]], posterior: Posterior | None) -> dict[str, PairedGain]:
+def _estimate_gains(cells: Sequence[Sequence[TrialResult]], posterior: Posterior | None) -> dict[str, PairedGain]:
     """Return the gain of each student over the same student without its teacher."""
     pairs = {}
     for index, trials in enumerate(cells):
         alone = [trial.alone for trial in trials if trial.alone is not None]
         if len(alone) == len(trials):
-            taught = _collect_answers(trials)
+            taught = _collect_predictions(trials)
             # the two trainings of a pair spread alike
             scale = 2**0.5 * float(posterior.scale[index]) if posterior else 0.0
-            pair = paired_gains.measure_gain(taught, replace(taught, predictions=np.stack(alone)), scale,
+            pair = paired_gains.compute_paired_scores(taught, replace(taught, predictions=np.stack(alone)), scale,
                                              trials[0].point.ratio)  # fmt: skip
             pairs[taught.name] = pair
     return dict(zip(pairs, paired_gains.estimate_gains([*pairs.values()], posterior), strict=True)) if pairs else {}

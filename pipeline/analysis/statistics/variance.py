@@ -17,7 +17,7 @@ SEED = "seed"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """A trial's place in the grid and what it measured: its score in ``metric``, or its loss."""
 
     task: str
@@ -28,7 +28,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Source:
+class VarianceSource:
     """What a factor, several together ("size x data") or the seed explain.
 
     ``share`` is eta squared, of the sum of squares about the mean. ``unbiased`` is omega squared, which takes off what
@@ -45,7 +45,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Variance:
+class VarianceAnalysis:
     """An analysis of ``trials`` values of ``metric`` over ``tasks``; no rows where it was refused, and why.
 
     ``noise`` is the standard deviation over seeds, pooled over the cells; ``loudest`` is that of the cell, named
@@ -55,22 +55,22 @@ class Variance:
     tasks: tuple[str, ...]
     metric: str
     trials: int
-    rows: tuple[Source, ...] = ()
+    rows: tuple[VarianceSource, ...] = ()
     noise: float | None = None
-    loudest: tuple[tuple[str, str, float], float] | None = None
-    refused: str | None = None
+    noisiest_cell: tuple[tuple[str, str, float], float] | None = None
+    refusal: str | None = None
 
 
-def analyses(outcomes: Sequence[Outcome]) -> tuple[Variance, ...]:
+def compute_analyses(outcomes: Sequence[TrialOutcome]) -> tuple[VarianceAnalysis, ...]:
     """Return an analysis over all tasks of a metric, where it has several, and one for each task, in their order."""
     tasks = list(dict.fromkeys(outcome.task for outcome in outcomes))
     metrics = list(dict.fromkeys(outcome.metric for outcome in outcomes))
     of_metrics = [[outcome for outcome in outcomes if outcome.metric == metric] for metric in metrics]
     several = [found for found in of_metrics if len({outcome.task for outcome in found}) > 1]
-    return tuple(map(shares, [*several, *([o for o in outcomes if o.task == task] for task in tasks)]))
+    return tuple(map(compute_shares, [*several, *([o for o in outcomes if o.task == task] for task in tasks)]))
 
 
-def shares(outcomes: Sequence[Outcome]) -> Variance:
+def compute_shares(outcomes: Sequence[TrialOutcome]) -> VarianceAnalysis:
     """Return what each factor explains of the variance of single trials (full factorial, fixed effects).
 
     The sums of squares are of type II: what a term adds to all terms that do not contain it. In a grid without holes
@@ -83,25 +83,27 @@ def shares(outcomes: Sequence[Outcome]) -> Variance:
     """
     tasks = tuple(dict.fromkeys(outcome.task for outcome in outcomes))
     trials, metric = len(outcomes), outcomes[0].metric
-    cells = _cells(outcomes)
+    cells = _group_by_cell(outcomes)
     varying = [name for name in FACTORS if len({getattr(outcome, name) for outcome in outcomes}) > 1]
-    if refused := _refusal(outcomes, cells, varying):
-        return Variance(tasks, metric, trials, refused=refused)
+    if refused := _find_refusal(outcomes, cells, varying):
+        return VarianceAnalysis(tasks, metric, trials, refusal=refused)
     spread = {cell: float(np.std(values, ddof=1)) for cell, values in cells.items() if len(values) > 1}
     loudest = max(spread.items(), key=lambda item: item[1])
-    rows = _rows(outcomes, varying)
+    rows = _compute_rows(outcomes, varying)
     noise = (rows[-1].sum_squares / rows[-1].degrees) ** 0.5
-    return Variance(tasks, metric, trials, rows, noise, loudest)
+    return VarianceAnalysis(tasks, metric, trials, rows, noise, loudest)
 
 
-def _cells(outcomes: Sequence[Outcome]) -> dict[tuple[str, str, float], list[float]]:
+def _group_by_cell(outcomes: Sequence[TrialOutcome]) -> dict[tuple[str, str, float], list[float]]:
     cells: dict[tuple[str, str, float], list[float]] = {}
     for outcome in outcomes:
         cells.setdefault((outcome.task, outcome.size, outcome.data), []).append(outcome.value)
     return cells
 
 
-def _refusal(outcomes: Sequence[Outcome], cells: dict[tuple[str, str, float], list[float]], varying: list[str]) -> str:
+def _find_refusal(
+    outcomes: Sequence[TrialOutcome], cells: dict[tuple[str, str, float], list[float]], varying: list[str]
+) -> str:
     if not varying:
         return "There is one cell alone, so there is nothing to compare."
     if Counter(map(len, cells.values())).keys() == {1}:
@@ -111,14 +113,14 @@ def _refusal(outcomes: Sequence[Outcome], cells: dict[tuple[str, str, float], li
     return ""
 
 
-def _rows(outcomes: Sequence[Outcome], varying: list[str]) -> tuple[Source, ...]:
+def _compute_rows(outcomes: Sequence[TrialOutcome], varying: list[str]) -> tuple[VarianceSource, ...]:
     values = np.array([outcome.value for outcome in outcomes], float)
     values -= values.mean()
     terms = [frozenset(term) for count in range(1, len(varying) + 1) for term in combinations(varying, count)]
-    columns = {term: _columns(outcomes, term) for term in terms}
+    columns = {term: _encode_term(outcomes, term) for term in terms}
 
     def left(chosen: Sequence[frozenset[str]]) -> tuple[float, int]:
-        return _left(values, [columns[term] for term in chosen])
+        return _compute_residual(values, [columns[term] for term in chosen])
 
     (whole, free), total = left(terms), float(values @ values)
     noise = whole / free
@@ -132,19 +134,19 @@ def _rows(outcomes: Sequence[Outcome], varying: list[str]) -> tuple[Source, ...]
             unbiased = (squares - degrees * noise) / (total + noise)
             p = float(stats.f.sf(ratio, degrees, free))
             name = " x ".join(factor for factor in FACTORS if factor in term)
-            rows.append(Source(name, degrees, squares, squares / total, unbiased, float(ratio), p))
-    seed = Source(SEED, free, whole, whole / total, len(values) * noise / (total + noise), None, None)
+            rows.append(VarianceSource(name, degrees, squares, squares / total, unbiased, float(ratio), p))
+    seed = VarianceSource(SEED, free, whole, whole / total, len(values) * noise / (total + noise), None, None)
     return (*rows, seed)
 
 
-def _columns(outcomes: Sequence[Outcome], term: frozenset[str]) -> Floats:
+def _encode_term(outcomes: Sequence[TrialOutcome], term: frozenset[str]) -> Floats:
     """Return an indicator of each combination of a term's levels that occurs: (trials, combinations)."""
     places = [tuple(getattr(outcome, factor) for factor in sorted(term)) for outcome in outcomes]
     levels = sorted(set(places))
     return np.array([[float(place == level) for level in levels] for place in places])
 
 
-def _left(values: Floats, columns: Sequence[Floats]) -> tuple[float, int]:
+def _compute_residual(values: Floats, columns: Sequence[Floats]) -> tuple[float, int]:
     """Return the sum of squares that terms leave of centred values, and its degrees of freedom.
 
     The indicators of a term hold those of all within it; least squares counts what is new, so that holes cost degrees

@@ -19,15 +19,15 @@ def table(form: Form, noise: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return places as logarithms, and the logarithms of what was measured there."""
     axes = [np.linspace(-1.6, 1.6, 5)] * len(form.exponents)
     logs = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
-    exact = np.log(form.values(np.array([TRUE[form]]), logs))[0]
+    exact = np.log(form.compute_values(np.array([TRUE[form]]), logs))[0]
     return logs, exact + noise * np.random.default_rng(seed).standard_normal(len(logs))
 
 
 def optimum(form: Form, logs: np.ndarray, wanted: np.ndarray, turn: float = 1.345) -> tuple[np.ndarray, float]:
     spread = np.full(len(wanted), NOISE)
-    starts = fitting.starts(form, logs, np.exp(wanted), spread)
+    starts = fitting.build_starts(form, logs, np.exp(wanted), spread)
     many = np.tile(wanted, (len(starts), 1))
-    found, losses = fitting.refine(form, logs, many, spread, np.full(len(starts), turn), starts)
+    found, losses = fitting.refine_params(form, logs, many, spread, np.full(len(starts), turn), starts)
     return found[np.argmin(losses)], float(losses.min())
 
 
@@ -37,7 +37,7 @@ def test_without_noise_the_truth_is_found_and_so_does_scipy(form: Form) -> None:
     found, _ = optimum(form, logs, wanted)
 
     def law(_: object, *theta: float) -> np.ndarray:
-        return form.values(np.array([theta]), logs)[0]
+        return form.compute_values(np.array([theta]), logs)[0]
 
     by_scipy, _ = curve_fit(law, logs, np.exp(wanted), p0=[0.5] * form.size)
     assert found == pytest.approx(TRUE[form], rel=1e-4)
@@ -52,10 +52,10 @@ def test_no_start_of_scipy_finds_less_huber_loss_within_the_bounds(form: Form, s
     _, loss = optimum(form, logs, wanted)
 
     def residuals(theta: np.ndarray) -> np.ndarray:
-        return (np.log(form.values(theta[None], logs)[0] + 1e-12) - wanted) / NOISE
+        return (np.log(form.compute_values(theta[None], logs)[0] + 1e-12) - wanted) / NOISE
 
     random = np.random.default_rng(seed)
-    bounds = tuple(np.clip(bound, 0, 1e3) for bound in form.bounds())
+    bounds = tuple(np.clip(bound, 0, 1e3) for bound in form.get_bounds())
     tries = (
         least_squares(residuals, random.uniform(0.05, 1, form.size), bounds=bounds, loss="huber", f_scale=1.345)
         for _ in range(5)
@@ -67,10 +67,10 @@ def test_many_tables_at_once_give_what_each_gives_alone() -> None:
     tables = [table(FLOOR, NOISE, seed) for seed in range(7)]
     logs, wanted = tables[0][0], np.array([values for _, values in tables])
     spread, start = np.full(len(logs), NOISE), np.tile([0.3, 0.4, 0.5], (7, 1))
-    together, losses = fitting.refine(FLOOR, logs, wanted, spread, np.full(7, 1.345), start)
+    together, losses = fitting.refine_params(FLOOR, logs, wanted, spread, np.full(7, 1.345), start)
     for place in range(7):
         one = slice(place, place + 1)
-        alone, loss = fitting.refine(FLOOR, logs, wanted[one], spread, np.array([1.345]), start[one])
+        alone, loss = fitting.refine_params(FLOOR, logs, wanted[one], spread, np.array([1.345]), start[one])
         assert together[one] == pytest.approx(alone)
         assert losses[one] == pytest.approx(loss)
 
@@ -87,7 +87,7 @@ def test_places_count_by_their_spread() -> None:
     """Two places that say different things of a constant: the mean in logs, weighted by 1 / variance."""
     logs, wanted = np.zeros((2, 1)), np.log([[1.0, 1.1]])
     spread = np.array([0.1, 0.2])
-    found, _ = fitting.refine(POWER, logs, wanted, spread, np.array([np.inf]), np.array([[1.0, 0.5]]))
+    found, _ = fitting.refine_params(POWER, logs, wanted, spread, np.array([np.inf]), np.array([[1.0, 0.5]]))
     assert np.log(found[0, 0]) == pytest.approx(wanted[0] @ (1 / spread**2) / (1 / spread**2).sum())
 
 

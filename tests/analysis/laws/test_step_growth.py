@@ -11,19 +11,21 @@ from pipeline.analysis.laws import step_growth
 from pipeline.analysis.report.figures import step_figure, theme
 from pipeline.analysis.report.figures.figure import Figure
 from pipeline.analysis.report.tables import step_growth_table
-from pipeline.analysis.results.costs import AXES, Cost, Grown
+from pipeline.analysis.results.costs import AXES, CellCost, GrowthPoint
 from tests.analysis import made
 from tests.analysis.report.test_figures import words
 
 
-def along(axis: str, law: float, values: tuple[float, ...] = (1, 2, 4, 8), seconds: float = 3e-3) -> tuple[Grown, ...]:
-    return tuple(Grown(axis, value, seconds * value**law, flops=1e6 * value**2) for value in values)
+def along(
+    axis: str, law: float, values: tuple[float, ...] = (1, 2, 4, 8), seconds: float = 3e-3
+) -> tuple[GrowthPoint, ...]:
+    return tuple(GrowthPoint(axis, value, seconds * value**law, flops=1e6 * value**2) for value in values)
 
 
 @pytest.mark.parametrize("law", [0.5, 1.0, 1.97])
 def test_the_exponent_of_a_power_law_is_found(law: float) -> None:
     values = [16, 32, 64, 256]
-    assert step_growth.exponent(values, [0.07 * value**law for value in values]) == pytest.approx((law, law, law))
+    assert step_growth.fit_exponent(values, [0.07 * value**law for value in values]) == pytest.approx((law, law, law))
 
 
 def test_the_interval_of_an_exponent_is_the_one_of_a_straight_line_on_logarithms() -> None:
@@ -33,19 +35,19 @@ def test_the_interval_of_an_exponent_is_the_one_of_a_straight_line_on_logarithms
     slope = (away @ y) / (away @ away)
     left = y - y.mean() - slope * away
     half = 3.182446305284263 * math.sqrt(left @ left / 3 / (away @ away))  # Student's t for three degrees of freedom
-    assert step_growth.exponent(values, costs) == pytest.approx((slope, slope - half, slope + half))
+    assert step_growth.fit_exponent(values, costs) == pytest.approx((slope, slope - half, slope + half))
 
 
 def test_the_interval_holds_the_true_exponent_as_often_as_it_says() -> None:
     """1,000 noisy laws: 95%, give or take three standard errors of the share."""
     random = np.random.default_rng(2)
     values = np.array([1.0, 2.0, 4.0, 8.0])
-    laws = (step_growth.exponent(values, 3 * values**0.8 * random.lognormal(0, 0.3, 4)) for _ in range(1000))
+    laws = (step_growth.fit_exponent(values, 3 * values**0.8 * random.lognormal(0, 0.3, 4)) for _ in range(1000))
     assert np.mean([low <= 0.8 <= high for _, low, high in laws]) == pytest.approx(0.95, abs=0.021)
 
 
 def test_a_line_of_the_table_tells_measured_counted_and_limit() -> None:
-    cost = Cost("c", "benchmark@c", "bert-tiny", growth=along("width", 1.5))
+    cost = CellCost("c", "benchmark@c", "bert-tiny", growth=along("width", 1.5))
     (table,) = step_growth_table.create_tables([cost])
     assert table.headings == (
         "model", "axis", "from", "to", "exponent of seconds", "95%", "exponent of FLOPs", "in the limit",
@@ -53,7 +55,7 @@ def test_a_line_of_the_table_tells_measured_counted_and_limit() -> None:
     assert table.format_rows() == [["bert-tiny", "width", "1", "8", "1.50", "[1.50, 1.50]", "2.00", "2"]]
 
 
-def test_counted_exponents_lie_where_calculus_puts_them(measured: list[Cost]) -> None:
+def test_counted_exponents_lie_where_calculus_puts_them(measured: list[CellCost]) -> None:
     (table,) = step_growth_table.create_tables(measured)
     counted = {(row[0], row[1]): row[6] for row in table.format_rows()}
     assert (counted["bert-tiny", "depth"], counted["bert-tiny", "batch"]) == ("1.00", "1.00")
@@ -61,20 +63,20 @@ def test_counted_exponents_lie_where_calculus_puts_them(measured: list[Cost]) ->
     slopes = [1 + length / (length + 6 * 128) for length in made.LADDERS["length"]]
     assert slopes[0] < float(counted["bert-tiny", "length"]) < slopes[-1]
     slopes = [1 + 6 * hidden / (32 + 6 * hidden) for hidden in made.LADDERS["width"]]
-    assert slopes[0] < float(counted["bert-tiny", "width"]) < slopes[-1] < step_growth.LIMIT["width"]
+    assert slopes[0] < float(counted["bert-tiny", "width"]) < slopes[-1] < step_growth.LIMIT_EXPONENTS["width"]
     assert [row[1] for row in table.format_rows()] == [axis for axis in AXES for _ in range(2)]
     assert {row[7] for row in table.format_rows() if row[1] in ("depth", "batch")} == {"1"}
     assert {row[7] for row in table.format_rows() if row[1] in ("width", "length")} == {"2"}
 
 
 def test_cells_of_one_model_are_told_apart_by_their_names() -> None:
-    cells = [Cost(name, "", "bert-tiny", growth=along("batch", 1)) for name in ("bert-tiny-a", "bert-tiny-b")]
-    assert [curve.label for curve in step_growth.curves(cells, "batch")] == ["bert-tiny-a", "bert-tiny-b"]
-    assert [curve.label for curve in step_growth.curves(cells[:1], "batch")] == ["bert-tiny"]
+    cells = [CellCost(name, "", "bert-tiny", growth=along("batch", 1)) for name in ("bert-tiny-a", "bert-tiny-b")]
+    assert [curve.label for curve in step_growth.build_curves(cells, "batch")] == ["bert-tiny-a", "bert-tiny-b"]
+    assert [curve.label for curve in step_growth.build_curves(cells[:1], "batch")] == ["bert-tiny"]
 
 
 def test_two_points_and_uncounted_ones_make_no_exponent() -> None:
-    two = Cost("c", "", "bert-tiny", growth=along("depth", 1, (1, 2)))
+    two = CellCost("c", "", "bert-tiny", growth=along("depth", 1, (1, 2)))
     assert step_growth_table.create_tables([two]) == []
     points = along("depth", 1)
     uncounted = replace(two, growth=(replace(points[0], flops=None), *points[1:]))
@@ -88,7 +90,9 @@ def layers(figure: Figure, place: int, kind: str) -> list[list[dict[str, Any]]]:
     return [figure.spec["datasets"][layer["data"]["name"]] for layer in found]
 
 
-def test_a_panel_shows_costs_relative_to_the_smallest_place_and_the_slope_of_the_limit(measured: list[Cost]) -> None:
+def test_a_panel_shows_costs_relative_to_the_smallest_place_and_the_slope_of_the_limit(
+    measured: list[CellCost],
+) -> None:
     (figure,) = step_figure.create_figures(measured[:1])
     assert [panel["title"] for panel in figure.spec["concat"]] == list(AXES)
     points = [point for point in measured[0].growth if point.axis == "width"]
@@ -108,9 +112,9 @@ def test_a_panel_shows_costs_relative_to_the_smallest_place_and_the_slope_of_the
 
 
 def test_axes_along_which_nothing_grew_have_no_panel() -> None:
-    (figure,) = step_figure.create_figures([Cost("c", "", "bert-tiny", growth=along("length", 2))])
+    (figure,) = step_figure.create_figures([CellCost("c", "", "bert-tiny", growth=along("length", 2))])
     assert [panel["title"] for panel in figure.spec["concat"]] == ["length"]
-    assert step_figure.create_figures([Cost("c", "", "bert-tiny")]) == []
+    assert step_figure.create_figures([CellCost("c", "", "bert-tiny")]) == []
 
 
 def test_no_two_words_lie_on_each_other() -> None:
@@ -118,10 +122,12 @@ def test_no_two_words_lie_on_each_other() -> None:
     crowded = []
     for rank, (layers, hidden) in enumerate(models):
         points = made.growth(layers, hidden, 1e10 * (1 + rank), 0.004)
-        widths = [Grown("width", hidden * times, 0.01 * times, flops=1e6 * times**2) for times in (0.25, 0.5, 1, 2, 4)]
-        others = tuple(Grown(**point) for point in points if point["axis"] != "width")
+        widths = [
+            GrowthPoint("width", hidden * times, 0.01 * times, flops=1e6 * times**2) for times in (0.25, 0.5, 1, 2, 4)
+        ]
+        others = tuple(GrowthPoint(**point) for point in points if point["axis"] != "width")
         name = f"paraphrase-{layers}x{hidden}"
-        crowded.append(Cost(name, "", name, parameters_non_embedding=hidden, growth=(*others, *widths)))
+        crowded.append(CellCost(name, "", name, parameters_non_embedding=hidden, growth=(*others, *widths)))
     (figure,) = step_figure.create_figures(crowded)
     found = words(vl_convert.vegalite_to_svg(figure.spec, config=theme.create_config(theme.LIGHT)))
     assert len(found) >= 60

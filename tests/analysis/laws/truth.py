@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.analysis.laws import Measured
+from pipeline.analysis.laws import Observation
 from pipeline.analysis.laws.forms import ADDITIVE, FLOOR, MULTIPLICATIVE, POWER, Form
 
 Places = tuple[tuple[float, ...], ...]
@@ -41,8 +41,8 @@ class Truth:
     def measure(self, at: Sequence[float], noise: float, seeds: int, random: np.random.Generator) -> tuple[float, ...]:
         return tuple(self.value(at) * np.exp(noise * random.standard_normal(seeds)))
 
-    def table(self, noise: float, seeds: int, random: np.random.Generator) -> list[Measured]:
-        return [Measured(f"{at}", at, self.measure(at, noise, seeds, random)) for at in self.places]
+    def table(self, noise: float, seeds: int, random: np.random.Generator) -> list[Observation]:
+        return [Observation(f"{at}", at, self.measure(at, noise, seeds, random)) for at in self.places]
 
 
 def line(count: int, low: float = 8e4, high: float = 8e6) -> Places:

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.analysis.recommendation import answer_sentences
-from pipeline.analysis.recommendation.marginal_gains import DATA, SIZE, Gain, Way
-from pipeline.analysis.recommendation.select import Expected
+from pipeline.analysis.recommendation.marginal_gains import DATA, SIZE, Improvement, MarginalGain
+from pipeline.analysis.recommendation.select import CorrectedScore
 from tests.analysis.candidates import SCORES, THREE, cell, chosen
 
 
@@ -25,7 +25,10 @@ def test_an_answer_says_what_to_use_which_limit_binds_and_what_comes_next() -> N
 
 
 def test_more_of_a_limit_buys_something_only_if_that_limit_alone_excludes_a_better_cell() -> None:
-    gains = [Gain("latency_p50_ms", "1 ms", 0.004, 0.001, 0.02), Gain("storage_bytes", "0.1 MB", 0.0089, 0.008, 0.01)]
+    gains = [
+        MarginalGain("latency_p50_ms", "1 ms", 0.004, 0.001, 0.02),
+        MarginalGain("storage_bytes", "0.1 MB", 0.0089, 0.008, 0.01),
+    ]
     loose = answer_sentences.format_sentences(chosen(THREE, SCORES, latency_p50_ms=3, storage_bytes=50e6), gains)
     assert loose[2] == "Beyond the limits, the large is better (90.0) but needs 4.00 ms (you allow 3.00)."
     assert loose[4] == "By the laws, 1 ms more would buy 0.4 points."
@@ -37,7 +40,10 @@ def test_more_of_a_limit_buys_something_only_if_that_limit_alone_excludes_a_bett
     none = answer_sentences.format_sentences(chosen(THREE, SCORES, latency_p50_ms=9, storage_bytes=50e6), gains)
     assert none[2] == "No limit excludes a cell that is better by 1 point."
     assert len(none) == 4
-    unsure = [Gain("latency_p50_ms", "1 ms", 0.004, -0.001, 0.02), Gain("latency_p50_ms", "1 ms", why_not="no law")]
+    unsure = [
+        MarginalGain("latency_p50_ms", "1 ms", 0.004, -0.001, 0.02),
+        MarginalGain("latency_p50_ms", "1 ms", why_not="no law"),
+    ]
     for gain in unsure:
         assert len(answer_sentences.format_sentences(chosen(THREE, SCORES, latency_p50_ms=3), [gain])) == 4
 
@@ -67,7 +73,9 @@ def test_not_significantly_different_is_not_equally_good() -> None:
 
 
 def test_the_recommended_score_is_corrected_for_the_choice_and_the_measured_one_follows() -> None:
-    found = replace(chosen(THREE[:2], SCORES, 0.004, latency_p50_ms=3), expected=Expected(0.7944, 0.77, 0.812, {}))
+    found = replace(
+        chosen(THREE[:2], SCORES, 0.004, latency_p50_ms=3), corrected_score=CorrectedScore(0.7944, 0.77, 0.812, {})
+    )
     first, second, *_ = answer_sentences.format_sentences(found)
     assert first == "Use the middle for t: F1 79.4 (77.0 to 81.2) on new data, 2.00 ms, 4.00 MB."
     assert second == (
@@ -77,13 +85,13 @@ def test_the_recommended_score_is_corrected_for_the_choice_and_the_measured_one_
 
 
 def test_a_fastest_cell_that_measured_too_low_is_not_called_lucky() -> None:
-    found = replace(chosen(THREE[:2], SCORES, 0.004, score=0.8), expected=Expected(0.805, 0.79, 0.82, {}))
+    found = replace(chosen(THREE[:2], SCORES, 0.004, score=0.8), corrected_score=CorrectedScore(0.805, 0.79, 0.82, {}))
     assert answer_sentences.format_sentences(found)[1].endswith("% confidence; it measured 80.0.")
 
 
 def test_a_correction_that_does_not_show_in_the_digits_leaves_the_interval_of_the_tables() -> None:
     plain = chosen(THREE, SCORES, 0.004)
-    found = replace(plain, expected=Expected(0.90004, 0.88, 0.93, {}))
+    found = replace(plain, corrected_score=CorrectedScore(0.90004, 0.88, 0.93, {}))
     assert answer_sentences.format_sentences(found) == answer_sentences.format_sentences(plain)
 
 
@@ -131,7 +139,7 @@ def test_times_of_two_machines_are_not_compared() -> None:
 def test_an_answer_with_a_least_score_is_the_fastest_and_says_how_surely_it_reaches_it() -> None:
     found = chosen(THREE, SCORES, 0.01, score=0.8)
     assert found.recommended is not None
-    (kept,) = found.recommended.kept
+    (kept,) = found.recommended.met_limits
     assert kept.probability == pytest.approx(0.5, abs=0.05)
     _, rule, limits, other = answer_sentences.format_sentences(found)
     assert rule == (
@@ -177,7 +185,7 @@ def test_cells_without_the_number_of_a_limit_are_named_or_counted() -> None:
 def test_where_no_cell_beats_the_baseline_the_answer_says_so_and_what_would_help() -> None:
     found = chosen(THREE, {"small": 0.49, "middle": 0.5, "large": 0.52}, 0.02, baseline=0.5)
     first, second, *rest = answer_sentences.format_sentences(
-        found, ways=[Way(DATA, 5, 4500, 0.582), Way(SIZE, 10, 4e6, 0.55)]
+        found, ways=[Improvement(DATA, 5, 4500, 0.582), Improvement(SIZE, 10, 4e6, 0.55)]
     )
     assert first == "Nothing works yet for t: no cell scores clearly above a constant answer."
     assert second.startswith("The best of them, the large, reaches F1 52.0 (48.")
@@ -233,8 +241,10 @@ def test_an_answer_has_at_most_five_sentences_of_less_than_thirty_words_without_
     ]
     scores = {name: score for name, (score, *_) in zip(names, cells, strict=True)}
     found = chosen(candidates, scores, spread, baseline, seeds=seeds, **limits)
-    gains = [Gain(key, "0.1 labelled examples", 0.01, 0.005, 0.02) for key in KEYS]
-    sentences = answer_sentences.format_sentences(found, gains, [Way(DATA, 5, 4500, 0.582), Way(SIZE, 10, 4e6, 0.55)])
+    gains = [MarginalGain(key, "0.1 labelled examples", 0.01, 0.005, 0.02) for key in KEYS]
+    sentences = answer_sentences.format_sentences(
+        found, gains, [Improvement(DATA, 5, 4500, 0.582), Improvement(SIZE, 10, 4e6, 0.55)]
+    )
     assert 1 <= len(sentences) <= 5
     assert all(sentence.endswith(".") and len(sentence.split()) < 30 for sentence in sentences), sentences
     assert not any(" p " in sentence or "resample" in sentence for sentence in sentences)

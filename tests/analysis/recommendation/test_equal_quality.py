@@ -13,9 +13,9 @@ PLAIN = {"small": 0.6, "middle": 0.7, "large": 0.8}
 BYTES = {"small": 1e6, "middle": 4e6, "large": 16e6}
 
 
-def at_equal_quality(score: float, cost: float, spread: float = 0.0) -> equal_quality.Equal:
+def at_equal_quality(score: float, cost: float, spread: float = 0.0) -> equal_quality.EqualQualityCost:
     scores, costs = {**PLAIN, "cell": score}, {**BYTES, "cell": cost}
-    (found,) = equal_quality.equal(drawn(scores, spread), priced(costs), list(PLAIN))
+    (found,) = equal_quality.compute_equal_quality(drawn(scores, spread), priced(costs), list(PLAIN))
     return found
 
 
@@ -45,7 +45,7 @@ def test_a_score_below_the_smallest_plain_model_gives_a_bound_from_below_and_sho
 def test_a_plain_model_that_another_beats_is_no_part_of_the_route() -> None:
     scores = {"small": 0.6, "worse": 0.55, "large": 0.8, "cell": 0.7}
     costs = {"small": 1e6, "worse": 2e6, "large": 16e6, "cell": 1e6}
-    (found,) = equal_quality.equal(drawn(scores), priced(costs), ["worse", "large", "small"])
+    (found,) = equal_quality.compute_equal_quality(drawn(scores), priced(costs), ["worse", "large", "small"])
     assert found.plain_cost == pytest.approx(4e6)
 
 
@@ -60,7 +60,9 @@ def test_a_ratio_whose_interval_holds_one_is_no_gain_shown() -> None:
 
 def test_where_no_cell_repeats_a_seed_nothing_is_cheaper_or_dearer() -> None:
     scores, costs = {**PLAIN, "cell": 0.8}, {**BYTES, "cell": 1e6}
-    (found,) = equal_quality.equal(replace(drawn(scores), draws=None, intervals=None), priced(costs), list(PLAIN))
+    (found,) = equal_quality.compute_equal_quality(
+        replace(drawn(scores), expected_scores=None, intervals=None), priced(costs), list(PLAIN)
+    )
     assert (found.ratio, found.low, found.high, found.verdict) == (pytest.approx(1 / 16), 0, np.inf, NO_GAIN)
 
 
@@ -72,7 +74,7 @@ def test_the_plain_cost_is_interpolated_on_the_front(plain: list[tuple[int, int]
     names = [f"p{index}" for index in range(len(plain))]
     scores = {**{name: float(score) for name, (score, _) in zip(names, plain, strict=True)}, "cell": wanted}
     costs = {**{name: 10.0**cost for name, (_, cost) in zip(names, plain, strict=True)}, "cell": 1.0}
-    (found,) = equal_quality.equal(drawn(scores, resamples=2), priced(costs, 2), names)
+    (found,) = equal_quality.compute_equal_quality(drawn(scores, resamples=2), priced(costs, 2), names)
     expected = 10 ** np.interp(wanted, [score for _, score in kept], [cost for cost, _ in kept])
     assert found.plain_cost == pytest.approx(expected)
     side = BEYOND if wanted > kept[-1][1] else BELOW if wanted < kept[0][1] else WITHIN
@@ -81,5 +83,5 @@ def test_the_plain_cost_is_interpolated_on_the_front(plain: list[tuple[int, int]
 
 def test_without_a_plain_cost_or_another_cell_there_is_nothing_to_compare() -> None:
     scores = drawn({"small": 0.6, "cell": 0.7})
-    assert equal_quality.equal(scores, priced({"cell": 1}), ["small"]) == ()
-    assert equal_quality.equal(scores, priced({"small": 1}), ["small"]) == ()
+    assert equal_quality.compute_equal_quality(scores, priced({"cell": 1}), ["small"]) == ()
+    assert equal_quality.compute_equal_quality(scores, priced({"small": 1}), ["small"]) == ()

@@ -6,15 +6,15 @@ from statistics import fmean
 import pytest
 
 from pipeline.analysis.recommendation import latency_pool
-from pipeline.analysis.results.cell_table import Point, Row
+from pipeline.analysis.results.cell_table import CellCoordinates, CellRow
 
 DENSE = {"inference_flops": 26e6, "training_flops": 78e6, "activation_bytes": 5e5}
 INT8 = {"inference_flops": 26e6}
-GRID = Point("dense", "t", "3x96", 1.0, "standard", "evaluate@dense")
+GRID = CellCoordinates("dense", "t", "3x96", 1.0, "standard", "evaluate@dense")
 MADE = replace(GRID, section="compress", source="finetune/dense")
 
 
-def key(point: Point = GRID, numbers: dict[str, float] = DENSE, machine: str = "m") -> str:
+def key(point: CellCoordinates = GRID, numbers: dict[str, float] = DENSE, machine: str = "m") -> str:
     return latency_pool.compute_key(point, numbers, machine)
 
 
@@ -54,7 +54,7 @@ def test_the_mean_of_pooled_latencies_is_the_median_over_cells_and_seeds() -> No
 def test_rows_share_the_pooled_latency_and_their_table_says_so() -> None:
     own = [(3.1, 3.2, 3.3), (2.1, 2.2, 2.3), (9.0,)]
     rows = [
-        Row(**vars(GRID), computation=name, latency_p50_ms=fmean(values), latency_p50_seeds_ms=values)
+        CellRow(**vars(GRID), computation=name, latency_p50_ms=fmean(values), latency_p50_seeds_ms=values)
         for name, values in zip("aab", own, strict=True)
     ]
     pooled = latency_pool.pool_rows(rows)

@@ -13,8 +13,8 @@ from pipeline.analysis.report import build_report, terminal
 from pipeline.analysis.report.render_pool import RenderPool
 from pipeline.analysis.report.tables import benchmark_tables, compression_tables, score_tables
 from pipeline.analysis.report.tables.table import Column, Table, TableSection
-from pipeline.analysis.results.cell_table import Row
-from pipeline.analysis.results.costs import Cost
+from pipeline.analysis.results.cell_table import CellRow
+from pipeline.analysis.results.costs import CellCost
 from pipeline.system import hardware
 from tests.analysis import findings
 from tests.analysis.report.test_figures import contrast
@@ -49,7 +49,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def material(counted: list[Row], measured: list[Cost]) -> build_report.ReportContent:
+def material(counted: list[CellRow], measured: list[CellCost]) -> build_report.ReportContent:
     return findings.material(findings.made_cheaper(counted), measured)
 
 
@@ -198,7 +198,7 @@ def test_tables_sort_but_for_ledgers_whose_order_has_a_meaning(
 
 
 def test_further_tables_stand_between_the_cells_and_what_was_made_cheaper(
-    rows: list[Row], tmp_path: Path, drawing: RenderPool
+    rows: list[CellRow], tmp_path: Path, drawing: RenderPool
 ) -> None:
     section = TableSection(
         "laws", "The laws", [Table("Exponents", [Column("task", "task")], [{"task": "mrpc"}])], "A note."
@@ -214,7 +214,7 @@ def test_further_tables_stand_between_the_cells_and_what_was_made_cheaper(
 
 
 def test_records_of_before_anything_was_counted_still_make_a_report(
-    rows: list[Row], tmp_path: Path, drawing: RenderPool
+    rows: list[CellRow], tmp_path: Path, drawing: RenderPool
 ) -> None:
     before = build_report.ReportContent([replace(row, train_flops=None, train_seconds=None) for row in rows])
     files = [str(path.relative_to(tmp_path)) for path in build_report.write_report(before, tmp_path, SIZE, 40, drawing)]
@@ -227,7 +227,7 @@ def test_records_of_before_anything_was_counted_still_make_a_report(
 
 
 def test_a_plan_that_has_not_run_has_a_page_without_figures(
-    rows: list[Row], tmp_path: Path, drawing: RenderPool
+    rows: list[CellRow], tmp_path: Path, drawing: RenderPool
 ) -> None:
     build_report.write_report(build_report.ReportContent(rows[-1:]), tmp_path, SIZE, 40, drawing)
     page = Page((tmp_path / "index.html").read_text())
@@ -236,14 +236,14 @@ def test_a_plan_that_has_not_run_has_a_page_without_figures(
 
 
 def test_a_benchmark_that_has_not_run_is_shown_as_a_hole(
-    rows: list[Row], measured: list[Cost], tmp_path: Path, drawing: RenderPool
+    rows: list[CellRow], measured: list[CellCost], tmp_path: Path, drawing: RenderPool
 ) -> None:
     files = build_report.write_report(build_report.ReportContent(rows, measured[-1:]), tmp_path, SIZE, 40, drawing)
     assert "cost-against-shape.png" not in [path.name for path in files]
     assert '<th scope="row">bert-mini-2-1-bf16-32</th><td>not run</td>' in (tmp_path / "index.html").read_text()
 
 
-def test_names_are_text_and_neither_markup_nor_script(rows: list[Row], tmp_path: Path, drawing: RenderPool) -> None:
+def test_names_are_text_and_neither_markup_nor_script(rows: list[CellRow], tmp_path: Path, drawing: RenderPool) -> None:
     hostile = replace(rows[0], model=HOSTILE, cell=HOSTILE, section="variants")
     shown = [replace(rows[0], model=HOSTILE, cell=HOSTILE), *rows[1:6], hostile]
     build_report.write_report(build_report.ReportContent(shown), tmp_path, SIZE, 40, drawing)
@@ -256,7 +256,7 @@ def test_names_are_text_and_neither_markup_nor_script(rows: list[Row], tmp_path:
     assert HOSTILE in {point.get("cell") for points in spec["datasets"].values() for point in points}
 
 
-def test_the_terminal_shows_every_cell_with_its_whole_name(rows: list[Row], measured: list[Cost]) -> None:
+def test_the_terminal_shows_every_cell_with_its_whole_name(rows: list[CellRow], measured: list[CellCost]) -> None:
     text = io.StringIO()
     terminal.print_results(rows, measured, console=Console(file=text))
     lines = text.getvalue().splitlines()
@@ -268,7 +268,7 @@ def test_the_terminal_shows_every_cell_with_its_whole_name(rows: list[Row], meas
 
 
 def test_the_terminal_shows_training_and_leaves_the_other_costs_to_the_report(
-    counted: list[Row], measured: list[Cost]
+    counted: list[CellRow], measured: list[CellCost]
 ) -> None:
     text = io.StringIO()
     terminal.print_results(counted, measured, console=Console(file=text))

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from pipeline.analysis.laws import Measured, Question, study
-from pipeline.analysis.recommendation.pareto import fronts as compute_fronts
+from pipeline.analysis.laws import LawDataset, Observation, fit_laws
+from pipeline.analysis.recommendation.pareto import compute_fronts as compute_fronts
 from pipeline.analysis.report import build_report
 from pipeline.analysis.report.figures import (
     axes,
@@ -34,12 +34,12 @@ from pipeline.analysis.report.figures import (
 )
 from pipeline.analysis.report.figures.axes import Axis
 from pipeline.analysis.report.figures.figure import Figure
-from pipeline.analysis.results.cell_table import Row
-from pipeline.analysis.results.costs import Cost
+from pipeline.analysis.results.cell_table import CellRow
+from pipeline.analysis.results.costs import CellCost
 from pipeline.analysis.statistics import pairwise_tests as compared
 from pipeline.analysis.statistics import variance as shared
-from pipeline.analysis.statistics.bootstrap import Answers, draw
-from pipeline.analysis.statistics.variance import Outcome
+from pipeline.analysis.statistics.bootstrap import CellPredictions, sample_scores
+from pipeline.analysis.statistics.variance import TrialOutcome
 from tests.analysis import findings, places
 
 SIZE = "parameters_non_embedding"
@@ -49,7 +49,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
-def every(counted: list[Row], measured: list[Cost]) -> list[Figure]:
+def every(counted: list[CellRow], measured: list[CellCost]) -> list[Figure]:
     return [*build_report.create_figures(findings.material(findings.made_cheaper(counted), measured), SIZE)]
 
 
@@ -86,7 +86,7 @@ def words(svg: str) -> list[tuple[str, float, float, float]]:
     return found
 
 
-def crowded() -> list[Row]:
+def crowded() -> list[CellRow]:
     """Return more models, ratios and families than fit without care, some of them of nearly the same size."""
     sizes = {"starter-1x64": 6e4, "starter-2x96": 2.5e5, "bert-tiny": 4e5, "starter-3x128": 6e5, "starter-4x160": 1.3e6,
              "minilm-l6": 1.06e7, "distilbert": 4.2e7, "bert-base": 8.5e7, "roberta-base": 8.6e7}  # fmt: skip
@@ -96,7 +96,7 @@ def crowded() -> list[Row]:
     for (rank, (name, size, family)), ratio in itertools.product(enumerate(models), (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)):
         score = 0.55 + 0.02 * rank + 0.05 * ratio**0.5
         rows.append(
-            Row(
+            CellRow(
                 f"mrpc-{name}-{ratio}", "mrpc", name, ratio, "standard", "evaluate@c", family=family, seeds=3,
                 score_name="accuracy", score=score, low=score - 0.01, high=score + 0.01, majority_score=0.5,
                 train_examples=round(5000 * ratio), parameters=round(size), parameters_non_embedding=round(size),
@@ -127,7 +127,7 @@ def test_every_figure_says_what_is_seen_and_holds_its_numbers(every: list[Figure
         assert drawn.numbers.rows
 
 
-def test_figures_are_the_same_bytes_each_time(counted: list[Row], measured: list[Cost], tmp_path: Path) -> None:
+def test_figures_are_the_same_bytes_each_time(counted: list[CellRow], measured: list[CellCost], tmp_path: Path) -> None:
     written = []
     material = findings.material(counted[:15], measured[:1])
     for name in ("one", "two"):
@@ -145,21 +145,21 @@ def test_a_specification_names_no_colour_so_that_both_schemes_draw_it(every: lis
         assert re.findall(r"#[0-9a-fA-F]{3,8}\b", json.dumps(drawn.spec)) == []
 
 
-def test_size_has_a_line_for_each_ratio_and_family(rows: list[Row]) -> None:
+def test_size_has_a_line_for_each_ratio_and_family(rows: list[CellRow]) -> None:
     drawn = score_figures.create_size_figure(rows, SIZE)
     assert [one["title"] for one in drawn.spec["concat"]] == ["mrpc", "starter-swap"]
     assert sorted(len(points) for points in lines(drawn, 0).values()) == [1, 1, 1, 4, 4, 4]
     assert drawn.spec["concat"][0]["layer"][1]["encoding"]["x"]["scale"]["type"] == "log"
 
 
-def test_data_has_a_line_for_each_model_and_a_hole_has_no_point(rows: list[Row]) -> None:
+def test_data_has_a_line_for_each_model_and_a_hole_has_no_point(rows: list[CellRow]) -> None:
     points = lines(score_figures.create_data_figure(rows, SIZE), 1)
     assert {len(line) for name, line in points.items() if name.startswith("pretrained")} == {3}
     assert [len(line) for name, line in points.items() if name.startswith("fresh")] == [2]
 
 
 def test_compute_has_a_point_where_the_flops_of_each_row_are_and_leaves_out_the_others(
-    counted: list[Row],
+    counted: list[CellRow],
 ) -> None:
     unknown = replace(counted[0], train_flops=None)
     drawn = score_figures.create_figures([unknown, *counted[1:]], SIZE)[2]
@@ -168,7 +168,7 @@ def test_compute_has_a_point_where_the_flops_of_each_row_are_and_leaves_out_the_
     assert drawn.spec["concat"][0]["layer"][1]["encoding"]["x"]["title"] == "FLOPs of the training"
 
 
-def test_points_intervals_and_baseline_stand_where_the_rows_say(rows: list[Row]) -> None:
+def test_points_intervals_and_baseline_stand_where_the_rows_say(rows: list[CellRow]) -> None:
     drawn = score_figures.create_data_figure(rows, SIZE)
     baseline, bars, *_ = marks(drawn, 0, "rule")
     tiny = [row for row in rows if row.task == "mrpc" and row.model == "bert-tiny"]
@@ -181,7 +181,7 @@ def test_points_intervals_and_baseline_stand_where_the_rows_say(rows: list[Row])
     assert baseline["mark"]["style"] == "baseline"
 
 
-def test_a_cell_without_an_interval_has_no_bar(rows: list[Row]) -> None:
+def test_a_cell_without_an_interval_has_no_bar(rows: list[CellRow]) -> None:
     single = [replace(row, low=None, high=None) for row in rows]
     (shown, *_) = score_figures.create_figures(single, SIZE)
     places = marks(shown, 0, "line")[0]["values"]
@@ -189,10 +189,10 @@ def test_a_cell_without_an_interval_has_no_bar(rows: list[Row]) -> None:
 
 
 def test_a_front_without_probabilities_has_hollow_marks_and_no_bars_of_scores() -> None:
-    scored = replace(places.drawn({"a": 0.7, "b": 0.8}), draws=None, intervals=None)
+    scored = replace(places.drawn({"a": 0.7, "b": 0.8}), expected_scores=None, intervals=None)
     (found,) = compute_fronts(scored, [places.priced({"a": 1e6, "b": 2e6})])
     known = [
-        Row(cell, "t", "bert-tiny", 1.0, "standard", f"evaluate@{cell}", score_name="accuracy", score=score)
+        CellRow(cell, "t", "bert-tiny", 1.0, "standard", f"evaluate@{cell}", score_name="accuracy", score=score)
         for cell, score in (("a", 0.7), ("b", 0.8))
     ]
     (shown,) = pareto_figure.create_figures([found], known)
@@ -202,7 +202,7 @@ def test_a_front_without_probabilities_has_hollow_marks_and_no_bars_of_scores() 
     ]  # fmt: skip
 
 
-def test_families_are_told_apart_by_shape_filling_and_dash(counted: list[Row]) -> None:
+def test_families_are_told_apart_by_shape_filling_and_dash(counted: list[CellRow]) -> None:
     layers = score_figures.create_data_figure(counted, SIZE).spec["concat"][0]["layer"]
     filled, hollow = (layer for layer in layers if layer["encoding"].get("shape"))
     assert (filled["mark"]["filled"], hollow["mark"]["fill"]) == (True, {"expr": "page"})
@@ -211,7 +211,7 @@ def test_families_are_told_apart_by_shape_filling_and_dash(counted: list[Row]) -
     assert [condition["test"] for condition in dashes[0]] == ["datum.family == 'fresh'", "datum.family == 'random'"]
 
 
-def test_a_variant_is_left_to_the_table(rows: list[Row]) -> None:
+def test_a_variant_is_left_to_the_table(rows: list[CellRow]) -> None:
     variant = replace(rows[0], cell="equal-steps", score=0.1, section="variants")
     heights = [
         y for line in lines(score_figures.create_size_figure([*rows, variant], SIZE), 0).values() for _, y in line
@@ -225,7 +225,7 @@ def test_a_plan_without_results_has_no_figures() -> None:
 
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("some", ["rows", "crowded"])
-def test_no_two_words_of_a_figure_lie_on_each_other(make: Any, some: str, counted: list[Row]) -> None:
+def test_no_two_words_of_a_figure_lie_on_each_other(make: Any, some: str, counted: list[CellRow]) -> None:
     drawn = make(counted if some == "rows" else crowded(), SIZE)
     found = words(vl_convert.vegalite_to_svg(drawn.spec, config=theme.create_config(theme.LIGHT)))
     assert len(found) > 15
@@ -297,7 +297,9 @@ def test_the_caption_of_the_variance_tells_how_loud_the_noise_is_and_where_most(
         ("mini", 0.1): (0.7, 0.7),
         ("mini", 1.0): (0.8, 0.8),
     }
-    found = shared.analyses([Outcome("t", *place, "f1", score) for place, of in values.items() for score in of])
+    found = shared.compute_analyses(
+        [TrialOutcome("t", *place, "f1", score) for place, of in values.items() for score in of]
+    )
     (drawn,) = variance_figure.create_figures(found)
     noise = 100 * ((0.005 + 0.0002) / 4) ** 0.5
     assert drawn.caption.endswith(f"in hundredths, t, F1: {noise:.1f}, at most 7.1 (t, tiny, ratio 0.1).")
@@ -328,14 +330,14 @@ def test_of_many_cells_the_best_are_compared_in_the_figure_and_the_rest_is_told_
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, 300)
     cells = [
-        Answers(
+        CellPredictions(
             f"t-{cell:02}", "t", np.where(random.random((2, 300)) < 0.5 + cell / 200, labels, 1 - labels), labels, "f1"
         )
         for cell in range(60)
     ]
-    drawn_cells = draw(cells, 200)
+    drawn_cells = sample_scores(cells, 200)
     error = np.full(60 * 59 // 2, 0.02)
-    found = compared.compare(drawn_cells, (error, np.full(len(error), 30.0)))
+    found = compared.compute_pairwise_tests(drawn_cells, (error, np.full(len(error), 30.0)))
     (drawn,) = pairwise_figure.create_figures([found])
     squares = marks(drawn, 0, "rect")[0]["values"]
     assert len(squares) == 40 * 39
@@ -348,11 +350,11 @@ def test_of_many_cells_the_best_are_compared_in_the_figure_and_the_rest_is_told_
 
 @pytest.mark.parametrize("value", [0.0, math.nan, math.inf])
 def test_a_law_that_no_logarithmic_axis_can_show_has_no_panel(value: float) -> None:
-    question = Question("mrpc", "error", (SIZE,), "most data")
-    perfect = [Measured(f"c{place}", (10.0**place,), (value,) * 3) for place in range(3)]
-    shown = [*perfect, Measured("c3", (1e3,), (0.1, 0.2, 0.3))]
-    assert law_figure.create_figures([study(question, perfect)], SIZE) == []
-    (drawn,) = law_figure.create_figures([study(question, perfect), study(question, shown)], SIZE)
+    question = LawDataset("mrpc", "error", (SIZE,), "most data")
+    perfect = [Observation(f"c{place}", (10.0**place,), (value,) * 3) for place in range(3)]
+    shown = [*perfect, Observation("c3", (1e3,), (0.1, 0.2, 0.3))]
+    assert law_figure.create_figures([fit_laws(question, perfect)], SIZE) == []
+    (drawn,) = law_figure.create_figures([fit_laws(question, perfect), fit_laws(question, shown)], SIZE)
     assert [panel["title"]["subtitle"] for panel in drawn.spec["concat"]] == ["no law: refused, see below"]
     assert [row["cell"] for row in drawn.numbers.rows] == ["c3"]
 

@@ -11,8 +11,8 @@ import psutil
 from pipeline.analysis.report import build_report, html
 from pipeline.analysis.report.figures import figure
 from pipeline.analysis.report.render_pool import RenderPool
-from pipeline.analysis.results.cell_table import Row
-from pipeline.analysis.results.costs import Cost
+from pipeline.analysis.results.cell_table import CellRow
+from pipeline.analysis.results.costs import CellCost
 from pipeline.core import paths
 from tests.analysis import findings
 
@@ -27,7 +27,7 @@ with render_pool.open_render_pool() as drawing:
 
 
 def test_figures_come_in_order_and_are_those_that_this_process_would_draw(
-    counted: list[Row], measured: list[Cost], tmp_path: Path, drawing: RenderPool
+    counted: list[CellRow], measured: list[CellCost], tmp_path: Path, drawing: RenderPool
 ) -> None:
     figures = [*build_report.create_figures(findings.material(counted[:15], measured[:1]), "parameters_non_embedding")][
         :4

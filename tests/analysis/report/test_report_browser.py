@@ -14,8 +14,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from pipeline.analysis.report import build_report
 from pipeline.analysis.report.render_pool import RenderPool
-from pipeline.analysis.results.cell_table import Row
-from pipeline.analysis.results.costs import Cost
+from pipeline.analysis.results.cell_table import CellRow
+from pipeline.analysis.results.costs import CellCost
 from tests import browser
 from tests.analysis import findings
 
@@ -32,7 +32,7 @@ return [...rows].map((row) => row.cells[arguments[1]].textContent);
 
 @pytest.fixture(scope="module")
 def page(
-    counted: list[Row], measured: list[Cost], tmp_path_factory: pytest.TempPathFactory, drawing: RenderPool
+    counted: list[CellRow], measured: list[CellCost], tmp_path_factory: pytest.TempPathFactory, drawing: RenderPool
 ) -> Path:
     folder = tmp_path_factory.mktemp("report")
     named = [replace(counted[0], cell=HOSTILE), *counted[1:]]

@@ -9,13 +9,13 @@ import pytest
 
 from pipeline.analysis.report.tables import csv_files, score_tables
 from pipeline.analysis.results import cell_table, trial_table
-from pipeline.analysis.results.cell_table import Point, Row
+from pipeline.analysis.results.cell_table import CellCoordinates, CellRow
 from pipeline.analysis.statistics import task_scores
 from pipeline.core import records as kept
 from pipeline.core.errors import UserError
 from tests import fakes
 
-ROW = Row("c", "mrpc", "bert-tiny", 1.0, "standard", "evaluate@c", score=0.8, score_name="f1", majority_score=0.75)
+ROW = CellRow("c", "mrpc", "bert-tiny", 1.0, "standard", "evaluate@c", score=0.8, score_name="f1", majority_score=0.75)
 
 
 @pytest.fixture
@@ -26,15 +26,15 @@ def evaluate(tmp_path: Path) -> Path:
     return folder
 
 
-def test_rows_are_exactly_the_plans_cells_in_its_order(points: list[Point], records: Path) -> None:
+def test_rows_are_exactly_the_plans_cells_in_its_order(points: list[CellCoordinates], records: Path) -> None:
     chosen = [points[4], points[0]]
-    assert [row.cell for row in cell_table.read(chosen, records, fakes.planned(chosen))] == [
+    assert [row.cell for row in cell_table.read_rows(chosen, records, fakes.planned(chosen))] == [
         "mrpc-bert-mini-0.3",
         "mrpc-bert-tiny-0.1",
     ]
 
 
-def test_a_row_holds_what_its_record_says(rows: list[Row]) -> None:
+def test_a_row_holds_what_its_record_says(rows: list[CellRow]) -> None:
     record = fakes.evaluation("mrpc", "bert-mini", 0.3)
     scores = [trial["score"] for trial in record["trials"]]
     row = rows[4]
@@ -45,7 +45,7 @@ def test_a_row_holds_what_its_record_says(rows: list[Row]) -> None:
     assert (row.parameters, row.parameters_non_embedding, row.storage_bytes) == (11_200_000, 3_200_000, 44_800_000)
 
 
-def test_a_cell_that_has_not_run_is_shown_as_a_hole(rows: list[Row]) -> None:
+def test_a_cell_that_has_not_run_is_shown_as_a_hole(rows: list[CellRow]) -> None:
     assert rows[-1].score is None
     (table,) = score_tables.create_tables(rows[-1:])
     assert table.format_rows()[0][:5] == ["bert-mini-fresh", "", "1", "", "not run"]
@@ -56,8 +56,8 @@ def test_a_cell_that_has_not_run_is_shown_as_a_hole(rows: list[Row]) -> None:
 def test_a_full_ratio_written_as_a_whole_number_is_of_the_grid(evaluate: Path) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 1)
     (evaluate / "mrpc-bert-tiny-1.json").write_text(json.dumps(kept.sign(record)))
-    point = Point("mrpc-bert-tiny-1", "mrpc", "bert-tiny", 1, "standard", "evaluate@mrpc-bert-tiny-1")
-    (row,) = cell_table.read([point], evaluate, fakes.planned([point]))
+    point = CellCoordinates("mrpc-bert-tiny-1", "mrpc", "bert-tiny", 1, "standard", "evaluate@mrpc-bert-tiny-1")
+    (row,) = cell_table.read_rows([point], evaluate, fakes.planned([point]))
     assert score_tables.format_model(row) == "bert-tiny"
 
 
@@ -69,12 +69,12 @@ def test_nothing_is_above_the_baseline_inside_its_interval(low: float | None, hi
     assert replace(ROW, low=low, high=high).above_majority == verdict
 
 
-def test_a_row_has_no_interval_where_no_cell_repeats_a_seed(evaluate: Path, points: list[Point]) -> None:
+def test_a_row_has_no_interval_where_no_cell_repeats_a_seed(evaluate: Path, points: list[CellCoordinates]) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 0.1, seeds=[0])
     (evaluate / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sign(record)))
     planned = fakes.planned(points[:1], seeds=[0])
-    scores = task_scores.estimate_trials(trial_table.read(points[:1], evaluate, planned))
-    (row,) = cell_table.read(points[:1], evaluate, planned, task_scores.collect_intervals(scores))
+    scores = task_scores.estimate_by_task(trial_table.read_trials(points[:1], evaluate, planned))
+    (row,) = cell_table.read_rows(points[:1], evaluate, planned, task_scores.collect_intervals(scores))
     assert (row.seeds, row.low, row.high, row.above_majority) == (1, None, None, "")
     (table,) = score_tables.create_tables([row])
     assert table.format_rows()[0][4:7] == [f"{100 * row.score:.1f}", "", ""]
@@ -84,7 +84,7 @@ def test_a_row_has_no_interval_where_no_cell_repeats_a_seed(evaluate: Path, poin
 
 
 def test_what_a_training_took_is_read_and_a_seed_that_never_came_there_leaves_a_hole(
-    evaluate: Path, points: list[Point]
+    evaluate: Path, points: list[CellCoordinates]
 ) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 0.1)
     for number, trial in enumerate(record["trials"]):
@@ -95,7 +95,7 @@ def test_what_a_training_took_is_read_and_a_seed_that_never_came_there_leaves_a_
         }  # fmt: skip
     record["summary"] = kept.compute_summary(record["trials"])
     (evaluate / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sign(record)))
-    (row,) = cell_table.read(points[:1], evaluate, fakes.planned(points[:1]))
+    (row,) = cell_table.read_rows(points[:1], evaluate, fakes.planned(points[:1]))
     assert (row.train_flops, row.train_seconds, row.flops_to_95pct) == (2e12, 11.0, 4e11)
     assert (row.seconds_to_95pct, row.examples_to_95pct) == (None, 300)
     assert (row.latency_p99_ms, row.inference_memory_added_mib) == (9.0, 41.0)
@@ -103,25 +103,25 @@ def test_what_a_training_took_is_read_and_a_seed_that_never_came_there_leaves_a_
     assert (line["train_flops"], line["seconds_to_95pct"]) == ("2000000000000.0", "")
 
 
-def test_a_record_of_before_a_training_was_counted_has_holes_there(rows: list[Row]) -> None:
+def test_a_record_of_before_a_training_was_counted_has_holes_there(rows: list[CellRow]) -> None:
     assert (rows[0].flops_to_95pct, rows[0].latency_p99_ms) == (None, None)
     assert rows[0].latency_p95_ms == pytest.approx(1.2 * rows[0].latency_p50_ms)
 
 
-def test_a_family_that_has_no_marker_is_refused(evaluate: Path, points: list[Point]) -> None:
+def test_a_family_that_has_no_marker_is_refused(evaluate: Path, points: list[CellCoordinates]) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 0.1)
     for trial in record["trials"]:
         trial["family"] = "frsh"
     (evaluate / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sign(record)))
     with pytest.raises(UserError) as caught:
-        cell_table.read(points[:1], evaluate, fakes.planned(points[:1]))
+        cell_table.read_rows(points[:1], evaluate, fakes.planned(points[:1]))
     assert str(caught.value) == (
         "conf/model/bert-tiny.yaml: family: got 'frsh'; "
         "did you mean 'fresh'? (allowed: fresh, pretrained, random); then `dvc repro`"
     )
 
 
-def test_a_record_that_lacks_a_key_is_told_from_a_hole(tmp_path: Path, points: list[Point]) -> None:
+def test_a_record_that_lacks_a_key_is_told_from_a_hole(tmp_path: Path, points: list[CellCoordinates]) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 0.1)
     for trial in record["trials"]:
         del trial["family"], trial["score_name"]
@@ -129,7 +129,7 @@ def test_a_record_that_lacks_a_key_is_told_from_a_hole(tmp_path: Path, points: l
     folder.mkdir(parents=True)
     (folder / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sign(record)))
     with pytest.raises(UserError) as caught:
-        cell_table.read(points[:1], folder, fakes.planned(points[:1]))
+        cell_table.read_rows(points[:1], folder, fakes.planned(points[:1]))
     assert str(caught.value) == (
         "metrics/evaluate/mrpc-bert-tiny-0.1.json: seed 0: no score_name, family, without which there is nothing to "
         "compare; remove it, then run `dvc repro`"
@@ -142,7 +142,9 @@ def test_a_record_of_another_layout_is_refused(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "long.json").write_text(json.dumps(kept.sign(record)))
     with pytest.raises(UserError) as caught:
-        cell_table.read([Point("long", "mrpc", "bert-tiny", 0.1, "patient", "evaluate-variants@long")], folder, {})
+        cell_table.read_rows(
+            [CellCoordinates("long", "mrpc", "bert-tiny", 0.1, "patient", "evaluate-variants@long")], folder, {}
+        )
     assert str(caught.value) == (
         "metrics/evaluate/long.json: schema: got 0, but this version reads 3; remove it, then run `dvc repro`"
     )

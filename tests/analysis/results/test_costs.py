@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.analysis.report.tables import csv_files
 from pipeline.analysis.results import costs
-from pipeline.analysis.results.costs import Cost, Latency
+from pipeline.analysis.results.costs import CellCost, LatencyPercentiles
 from pipeline.core import records
 from pipeline.core.errors import UserError
 from tests.analysis import made
@@ -16,12 +16,12 @@ from tests.analysis import made
 CELL = "bert-tiny-1-1-bf16-32"
 
 
-def read(folder: Path, record: dict[str, Any]) -> Cost:
+def read(folder: Path, record: dict[str, Any]) -> CellCost:
     folder = folder / "metrics" / "benchmark"
     folder.mkdir(parents=True, exist_ok=True)
     cell = record["cell"]
     (folder / f"{cell}.json").write_text(json.dumps(records.sign(record)))
-    (cost,) = costs.read([(cell, f"benchmark@{cell}")], folder, made.planned([record]))
+    (cost,) = costs.read_costs([(cell, f"benchmark@{cell}")], folder, made.planned([record]))
     return cost
 
 
@@ -50,7 +50,10 @@ def test_what_was_not_measured_is_nothing(tmp_path: Path) -> None:
 def test_latencies_of_any_batch_size_are_found_the_smallest_first(tmp_path: Path) -> None:
     record = made.several()
     record["trials"][0] |= {"latency_b128_p50_ms": 9.0, "latency_b4_p95_ms": 2.0, "latency_b4_p50_ms": 1.0}
-    assert read(tmp_path, record).latencies == (Latency(4, p50=1.0, p95=2.0), Latency(128, p50=9.0))
+    assert read(tmp_path, record).latencies == (
+        LatencyPercentiles(4, p50=1.0, p95=2.0),
+        LatencyPercentiles(128, p50=9.0),
+    )
 
 
 def test_cells_are_exactly_those_asked_for_in_their_order_and_a_missing_record_is_a_hole(tmp_path: Path) -> None:
@@ -59,9 +62,9 @@ def test_cells_are_exactly_those_asked_for_in_their_order_and_a_missing_record_i
     for record in (ran := (made.alone(), made.several())):
         (folder / f"{record['cell']}.json").write_text(json.dumps(records.sign(record)))
     cells = ["bert-tiny-2-1-bf16-32", "bert-tiny-4-1-bf16-32"]
-    found = costs.read([(cell, f"benchmark@{cell}") for cell in cells], folder, made.planned(ran))
+    found = costs.read_costs([(cell, f"benchmark@{cell}") for cell in cells], folder, made.planned(ran))
     assert [cost.cell for cost in found] == cells
-    assert found[1] == Cost("bert-tiny-4-1-bf16-32", "benchmark@bert-tiny-4-1-bf16-32", hole="not run")
+    assert found[1] == CellCost("bert-tiny-4-1-bf16-32", "benchmark@bert-tiny-4-1-bf16-32", missing_reason="not run")
 
 
 def test_a_record_that_lacks_a_key_is_told_from_a_hole(tmp_path: Path) -> None:
@@ -86,7 +89,7 @@ def test_growth_along_an_axis_that_nobody_draws_is_refused(tmp_path: Path) -> No
     )
 
 
-def test_the_files_of_numbers_round_nothing(measured: list[Cost]) -> None:
+def test_the_files_of_numbers_round_nothing(measured: list[CellCost]) -> None:
     lines = list(csv.DictReader(io.StringIO(csv_files.render_costs(measured))))
     assert [line["cell"] for line in lines] == [cost.cell for cost in measured]
     assert float(lines[0]["train_pairs_per_second"]) == measured[0].train_pairs_per_second

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.analysis.results import trial_table
-from pipeline.analysis.results.cell_table import Point
+from pipeline.analysis.results.cell_table import CellCoordinates
 from pipeline.core import records
 from pipeline.core.errors import UserError
 from pipeline.metrics import registry
 from tests import fakes
 
 POINTS = [
-    Point(f"{task}-bert-tiny-0.3", task, "bert-tiny", 0.3, "standard", f"evaluate@{task}-bert-tiny-0.3")
+    CellCoordinates(f"{task}-bert-tiny-0.3", task, "bert-tiny", 0.3, "standard", f"evaluate@{task}-bert-tiny-0.3")
     for task in fakes.TASKS
 ]
 PLANNED = fakes.planned(POINTS)
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_trial_holds_its_answers_and_its_numbers(folder: Path) -> None:
-    found = trial_table.read(POINTS, folder, PLANNED)
+    found = trial_table.read_trials(POINTS, folder, PLANNED)
     assert [(trial.point, trial.seed) for trial in found] == [(point, seed) for point in POINTS for seed in (0, 1, 2)]
     for trial in found:
         score = registry.SCORES[trial.numbers["score_name"]]
@@ -34,7 +34,7 @@ def test_a_trial_holds_its_answers_and_its_numbers(folder: Path) -> None:
 
 
 def test_the_frame_has_a_row_for_each_trial_and_no_answers(folder: Path) -> None:
-    frame = trial_table.frame(trial_table.read(POINTS, folder, PLANNED))
+    frame = trial_table.build_frame(trial_table.read_trials(POINTS, folder, PLANNED))
     assert len(frame) == 6
     assert list(frame.columns[:9]) == [*trial_table.COORDINATES, "seed"]
     assert not {"predictions", "references"} & set(frame.columns)
@@ -43,18 +43,18 @@ def test_the_frame_has_a_row_for_each_trial_and_no_answers(folder: Path) -> None
 
 def test_a_cell_that_has_not_run_has_no_trials(folder: Path) -> None:
     (folder / f"{POINTS[0].cell}.json").unlink()
-    assert {trial.point for trial in trial_table.read(POINTS, folder, PLANNED)} == {POINTS[1]}
-    assert trial_table.frame([]).empty
+    assert {trial.point for trial in trial_table.read_trials(POINTS, folder, PLANNED)} == {POINTS[1]}
+    assert trial_table.build_frame([]).empty
 
 
 def test_cells_that_were_judged_on_other_examples_are_not_compared(folder: Path) -> None:
-    other = Point("other", "mrpc", "bert-mini", 0.3, "standard", "evaluate@other")
+    other = CellCoordinates("other", "mrpc", "bert-mini", 0.3, "standard", "evaluate@other")
     record = json.loads((folder / f"{POINTS[0].cell}.json").read_text())
     record |= {"cell": "other", "model": "bert-mini"}
     record["trials"][0]["references"] = "0" * fakes.EXAMPLES
     (folder / "other.json").write_text(json.dumps(records.sign(record)))
     with pytest.raises(UserError) as caught:
-        trial_table.read([*POINTS, other], folder, fakes.planned([*POINTS, other]))
+        trial_table.read_trials([*POINTS, other], folder, fakes.planned([*POINTS, other]))
     assert str(caught.value) == (
         "metrics/evaluate/other.json: judged on other examples than metrics/evaluate/mrpc-bert-tiny-0.3.json, so the "
         "two cannot be compared; run `dvc repro`"
@@ -68,7 +68,7 @@ def test_a_record_that_lacks_a_key_is_refused(folder: Path) -> None:
         del trial["predictions"], trial["loss"]
     path.write_text(json.dumps(records.sign(record)))
     with pytest.raises(UserError) as caught:
-        trial_table.read(POINTS, folder, PLANNED)
+        trial_table.read_trials(POINTS, folder, PLANNED)
     assert str(caught.value) == (
         "metrics/evaluate/mrpc-bert-tiny-0.3.json: seed 0: no loss, predictions, without which there is nothing to "
         "compare; remove it, then run `dvc repro`"

@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 
 from pipeline.analysis.statistics import cross_fitting, weighted_metrics
-from pipeline.analysis.statistics.bootstrap import Answers
+from pipeline.analysis.statistics.bootstrap import CellPredictions
 from pipeline.metrics import registry
 
-METRICS = sorted(weighted_metrics.WEIGHTED)
+METRICS = sorted(weighted_metrics.WEIGHTED_METRICS)
 NO_COSTS = (0.0,)
 
 
 def make_cells(
     skills: list[float], seeds: int | list[int] = 3, examples: int = 200, metric: str = "accuracy", seed: int = 0
-) -> list[Answers]:
+) -> list[CellPredictions]:
     """Return cells whose trainings are right with a probability that varies by 4 points over seeds."""
     random = np.random.default_rng(seed)
     counts = [seeds] * len(skills) if isinstance(seeds, int) else seeds
@@ -22,11 +22,11 @@ def make_cells(
         predictions = np.where(right, labels, 1 - labels)
         if metric in ("pearson", "spearmanr"):
             predictions = predictions + 0.1 * random.normal(size=predictions.shape)
-        cells.append(Answers(f"c{number}", "t", predictions, labels, metric))
+        cells.append(CellPredictions(f"c{number}", "t", predictions, labels, metric))
     return cells
 
 
-def build_plain_rule(cells: list[Answers]) -> cross_fitting.Rule:
+def build_plain_rule(cells: list[CellPredictions]) -> cross_fitting.Rule:
     return cross_fitting.build_rule([NO_COSTS] * len(cells))
 
 
@@ -68,7 +68,9 @@ def test_the_choice_never_sees_the_answers_that_score_it() -> None:
     lucky = [np.zeros((3, 150), np.int64) for _ in range(9)]
     for number, predictions in enumerate(lucky):
         predictions[number % 3, number // 3 :: 3] = 1
-    cells = [Answers(f"c{number}", "t", predictions, labels, "accuracy") for number, predictions in enumerate(lucky)]
+    cells = [
+        CellPredictions(f"c{number}", "t", predictions, labels, "accuracy") for number, predictions in enumerate(lucky)
+    ]
     seen: list[np.ndarray] = []
 
     def choose(means: np.ndarray) -> int:

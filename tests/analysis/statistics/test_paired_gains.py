@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from pipeline.analysis.statistics import paired_gains, score_intervals
-from pipeline.analysis.statistics.bootstrap import Answers
+from pipeline.analysis.statistics.bootstrap import CellPredictions
 from pipeline.analysis.statistics.paired_gains import PairedGain, PairedScores
 from tests.analysis.statistics.test_score_intervals import OTHERS
 
@@ -59,8 +59,10 @@ def test_a_gain_is_paired_over_examples_and_seeds() -> None:
     labels = np.ones(800, int)
     alone = (random.random((3, 800)) < 0.7).astype(int)
     taught = np.where(random.random((3, 800)) < 0.1, 1, alone)
-    pair = paired_gains.measure_gain(
-        Answers("taught", "t", taught, labels, "accuracy"), Answers("alone", "t", alone, labels, "accuracy"), 0.2
+    pair = paired_gains.compute_paired_scores(
+        CellPredictions("taught", "t", taught, labels, "accuracy"),
+        CellPredictions("alone", "t", alone, labels, "accuracy"),
+        0.2,
     )
     differences = (taught - alone).astype(float)
     assert pair.gains == pytest.approx(differences.mean(axis=1).tolist())
@@ -69,8 +71,8 @@ def test_a_gain_is_paired_over_examples_and_seeds() -> None:
 
 
 def test_students_that_answer_alike_gain_nothing_within_half_an_example() -> None:
-    answers = Answers("a", "t", np.tile([0, 1], (3, 100)), np.ones(200, int), "accuracy")
-    found = estimate(paired_gains.measure_gain(answers, answers, 0.2))
+    answers = CellPredictions("a", "t", np.tile([0, 1], (3, 100)), np.ones(200, int), "accuracy")
+    found = estimate(paired_gains.compute_paired_scores(answers, answers, 0.2))
     assert found.mean == 0
     assert found.low is not None
     assert found.low < -0.5 / 200

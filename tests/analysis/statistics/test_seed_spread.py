@@ -5,7 +5,7 @@ from scipy import stats
 from pipeline.analysis.statistics import seed_spread
 
 
-def estimate(variance: list[float], degrees: list[int], data: list[float] | None = None) -> seed_spread.Spread:
+def estimate(variance: list[float], degrees: list[int], data: list[float] | None = None) -> seed_spread.SeedSpread:
     cells = len(variance)
     found = seed_spread.estimate_spread(
         np.array(variance), np.array(degrees, float), np.ones(cells), np.full(cells, 1e-9),

@@ -11,7 +11,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from pipeline.analysis.laws import Finding, Law
+from pipeline.analysis.laws import Law, LawSelection
 from pipeline.analysis.report import formatting
 from pipeline.analysis.report.figures import axes, figure, panel
 from pipeline.analysis.report.figures.axes import Axis
@@ -47,15 +47,15 @@ class LawCurve:
     shade: str
 
 
-def create_figures(findings: Sequence[Finding], size: str) -> list[Figure]:
+def create_figures(findings: Sequence[LawSelection], size: str) -> list[Figure]:
     """Return a figure for each combination of axes: size, data, compute, size and data together.
 
     A finding without values that a logarithmic axis can show, such as only errors of 0, has no panel.
     """
     shown = [finding for finding in findings if _create_points(finding)]
     combinations: list[tuple[str, ...]] = [(size,), ("train_examples",), ("train_flops",)]
-    combinations += dict.fromkeys(one.question.axes for one in shown if len(one.question.axes) > 1)
-    by_axes = [[finding for finding in shown if finding.question.axes == names] for names in combinations]
+    combinations += dict.fromkeys(one.dataset.axes for one in shown if len(one.dataset.axes) > 1)
+    by_axes = [[finding for finding in shown if finding.dataset.axes == names] for names in combinations]
     return [_create_figure(selected) for selected in by_axes if selected]
 
 
@@ -64,11 +64,11 @@ def is_determined(law: Law) -> bool:
     return all(one.determined for one in law.parameters if one.name in law.shape.exponents)
 
 
-def _create_figure(findings: Sequence[Finding]) -> Figure:
-    axis_names = findings[0].question.axes
+def _create_figure(findings: Sequence[LawSelection]) -> Figure:
+    axis_names = findings[0].dataset.axes
     names = [NAMES.get(axis, "size") for axis in axis_names]
     title = f"Laws of {' and '.join(names)}"
-    others = sorted({point.at[1:] for finding in findings for point in finding.points})
+    others = sorted({point.at[1:] for finding in findings for point in finding.observations})
     shades = list(dict.fromkeys(map(_format_shade, others)))
     panels = [_create_panel(finding, shades) for finding in findings]
     selections = [
@@ -80,7 +80,7 @@ def _create_figure(findings: Sequence[Finding]) -> Figure:
     summary = f"Loss and error (1 - score) against {against}, with the selected law."
     columns = create_columns({"task": "task", "target": "of", **TOOLTIPS})
     rows = [
-        {"task": finding.question.task, "target": finding.question.target, **mark}
+        {"task": finding.dataset.task, "target": finding.dataset.target, **mark}
         for finding in findings
         for mark in (*_create_points(finding), *_create_predictions(finding))
     ]
@@ -90,8 +90,8 @@ def _create_figure(findings: Sequence[Finding]) -> Figure:
     return Figure(f"laws-of-{'-and-'.join(names)}", title, caption, alt_text, spec, numbers)
 
 
-def _create_panel(finding: Finding, shades: Sequence[str]) -> dict[str, Any]:
-    question = finding.question
+def _create_panel(finding: LawSelection, shades: Sequence[str]) -> dict[str, Any]:
+    question = finding.dataset
     points, seeds, predictions = _create_points(finding), _create_seed_points(finding), _create_predictions(finding)
     curve = [point for one in _compute_curves(finding) for point in _create_curve_points(one)]
     x_values = [point["x"] for point in (*points, *curve)]
@@ -149,16 +149,16 @@ def _draw_marks(
     return marks
 
 
-def _create_mark(finding: Finding, cell: str, at: Sequence[float]) -> dict[str, Any]:
+def _create_mark(finding: LawSelection, cell: str, at: Sequence[float]) -> dict[str, Any]:
     """Return the fields that every mark of an observation has."""
     text = ", ".join(
         f"{formatting.format_amount(value)} {AXIS_TITLES[axis]}"
-        for axis, value in zip(finding.question.axes, at, strict=True)
+        for axis, value in zip(finding.dataset.axes, at, strict=True)
     )
     return {"x": at[0], "shade": _format_shade(at[1:]), "line": _format_shade(at[1:]), "cell": cell, "at": text}
 
 
-def _create_points(finding: Finding) -> list[dict[str, Any]]:
+def _create_points(finding: LawSelection) -> list[dict[str, Any]]:
     """Return the mean of each observation that a logarithmic axis can show."""
     return [
         {
@@ -166,25 +166,25 @@ def _create_points(finding: Finding) -> list[dict[str, Any]]:
             "value": formatting.format_number(point.mean), "interval": "",
             "truth": formatting.format_number(point.mean),
         }
-        for point in finding.points
+        for point in finding.observations
         if 0 < point.mean < math.inf
     ]  # fmt: skip
 
 
-def _create_seed_points(finding: Finding) -> list[dict[str, Any]]:
+def _create_seed_points(finding: LawSelection) -> list[dict[str, Any]]:
     return [
         {**_create_mark(finding, point.cell, point.at), "y": value, "family": MEASURED}
-        for point in finding.points
+        for point in finding.observations
         for value in point.values
         if 0 < value < math.inf
     ]
 
 
-def _create_predictions(finding: Finding) -> list[dict[str, Any]]:
+def _create_predictions(finding: LawSelection) -> list[dict[str, Any]]:
     """Return the held-out cells as the selected law, fitted to the others, predicts them."""
     marks = []
-    for held in finding.held_out:
-        prediction = held.predicted.get(finding.law.form) if finding.law else None
+    for held in finding.holdouts:
+        prediction = held.predictions.get(finding.law.form) if finding.law else None
         if prediction is None:
             continue
         columns = (held.cells, held.at, held.truth, prediction.values, prediction.low, prediction.high)
@@ -201,17 +201,17 @@ def _create_predictions(finding: Finding) -> list[dict[str, Any]]:
     return [mark for mark in marks if mark["y"] > 0]
 
 
-def _compute_curves(finding: Finding) -> list[LawCurve]:
+def _compute_curves(finding: LawSelection) -> list[LawCurve]:
     """Return the law's lines over x, one for each value of the other axis."""
     if finding.law is None:
         return []
-    max_x = max(point.at[0] for point in finding.points)
-    x = np.geomspace(min(point.at[0] for point in finding.points), EXTRAPOLATION * max_x, CURVE_POINTS)
+    max_x = max(point.at[0] for point in finding.observations)
+    x = np.geomspace(min(point.at[0] for point in finding.observations), EXTRAPOLATION * max_x, CURVE_POINTS)
     x = np.unique([*x, max_x])  # where the line turns into dashes
     curves, unknown = [], (np.zeros(len(x)), np.full(len(x), np.inf))
-    for others in sorted({point.at[1:] for point in finding.points}):
+    for others in sorted({point.at[1:] for point in finding.observations}):
         at = np.column_stack([x, *(np.full(len(x), other) for other in others)])
-        low, high = finding.law.band(at) if is_determined(finding.law) else unknown
+        low, high = finding.law.predict_band(at) if is_determined(finding.law) else unknown
         curves.append(LawCurve(at, finding.law.predict(at), low, high, max_x, _format_shade(others)))
     return curves
 
@@ -232,10 +232,10 @@ def _format_shade(others: Sequence[float]) -> str:
     return ", ".join(f"{value:,.0f}" for value in others) or "law"
 
 
-def _format_law(finding: Finding) -> str:
+def _format_law(finding: LawSelection) -> str:
     """Return the formula of a panel's law with its determined parameters, or why there is none."""
     if finding.law is None:
-        return "no law: " + ("refused, see below" if finding.refused else "nothing to fit")
+        return "no law: " + ("refused, see below" if finding.refusals else "nothing to fit")
     parameters = finding.law.parameters
     determined = ", ".join(
         f"{one.name} = {formatting.format_number(one.value)}" for one in parameters if one.determined
@@ -245,22 +245,26 @@ def _format_law(finding: Finding) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _format_remarks(findings: Sequence[Finding]) -> str:
+def _format_remarks(findings: Sequence[LawSelection]) -> str:
     """Return remarks on single panels: refused forms with reasons, missing bands, and better baselines."""
     panels_by_remark: dict[str, list[str]] = defaultdict(list)
     for finding in findings:
-        remarks = [f"{form} refused ({why})" for form, why in finding.refused.items()]
+        remarks = [f"{form} refused ({why})" for form, why in finding.refusals.items()]
         if finding.law and not is_determined(finding.law):
             remarks.append("no band, since the data do not determine the exponents")
-        if finding.beaten_by:
-            remarks.append(f"a {' and a '.join(finding.beaten_by)} predicted the held-out cells better than the law")
+        if finding.better_baselines:
+            remarks.append(
+                f"a {' and a '.join(finding.better_baselines)} predicted the held-out cells better than the law"
+            )
         for remark in remarks:
-            panels_by_remark[remark].append(f"{finding.question.task} ({finding.question.target})")
+            panels_by_remark[remark].append(f"{finding.dataset.task} ({finding.dataset.target})")
     return " ".join(f"{' and '.join(panels)}: {remark}." for remark, panels in panels_by_remark.items())
 
 
-def _describe_panel(finding: Finding) -> str:
+def _describe_panel(finding: LawSelection) -> str:
     """Return the alternative text of a panel."""
-    first, last = (formatting.format_number(point.mean) for point in (finding.points[0], finding.points[-1]))
-    name = f"{finding.question.task}, {finding.question.target}"
+    first, last = (
+        formatting.format_number(point.mean) for point in (finding.observations[0], finding.observations[-1])
+    )
+    name = f"{finding.dataset.task}, {finding.dataset.target}"
     return f"{name}: {first} at the smallest observation, {last} at the largest; {_format_law(finding)}."

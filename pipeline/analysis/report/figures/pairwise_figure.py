@@ -13,7 +13,7 @@ from pipeline.analysis.report import formatting
 from pipeline.analysis.report.figures import figure, panel
 from pipeline.analysis.report.figures.figure import Figure
 from pipeline.analysis.report.tables.table import Table, create_columns
-from pipeline.analysis.statistics.pairwise_tests import SAME, Difference, Differences
+from pipeline.analysis.statistics.pairwise_tests import NOT_SIGNIFICANT, PairwiseTest, PairwiseTests
 
 SQUARE = 15  # pixels
 MAX_CELLS = 40  # per panel: the number of squares grows with its square
@@ -28,12 +28,12 @@ EXPLANATION = (
 )
 
 
-def create_figures(tests: Sequence[Differences]) -> list[Figure]:
+def create_figures(tests: Sequence[PairwiseTests]) -> list[Figure]:
     """Return the figure of the tasks that have pairs, with the best cells of each; none without pairs."""
     shown = [(differences, _select_best(differences)) for differences in tests if differences.pairs]
     if not shown:
         return []
-    largest = max(abs(task.between(*pair).difference) for task, best in shown for pair in combinations(best, 2)) or 1.0
+    largest = max(abs(task.get_test(*pair).difference) for task, best in shown for pair in combinations(best, 2)) or 1.0
     panels = [_create_panel(task, best, 100 * largest) for task, best in shown]
     left_out = [
         f" {task.task}: the best {MAX_CELLS} of {len(task.names)} cells are shown; differences.csv contains every pair."
@@ -41,7 +41,7 @@ def create_figures(tests: Sequence[Differences]) -> list[Figure]:
         if len(best) < len(task.names)
     ]
     rows = [
-        {"task": task.task, **_format_pair(task.between(*pair))}
+        {"task": task.task, **_format_pair(task.get_test(*pair))}
         for task, best in shown
         for pair in combinations(sorted(best, key=task.names.index), 2)
     ]
@@ -52,13 +52,13 @@ def create_figures(tests: Sequence[Differences]) -> list[Figure]:
     return [Figure("differences", TITLE, caption, alt_text, spec, numbers)]
 
 
-def _describe_panel(tests: Differences) -> str:
+def _describe_panel(tests: PairwiseTests) -> str:
     """Return the alternative text of a panel."""
     if np.isnan(tests.pairs.columns["p"]).all():
         unknown = f"it is unknown which of the {len(tests.pairs)} pairs differ"
         return f"{tests.task}: no cell has two seeds that learned, so {unknown}."
-    significant = int((tests.pairs.columns["verdict"] != SAME).sum())
-    named, more = tests.best_set()[:MAX_NAMES], len(tests.best_set()) - MAX_NAMES
+    significant = int((tests.pairs.columns["verdict"] != NOT_SIGNIFICANT).sum())
+    named, more = tests.list_best()[:MAX_NAMES], len(tests.list_best()) - MAX_NAMES
     others = f" and {more} more" if more > 0 else ""
     return (
         f"{tests.task}: {significant} of {len(tests.pairs)} pairs differ significantly; not significantly different "
@@ -66,20 +66,20 @@ def _describe_panel(tests: Differences) -> str:
     )
 
 
-def _select_best(tests: Differences) -> list[str]:
+def _select_best(tests: PairwiseTests) -> list[str]:
     """Return the cells that fit into a panel, the best first."""
     ranked = sorted(zip(tests.scores, tests.names, strict=True), key=lambda cell: (-cell[0], cell[1]))
     return [name for _, name in ranked[:MAX_CELLS]]
 
 
-def _create_panel(tests: Differences, ranked: Sequence[str], largest: float) -> dict[str, Any]:
+def _create_panel(tests: PairwiseTests, ranked: Sequence[str], largest: float) -> dict[str, Any]:
     short = panel.format_short_names(ranked, tests.task)
     squares = [
         {**_format_pair(pair), "row": short[one], "column": short[other], "value": 100 * pair.difference,
-         "apart": pair.verdict != SAME, "line": one}
+         "apart": pair.verdict != NOT_SIGNIFICANT, "line": one}
         for one in ranked
         for other in ranked
-        if one != other and (pair := tests.between(one, other))
+        if one != other and (pair := tests.get_test(one, other))
     ]  # fmt: skip
     side = SQUARE * len(ranked)
     order = [short[name] for name in ranked]
@@ -100,7 +100,7 @@ def _create_panel(tests: Differences, ranked: Sequence[str], largest: float) -> 
     return figure.merge_layers([heat_map, dots.encode(tooltip=tips)], tests.task, width=side, height=side)
 
 
-def _format_pair(pair: Difference) -> dict[str, str]:
+def _format_pair(pair: PairwiseTest) -> dict[str, str]:
     """Return the texts of a pair, under the keys of ``TOOLTIPS``."""
     return {
         "one": pair.one, "other": pair.other, "points": f"{100 * pair.difference:+.1f}",

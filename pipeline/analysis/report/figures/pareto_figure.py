@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 import altair as alt
 
-from pipeline.analysis.recommendation.pareto import Front, Place
+from pipeline.analysis.recommendation.pareto import FrontPoint, ParetoFront
 from pipeline.analysis.report import formatting
 from pipeline.analysis.report.figures import axes, figure, panel
 from pipeline.analysis.report.figures.axes import Axis
 from pipeline.analysis.report.figures.figure import Figure
 from pipeline.analysis.report.tables.table import Table, create_columns
-from pipeline.analysis.results.cell_table import Row
+from pipeline.analysis.results.cell_table import CellRow
 
 COSTS = {
     "parameters": "parameters", "parameters_nonzero": "parameters that are not zero",
@@ -37,13 +37,13 @@ EXPLANATION = (
 )
 
 
-def create_figures(fronts: Sequence[Front], rows: Sequence[Row]) -> list[Figure]:
+def create_figures(fronts: Sequence[ParetoFront], rows: Sequence[CellRow]) -> list[Figure]:
     """Return a figure for each task, with a panel for each cost and the cells that have it."""
     tasks = list(dict.fromkeys(front.task for front in fronts))
     return [_create_figure(task, [front for front in fronts if front.task == task], rows) for task in tasks]
 
 
-def _create_figure(task: str, fronts: Sequence[Front], rows: Sequence[Row]) -> Figure:
+def _create_figure(task: str, fronts: Sequence[ParetoFront], rows: Sequence[CellRow]) -> Figure:
     by_cell = {row.cell: row for row in rows if row.task == task}
     marks = {
         front.cost: [_create_mark(place, front, by_cell) for place in (*front.members, *front.others)]
@@ -62,10 +62,10 @@ def _create_figure(task: str, fronts: Sequence[Front], rows: Sequence[Row]) -> F
     return Figure(name, title, f"{SUMMARY} {EXPLANATION}", alt_text, spec, table)
 
 
-def _create_mark(place: Place, front: Front, by_cell: dict[str, Row]) -> dict[str, Any]:
+def _create_mark(place: FrontPoint, front: ParetoFront, by_cell: dict[str, CellRow]) -> dict[str, Any]:
     """Return the mark of a cell, with the position of its source if that has the same cost."""
     row = by_cell[place.cell]
-    sources = {by_cell[other.cell].made: other for other in (*front.members, *front.others)}
+    sources = {by_cell[other.cell].producer: other for other in (*front.members, *front.others)}
     source = sources.get(row.source or "")
     return {
         "x": place.cost, "y": 100 * place.score,
@@ -82,11 +82,11 @@ def _create_mark(place: Place, front: Front, by_cell: dict[str, Row]) -> dict[st
     }  # fmt: skip
 
 
-def _get_kind(row: Row) -> str:
+def _get_kind(row: CellRow) -> str:
     return {"distill": "student", "compress": "compressed"}.get(row.section, "uncompressed")
 
 
-def _create_panel(front: Front, marks: list[dict[str, Any]], metric: str) -> dict[str, Any]:
+def _create_panel(front: ParetoFront, marks: list[dict[str, Any]], metric: str) -> dict[str, Any]:
     costs = [mark[end] for mark in marks for end in ("x", "left", "right")]
     x_axis = axes.create_log_axis("", costs, "~g" if front.cost in TIMES else "~s")
     y_axis = axes.create_linear_axis(metric, panel.collect_heights(marks))
@@ -125,7 +125,7 @@ def _create_mark_encodings() -> list[Any]:
     return [alt.Shape("kind", type="nominal", title=None, sort=None, scale=scale), fill, filling]
 
 
-def _draw_front(front: Front, x_axis: Axis, y_axis: Axis) -> alt.Chart:
+def _draw_front(front: ParetoFront, x_axis: Axis, y_axis: Axis) -> alt.Chart:
     """Return the front as a step line: the best score at each cost."""
     corners = [{"x": place.cost, "y": 100 * place.score} for place in front.members]
     last = [{"x": x_axis.high, "y": corners[-1]["y"]}] if corners else []

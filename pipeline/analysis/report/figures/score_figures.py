@@ -17,7 +17,7 @@ from pipeline.analysis.report.figures.panel import LineLabel
 from pipeline.analysis.report.tables import training_cost_tables
 from pipeline.analysis.report.tables.table import Table, create_columns
 from pipeline.analysis.results import cell_table
-from pipeline.analysis.results.cell_table import Row
+from pipeline.analysis.results.cell_table import CellRow
 
 TOOLTIPS = {
     "cell": "cell", "model": "model", "score": "score", "interval": "95%", "parameters": "parameters",
@@ -35,7 +35,7 @@ EXPLANATION = (
 class ScoreLine:
     """One line of a panel: rows ordered by x, label at its end, shade, and a factor that shifts it in x."""
 
-    rows: list[Row]
+    rows: list[CellRow]
     label: str  # empty if shade and shape identify the line
     shade: str
     shift: float = 1
@@ -56,23 +56,23 @@ class FigureSpec:
     x_field: str
     legend: str
     shades: list[str]
-    create_lines: Callable[[list[Row]], Iterable[ScoreLine]]
-    create_x_axis: Callable[[list[Row]], Axis]
-    draw_below: Callable[[list[Row], Axis], list[alt.Chart]] = lambda rows, x_axis: []
+    create_lines: Callable[[list[CellRow]], Iterable[ScoreLine]]
+    create_x_axis: Callable[[list[CellRow]], Axis]
+    draw_below: Callable[[list[CellRow], Axis], list[alt.Chart]] = lambda rows, x_axis: []
 
 
-def create_figures(rows: Sequence[Row], size: str) -> list[Figure]:
+def create_figures(rows: Sequence[CellRow], size: str) -> list[Figure]:
     """Return the figures of the grid's cells that have results; ``size`` is the field of a row for model size."""
     counted = [row for row in training_cost_tables.select_counted(rows) if not row.section]
     figures = [create_size_figure(rows, size), create_data_figure(rows, size)] if select_shown(rows) else []
     return [*figures, create_compute_figure(counted, size)] if counted else figures
 
 
-def create_size_figure(rows: Sequence[Row], size: str) -> Figure:
+def create_size_figure(rows: Sequence[CellRow], size: str) -> Figure:
     """Return scores against model size, a line for each ratio and family."""
     ratios = sorted({row.ratio for row in select_shown(rows)})
 
-    def create_lines(of_task: list[Row]) -> Iterable[ScoreLine]:
+    def create_lines(of_task: list[CellRow]) -> Iterable[ScoreLine]:
         first = list_families(of_task)[0]
         for index, ratio in enumerate(ratios):
             for family in list_families(of_task):
@@ -81,7 +81,7 @@ def create_size_figure(rows: Sequence[Row], size: str) -> Figure:
                 shift = _compute_shift(index, len(ratios), 0.05)
                 yield ScoreLine(_sort_rows(selected, size), label, _format_ratio(ratio), shift)
 
-    def create_x_axis(of_task: list[Row]) -> Axis:
+    def create_x_axis(of_task: list[CellRow]) -> Axis:
         sizes = sorted({get_number(row, size) for row in of_task})
         longest = max(len(text) for text in format_models(of_task, size).values())
         padding = 14 + panel.LETTER_WIDTH * longest * math.sin(math.radians(panel.MODEL_NAME_ANGLE))
@@ -95,10 +95,10 @@ def create_size_figure(rows: Sequence[Row], size: str) -> Figure:
     return _create_figure(rows, spec)
 
 
-def create_data_figure(rows: Sequence[Row], size: str) -> Figure:
+def create_data_figure(rows: Sequence[CellRow], size: str) -> Figure:
     """Return scores against the number of training examples, a line for each model."""
 
-    def create_x_axis(of_task: list[Row]) -> Axis:
+    def create_x_axis(of_task: list[CellRow]) -> Axis:
         counts = sorted({get_number(row, "train_examples") for row in of_task})
         return axes.create_log_axis("training examples", counts, ",", ticks=tuple(counts))
 
@@ -109,10 +109,10 @@ def create_data_figure(rows: Sequence[Row], size: str) -> Figure:
     return _create_figure(rows, spec)
 
 
-def create_compute_figure(rows: Sequence[Row], size: str) -> Figure:
+def create_compute_figure(rows: Sequence[CellRow], size: str) -> Figure:
     """Return scores against training FLOPs, a line for each model through its ratios."""
 
-    def create_x_axis(of_task: list[Row]) -> Axis:
+    def create_x_axis(of_task: list[CellRow]) -> Axis:
         return axes.create_log_axis("FLOPs of the training", (get_number(row, "train_flops") for row in of_task))
 
     summary = "Score against the FLOPs of the training, a line for each model through its shares of the data."
@@ -121,13 +121,13 @@ def create_compute_figure(rows: Sequence[Row], size: str) -> Figure:
 
 
 def _create_model_spec(
-    rows: Sequence[Row], size: str, name: str, quantity: str, summary: str, x_field: str,
-    create_x_axis: Callable[[list[Row]], Axis], max_shift: float = 0,
+    rows: Sequence[CellRow], size: str, name: str, quantity: str, summary: str, x_field: str,
+    create_x_axis: Callable[[list[CellRow]], Axis], max_shift: float = 0,
 ) -> FigureSpec:  # fmt: skip
     """Return a specification with one line per model; models of equal size share a shade and are shifted in x."""
     shades = format_models(select_shown(rows), size)
 
-    def create_lines(of_task: list[Row]) -> Iterable[ScoreLine]:
+    def create_lines(of_task: list[CellRow]) -> Iterable[ScoreLine]:
         models = sorted({(get_number(row, size), row.model, row.family) for row in of_task})
         for index, (number, model, _) in enumerate(models):
             selected = [row for row in of_task if row.model == model]
@@ -143,23 +143,23 @@ def _compute_shift(index: int, count: int, max_shift: float) -> float:
     return 1 + min(max_shift, MAX_SHIFT / count) * (index - (count - 1) / 2)
 
 
-def select_shown(rows: Iterable[Row]) -> list[Row]:
+def select_shown(rows: Iterable[CellRow]) -> list[CellRow]:
     """Return the rows that these figures show: cells of the grid that have results."""
     return [row for row in rows if row.score is not None and not row.section]
 
 
-def list_families(rows: Iterable[Row]) -> list[str]:
+def list_families(rows: Iterable[CellRow]) -> list[str]:
     """Return the families among the rows, pretrained first."""
     present = {row.family for row in rows}
     return [family for family in cell_table.FAMILIES if family in present]
 
 
-def get_number(row: Row, name: str) -> float:
+def get_number(row: CellRow, name: str) -> float:
     """Return a numeric field of a row that has results."""
     return float(getattr(row, name))
 
 
-def format_models(rows: Iterable[Row], size: str) -> dict[float, str]:
+def format_models(rows: Iterable[CellRow], size: str) -> dict[float, str]:
     """Return the name of each size, the smallest first: the models that have it, pretrained ones before others."""
     names: dict[float, list[str]] = {}
     for row in sorted(rows, key=lambda row: (get_number(row, size), cell_table.FAMILIES.index(row.family))):
@@ -172,10 +172,10 @@ def format_models(rows: Iterable[Row], size: str) -> dict[float, str]:
     }
 
 
-def _create_figure(rows: Sequence[Row], spec: FigureSpec) -> Figure:
+def _create_figure(rows: Sequence[CellRow], spec: FigureSpec) -> Figure:
     """Return a figure with a panel for each task that has results."""
     shown = select_shown(rows)
-    tasks = cell_table.tasks(shown)
+    tasks = cell_table.list_tasks(shown)
     families = list_families(shown)
     panels = [_create_panel([row for row in shown if row.task == task], spec, families) for task in tasks]
     selections = [
@@ -190,7 +190,7 @@ def _create_figure(rows: Sequence[Row], spec: FigureSpec) -> Figure:
     return Figure(spec.name, spec.title, f"{spec.summary} {EXPLANATION}", alt_text, merged, numbers)
 
 
-def _create_panel(of_task: list[Row], spec: FigureSpec, families: list[str]) -> dict[str, Any]:
+def _create_panel(of_task: list[CellRow], spec: FigureSpec, families: list[str]) -> dict[str, Any]:
     lines = [line for line in spec.create_lines(of_task) if line.rows]
     points = [_create_point(row, line, spec.x_field) for line in lines for row in line.rows]
     first, x_axis, color = of_task[0], spec.create_x_axis(of_task), panel.create_shade_color(spec.legend, spec.shades)
@@ -208,7 +208,7 @@ def _create_panel(of_task: list[Row], spec: FigureSpec, families: list[str]) -> 
     return figure.merge_layers(layers, first.task, width=panel.WIDTH, height=panel.HEIGHT)
 
 
-def _create_point(row: Row, line: ScoreLine, x_field: str) -> dict[str, Any]:
+def _create_point(row: CellRow, line: ScoreLine, x_field: str) -> dict[str, Any]:
     return {
         "x": get_number(row, x_field) * line.shift, "y": 100 * get_number(row, "score"),
         "low": None if row.low is None else 100 * row.low, "high": None if row.high is None else 100 * row.high,
@@ -216,7 +216,7 @@ def _create_point(row: Row, line: ScoreLine, x_field: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _format_row(row: Row) -> dict[str, str]:
+def _format_row(row: CellRow) -> dict[str, str]:
     """Return the texts of a row, under the keys of ``TOOLTIPS``."""
     return {
         "cell": row.cell, "model": row.model, "score": formatting.format_points(row.score),
@@ -233,10 +233,10 @@ def _create_label(line: ScoreLine, x_field: str) -> LineLabel:
     return LineLabel(x, y, line.label, line.name, line.shade)
 
 
-def _describe_trends(rows: Sequence[Row], spec: FigureSpec) -> str:
+def _describe_trends(rows: Sequence[CellRow], spec: FigureSpec) -> str:
     """Return the scores at both ends of x and of the baseline for each task, for the alternative text."""
     trends = []
-    for task in cell_table.tasks(rows):
+    for task in cell_table.list_tasks(rows):
         selected = (row for row in rows if row.task == task and row.family == rows[0].family)
         of_task = _sort_rows(selected, spec.x_field)
         first, last = (formatting.format_points(row.score) for row in (of_task[0], of_task[-1]))
@@ -245,7 +245,7 @@ def _describe_trends(rows: Sequence[Row], spec: FigureSpec) -> str:
     return " ".join(trends)
 
 
-def _sort_rows(rows: Iterable[Row], x_field: str) -> list[Row]:
+def _sort_rows(rows: Iterable[CellRow], x_field: str) -> list[CellRow]:
     return sorted(rows, key=lambda row: get_number(row, x_field))
 
 

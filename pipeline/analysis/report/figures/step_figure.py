@@ -9,14 +9,14 @@ from typing import Any
 import altair as alt
 
 from pipeline.analysis.laws import step_growth
-from pipeline.analysis.laws.step_growth import Curve
+from pipeline.analysis.laws.step_growth import GrowthCurve
 from pipeline.analysis.report import formatting
 from pipeline.analysis.report.figures import axes, figure, panel
 from pipeline.analysis.report.figures.axes import Axis
 from pipeline.analysis.report.figures.figure import Figure
 from pipeline.analysis.report.figures.panel import LineLabel
 from pipeline.analysis.report.tables.table import Table, create_columns
-from pipeline.analysis.results.costs import AXES, Cost
+from pipeline.analysis.results.costs import AXES, CellCost
 
 MIN_TICK_GAP = 0.12  # between ticks of x, as a share of the panel
 MEASURED, COUNTED = "seconds, measured", "FLOPs, counted"
@@ -29,9 +29,9 @@ EXPLANATION = (
 )
 
 
-def create_figures(costs: Sequence[Cost]) -> list[Figure]:
+def create_figures(costs: Sequence[CellCost]) -> list[Figure]:
     """Return the figure, none if no axis was measured at enough values for an exponent."""
-    by_axis = {axis: curves for axis in AXES if (curves := step_growth.curves(costs, axis))}
+    by_axis = {axis: curves for axis in AXES if (curves := step_growth.build_curves(costs, axis))}
     if not by_axis:
         return []
     curves = [curve for of_axis in by_axis.values() for curve in of_axis]
@@ -49,15 +49,15 @@ def create_figures(costs: Sequence[Cost]) -> list[Figure]:
     return [Figure("cost-against-shape", TITLE, f"{SUMMARY} {EXPLANATION}", f"{SUMMARY} {trends}", spec, numbers)]
 
 
-def _create_panel(axis: str, curves: list[Curve], names: list[str]) -> dict[str, Any]:
+def _create_panel(axis: str, curves: list[GrowthCurve], names: list[str]) -> dict[str, Any]:
     points = [point for curve in curves for point in _create_points(curve)]
     values = sorted({point["x"] for point in points})
-    steepest = (values[-1] / values[0]) ** step_growth.LIMIT[axis]
+    steepest = (values[-1] / values[0]) ** step_growth.LIMIT_EXPONENTS[axis]
     heights = panel.collect_heights(points)
     x_axis = axes.create_log_axis(step_growth.UNITS[axis], values, ",", ticks=tuple(select_ticks(values)))
     y_axis = axes.create_log_axis("cost, smallest = 1", [1, steepest, *heights], ",~g")
     color = panel.create_shade_color("model", names)
-    limit = LineLabel(values[-1], steepest, f"in the limit {step_growth.LIMIT[axis]}")
+    limit = LineLabel(values[-1], steepest, f"in the limit {step_growth.LIMIT_EXPONENTS[axis]}")
     layers = [
         _draw_limit(values, steepest, x_axis, y_axis),
         *_draw_curves(points, x_axis, y_axis, color),
@@ -66,7 +66,7 @@ def _create_panel(axis: str, curves: list[Curve], names: list[str]) -> dict[str,
     return figure.merge_layers(layers, axis, width=panel.WIDTH, height=panel.HEIGHT)
 
 
-def _create_points(curve: Curve) -> list[dict[str, Any]]:
+def _create_points(curve: GrowthCurve) -> list[dict[str, Any]]:
     """Return the measured and counted points of a curve, each relative to its first."""
     first, points = curve.points[0].seconds, []
     common = {"line": curve.label, "shade": curve.label, "model": curve.label}
@@ -110,15 +110,15 @@ def _draw_limit(values: list[float], steepest: float, x_axis: Axis, y_axis: Axis
     return panel.encode_chart(rule, x_axis.encode_x(), y_axis.encode_y(), x2=alt.X2("to"), y2=alt.Y2("top"))
 
 
-def _format_exponent(curve: Curve) -> str:
-    slope, low, high = curve.seconds
+def _format_exponent(curve: GrowthCurve) -> str:
+    slope, low, high = curve.seconds_exponent
     return f"{slope:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _create_label(curve: Curve) -> LineLabel:
+def _create_label(curve: GrowthCurve) -> LineLabel:
     text = f"{curve.label}\n{_format_exponent(curve)}"
     if flops := curve.flops:
-        text += f", counted {step_growth.exponent(curve.values, flops)[0]:.2f}"
+        text += f", counted {step_growth.fit_exponent(curve.values, flops)[0]:.2f}"
     last = curve.points[-1].seconds / curve.points[0].seconds
     return LineLabel(curve.values[-1], last, text, curve.label, curve.label)
 

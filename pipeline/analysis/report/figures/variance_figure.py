@@ -11,7 +11,7 @@ from pipeline.analysis.report import formatting
 from pipeline.analysis.report.figures import figure, panel
 from pipeline.analysis.report.figures.figure import Figure
 from pipeline.analysis.report.tables.table import Table, create_columns
-from pipeline.analysis.statistics.variance import Source, Variance
+from pipeline.analysis.statistics.variance import VarianceAnalysis, VarianceSource
 
 BAR_HEIGHT = 26  # pixels
 QUARTERS = [0, 0.25, 0.5, 0.75, 1]
@@ -25,13 +25,13 @@ EXPLANATION = (
 )
 
 
-def create_figures(analyses: Sequence[Variance]) -> list[Figure]:
+def create_figures(analyses: Sequence[VarianceAnalysis]) -> list[Figure]:
     """Return the figure of the analyses that were possible, none if all were refused."""
     shown = [variance for variance in analyses if variance.rows]
     if not shown:
         return []
     spec = figure.merge_panels([_create_panel(variance) for variance in shown], [panel.HOVER_SELECTION])
-    refused = " ".join(f"{_format_scope(one)}: {one.refused}" for one in analyses if one.refused)
+    refused = " ".join(f"{_format_scope(one)}: {one.refusal}" for one in analyses if one.refusal)
     rows = [{"of": _format_scope(variance), **_format_source(source)} for variance in shown for source in variance.rows]
     numbers = Table("Sources of variance: numbers", create_columns({"of": "of", **TOOLTIPS}), rows)
     noise = "; ".join(_format_noise(variance) for variance in shown)
@@ -40,30 +40,30 @@ def create_figures(analyses: Sequence[Variance]) -> list[Figure]:
     return [Figure("variance", "Sources of variance", caption, alt_text, spec, numbers)]
 
 
-def _describe_panel(variance: Variance) -> str:
+def _describe_panel(variance: VarianceAnalysis) -> str:
     """Return the alternative text of a panel."""
     shares = (f"{_format_name(source)} {formatting.format_percent(source.share)}" for source in variance.rows)
     return f"{_format_scope(variance)}: {', '.join(shares)}"
 
 
-def _format_scope(variance: Variance) -> str:
+def _format_scope(variance: VarianceAnalysis) -> str:
     return f"{' and '.join(variance.tasks)}, {formatting.format_metric(variance.metric).split(' (')[0]}"
 
 
-def _format_noise(variance: Variance) -> str:
+def _format_noise(variance: VarianceAnalysis) -> str:
     """Return the standard deviation over seeds, of all cells and of the noisiest one."""
     noise = f"{_format_scope(variance)}: {formatting.format_points(variance.noise)}"
-    if variance.loudest is None:
+    if variance.noisiest_cell is None:
         return noise
-    (task, size, data), deviation = variance.loudest
+    (task, size, data), deviation = variance.noisiest_cell
     return f"{noise}, at most {formatting.format_points(deviation)} ({task}, {size}, ratio {data:g})"
 
 
-def _format_name(source: Source) -> str:
+def _format_name(source: VarianceSource) -> str:
     return source.name.replace(" x ", " × ")
 
 
-def _create_panel(variance: Variance) -> dict[str, Any]:
+def _create_panel(variance: VarianceAnalysis) -> dict[str, Any]:
     bars: list[dict[str, Any]] = [
         {**_format_source(source), "line": source.name, "value": source.share, "least": max(0.0, source.unbiased),
          "end": max(source.share, source.unbiased)}
@@ -88,7 +88,7 @@ def _create_panel(variance: Variance) -> dict[str, Any]:
     return figure.merge_layers([bar, tick, text], _format_scope(variance), width=panel.WIDTH, height=height)
 
 
-def _format_source(source: Source) -> dict[str, str]:
+def _format_source(source: VarianceSource) -> dict[str, str]:
     """Return the texts of a source, under the keys of ``TOOLTIPS``."""
     return {
         "name": _format_name(source), "share": formatting.format_percent(source.share),

@@ -9,7 +9,7 @@ from pipeline.analysis.report import formatting
 from pipeline.analysis.report.tables import warning_marks
 from pipeline.analysis.report.tables.table import Column, Table
 from pipeline.analysis.results import costs
-from pipeline.analysis.results.costs import Cost
+from pipeline.analysis.results.costs import CellCost
 
 PHASES = ("load", "forward", "backward", "update", "inference")
 MEMORY_TITLE = "peak memory by phase, in MiB; in brackets, the part above the start of the process"
@@ -33,18 +33,20 @@ MEMORY_HELP = (
 )
 
 
-def _format_precision(cost: Cost) -> str | None:
+def _format_precision(cost: CellCost) -> str | None:
     return f"{cost.precision}, emulated" if cost.precision_emulated else cost.precision
 
 
-def _format_training_rate(cost: Cost) -> str:
+def _format_training_rate(cost: CellCost) -> str:
     return (
-        formatting.format_number(cost.train_pairs_per_second) if cost.model else warning_marks.format_state(cost.hole)
+        formatting.format_number(cost.train_pairs_per_second)
+        if cost.model
+        else warning_marks.format_state(cost.missing_reason)
     )
 
 
 def _create_interval_column(key: str, in_terminal: bool = True) -> Column:
-    def format_ends(cost: Cost) -> str:
+    def format_ends(cost: CellCost) -> str:
         return formatting.format_interval(getattr(cost, f"{key}_low"), getattr(cost, f"{key}_high"))
 
     return Column(f"{key}_95", "95% over rounds", value=format_ends, in_terminal=in_terminal)
@@ -102,7 +104,7 @@ COUNTED_COLUMNS = (
 )
 
 
-def create_training_table(measured: Sequence[Cost]) -> Table:
+def create_training_table(measured: Sequence[CellCost]) -> Table:
     """Return training throughput, parallel efficiency, and time and price of the budget, for every cell."""
     examples = formatting.format_alternatives(cost.budget_examples for cost in measured)
     what = "time is" if all(cost.budget_cost is None for cost in measured) else "time and price are"
@@ -110,7 +112,7 @@ def create_training_table(measured: Sequence[Cost]) -> Table:
     return Table(f"{_format_tasks(measured)}training{budget}", TRAINING_COLUMNS, measured).drop_empty_columns()
 
 
-def create_tables(measured: Sequence[Cost]) -> list[Table]:
+def create_tables(measured: Sequence[CellCost]) -> list[Table]:
     """Return the tables that have rows, without their empty columns.
 
     Cells without results are listed in the first table only.
@@ -120,7 +122,7 @@ def create_tables(measured: Sequence[Cost]) -> list[Table]:
     ran, task = [cost for cost in measured if cost.model], _format_tasks(measured)
     inferred = [cost for cost in ran if cost.inference_pairs_per_second is not None]
     with_memory = [cost for cost in ran if cost.load_memory_mib is not None]
-    latency = [_create_latency_column(size) for size in costs.batches(inferred)]
+    latency = [_create_latency_column(size) for size in costs.list_batch_sizes(inferred)]
     tables = [
         Table(f"{task}a step of training in detail, in ms", STEP_COLUMNS, ran),
         Table(f"{task}inference", (*INFERENCE_COLUMNS, *latency), inferred),
@@ -130,12 +132,12 @@ def create_tables(measured: Sequence[Cost]) -> list[Table]:
     return [create_training_table(measured), *(table.drop_empty_columns() for table in tables if table.rows)]
 
 
-def _format_tasks(measured: Sequence[Cost]) -> str:
+def _format_tasks(measured: Sequence[CellCost]) -> str:
     tasks = dict.fromkeys(cost.task for cost in measured if cost.task)
     return f"{', '.join(tasks)}: " if tasks else ""
 
 
-def _select_distinct(ran: Sequence[Cost]) -> list[Cost]:
+def _select_distinct(ran: Sequence[CellCost]) -> list[CellCost]:
     """Return one cost for each counted setting: the number of threads changes none of its numbers."""
     counted = [cost for cost in ran if cost.parameters is not None]
     by_texts = {tuple(column.format_cell(cost) for column in COUNTED_COLUMNS): cost for cost in reversed(counted)}
@@ -143,8 +145,8 @@ def _select_distinct(ran: Sequence[Cost]) -> list[Cost]:
 
 
 def _create_latency_column(size: int) -> Column:
-    def format_latency(cost: Cost) -> str:
-        latency = next((latency for latency in cost.latencies if latency.batch == size), costs.Latency(size))
+    def format_latency(cost: CellCost) -> str:
+        latency = next((latency for latency in cost.latencies if latency.batch == size), costs.LatencyPercentiles(size))
         return " / ".join(filter(None, map(formatting.format_number, (latency.p50, latency.p95, latency.p99))))
 
     return Column(f"latency_b{size}", f"batch {size}: p50 / p95 / p99 ms", value=format_latency)
@@ -159,7 +161,7 @@ def _create_memory_columns() -> list[Column]:
     return [*RUN_COLUMNS, *resident, *on_gpu]
 
 
-def _format_memory(phase: str, cost: Cost) -> str:
+def _format_memory(phase: str, cost: CellCost) -> str:
     peak, added = getattr(cost, f"{phase}_memory_mib"), getattr(cost, f"{phase}_memory_added_mib")
     return (
         formatting.format_number(peak)

@@ -8,14 +8,14 @@ from functools import partial
 from typing import Any
 
 from pipeline.analysis import comparison
-from pipeline.analysis.comparison import Task
-from pipeline.analysis.laws import BASELINES, Finding, Law
+from pipeline.analysis.comparison import TaskComparison
+from pipeline.analysis.laws import BASELINES, Law, LawSelection
 from pipeline.analysis.recommendation import answer_sentences, select
-from pipeline.analysis.recommendation.equal_quality import BELOW, BEYOND, NO_GAIN, Equal
-from pipeline.analysis.recommendation.limits import SCORE, Kept
-from pipeline.analysis.recommendation.marginal_gains import Gain
-from pipeline.analysis.recommendation.recommendation import Answer
-from pipeline.analysis.recommendation.select import Alternative, Expected, Pick
+from pipeline.analysis.recommendation.equal_quality import BELOW, BEYOND, NO_GAIN, EqualQualityCost
+from pipeline.analysis.recommendation.limits import SCORE, MetLimit
+from pipeline.analysis.recommendation.marginal_gains import MarginalGain
+from pipeline.analysis.recommendation.recommendation import Recommendation
+from pipeline.analysis.recommendation.select import Alternative, CellSummary, CorrectedScore
 from pipeline.analysis.report import formatting
 from pipeline.analysis.report.tables.table import Column, Table, TableSection
 
@@ -55,7 +55,7 @@ EQUAL_NOTE = (
 )
 
 
-def create_sections(tasks: Sequence[Task]) -> list[TableSection]:
+def create_sections(tasks: Sequence[TaskComparison]) -> list[TableSection]:
     """Return the tables of the comparison as sections of the report."""
     return [
         TableSection("laws", "Laws", create_law_tables(tasks), LAWS_NOTE),
@@ -73,16 +73,16 @@ def _format_parameters(law: Law) -> str:
 
 def _create_error_column(name: str, title: str) -> Column:
     """Return the column of a baseline's held-out error, empty without a law."""
-    return Column(name, title, formatting.format_percent, value=lambda finding: finding.law and finding.error(name))
+    return Column(name, title, formatting.format_percent, value=lambda finding: finding.law and finding.get_error(name))
 
 
 LAW_COLUMNS = (
-    Column("target", "of", value=lambda finding: finding.question.target),
+    Column("target", "of", value=lambda finding: finding.dataset.target),
     Column(
-        "axes", "against", value=lambda finding: "; ".join(AXIS_NAMES[axis] for axis in finding.question.axes)
+        "axes", "against", value=lambda finding: "; ".join(AXIS_NAMES[axis] for axis in finding.dataset.axes)
     ),
-    Column("condition", "at", value=lambda finding: finding.question.condition),
-    Column("observations", "observations", value=lambda finding: len(finding.points)),
+    Column("condition", "at", value=lambda finding: finding.dataset.condition),
+    Column("observations", "observations", value=lambda finding: len(finding.observations)),
     Column("law", "law", value=lambda finding: finding.law.formula if finding.law else "refused"),
     Column("parameters", "parameters [95%]", _format_parameters, value=lambda finding: finding.law),
     Column(
@@ -93,73 +93,76 @@ LAW_COLUMNS = (
 )  # fmt: skip
 
 
-def create_law_tables(tasks: Sequence[Task]) -> list[Table]:
+def create_law_tables(tasks: Sequence[TaskComparison]) -> list[Table]:
     """Return the laws of each task; notes name the forms that were refused and why."""
-    return [_create_law_table(task) for task in tasks if task.findings]
+    return [_create_law_table(task) for task in tasks if task.law_selections]
 
 
-def _create_law_table(task: Task) -> Table:
+def _create_law_table(task: TaskComparison) -> Table:
     refused = dict.fromkeys(
-        f"{finding.question.target} against {_format_axes(finding)}: {form} refused: {why}"
-        for finding in task.findings
-        for form, why in finding.refused.items()
+        f"{finding.dataset.target} against {_format_axes(finding)}: {form} refused: {why}"
+        for finding in task.law_selections
+        for form, why in finding.refusals.items()
     )
-    return Table(f"{task.task}: laws", LAW_COLUMNS, task.findings, tuple(refused))
+    return Table(f"{task.task}: laws", LAW_COLUMNS, task.law_selections, tuple(refused))
 
 
-def _format_axes(finding: Finding) -> str:
-    return " and ".join(AXIS_NAMES[axis].split(",")[0] for axis in finding.question.axes)
+def _format_axes(finding: LawSelection) -> str:
+    return " and ".join(AXIS_NAMES[axis].split(",")[0] for axis in finding.dataset.axes)
 
 
-def create_equal_tables(tasks: Sequence[Task]) -> list[Table]:
+def create_equal_tables(tasks: Sequence[TaskComparison]) -> list[Table]:
     """Return the cost of students and compressions at equal quality, for each task that has some."""
     return [table for task in tasks if (table := _create_equal_table(task)).rows]
 
 
-def _create_equal_table(task: Task) -> Table:
-    by_cell = {(equal.cell, equal.cost): equal for equal in task.equals}
+def _create_equal_table(task: TaskComparison) -> Table:
+    by_cell = {(equal.cell, equal.cost): equal for equal in task.equal_quality_costs}
     points = [
         result.point
         for result in task.results
         if result.point.source and any((result.point.cell, cost) in by_cell for cost in EQUAL_COSTS)
     ]
     columns = [
-        Column("cell", "derived cell", value=comparison.label),
+        Column("cell", "derived cell", value=comparison.format_label),
         Column(
-            "score", comparison.metric(task), formatting.format_points, value=lambda point: task.draws.score(point.cell)
+            "score",
+            comparison.format_metric(task),
+            formatting.format_points,
+            value=lambda point: task.samples.get_score(point.cell),
         ),
         *(_create_equal_column(cost, title, by_cell) for cost, title in EQUAL_COSTS.items()),
     ]
     return Table(f"{task.task}: cost at equal quality, an uncompressed model's is 1", columns, points)
 
 
-def _create_equal_column(cost: str, title: str, by_cell: Mapping[tuple[str, str], Equal]) -> Column:
+def _create_equal_column(cost: str, title: str, by_cell: Mapping[tuple[str, str], EqualQualityCost]) -> Column:
     return Column(cost, title, format_equal, value=lambda point: by_cell.get((point.cell, cost)))
 
 
-def format_equal(equal: Equal) -> str:
+def format_equal(equal: EqualQualityCost) -> str:
     """Return a cost ratio with its interval and verdict, ``0.41 [0.39, 0.43] cheaper``."""
     bound = {BEYOND: "<=", BELOW: ">="}.get(equal.where, "")
     verdict = "" if equal.verdict == NO_GAIN else equal.verdict
     return " ".join(filter(None, (bound, f"{equal.ratio:.2f}", _format_interval(equal), verdict)))
 
 
-def _format_interval(equal: Equal) -> str:
+def _format_interval(equal: EqualQualityCost) -> str:
     """Return the interval of a ratio; one end of it if the other is unbounded."""
     if math.isinf(equal.high):
         return f"[>= {equal.low:.2f}]" if equal.low else ""
     return f"[{equal.low:.2f}, {equal.high:.2f}]" if equal.low else f"[<= {equal.high:.2f}]"
 
 
-def create_answer_tables(answer: Answer) -> tuple[Table, ...]:
+def create_answer_tables(answer: Recommendation) -> tuple[Table, ...]:
     """Return the statistics behind an answer: the alternatives, the repeated choice, and the limits."""
     tables = (create_alternatives_table(answer), create_repeated_table(answer), create_limits_table(answer))
     return tuple(table for table in tables if table)
 
 
-def create_repeated_table(answer: Answer) -> Table | None:
+def create_repeated_table(answer: Recommendation) -> Table | None:
     """Return how often each cell was chosen in the repeated choices, None with only one cell to choose."""
-    pick, expected = answer.choice.recommended, answer.choice.expected
+    pick, expected = answer.choice.recommended, answer.choice.corrected_score
     if pick is None or expected is None or not answer.choice.alternatives:
         return None
     note = REPEATED_NOTE.format(
@@ -174,44 +177,44 @@ def create_repeated_table(answer: Answer) -> Table | None:
     return Table(f"{answer.choice.task}: the choice repeated", columns, choices, (note,))
 
 
-def create_limits_table(answer: Answer) -> Table | None:
+def create_limits_table(answer: Recommendation) -> Table | None:
     """Return how the recommended cell and the named alternative meet the limits; None without limits or cells.
 
     What a looser limit would buy is shown only if that limit alone excludes a better cell.
     """
     choice = answer.choice
     other = select.find_alternative(choice)
-    picks = [pick for pick in (choice.recommended, other.pick if other else None) if pick]
-    if not picks or not picks[0].kept:
+    picks = [pick for pick in (choice.recommended, other.cell if other else None) if pick]
+    if not picks or not picks[0].met_limits:
         return None
     metric = answer_sentences.format_metric(choice)
-    binding = [miss.key for miss in choice.excluded.misses] if choice.excluded else []
+    binding = [miss.key for miss in choice.excluded.violations] if choice.excluded else []
     gains = {gain.key: gain for gain in answer.gains if binding == [gain.key]}
     columns = [
         Column("limit", "limit", value=lambda kept: answer_sentences.format_limit(kept.key, kept.limit, metric)),
         *(_create_pick_column(pick) for pick in picks),
         Column("gain", "gain of a looser limit", _format_gain, value=lambda kept: gains.get(kept.key)),
     ]
-    return Table(f"{choice.task}: the limits", columns, picks[0].kept)
+    return Table(f"{choice.task}: the limits", columns, picks[0].met_limits)
 
 
-def _create_pick_column(pick: Pick) -> Column:
-    by_key = {kept.key: kept for kept in pick.kept}
+def _create_pick_column(pick: CellSummary) -> Column:
+    by_key = {kept.key: kept for kept in pick.met_limits}
     return Column(pick.name, pick.label, _format_kept, value=lambda kept: by_key.get(kept.key))
 
 
-def _format_kept(kept: Kept) -> str:
+def _format_kept(kept: MetLimit) -> str:
     got = formatting.format_points(kept.got) if kept.key == SCORE else answer_sentences.AMOUNTS[kept.key](kept.got)
     if kept.probability is None or kept.probability >= CERTAIN:
         return got
     return f"{got} (kept with {formatting.format_percent(kept.probability)} confidence)"
 
 
-def _format_gain(gain: Gain) -> str:
+def _format_gain(gain: MarginalGain) -> str:
     return gain.why_not or f"{gain.unit}: {answer_sentences.format_gain(gain)} points"
 
 
-def create_alternatives_table(answer: Answer) -> Table | None:
+def create_alternatives_table(answer: Recommendation) -> Table | None:
     """Return the other cells that fit, compared with the recommended one; None if there are none."""
     choice = answer.choice
     if choice.recommended is None or not choice.alternatives:
@@ -229,10 +232,10 @@ def create_alternatives_table(answer: Answer) -> Table | None:
 def _create_alternative_columns(metric: str, margin: str) -> list[Column]:
     """Return columns over the recommended ``Pick`` and each ``Alternative`` to it."""
 
-    def of_pick(get_value: Callable[[Pick], Any]) -> Callable[[Pick | Alternative], Any]:
-        return lambda row: get_value(row.pick if isinstance(row, Alternative) else row)
+    def of_pick(get_value: Callable[[CellSummary], Any]) -> Callable[[CellSummary | Alternative], Any]:
+        return lambda row: get_value(row.cell if isinstance(row, Alternative) else row)
 
-    def of_alternative(get_value: Callable[[Alternative], Any]) -> Callable[[Pick | Alternative], Any]:
+    def of_alternative(get_value: Callable[[Alternative], Any]) -> Callable[[CellSummary | Alternative], Any]:
         return lambda row: get_value(row) if isinstance(row, Alternative) else None
 
     p_title, format_p = f"p equal within {margin}", formatting.format_p_value
@@ -240,7 +243,7 @@ def _create_alternative_columns(metric: str, margin: str) -> list[Column]:
         Column("cell", "cell", value=of_pick(lambda pick: pick.label)),
         Column("score", f"{metric} [95%]", value=of_pick(_format_score)),
         Column("difference", "difference [95%]", value=of_alternative(_format_difference)),
-        Column("p", "p (Holm)", format_p, value=of_alternative(lambda row: row.difference.corrected_p)),
+        Column("p", "p (Holm)", format_p, value=of_alternative(lambda row: row.test.corrected_p)),
         Column("equivalence_p", p_title, format_p, value=of_alternative(lambda row: row.equivalence_p)),
         Column("verdict", "verdict", value=lambda row: row.verdict if isinstance(row, Alternative) else "recommended"),
         Column("seeds", "more seeds", value=of_alternative(partial(_format_needed, name="seeds"))),
@@ -252,21 +255,21 @@ def _create_alternative_columns(metric: str, margin: str) -> list[Column]:
 
 def _format_needed(row: Alternative, name: str) -> str | None:
     """Return how many more seeds or examples would decide, None if the difference is decided."""
-    if row.needed is None:
+    if row.required is None:
         return None
-    count = getattr(row.needed, name)
+    count = getattr(row.required, name)
     return "never" if count is None else f"{count:,}"
 
 
 def _format_difference(row: Alternative) -> str:
-    difference = row.difference
+    difference = row.test
     interval = formatting.format_score_interval(difference.low, difference.high)
     return f"{100 * difference.difference:+.1f} {interval}".rstrip()
 
 
-def _format_score(pick: Pick | Expected) -> str:
+def _format_score(pick: CellSummary | CorrectedScore) -> str:
     return f"{formatting.format_points(pick.score)} {formatting.format_score_interval(pick.low, pick.high)}".rstrip()
 
 
-def _get_megabytes(pick: Pick) -> float | None:
+def _get_megabytes(pick: CellSummary) -> float | None:
     return pick.storage_bytes / 1e6 if pick.storage_bytes else None

@@ -14,7 +14,7 @@ from pipeline.analysis.report import formatting
 from pipeline.analysis.report.tables import warning_marks
 from pipeline.analysis.report.tables.table import Column, Table
 from pipeline.analysis.results import cell_table
-from pipeline.analysis.results.cell_table import Row
+from pipeline.analysis.results.cell_table import CellRow
 
 INDENT = "\u00a0\u00a0"  # HTML and Markdown would drop ordinary spaces
 NOTE = (
@@ -29,8 +29,8 @@ class ChainStep:
     """A cell of a chain: its distance from the start, its row, and the row of the start."""
 
     depth: int
-    row: Row
-    start: Row
+    row: CellRow
+    start: CellRow
 
     def format_name(self) -> str:
         """Return the cell's name, indented below its source."""
@@ -59,19 +59,19 @@ COSTS = (
 )
 
 
-def create_tables(rows: Sequence[Row]) -> list[Table]:
+def create_tables(rows: Sequence[CellRow]) -> list[Table]:
     """Return a table for each chain, then a table of teachers for each task with students."""
     starts = [row for row in rows if not row.source and _find_children(row, rows)]
     chains = [_create_chain_table(start, rows) for start in starts]
     students = [row for row in rows if row.section == "distill"]
     gains = [
         _create_teacher_table(task, [row for row in students if row.task == task])
-        for task in cell_table.tasks(students)
+        for task in cell_table.list_tasks(students)
     ]
     return [*chains, *gains]
 
 
-def _create_chain_table(start: Row, rows: Sequence[Row]) -> Table:
+def _create_chain_table(start: CellRow, rows: Sequence[CellRow]) -> Table:
     steps = [*_walk_chain(start, start, rows)]
     chain = [step.row for step in steps]
     marks = warning_marks.number_warnings(chain)
@@ -89,18 +89,18 @@ def _create_chain_table(start: Row, rows: Sequence[Row]) -> Table:
     )  # fmt: skip
 
 
-def _walk_chain(row: Row, start: Row, rows: Sequence[Row], depth: int = 0) -> Iterator[ChainStep]:
+def _walk_chain(row: CellRow, start: CellRow, rows: Sequence[CellRow], depth: int = 0) -> Iterator[ChainStep]:
     """Yield a row and everything derived from it, depth first."""
     yield ChainStep(depth, row, start)
     for child in _find_children(row, rows):
         yield from _walk_chain(child, start, rows, depth + 1)
 
 
-def _find_children(row: Row, rows: Sequence[Row]) -> list[Row]:
-    return [child for child in rows if child.source == row.made]
+def _find_children(row: CellRow, rows: Sequence[CellRow]) -> list[CellRow]:
+    return [child for child in rows if child.source == row.producer]
 
 
-def _create_teacher_table(task: str, students: Sequence[Row]) -> Table:
+def _create_teacher_table(task: str, students: Sequence[CellRow]) -> Table:
     metric = formatting.format_metric(next((row.score_name for row in students if row.score_name), None))
     marks = warning_marks.number_warnings(students)
     columns = [

@@ -10,7 +10,7 @@ from pipeline.analysis.report import formatting
 from pipeline.analysis.report.tables import warning_marks
 from pipeline.analysis.report.tables.table import Column, Table
 from pipeline.analysis.results import cell_table
-from pipeline.analysis.results.cell_table import Row
+from pipeline.analysis.results.cell_table import CellRow
 
 SCORE_HELP = "the task's metric on the report split, which is never used for selection; mean over seeds."
 INTERVAL_HELP = (
@@ -23,12 +23,12 @@ BASELINE_HELP = (
 )
 
 
-def format_model(row: Row) -> str:
+def format_model(row: CellRow) -> str:
     """Return the model of a row, with the cell's name where it is not part of the grid."""
     return f"{row.model} ({row.cell})" if row.section else row.model
 
 
-def format_above_baseline(row: Row) -> str:
+def format_above_baseline(row: CellRow) -> str:
     """Return whether the score is above the baseline."""
     return "below the baseline" if row.above_majority == "no" else row.above_majority
 
@@ -68,19 +68,19 @@ def create_columns(marks: Mapping[str, str]) -> list[Column]:
     ]  # fmt: skip
 
 
-def create_tables(rows: Iterable[Row]) -> list[Table]:
+def create_tables(rows: Iterable[CellRow]) -> list[Table]:
     """Return a table for each task with its fine-tuned models, without students and compressions."""
     finetuned = [row for row in rows if row.source is None]
-    return [_create_table([row for row in finetuned if row.task == task]) for task in cell_table.tasks(finetuned)]
+    return [_create_table([row for row in finetuned if row.task == task]) for task in cell_table.list_tasks(finetuned)]
 
 
-def _create_table(rows: list[Row]) -> Table:
+def _create_table(rows: list[CellRow]) -> Table:
     marks = warning_marks.number_warnings(rows)
     notes = (*filter(None, [latency_pool.format_note(rows)]), *warning_marks.list_outdated(rows))
     return Table(format_title(rows), create_columns(marks), rows, notes, warning_marks.list_warnings(marks))
 
 
-def format_title(rows: list[Row]) -> str:
+def format_title(rows: list[CellRow]) -> str:
     """Return the title of a task's table: metric, number of seeds, baseline."""
     measured = [row for row in rows if row.score is not None]
     if not measured:
@@ -94,7 +94,7 @@ def format_title(rows: list[Row]) -> str:
     )
 
 
-def format_overview(rows: Sequence[Row]) -> str:
+def format_overview(rows: Sequence[CellRow]) -> str:
     """Return in one line how many cells have results, and how many of those are doubtful."""
     done = [row for row in rows if row.score is not None]
     parts = [f"{len(done)} of {len(rows)} cells have results"]

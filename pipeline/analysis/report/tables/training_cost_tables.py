@@ -8,7 +8,7 @@ from pipeline.analysis.report import formatting
 from pipeline.analysis.report.tables import score_tables, warning_marks
 from pipeline.analysis.report.tables.table import Column, Table
 from pipeline.analysis.results import cell_table
-from pipeline.analysis.results.cell_table import Row
+from pipeline.analysis.results.cell_table import CellRow
 
 FLOPS_HELP = (
     "multiplications and additions in the matrix products of a training, forward and backward, without padding. M, G, "
@@ -27,18 +27,18 @@ COLUMNS = (
 )
 
 
-def select_counted(rows: Iterable[Row]) -> list[Row]:
+def select_counted(rows: Iterable[CellRow]) -> list[CellRow]:
     """Return the rows of fine-tuned models whose training FLOPs were counted."""
     return [row for row in rows if row.source is None and row.train_flops is not None]
 
 
-def create_tables(rows: Iterable[Row]) -> list[Table]:
+def create_tables(rows: Iterable[CellRow]) -> list[Table]:
     """Return a table for each task, without students and compressions: their own training is not the whole cost."""
     counted = select_counted(rows)
-    return [_create_table([row for row in counted if row.task == task]) for task in cell_table.tasks(counted)]
+    return [_create_table([row for row in counted if row.task == task]) for task in cell_table.list_tasks(counted)]
 
 
-def _create_table(rows: list[Row]) -> Table:
+def _create_table(rows: list[CellRow]) -> Table:
     marks = warning_marks.number_warnings(rows)
     score = score_tables.create_score_column(marks)
     columns = [score_tables.MODEL, score_tables.RATIO, score, score_tables.INTERVAL, *COLUMNS]

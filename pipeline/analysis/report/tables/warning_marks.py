@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from pipeline.analysis.report import formatting
-from pipeline.analysis.results.cell_table import Row
+from pipeline.analysis.results.cell_table import CellRow
 from pipeline.core import records
 
 
-def number_warnings(rows: Iterable[Row]) -> dict[str, str]:
+def number_warnings(rows: Iterable[CellRow]) -> dict[str, str]:
     """Return the mark of each warning of the rows, by its sentence."""
     sentences = dict.fromkeys(sentence for row in rows for sentence in row.warnings)
     return {sentence: f"w{number}" for number, sentence in enumerate(sentences, 1)}
 
 
-def format_score(row: Row, marks: Mapping[str, str]) -> str:
+def format_score(row: CellRow, marks: Mapping[str, str]) -> str:
     """Return a score in hundredths with its warning marks, ``83.7 (w1, w2)``, or why there is none."""
     if row.score is None:
-        return format_state(row.hole)
+        return format_state(row.missing_reason)
     marked = ", ".join(marks[sentence] for sentence in row.warnings)
     return f"{formatting.format_points(row.score)} ({marked})" if marked else formatting.format_points(row.score)
 
@@ -33,6 +33,8 @@ def list_warnings(marks: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"{mark}: {sentence}" for sentence, mark in marks.items())
 
 
-def list_outdated(rows: Iterable[Row]) -> tuple[str, ...]:
+def list_outdated(rows: Iterable[CellRow]) -> tuple[str, ...]:
     """Return a note for each cell whose record is outdated: its name and the reason."""
-    return tuple(f"{row.cell}: {row.hole}" for row in rows if row.hole not in (None, records.NOT_RUN))
+    return tuple(
+        f"{row.cell}: {row.missing_reason}" for row in rows if row.missing_reason not in (None, records.NOT_RUN)
+    )

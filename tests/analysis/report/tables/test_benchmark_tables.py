@@ -4,14 +4,14 @@ import pytest
 
 from pipeline.analysis.report.tables import benchmark_tables
 from pipeline.analysis.report.tables.table import Table
-from pipeline.analysis.results.costs import Cost
+from pipeline.analysis.results.costs import CellCost
 
 
-def by_title(measured: list[Cost]) -> dict[str, Table]:
+def by_title(measured: list[CellCost]) -> dict[str, Table]:
     return {table.title: table for table in benchmark_tables.create_tables(measured)}
 
 
-def test_training_tells_what_more_processes_gain_and_shows_a_hole(measured: list[Cost]) -> None:
+def test_training_tells_what_more_processes_gain_and_shows_a_hole(measured: list[CellCost]) -> None:
     table = by_title(measured)["starter-swap: training; time is for 1,000,000 pairs"]
     assert table.headings == (
         "model", "processes", "threads", "precision", "batch", "pairs/s", "95% over rounds", "tokens/s", "of peak",
@@ -26,12 +26,12 @@ def test_training_tells_what_more_processes_gain_and_shows_a_hole(measured: list
     assert table.format_rows()[3] == ["bert-mini-2-1-bf16-32", "", "", "", "", "not run", *[""] * 7]
 
 
-def test_an_emulated_precision_is_named_in_every_table_of_rates(measured: list[Cost]) -> None:
+def test_an_emulated_precision_is_named_in_every_table_of_rates(measured: list[CellCost]) -> None:
     training, step, inference, *_ = benchmark_tables.create_tables([replace(measured[0], precision_emulated=True)])
     assert [table.format_rows()[0][3] for table in (training, step, inference)] == ["bf16, emulated"] * 3
 
 
-def test_price_and_joules_are_shown_where_somebody_knows_them(measured: list[Cost]) -> None:
+def test_price_and_joules_are_shown_where_somebody_knows_them(measured: list[CellCost]) -> None:
     known = replace(measured[0], budget_cost=1.25, train_joules_per_pair=0.032, inference_joules_per_pair=0.0071)
     training, _step, inference, *_ = benchmark_tables.create_tables([known])
     assert training.title == "starter-swap: training; time and price are for 1,000,000 pairs"
@@ -40,7 +40,7 @@ def test_price_and_joules_are_shown_where_somebody_knows_them(measured: list[Cos
     assert inference.format_rows()[0][inference.headings.index("J/pair")] == "0.0071"
 
 
-def test_a_step_is_shown_in_its_parts(measured: list[Cost]) -> None:
+def test_a_step_is_shown_in_its_parts(measured: list[CellCost]) -> None:
     table = by_title(measured)["starter-swap: a step of training in detail, in ms"]
     assert table.headings[5:] == (
         "step, ms",
@@ -55,7 +55,7 @@ def test_a_step_is_shown_in_its_parts(measured: list[Cost]) -> None:
     assert [row[0] for row in table.format_rows()] == ["bert-tiny", "bert-tiny", "bert-mini"]
 
 
-def test_inference_has_the_percentiles_of_every_batch_size(measured: list[Cost]) -> None:
+def test_inference_has_the_percentiles_of_every_batch_size(measured: list[CellCost]) -> None:
     bigger = replace(measured[2], latencies=measured[2].latencies[:1])
     table = by_title([measured[0], measured[1], bigger])["starter-swap: inference"]
     assert table.headings[-3:] == tuple(f"batch {size}: p50 / p95 / p99 ms" for size in (1, 8, 32))
@@ -67,7 +67,7 @@ def test_inference_has_the_percentiles_of_every_batch_size(measured: list[Cost])
     assert table.format_rows()[1][-2:] == ["", ""]
 
 
-def test_memory_and_what_is_counted_stand_in_tables_of_their_own(measured: list[Cost]) -> None:
+def test_memory_and_what_is_counted_stand_in_tables_of_their_own(measured: list[CellCost]) -> None:
     tables = by_title(measured)
     memory = tables[f"starter-swap: {benchmark_tables.MEMORY_TITLE}"]
     assert memory.headings[5:] == ("load", "forward", "backward", "update", "inference")
@@ -81,7 +81,7 @@ def test_memory_and_what_is_counted_stand_in_tables_of_their_own(measured: list[
     ]  # fmt: skip
 
 
-def test_memory_of_a_gpu_stands_beside_the_processs_own(measured: list[Cost]) -> None:
+def test_memory_of_a_gpu_stands_beside_the_processs_own(measured: list[CellCost]) -> None:
     known = replace(measured[0], load_gpu_memory_mib=16.8, inference_gpu_memory_mib=21.4, load_memory_added_mib=None)
     table = by_title([known])[f"starter-swap: {benchmark_tables.MEMORY_TITLE}"]
     assert table.headings[-2:] == ("load, GPU", "inference, GPU")
@@ -89,14 +89,14 @@ def test_memory_of_a_gpu_stands_beside_the_processs_own(measured: list[Cost]) ->
     assert table.format_rows()[0][5] == "412"
 
 
-def test_what_threads_do_not_change_stands_once(measured: list[Cost]) -> None:
+def test_what_threads_do_not_change_stands_once(measured: list[CellCost]) -> None:
     twice = [measured[0], replace(measured[0], cell="bert-tiny-1-2-bf16-32", threads=2)]
     assert [len(table.format_rows()) for table in benchmark_tables.create_tables(twice)] == [2, 2, 2, 2, 1]
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_plan_whose_benchmark_is_empty_or_has_not_run_has_no_more_tables_than_it_has_to_say(
-    count: int, measured: list[Cost]
+    count: int, measured: list[CellCost]
 ) -> None:
     found = benchmark_tables.create_tables(measured[-1:] * count)
     assert [table.title for table in found] == ["training"][:count]

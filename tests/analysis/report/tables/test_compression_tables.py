@@ -2,9 +2,9 @@ from dataclasses import replace
 
 from pipeline.analysis.report.tables import compression_tables, score_tables
 from pipeline.analysis.report.tables.table import render_markdown
-from pipeline.analysis.results.cell_table import Row
+from pipeline.analysis.results.cell_table import CellRow
 
-START = Row(
+START = CellRow(
     "mrpc-big-1.0", "mrpc", "big", 1.0, "standard", "evaluate@mrpc-big-1.0", seeds=3, score_name="f1", score=0.8,
     low=0.79, high=0.81, parameters=1_000_000, parameters_nonzero=1_000_000, storage_bytes=4_000_000,
     inference_flops=2e8, latency_p50_ms=4.0, inference_memory_added_mib=500.0,
@@ -18,7 +18,7 @@ NARROW = replace(
     parameters_nonzero=125_000, changed="half of the neurons", storage_bytes=1_000_000, inference_flops=5e7,
     latency_p50_ms=5.0, inference_memory_added_mib=450.0,
 )  # fmt: skip
-HEADS = Row(
+HEADS = CellRow(
     "fewer-heads", "mrpc", "big", 1.0, "standard", "evaluate-compress@fewer-heads", section="compress",
     source="finetune/mrpc-big-1.0", method="heads",
 )  # fmt: skip

@@ -1,9 +1,9 @@
 from dataclasses import replace
 
 from pipeline.analysis.report.tables import training_cost_tables
-from pipeline.analysis.results.cell_table import Row
+from pipeline.analysis.results.cell_table import CellRow
 
-ROW = Row(
+ROW = CellRow(
     "mrpc-tiny-0.5", "mrpc", "tiny", 0.5, "standard", "evaluate@mrpc-tiny-0.5", seeds=3, score_name="f1", score=0.8,
     low=0.79, high=0.81, train_flops=1.234e12, train_seconds=61.27, flops_to_95pct=4.5e11,
     seconds_to_95pct=21.9, examples_to_95pct=1234.4,
