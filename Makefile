@@ -24,7 +24,7 @@ help:
 $(BIN)/.made: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(PIP) --editable .
-	@{ dvc root; python -c "from pipeline.system.preload import server; server.ready()"; } >/dev/null 2>&1 || true
+	@{ dvc root; python -c "from pipeline.system import preload_server; preload_server.preload_modules()"; } >/dev/null 2>&1 || true
 	@touch $@
 
 # Packages of the tests, each file by its hash. Where an index has it, torch's build for CPUs.

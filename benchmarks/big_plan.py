@@ -51,7 +51,7 @@ AGAIN = 4
 
 def laboratory(root: Path, cells: int) -> None:
     """Lay out a copy of the project with about so many cells, none of which has run."""
-    for name in ("conf", "pipeline", "starter"):
+    for name in ("conf", "hydra_plugins", "pipeline", "starter"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "dvc.lock"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", "params.yaml"):
         shutil.copy(ROOT / name, root / name)

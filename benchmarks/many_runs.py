@@ -34,7 +34,7 @@ def laboratory(root: Path, tasks: list[str], ratios: list[float], seeds: int) ->
     """Lay out a copy of the project in which every cell was evaluated."""
     fakes.TASKS.update({task: ("accuracy", 7200, 0.5) for task in tasks if task != "mrpc"})
     fakes.MODELS.update(MODELS)
-    for name in ("conf", "pipeline"):
+    for name in ("conf", "hydra_plugins", "pipeline"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     yaml = YAML()
     content = yaml.load(ROOT / "params.yaml")

@@ -45,7 +45,7 @@ def project(tmp_path: Path, empty_database: Path) -> Path:
     """Return a copy of the project's code and plan in a folder of its own."""
     copy = tmp_path / "project"
     ignored = shutil.ignore_patterns("__pycache__", "dvc.lock")
-    for folder in ("conf", "pipeline", "starter"):
+    for folder in ("conf", "hydra_plugins", "pipeline", "starter"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
     for file in ("params.yaml", "dvc.yaml", ".dvcignore"):
         shutil.copy(ROOT / file, copy / file)

@@ -1,6 +1,6 @@
-"""The cells of one sweep: opened by their first trial, closed together when the last one has ended.
+"""One sweep: its cells, which the first trial opens and the last trial completes with a record.
 
-Trials may run in other processes (any Hydra launcher), so what they tell lies in a folder that all of them see.
+Trials may run in other processes (any Hydra launcher), so their state is in a folder that all of them can read.
 """
 
 from __future__ import annotations
@@ -11,29 +11,31 @@ import os
 import shutil
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core import paths, records
 from pipeline.core.errors import UserError
 from pipeline.execution import trial_cache
-from pipeline.system import distributed
+from pipeline.system import distributed, machine_lock, preload
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
     from pipeline.tracking import Identity
 
-FOLDER = "LAB_SWEEP"  # the variable that names the folder to the trials
+FOLDER = "LAB_SWEEP"  # the environment variable with the folder of the sweep
+SEED_COUNT = "seeds"  # the file with the number of seeds of each cell
 TWO_SETTINGS = (
     "got other settings than an earlier trial of this cell in the same sweep, and one would overwrite the other; "
-    "name the cells apart, such as cell='${task.name}-${model.name}-${ratio}-${recipe.learning_rate}'"
+    "give each cell a name, such as cell='${task.name}-${model.name}-${ratio}-${recipe.learning_rate}'"
 )
 
 
 class Sweep:
-    """The folder in which the trials of one sweep leave word of their cells."""
+    """The folder of one sweep. It holds ``<cell>.json``, and a file per finished and per failed trial."""
 
     def __init__(self, folder: Path, lock: FileLock | None = None) -> None:
         self.folder = folder
@@ -41,14 +43,14 @@ class Sweep:
 
     @classmethod
     def open(cls) -> Sweep:
-        """Start a sweep in this process and name it to every process that comes from it."""
+        """Create the folder of a sweep, and pass it to child processes in the environment."""
         from filelock import FileLock
 
         from pipeline.tracking import get_tracker
 
         paths.CACHE.mkdir(exist_ok=True)
-        _tidy()
-        trial_cache.tidy()
+        _remove_dead_sweeps()
+        trial_cache.remove_recorded()
         folder = Path(tempfile.mkdtemp(prefix="sweep-", dir=paths.CACHE))
         lock = FileLock(f"{folder}.lock")
         lock.acquire()
@@ -58,71 +60,76 @@ class Sweep:
 
     @classmethod
     def is_member(cls) -> bool:
-        """Say whether this process works for a trial of a sweep that another process has opened."""
+        """Return whether this process runs a trial of a sweep that another process opened."""
         return distributed.is_distributed() and FOLDER in os.environ
 
     @classmethod
-    def current(cls) -> Sweep:
-        """Return the sweep to which this trial belongs."""
+    def get_current(cls) -> Sweep:
+        """Return the sweep of this trial."""
         return cls(Path(os.environ[FOLDER]))
 
-    def open_cell(self, identity: Identity) -> str | None:
-        """Return the tracking run of the trial's cell, opened by whichever trial comes first.
+    def write_seed_count(self, count: int) -> None:
+        """Store how many seeds each cell of the sweep has."""
+        (self.folder / SEED_COUNT).write_text(str(count))
 
-        Raises UserError where that one had other settings: one would overwrite the other.
+    def open_cell(self, identity: Identity) -> str | None:
+        """Return the tracking run of the trial's cell; the first trial opens it.
+
+        Raises UserError where an earlier trial of the cell had other settings.
         """
         from filelock import FileLock
 
         from pipeline.tracking import get_tracker
 
-        note = self.folder / f"{identity.cell}.json"
-        with FileLock(note.with_suffix(".lock")):
-            if note.exists():
-                known = json.loads(note.read_text(encoding="utf-8"))
-                if known["identity"]["tags"].get("inputs_sha256") != identity.tags.get("inputs_sha256"):
+        file = self.folder / f"{identity.cell}.json"
+        with FileLock(file.with_suffix(".lock")):
+            if file.exists():
+                cell = json.loads(file.read_text(encoding="utf-8"))
+                if cell["identity"]["tags"].get("inputs_sha256") != identity.tags.get("inputs_sha256"):
                     raise UserError(TWO_SETTINGS)
-                run: str | None = known["run"]
+                run: str | None = cell["run"]
                 return run
             run = get_tracker().open_cell(identity, self.folder)
-            paths.write_json(note, {"run": run, "identity": dataclasses.asdict(identity), "seeds": []})
+            paths.write_json(file, {"run": run, "identity": dataclasses.asdict(identity), "seeds": []})
             return run
 
     def mark_finished(self, identity: Identity, seed: int) -> None:
-        """Note that a trial of the cell succeeded, on this machine; it may have been stopped and begun again before."""
+        """Store that a trial succeeded, and on which machine; an earlier failure of it no longer counts."""
         from pipeline.system import hardware
 
         paths.write_json(self.folder / f"{identity.cell}.seed-{seed}", hardware.describe_machine())
         (self.folder / f"{identity.cell}.failed-{seed}").unlink(missing_ok=True)
 
     def mark_failed(self, cell: str, seed: int) -> None:
-        """Note that a trial of the cell failed, or was stopped."""
+        """Store that a trial failed or was interrupted."""
         (self.folder / f"{cell}.failed-{seed}").touch()
 
-    def close(self, seeds: int | None = None) -> bool:
-        """Write the numbers of every cell of which all trials have ended well; return whether that was all of them.
+    def write_records(self, *, is_whole: bool) -> bool:
+        """Write the record of every cell whose trials all succeeded; return whether these are all cells.
 
-        A cell that lacks one has no numbers: their mean would be another one. Of a sweep that was cut short only a cell
-        with as many trials as the sweep has ``seeds`` is known to lack none. ``end`` is to follow.
+        A sweep that is not whole was cut short, so only a cell with every seed of the sweep is complete.
         """
         from pipeline.tracking import Identity, get_tracker
 
-        complete = not list(self.folder.glob("*.failed-*"))
-        for note in sorted(self.folder.glob("*.json")):
-            content = json.loads(note.read_text(encoding="utf-8"))
-            identity = Identity.from_dict(content["identity"])
-            words = self.folder.glob(f"{note.stem}.seed-*")
-            ended = {int(word.suffix.removeprefix(".seed-")): json.loads(word.read_text("utf-8")) for word in words}
-            failed = list(self.folder.glob(f"{note.stem}.failed-*"))
-            if ended and not failed and seeds in (None, len(ended)):
-                _record(identity, dict(sorted(ended.items())), content["run"])
+        count_file = self.folder / SEED_COUNT
+        seed_count = None if is_whole else int(count_file.read_text()) if count_file.exists() else 1
+        is_complete = not list(self.folder.glob("*.failed-*"))
+        for file in sorted(self.folder.glob("*.json")):
+            cell = json.loads(file.read_text(encoding="utf-8"))
+            identity = Identity.from_dict(cell["identity"])
+            seed_files = self.folder.glob(f"{file.stem}.seed-*")
+            machines = {int(each.suffix.removeprefix(".seed-")): json.loads(each.read_text()) for each in seed_files}
+            failed = list(self.folder.glob(f"{file.stem}.failed-*"))
+            if machines and not failed and seed_count in (None, len(machines)):
+                _write_record(identity, dict(sorted(machines.items())), cell["run"])
             else:
-                complete = False
-                get_tracker().fail_cell(content["run"])
-                print(_unfinished(identity, sorted(ended)), file=sys.stderr, flush=True)
-        return complete
+                is_complete = False
+                get_tracker().fail_cell(cell["run"])
+                print(_format_unfinished(identity, sorted(machines)), file=sys.stderr, flush=True)
+        return is_complete
 
-    def end(self) -> None:
-        """Wait until the tracking store has heard all of the sweep, and forget it."""
+    def close(self) -> None:
+        """Wait until the tracking store has received everything, and remove the folder."""
         from pipeline.tracking import get_tracker
 
         get_tracker().flush()
@@ -133,45 +140,68 @@ class Sweep:
         os.environ.pop(FOLDER, None)
 
 
-def _tidy() -> None:
+@contextmanager
+def open_sweep() -> Iterator[None]:
+    """Open a sweep, and write the records of its cells at the end; do nothing where another process opened it.
+
+    Raises SystemExit with status 1 where a cell is not complete.
+    """
+    if not distributed.is_rank_zero() or Sweep.is_member():
+        yield
+        return
+    sweep, is_whole, is_complete = Sweep.open(), False, False
+    try:
+        yield
+        is_whole = True
+    finally:
+        is_complete = sweep.write_records(is_whole=is_whole)
+        # DVC can go on with the files before the tracking store has everything; a measurement cannot start yet.
+        is_released = is_whole and is_complete and preload.release_client()
+        with machine_lock.lock_shared() if is_released else nullcontext():
+            sweep.close()
+    if not is_complete:
+        raise SystemExit(1)
+
+
+def _remove_dead_sweeps() -> None:
     """Remove the folders of sweeps whose process died."""
     from filelock import FileLock, Timeout
 
-    for left in paths.CACHE.glob("sweep-*.lock"):
-        with suppress(Timeout), FileLock(left, blocking=False):
-            shutil.rmtree(left.with_suffix(""), ignore_errors=True)
-            left.unlink(missing_ok=True)  # a sweep that has just ended does the same
+    for file in paths.CACHE.glob("sweep-*.lock"):
+        with suppress(Timeout), FileLock(file, blocking=False):
+            shutil.rmtree(file.with_suffix(""), ignore_errors=True)
+            file.unlink(missing_ok=True)  # a sweep that has just ended removes it as well
 
 
-def _record(identity: Identity, machines: dict[int, dict[str, Any]], run: str | None) -> None:
-    """Write the numbers of a cell that is complete, of which the machine of each seed is known, and tell them."""
+def _write_record(identity: Identity, machines: dict[int, dict[str, Any]], run: str | None) -> None:
+    """Write the record of a complete cell, log it, and print its line; ``machines`` has one entry per seed."""
     from pipeline.tracking import get_tracker
 
     record = make_record(identity, machines)
-    target = paths.get_metrics_path(identity.stage, identity.cell, exploration=identity.exploration)
-    paths.write_json(target, record)
-    trial_cache.closed(paths.get_cell_dir(identity.stage, identity.cell, exploration=identity.exploration), target)
-    get_tracker().close_cell(run, record, [target])
+    path = paths.get_metrics_path(identity.stage, identity.cell, exploration=identity.exploration)
+    paths.write_json(path, record)
+    cell = paths.get_cell_dir(identity.stage, identity.cell, exploration=identity.exploration)
+    trial_cache.mark_recorded(cell, path)
+    get_tracker().close_cell(run, record, [path])
     print(format_result(record), flush=True)
 
 
-def _unfinished(identity: Identity, seeds: list[int]) -> str:
-    """Say what of a cell that has no numbers is safe."""
-    safe = f"; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))} will not be run again" if seeds else ""
-    return f"{identity.stage} {identity.cell}: not finished, so it has no numbers{safe}"
+def _format_unfinished(identity: Identity, seeds: list[int]) -> str:
+    saved = f"; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))} will not run again" if seeds else ""
+    return f"{identity.stage} {identity.cell}: not finished, so it has no record{saved}"
 
 
 def make_record(identity: Identity, machines: dict[int, dict[str, Any]]) -> dict[str, Any]:
     """Return the record of a cell: its trials, and mean and deviation of every number over the seeds.
 
-    ``machines`` describes that on which each seed's trial has run; where they differ, the record tells of all.
+    ``machines`` describes the machine of each seed; the record lists all values that differ.
     """
     folders = [
         paths.get_trial_dir(identity.stage, identity.cell, seed, exploration=identity.exploration) for seed in machines
     ]
     trials = [json.loads((folder / "trial.json").read_text(encoding="utf-8")) for folder in folders]
     for trial in trials:
-        del trial["artifacts"]  # files of this folder, for the tracking store
+        del trial["artifacts"]  # files of this folder, which only the tracking store needs
     record = {
         "schema": records.SCHEMA,
         "stage": identity.stage,
@@ -182,13 +212,13 @@ def make_record(identity: Identity, machines: dict[int, dict[str, Any]]) -> dict
         "summary": records.compute_summary(trials),
         "inputs": {item.name: item.digest for item in identity.inputs},
         "tags": identity.tags,
-        "machine": _joined(list(machines.values())),
+        "machine": _merge_machines(list(machines.values())),
     }
     return records.sign(record)
 
 
-def _joined(machines: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what all of the machines have, and where they differ what each of them has."""
+def _merge_machines(machines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the description of several machines; values that differ are joined by `` / ``."""
     return {
         key: value if all(each[key] == value for each in machines) else " / ".join({str(m[key]): 0 for m in machines})
         for key, value in machines[0].items()
@@ -196,7 +226,7 @@ def _joined(machines: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def format_result(record: dict[str, Any]) -> str:
-    """Return in one line what a cell came to: its score where it has one, and what its trials took."""
+    """Return the result of a cell in one line: its seeds, their seconds, and the score if it has one."""
     summary, trials = record["summary"], record["trials"]
     parts = [f"{len(trials)} seed{'s' if len(trials) > 1 else ''} in {sum(t['trial_seconds'] for t in trials):.1f} s"]
     if score := summary.get("score"):

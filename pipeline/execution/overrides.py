@@ -1,7 +1,7 @@
-"""What a command line may ask of a stage: checked before any work, and a mistake in it is one line.
+"""Validation of a stage's command line before any work starts; each mistake is one line.
 
-``taken`` stands around the Hydra app. It looks at the words first, then at each composed config; Hydra's own refusals,
-which are several lines or a traceback, become one.
+``check_command`` wraps the Hydra app: it checks the overrides and turns Hydra's own errors, which have several lines or
+a traceback, into one line. ``check_config`` checks each composed config.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,146 +28,135 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
-INHERITED = ("ratio", "teacher", "origin")  # what a trial takes over from its source, besides the groups
+INHERITED = ("ratio", "teacher", "origin")  # keys that a trial inherits from its source, besides the groups
 GROUPS = ("task", "model", "recipe", "distillation", "compression")
-LONGEST = 4000  # characters of a word; Hydra's parser takes seconds for more
-FIXED = ("config_path", "config_name", "config_dir", "experimental_rerun")  # flags that would read files from anywhere
-FULL = "HYDRA_FULL_ERROR"  # with it Hydra raises what it otherwise prints
+MAX_LENGTH = 4000  # characters of an override; Hydra's parser takes seconds for more
+FORBIDDEN_FLAGS = ("config_path", "config_name", "config_dir", "experimental_rerun")  # they read files from anywhere
+FULL_ERROR = "HYDRA_FULL_ERROR"  # with it Hydra raises errors, which it prints otherwise
 
 
 @contextmanager
-def check_command(stage: str) -> Iterator[Callable[[DictConfig], bool]]:
-    """Stand around the Hydra app of a stage; yield what says whether the config of a job can be worked with.
+def check_command(stage: str) -> Iterator[None]:
+    """Check the overrides of a command, then turn a UserError or an error of Hydra in the block into one line.
 
-    Ends the process with one line for what it finds in the words, in a config, or what Hydra refuses itself.
+    Raises SystemExit.
     """
     from omegaconf import OmegaConf
 
-    mistakes: list[UserError] = []
-    # conf/workspace.yaml says by it where Hydra writes, from whichever folder the command is run
+    # Used by conf/workspace.yaml, so that Hydra writes into the project from any working directory.
     OmegaConf.register_new_resolver("project", lambda path: str(paths.ROOT / path), replace=True)
-
-    def sound(cfg: DictConfig) -> bool:
-        try:
-            check_config(stage, cfg)
-        except UserError as error:  # Hydra would print a traceback of it
-            mistakes.append(error)
-        return not mistakes
-
-    before = os.environ.get(FULL)
-    os.environ[FULL] = "1"
+    previous = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"
     try:
         check_overrides(stage, sys.argv[1:])
-        yield sound
-        if mistakes:
-            raise mistakes[0]
-    except UserError as error:
-        raise SystemExit(format_error(error, f"{stage}: ") if distributed.is_rank_zero() else 1) from None
+        yield
     except Exception as error:
-        mistake = UserError(_joined(error)) if _refusal(error) else launchers.convert_launcher_error(error)
+        mistake = error if isinstance(error, UserError) else _convert_error(error)
         if mistake is None:
             raise
         raise SystemExit(format_error(mistake, f"{stage}: ") if distributed.is_rank_zero() else 1) from None
     finally:
-        os.environ.pop(FULL)
-        os.environ |= {FULL: before} if before is not None else {}
+        os.environ.pop(FULL_ERROR)
+        os.environ |= {FULL_ERROR: previous} if previous is not None else {}
 
 
-def _refusal(error: Exception) -> bool:
-    """Say whether an error is Hydra's word, or its libraries', about words, files of conf/ or interpolations."""
-    return type(error).__module__.partition(".")[0] in ("hydra", "omegaconf", "yaml")
+def _convert_error(error: Exception) -> UserError | None:
+    """Return the message for an error of Hydra, of a library that it uses, or of a launcher; None for any other."""
+    if type(error).__module__.partition(".")[0] in ("hydra", "omegaconf", "yaml"):
+        return UserError(_join_lines(error))
+    return launchers.convert_launcher_error(error)
 
 
-def _joined(error: BaseException) -> str:
-    """Return an error of several lines in one, with what stood behind it where that says more."""
+def _join_lines(error: BaseException) -> str:
+    """Return an error and its cause in one line, without repeated lines."""
     lines = [text.strip() for each in (error, error.__cause__) for text in str(each or "").splitlines()]
-    said = "; ".join(dict.fromkeys(text.rstrip(".") for text in lines if text)) or type(error).__name__
-    return said.replace(":; ", ": ")
+    joined = "; ".join(dict.fromkeys(text.rstrip(".") for text in lines if text)) or type(error).__name__
+    return joined.replace(":; ", ": ")
 
 
-def check_overrides(stage: str, given: list[str]) -> None:
-    """Check the words of a stage's command line one by one.
+def check_overrides(stage: str, words: list[str]) -> None:
+    """Check the overrides of a command one by one.
 
-    Raises UserError where one is no override, or would choose where Hydra writes or from where it reads.
+    Raises UserError for a word that is no override, and for one that changes where Hydra reads or writes.
     """
     from hydra._internal.utils import get_args_parser
 
     parser = get_args_parser()
-    parser.error = _raise  # type: ignore[method-assign, assignment]
-    asked = parser.parse_args(given)
-    for flag in FIXED:
-        if getattr(asked, flag):
-            raise UserError(f"--{flag.replace('_', '-')}: not taken: a stage reads its own file of conf/")
-    keys = _keys(stage)
+    parser.error = _raise_usage_error  # type: ignore[method-assign, assignment]
+    arguments = parser.parse_args(words)
+    for flag in FORBIDDEN_FLAGS:
+        if getattr(arguments, flag):
+            raise UserError(f"--{flag.replace('_', '-')}: not allowed: a stage reads its own file of conf/")
+    keys = _list_keys(stage)
     launchers.check_launcher(launchers.get_requested_launcher())
-    for word in asked.overrides:
-        override = _parsed(word)
-        _check_word(stage, override)
+    for word in arguments.overrides:
+        override = _parse_override(word)
+        _check_override(stage, override)
         first = re.split("[./]", override.key_or_group)[0]
         if not override.is_add() and first not in {*keys, "hydra", "sweep"}:
             raise UserError(f"{first}: no key of conf/{stage}.yaml; {suggest(first, keys)}")
 
 
-def _keys(stage: str) -> set[str]:
-    """Return the keys that a stage has: its own, those of the workspace, and the groups of which it names a file."""
+def _list_keys(stage: str) -> set[str]:
+    """Return the keys of a stage: its own, those of the workspace, and its config groups."""
     own, shared = (read(paths.CONF / f"{file}.yaml", ("defaults",)) for file in (stage, "workspace"))
     groups = {group for entry in own.get("defaults") or [] if isinstance(entry, dict) for group in entry}
     return {*own, *shared, *groups} - {"defaults", "hydra"}
 
 
-def _raise(message: str) -> None:
-    raise UserError(f"{format_line(message)}; write key=value, such as ratio=0.5; --help tells the keys")
+def _raise_usage_error(message: str) -> None:
+    raise UserError(f"{format_line(message)}; write key=value, such as ratio=0.5; --help lists the keys")
 
 
-def _parsed(word: str) -> Override:
+def _parse_override(word: str) -> Override:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    if len(word) > LONGEST:
-        raise UserError(f"{word[:40]!r}...: {len(word):,} characters; at most {LONGEST:,} are read")
+    if len(word) > MAX_LENGTH:
+        raise UserError(f"{word[:40]!r}...: {len(word):,} characters; give at most {MAX_LENGTH:,}")
     try:
         (override,) = OverridesParser.create().parse_overrides([word])
         if not override.key_or_group:
             raise ValueError("it has no key")
-        override.value()  # where a choice without entries, or a number beyond all bounds, comes to light
+        override.value()  # raises for a choice without entries, or a number out of range
     except (HydraException, ValueError, RecursionError) as error:
-        reason = _joined(error).partition("; See https")[0]
+        reason = _join_lines(error).partition("; See https")[0]
         raise UserError(f"got {word!r}, which Hydra cannot read ({reason}); write key=value") from None
     return override
 
 
-def _check_word(stage: str, override: Override) -> None:
-    key, written = override.key_or_group, override.input_line
+def _check_override(stage: str, override: Override) -> None:
+    key, text = override.key_or_group, override.input_line
     if override.package is not None:
-        raise UserError(f"got {written!r}; a group belongs where it stands: write {key}=... without @")
+        raise UserError(f"got {text!r}; a config group cannot be moved: write {key}=... without @")
     if override.is_delete():
-        raise UserError(f"got {written!r}; a stage needs all of its keys: give {key} another value")
+        raise UserError(f"got {text!r}; a stage needs all of its keys: give {key} another value")
     if re.split(r"[./]", key)[0] == "hydra":
         return _check_launcher(key, override)
     is_group = (paths.CONF / key).is_dir() and "." not in key
-    for value in _values(override):
+    for value in _list_values(override):
         if isinstance(value, str) and "${" in value:
             continue
         if is_group and (mistake := unknown(value, key)):
             raise UserError(f"{key}: {mistake}")
-        for found in () if is_group else conf_files.find_value_mistakes(stage, key, value):
-            raise UserError(found.text)
+        for value_mistake in () if is_group else conf_files.find_value_mistakes(stage, key, value):
+            raise UserError(value_mistake.text)
 
 
 def _check_launcher(key: str, override: Override) -> None:
-    """Check a word that is Hydra's own: the name of a launcher, or one of its settings that lead nowhere else."""
-    values = _values(override)
+    """Check an override of Hydra's own config: only a launcher and some of its settings are allowed."""
+    values = _list_values(override)
     value = values[0] if len(values) == 1 else None
     if key == "hydra/launcher":
         launchers.check_launcher(value)
     elif not key.startswith("hydra.launcher."):
-        raise UserError(f"{key}: not to be set here: where a stage writes stands in conf/workspace.yaml")
+        raise UserError(f"{key}: cannot be set here: conf/workspace.yaml decides where a stage writes")
     elif mistake := launchers.check_setting(key.removeprefix("hydra.launcher."), value):
         raise UserError(f"{key}: {mistake}")
 
 
-def _values(override: Override) -> list[Any]:
-    """Return every value that an override takes; those that are known only once it is composed are left out."""
+def _list_values(override: Override) -> list[Any]:
+    """Return every value of an override, except those that are known only after composition."""
     from hydra.core.override_parser.types import ChoiceSweep, Glob, QuotedString, Sweep
 
     value: Any = override.value()
@@ -177,7 +166,7 @@ def _values(override: Override) -> list[Any]:
 
 
 def check_config(stage: str, cfg: DictConfig) -> None:
-    """Check the composed config of a job. Raises UserError for the first thing that no trial could begin with."""
+    """Check the composed config of a job. Raises UserError for the first mistake."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -186,13 +175,13 @@ def check_config(stage: str, cfg: DictConfig) -> None:
         missing = [key for key, value in raw.items() if value == "???"]
         conf: Any = raw if missing else OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except (OmegaConfBaseException, RecursionError, ValueError, TypeError) as error:
-        raise UserError(_joined(error)) from None
+        raise UserError(_join_lines(error)) from None
     if missing:
         raise UserError(f"{missing[0]}: missing; give {missing[0]}=...")
     fields = conf_files.STAGES.get(stage, Workspace).model_fields
     own = {key: value for key, value in conf.items() if key in fields or key not in INHERITED}
-    if stage not in conf_files.STAGES:  # a stage that somebody added: its file names its keys
-        own = {key: value for key, value in own.items() if key not in _keys(stage)}
+    if stage not in conf_files.STAGES:  # a user's stage has the keys of its file
+        own = {key: value for key, value in own.items() if key not in _list_keys(stage)}
     for mistake in conf_files.find_stage_mistakes(stage, own):
         raise UserError(mistake.text)
     for group in GROUPS:
@@ -204,7 +193,7 @@ def check_config(stage: str, cfg: DictConfig) -> None:
 
 
 def _check_group(group: str, conf: object) -> None:
-    """Check what was composed from a file of conf/, by the same functions that read it at work."""
+    """Check a part of the config that comes from a file of conf/, with the models that parse it later."""
     if not isinstance(conf, Mapping) or not all(isinstance(key, str) for key in conf):
         raise UserError(f"{group}: got {conf!r}; name a file of conf/{group}/")
     if not is_name(conf.get("name")):

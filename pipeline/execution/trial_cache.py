@@ -1,8 +1,8 @@
-"""Finished trials and checkpoints, kept beside a cell's outputs until DVC has recorded the cell.
+"""Finished trials and checkpoints of a cell, stored in ``.cache/trials/`` until DVC has recorded the cell.
 
-DVC wipes the outputs of a cell before it runs it again. What a dead process had finished lies here, so that the next
-one takes it as it is. What is kept is of one key, a digest of all that decides the result: of another key it is
-dropped. Files are linked, not copied, where the file system can.
+DVC deletes the outputs of a cell before it runs the cell, so an interrupted cell continues from here. A digest of
+everything that decides a trial's result is its key; files with another key are deleted. Files are hard links where the
+file system supports them.
 """
 
 from __future__ import annotations
@@ -12,181 +12,168 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from pipeline.core import checksums, paths
 from pipeline.core.errors import UserError
 
 FOLDER = paths.CACHE / "trials"
-RECORDED = "record"  # the MD5 of the cell's record, by which DVC's lock file knows it
-DONE = "done"  # the folder of a trial that has ended
-PRODUCT = "product"  # in it, what the trial made, where that lies elsewhere than its records
+RECORD = "record"  # holds the MD5 of the cell's record, which DVC's lock file contains once DVC has it
+DONE = "done"  # folder of a finished trial
+PRODUCT = "product"  # in ``done``: what the trial made, where that is not in the folder of its records
 
 
 @dataclass(frozen=True)
-class Home:
-    """Where a trial belongs: the folder of its ``records``, and that of its ``product`` where this is another one."""
+class TrialFolders:
+    """The folders of a trial: its ``records``, and its ``product`` where that is elsewhere."""
 
     records: Path
     product: Path | None = None
 
     @property
-    def folder(self) -> Path:
-        """Return where its checkpoints are kept, and in ``done`` all that it made once it has ended."""
-        return _place(self.records)
+    def cached(self) -> Path:
+        """The folder of its checkpoints and, in ``done``, of the finished trial."""
+        return _get_cache_dir(self.records)
 
     @property
     def out(self) -> Path:
-        """Return where what it makes belongs."""
+        """The folder for what the stage's function writes."""
         return self.product or self.records
 
-    def checkpoint(self, name: str) -> Path:
+    def get_checkpoint(self, name: str) -> Path:
         """Return the file of a checkpoint."""
-        return self.folder / f"{name}.safetensors"
+        return self.cached / f"{name}.safetensors"
 
     @contextmanager
-    def opened(self, key: str, waits: Callable[[], None] = lambda: None) -> Iterator[Home]:
-        """Have the trial for this process alone; what is kept of another ``key`` is dropped.
+    def lock(self, key: str, waiting: str = "") -> Iterator[None]:
+        """Hold the trial for this process, and delete what is cached with another ``key``.
 
-        Another process that works on the same trial, such as one that outlived its parent, is waited for, after
-        ``waits`` was called.
+        Prints ``waiting`` and waits where another process holds it, such as one that outlived its parent.
         """
         from filelock import FileLock, Timeout
 
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{self.folder}.lock")
+        self.cached.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{self.cached}.lock")
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            waits()
+            print(waiting, flush=True)
             lock.acquire()
         try:
-            self._drop_others(key)
-            yield self
+            key_file = self.cached / "key"
+            if _is_recorded(self.cached.parent):
+                _remove(self.cached.parent)
+            if not key_file.exists() or key_file.read_text() != key:
+                shutil.rmtree(self.cached, ignore_errors=True)
+                paths.write_bytes(key_file, key.encode())
+            yield
         finally:
             lock.release()
 
-    def _drop_others(self, key: str) -> None:
-        if _recorded(self.folder.parent):
-            _forget(self.folder.parent)
-        known = self.folder / "key"
-        if not known.exists() or known.read_text() != key:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            paths.write_bytes(known, key.encode())
-
-    @property
-    def finished(self) -> bool:
-        """Say whether the trial has ended and what is kept of it is whole; what is not is dropped."""
-        done = self.folder / DONE
+    def is_finished(self) -> bool:
+        """Return whether the finished trial is cached; delete it and print a warning where a file is damaged."""
+        done = self.cached / DONE
         try:
             for folder in (done, done / PRODUCT):
                 if folder.exists():
-                    checksums.verify_checksums(folder, lambda: "the trial begins anew")
+                    checksums.verify_checksums(folder, lambda: "the trial starts again")
         except UserError as error:
             print(f"warning: {error}", file=sys.stderr, flush=True)
             shutil.rmtree(done)
         return done.exists()
 
     @contextmanager
-    def fresh(self) -> Iterator[tuple[Path, Path]]:
-        """Yield fresh folders for what the trial makes and for its records, often the same.
-
-        When the block succeeds they get digests, are kept, and take their places.
-        """
-        with ExitStack() as stack:
-            records = stack.enter_context(paths.replace_dir(self.records))
-            out = stack.enter_context(paths.replace_dir(self.product)) if self.product else records
+    def replace(self) -> Iterator[tuple[Path, Path]]:
+        """Yield empty folders for the product and the records (often the same); move and cache them on success."""
+        with (
+            paths.replace_dir(self.records) as records,
+            paths.replace_dir(self.product) if self.product else nullcontext(records) as out,
+        ):
             yield out, records
             for folder in {out, records}:
                 checksums.write_checksums(folder)
-            with paths.replace_dir(self.folder / DONE) as done:
+            with paths.replace_dir(self.cached / DONE) as done:
                 _link(records, done)
-                if out != records:
+                if self.product:
                     _link(out, done / PRODUCT)
-        for left in self.folder.glob("*.safetensors"):
-            left.unlink()
+        for checkpoint in self.cached.glob("*.safetensors"):
+            checkpoint.unlink()
 
     def restore(self) -> None:
-        """Lay the finished trial where it belongs."""
-        with paths.replace_dir(self.records) as fresh:
-            _link(self.folder / DONE, fresh, leaving=PRODUCT)
+        """Link the cached trial to its folders."""
+        with paths.replace_dir(self.records) as folder:
+            _link(self.cached / DONE, folder)
+            shutil.rmtree(folder / PRODUCT, ignore_errors=True)
         if self.product:
-            with paths.replace_dir(self.product) as fresh:
-                _link(self.folder / DONE / PRODUCT, fresh)
-
-    def result(self) -> dict[str, Any]:
-        """Return what the finished trial came to."""
-        content: dict[str, Any] = json.loads((self.records / "trial.json").read_text(encoding="utf-8"))
-        return {name: value for name, value in content.items() if name != "artifacts"}
+            with paths.replace_dir(self.product) as folder:
+                _link(self.cached / DONE / PRODUCT, folder)
 
 
-def _link(source: Path, target: Path, leaving: str = "") -> None:
-    """Give every file of a folder a second name below another; a copy where a file can have one name only."""
+def _link(source: Path, target: Path) -> None:
+    """Link every file of a folder below another; copy it where the file system has no hard links."""
 
-    def link(one: str, other: str) -> None:
+    def link(file: str, new: str) -> None:
         try:
-            os.link(one, other)
+            os.link(file, new)
         except OSError:
-            shutil.copyfile(one, other)
+            shutil.copyfile(file, new)
 
-    ignored = (lambda *_: [leaving]) if leaving else None
-    shutil.copytree(source, target, ignore=ignored, copy_function=link, dirs_exist_ok=True)
+    shutil.copytree(source, target, copy_function=link, dirs_exist_ok=True)
 
 
-def closed(cell: Path, record: Path) -> None:
-    """Say that a cell has its record: what is kept of it goes when DVC has that record, of an exploration at once."""
+def mark_recorded(cell: Path, record: Path) -> None:
+    """Let the cache of a cell be removed as soon as DVC has its record; remove that of an exploration now."""
+    folder = _get_cache_dir(cell)
     if cell.is_relative_to(paths.ROOT / "runs" / "exploration"):
-        _forget(_place(cell))
+        _remove(folder)
     else:
-        paths.write_bytes(
-            _place(cell) / RECORDED, hashlib.md5(record.read_bytes(), usedforsecurity=False).hexdigest().encode()
-        )
+        digest = hashlib.md5(record.read_bytes(), usedforsecurity=False).hexdigest()
+        paths.write_bytes(folder / RECORD, digest.encode())
 
 
-def tidy() -> None:
-    """Drop what is kept of cells that DVC has recorded."""
-    for note in FOLDER.glob(f"*/*/{RECORDED}"):
-        if _recorded(note.parent):
-            _forget(note.parent)
+def remove_recorded() -> None:
+    """Remove the cache of every cell that DVC has recorded."""
+    for file in FOLDER.glob(f"*/*/{RECORD}"):
+        if _is_recorded(file.parent):
+            _remove(file.parent)
 
 
-def key(inputs: str, seed: int) -> str:
-    """Return what a trial's result depends on, as one digest: its inputs, its seed, and the code of the project."""
-    return hashlib.sha256(json.dumps([inputs, seed, _code()]).encode()).hexdigest()
+def compute_key(inputs: str, seed: int) -> str:
+    """Return the digest of what decides a trial's result: its inputs, its seed and the project's code."""
+    return hashlib.sha256(json.dumps([inputs, seed, _compute_code_digest()]).encode()).hexdigest()
 
 
 @cache
-def _code() -> str:
-    """Return a digest of all modules: DVC knows which of them matter, a trial that died need not."""
-    found = hashlib.sha256()
+def _compute_code_digest() -> str:
+    """Return a digest of all modules, since only DVC knows which of them a stage uses."""
+    digest = hashlib.sha256()
     for file in sorted((paths.ROOT / "pipeline").rglob("*.py")):
-        found.update(file.read_bytes())
-    return found.hexdigest()
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
-def _place(folder: Path) -> Path:
-    """Return where is kept what belongs to a folder below ``runs/``."""
+def _get_cache_dir(folder: Path) -> Path:
     return FOLDER / folder.relative_to(paths.ROOT / "runs")
 
 
-def _recorded(cell: Path) -> bool:
-    """Say whether DVC has the result of a cell for good: then the cell runs again only because somebody asks."""
+def _is_recorded(cell: Path) -> bool:
+    """Return whether DVC has the record of a cell, so that it runs again only on request."""
     try:
-        known = (cell / RECORDED).read_text()
+        digest = (cell / RECORD).read_text()
     except FileNotFoundError:
         return False
-    return any(known in lock.read_text(encoding="utf-8") for lock in paths.list_lock_files() if lock.exists())
+    return any(digest in lock.read_text(encoding="utf-8") for lock in paths.list_lock_files() if lock.exists())
 
 
-def _forget(cell: Path) -> None:
-    for left in cell.iterdir():
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        elif left.suffix != ".lock":
+def _remove(cell: Path) -> None:
+    """Remove what is cached of a cell, except lock files, which other processes may hold."""
+    for path in cell.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.suffix != ".lock":
             with suppress(FileNotFoundError):
-                left.unlink()
+                path.unlink()

@@ -25,7 +25,7 @@ STAGES = ("prepare", "pretrain", "finetune", "distill", "compress", "evaluate", 
 FRAME = re.compile(
     r"pipeline\.(cli|execution|runner|tracking|plan(?!\.budget)"
     r"|core\.(checksums|errors|exits|instantiate|paths|redaction|system_errors)"
-    r"|system\.(machine_lock|parent_process|preload))\b"
+    r"|system\.(machine_lock|parent_process|preload|preload_server))\b"
 )
 GROUPS = {"prepare": "task", "pretrain": "model", "compress": "compression"}  # of conf/, whose files name functions
 FOLDER = paths.CACHE / "code"

@@ -171,19 +171,18 @@ def main() -> None:
     """Compare as a Hydra app."""
     import hydra
 
-    from pipeline.execution import overrides, sweeper
+    from pipeline.execution import overrides
 
-    sweeper.compose_seeds_once()
     mistakes: list[UserError] = []
 
     def job(cfg: DictConfig) -> None:
         try:
-            if sound(cfg):
-                compare(cfg)
+            overrides.check_config("compare", cfg)
+            compare(cfg)
         except UserError as error:  # Hydra would print where it was raised
             mistakes.append(error)
 
-    with overrides.check_command("compare") as sound:
+    with overrides.check_command("compare"):
         hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name="compare")(job)()
     for mistake in mistakes:
         raise mistake
@@ -200,4 +199,5 @@ if __name__ == "__main__":
         with exit_on_user_error("compare: "):
             show()
     else:
-        preload.run_preloaded(_command)
+        preload.run_in_server()
+        _command()

@@ -27,7 +27,7 @@ from .conftest import CELL, LIGHT, SEEDS, run
 RAY = ROOT / ".venv/ray"  # where the Makefile lays what Ray's launcher needs
 CORES = ("hydra/launcher=cores", "hydra.launcher.n_jobs=2")
 FINETUNE = ("-m", "pipeline.stages.finetune", *SEEDS)
-UNFINISHED = f"finetune {CELL}: not finished, so it has no numbers"
+UNFINISHED = f"finetune {CELL}: not finished, so it has no record"
 ENVIRONMENT = {"LAB_WARM": "0", "STORE_URL": "http://me:secret-of-mine@store"}
 
 
@@ -40,9 +40,9 @@ def test_trials_on_all_cores_make_what_they_would_make_here(untold: Path, tmp_pa
     second = run(untold, *FINETUNE, "hydra.launcher.n_jobs=2", **launcher)
     assert (second.returncode, second.stderr) == (0, "")
     assert sorted(drop_waits(second.stdout.splitlines()))[:-1] == [
-        f"finetune {CELL} seed 0: was finished before and kept, so it is not run again",
+        f"finetune {CELL} seed 0: finished by an earlier run, so it does not run again",
         f"finetune {CELL} seed 1: asked http://***@store",
-        f"finetune {CELL} seed 2: was finished before and kept, so it is not run again",
+        f"finetune {CELL} seed 2: finished by an earlier run, so it does not run again",
     ]
     record = json.loads((untold / f"metrics/finetune/{CELL}.json").read_text())
     assert [trial["seed"] for trial in record["trials"]] == [0, 1, 2]
@@ -96,7 +96,7 @@ def check_failure(root: Path, done: subprocess.CompletedProcess[str]) -> None:
     """Check what is said where one of three trials fails, and what is left."""
     assert done.stderr.splitlines() == [
         f"error: finetune {CELL} seed 1: the loss is nan at step 3 of 8",
-        f"{UNFINISHED}; seeds 0, 2 will not be run again",
+        f"{UNFINISHED}; seeds 0, 2 will not run again",
     ]
     assert sorted(drop_waits(done.stdout.splitlines())) == [
         f"finetune {CELL} seed {seed}: asked http://***@store" for seed in (0, 2)
@@ -184,7 +184,7 @@ def test_processes_of_torchrun_send_no_trials(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(UserError) as error:
         launchers.check_launcher("cores")
     assert str(error.value) == (
-        "hydra/launcher=cores within torchrun: its processes are begun already; leave one of both out"
+        "hydra/launcher=cores inside torchrun: torchrun has started the processes; use only one of them"
     )
 
 
@@ -217,18 +217,18 @@ def test_trials_side_by_side_do_not_fight_for_the_cores(
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(hardware, "count_cores", lambda: cores)
     launcher: Any = type("JoblibLauncher", (SimpleNamespace,), {})(joblib={"n_jobs": asked})
-    launchers._share(launcher, OmegaConf.create({"threads": threads, "processes": processes}), trials)
+    launchers._assign_cores(launcher, OmegaConf.create({"threads": threads, "processes": processes}), trials)
     assert (launcher.joblib["n_jobs"], os.environ["OMP_NUM_THREADS"]) == given
 
 
 def test_trials_side_by_side_are_no_more_than_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "count_gpus", lambda: 4)
     launcher: Any = type("JoblibLauncher", (SimpleNamespace,), {})(joblib={"n_jobs": 16})
-    launchers._share(launcher, OmegaConf.create({"threads": None, "processes": 1}), 20)
+    launchers._assign_cores(launcher, OmegaConf.create({"threads": None, "processes": 1}), 20)
     assert launcher.joblib["n_jobs"] == 4
 
 
 def test_a_record_tells_of_every_machine_on_which_its_trials_ran() -> None:
     one = {"processor": "A", "cores": 8, "torch": "2"}
-    assert cell_run._joined([one, dict(one)]) == one
-    assert cell_run._joined([one, one | {"cores": 64}, one]) == one | {"cores": "8 / 64"}
+    assert cell_run._merge_machines([one, dict(one)]) == one
+    assert cell_run._merge_machines([one, one | {"cores": 64}, one]) == one | {"cores": "8 / 64"}

@@ -26,7 +26,7 @@ def left(cache: Path) -> list[str]:
 
 def test_what_a_dead_sweep_left_is_removed_and_one_at_work_is_left_alone(cache: Path) -> None:
     with FileLock(cache / "sweep-alive.lock"):
-        cell_run._tidy()
+        cell_run._remove_dead_sweeps()
         assert left(cache) == ["sweep-alive", "sweep-alive.lock"]
 
 
@@ -38,5 +38,5 @@ def test_a_sweep_that_ends_while_another_tidies_up_is_no_error(cache: Path, monk
         folder.with_suffix(".lock").unlink()
 
     monkeypatch.setattr(cell_run.shutil, "rmtree", ended)
-    cell_run._tidy()
+    cell_run._remove_dead_sweeps()
     assert left(cache) == []

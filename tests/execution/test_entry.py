@@ -217,7 +217,7 @@ def test_trials_of_several_processes_are_kept_and_told_once_and_so_is_a_mistake(
     assert done.returncode == 1
     assert done.stderr == (
         "error: toy toy-0 seed 0: bad: got 1; allowed: others; choose another\n"
-        "toy toy-0: not finished, so it has no numbers\n"
+        "toy toy-0: not finished, so it has no record\n"
     )
     assert worked(together) == [[0, 0, 2, 1], [0, 1, 2, 1], [1, 0, 2, 1], [1, 1, 2, 1]]
     assert re.fullmatch(
@@ -234,7 +234,7 @@ def test_a_trial_of_several_processes_that_had_ended_is_not_run_again(together: 
     (together / "bad").unlink()
     done = run(together, "--multirun", "+sweep=seeds")
     assert done.returncode == 0, done.stderr
-    assert "toy toy seed 0: was finished before and kept, so it is not run again\n" in done.stdout
+    assert "toy toy seed 0: finished by an earlier run, so it does not run again\n" in done.stdout
     assert worked(together) == [[0, 0, 2, 1], [0, 1, 2, 1], *[[1, 0, 2, 1]] * 2, *[[1, 1, 2, 1]] * 2]
     check_kept(together, "toy", [0, 1])
 
@@ -245,7 +245,7 @@ def test_a_trial_of_several_processes_that_had_ended_is_not_run_again(together: 
 def test_a_number_of_processes_that_is_none_is_refused(processes: str, got: str) -> None:
     cfg = OmegaConf.create(f"{{threads: 1, processes: {processes}}}")
     with pytest.raises(UserError) as caught:
-        trial._divided("toy", cfg)
+        trial._launch_processes("toy", cfg)
     assert str(caught.value) == f"processes: got {got}; give a whole number from 1"
 
 
@@ -262,9 +262,9 @@ def test_a_swept_axis_that_the_cells_name_leaves_out_is_refused(toy: Path) -> No
     assert done.returncode == 1
     assert done.stderr == (
         "error: toy toy seed 0: got other settings than an earlier trial of this cell in the same sweep, and one would "
-        "overwrite the other; name the cells apart, such as "
+        "overwrite the other; give each cell a name, such as "
         "cell='${task.name}-${model.name}-${ratio}-${recipe.learning_rate}'\n"
-        "toy toy: not finished, so it has no numbers; seed 0 will not be run again\n"
+        "toy toy: not finished, so it has no record; seed 0 will not run again\n"
     )
     assert not (toy / "runs/exploration/toy/toy/metrics.json").exists()
     done = run(toy, "--multirun", "bad=2,3", "seed=0,1", "cell=toy-${bad}")

@@ -1,6 +1,7 @@
 """The duration that a trial records."""
 
 import fcntl
+import json
 import threading
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from pipeline.core import paths
-from pipeline.execution import trial
+from pipeline.execution import trial, trial_cache
 from pipeline.system import machine_lock
 
 WAIT, WORK = 1.3, 0.3  # seconds
@@ -28,22 +29,17 @@ def other_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_trial_that_waits_to_measure_reports_it_and_does_not_count_it(
-    other_trial: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    other_trial: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(paths, "ROOT", tmp_path)
-    lines: list[str] = []
-
-    def work(cfg: Any, out: Path, log: Any) -> dict[str, Any]:
-        with machine_lock.lock_for_measurement(log.print_line):
-            time.sleep(WORK)
-        return {}
-
-    log: Any = SimpleNamespace(
-        print_line=lines.append, records=tmp_path, checkpoints=[], artifacts=[], home=None,
-    )  # fmt: skip
     live: Any = SimpleNamespace(finish=lambda *_: None)
-    result = trial._worked(work, OmegaConf.create({"seed": 0}), tmp_path, log, live)
-    assert WORK <= result["trial_seconds"] < WAIT
-    waiting, waited = lines
-    assert waiting.startswith("waiting for core")
-    assert waited.startswith(f"waited {WAIT} s for core")
+    home = trial_cache.TrialFolders(tmp_path)
+    log = trial.TrialLog(OmegaConf.create({"seed": 0}), tmp_path, tmp_path, "a trial", home, live)
+    with machine_lock.lock_for_measurement(log.print_line):
+        time.sleep(WORK)
+    log.finish({})
+    seconds = json.loads((tmp_path / "trial.json").read_text())["trial_seconds"]
+    assert WORK <= seconds < WAIT
+    waiting, waited = capsys.readouterr().out.splitlines()
+    assert waiting.startswith("a trial: waiting for core")
+    assert waited.startswith(f"a trial: waited {WAIT} s for core")

@@ -110,9 +110,9 @@ def test_a_config_that_is_taken_names_only_folders_of_the_project(composing: Non
             one_line(error)
             return
         except Exception as error:
-            if not overrides._refusal(error):
+            if overrides._convert_error(error) is None:
                 raise
-            one_line(UserError(overrides._joined(error)))
+            one_line(UserError(overrides._join_lines(error)))
             return
         taken[0] += 1
         assert stage == "compare" or is_cell(cfg.cell)
@@ -166,17 +166,17 @@ SEED = "give a whole number from 0 to 4294967295"
         ("processes=x", "processes: got 'x'; give a whole number from 1 to 1024"),
         (
             "cell=../../x",
-            "cell: got '../../x'; a cell is named in letters, digits, '.', '-', '_' and '+', 200 at most",
+            "cell: got '../../x'; a cell's name has letters, digits, '.', '-', '_' and '+', 200 at most",
         ),
         (
             "hydra.launcher._target_=os.system",
-            "hydra.launcher._target_: not to be set here, but in conf/hydra/launcher/; allowed: account, "
+            "hydra.launcher._target_: cannot be set here, only in conf/hydra/launcher/; allowed: account, "
             "array_parallelism, constraint, cpus_per_task, gpus_per_node, mem_gb, n_jobs, partition, qos, "
             "ray.remote.num_cpus, ray.remote.num_gpus, timeout_min",
         ),
         (
             "hydra.launcher={_target_: os.system}",
-            "hydra.launcher: not to be set here: where a stage writes stands in conf/workspace.yaml",
+            "hydra.launcher: cannot be set here: conf/workspace.yaml decides where a stage writes",
         ),
         ("hydra.launcher.n_jobs=0", "hydra.launcher.n_jobs: got 0; give a whole number from 1, or -1 for all cores"),
         ("hydra.launcher.partition='a b'", "hydra.launcher.partition: got 'a b'; give a plain name"),
@@ -189,21 +189,21 @@ SEED = "give a whole number from 0 to 4294967295"
         ("task=../../etc/passwd", f"task: no task '../../etc/passwd' in conf/task/; allowed: {', '.join(MRPC)}"),
         (
             "hydra.run.dir=/tmp/x",
-            "hydra.run.dir: not to be set here: where a stage writes stands in conf/workspace.yaml",
+            "hydra.run.dir: cannot be set here: conf/workspace.yaml decides where a stage writes",
         ),
         (
             "+hydra.sweep.dir=../x",
-            "hydra.sweep.dir: not to be set here: where a stage writes stands in conf/workspace.yaml",
+            "hydra.sweep.dir: cannot be set here: conf/workspace.yaml decides where a stage writes",
         ),
         (
             "hydra={run: {dir: /tmp/x}}",
-            "hydra: not to be set here: where a stage writes stands in conf/workspace.yaml",
+            "hydra: cannot be set here: conf/workspace.yaml decides where a stage writes",
         ),
-        ("--config-dir=/tmp", "--config-dir: not taken: a stage reads its own file of conf/"),
-        ("--experimental-rerun=x.pickle", "--experimental-rerun: not taken: a stage reads its own file of conf/"),
-        ("--nothing", "unrecognized arguments: --nothing; write key=value, such as ratio=0.5; --help tells the keys"),
+        ("--config-dir=/tmp", "--config-dir: not allowed: a stage reads its own file of conf/"),
+        ("--experimental-rerun=x.pickle", "--experimental-rerun: not allowed: a stage reads its own file of conf/"),
+        ("--nothing", "unrecognized arguments: --nothing; write key=value, such as ratio=0.5; --help lists the keys"),
         ("~recipe", "got '~recipe'; a stage needs all of its keys: give recipe another value"),
-        ("recipe@x=patient", "got 'recipe@x=patient'; a group belongs where it stands: write recipe=... without @"),
+        ("recipe@x=patient", "got 'recipe@x=patient'; a config group cannot be moved: write recipe=... without @"),
         ("rtaio=0.5", "rtaio: no key of conf/finetune.yaml; did you mean 'ratio'? (allowed: cell, checkpoint_seconds, "
          "exploration, model, processes, ratio, recipe, seed, task, threads)"),
         ("=", "got '=', which Hydra cannot read (it has no key); write key=value"),
@@ -212,7 +212,7 @@ SEED = "give a whole number from 0 to 4294967295"
             "got 'ratio', which Hydra cannot read (Error parsing override 'ratio'; missing EQUAL at '<EOF>'); "
             "write key=value",
         ),
-        ("a=" + "x" * 4000, f"{'a=' + 'x' * 38!r}...: 4,002 characters; at most 4,000 are read"),
+        ("a=" + "x" * 4000, f"{'a=' + 'x' * 38!r}...: 4,002 characters; give at most 4,000"),
     ],
 )  # fmt: skip
 def test_a_word_that_cannot_be_meant_is_told_with_what_can(word: str, said: str) -> None:
@@ -236,7 +236,7 @@ def test_a_word_that_cannot_be_meant_is_told_with_what_can(word: str, said: str)
         (
             "finetune",
             [*POINT, "cell=${oc.env:HOME}/x"],
-            "cell: got '/home/x'; a cell is named in letters, digits, '.', '-', '_' and '+', 200 at most",
+            "cell: got '/home/x'; a cell's name has letters, digits, '.', '-', '_' and '+', 200 at most",
         ),
         (
             "prepare",

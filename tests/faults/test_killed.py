@@ -52,9 +52,9 @@ if __name__ == "__main__":
     entry.run_stage(toy)
 '''
 STOPPING = (
-    "stopping: finished trials and the last checkpoint of this one are kept; the same command goes on from there\n"
+    "stopping: finished trials and the last checkpoint of this one are saved; run the same command again to continue\n"
 )
-UNFINISHED = "toy toy: not finished, so it has no numbers; seed 0 will not be run again\n"
+UNFINISHED = "toy toy: not finished, so it has no record; seed 0 will not run again\n"
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def whole(root: Path) -> dict[str, Any]:
     process = start(root)
     said, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert said.startswith("toy toy seed 0: was finished before and kept, so it is not run again\n")
+    assert said.startswith("toy toy seed 0: finished by an earlier run, so it does not run again\n")
     content: dict[str, Any] = json.loads((root / "metrics/toy/toy.json").read_text())
     return content
 
@@ -151,7 +151,7 @@ def test_a_loss_that_is_no_number_fails_its_cell_and_is_in_no_mean(toy: Path) ->
     assert errors == (
         "error: toy toy seed 1: the loss is nan at step 40 of 40; "
         f"the last good checkpoint is that of step 40, {place}\n"
-        "toy toy: not finished, so it has no numbers; seeds 0, 2 will not be run again\n"
+        "toy toy: not finished, so it has no record; seeds 0, 2 will not run again\n"
     )
     assert (toy / place).exists()
     assert not (toy / "metrics/toy/toy.json").exists()

@@ -17,8 +17,7 @@ import psutil
 import pytest
 
 from pipeline.core import paths
-from pipeline.system import preload
-from pipeline.system.preload import server
+from pipeline.system import preload, preload_server
 
 PROBE = '''"""A command that tells where it ran."""
 import json, os, subprocess, sys, time
@@ -50,7 +49,8 @@ def main():
     sys.exit(3 if "fail" in sys.argv else "error: one line" if "say" in sys.argv else 0)
 
 if __name__ == "__main__":
-    preload.run_preloaded(main)
+    preload.run_in_server()
+    main()
 '''
 
 
@@ -67,13 +67,13 @@ def place() -> Iterator[Path]:
         for name in ("core", "system"):
             (package / name).mkdir()
             (package / name / "__init__.py").touch()
-        shutil.copytree(Path(preload.__file__).parent, package / "system/preload")
-        source = Path(server.__file__).read_text(encoding="utf-8")
-        start, end = source.index("PRELOAD = ("), source.index(")\n", source.index("PRELOAD = ("))
-        changed = source[:start] + 'PRELOAD = ("ready",' + source[end:]
-        start, end = changed.index("OWN = ("), changed.index(")\n", changed.index("OWN = ("))
-        changed = changed[:start] + 'OWN = ("pipeline.helper",' + changed[end:]
-        (package / "system/preload/server.py").write_text(changed.replace("        _rehearse()\n", ""))
+        shutil.copy(preload.__file__, package / "system")
+        source = Path(preload_server.__file__).read_text(encoding="utf-8")
+        start, end = source.index("LIBRARIES = ("), source.index(")\n", source.index("LIBRARIES = ("))
+        changed = source[:start] + 'LIBRARIES = ("ready",' + source[end:]
+        start, end = changed.index("PROJECT = ("), changed.index(")\n", changed.index("PROJECT = ("))
+        changed = changed[:start] + 'PROJECT = ("pipeline.helper",' + changed[end:]
+        (package / "system/preload_server.py").write_text(changed.replace('"hydra.core.plugins"', '"no.plugins"'))
         (package / "__init__.py").touch()
         for module in (
             "core/paths",
@@ -97,11 +97,6 @@ def servers(place: Path) -> list[int]:
     """Return the process ids of the servers that were started in this folder."""
     texts = (lock.read_text() for lock in place.glob("scaling-lab-*/*.lock"))
     return [int(text) for text in texts if text]  # the locks of cores are empty
-
-
-def forked(place: Path) -> list[int]:
-    """Return the process ids of the children of the servers that were started in this folder."""
-    return [child.pid for process in servers(place) for child in psutil.Process(process).children()]
 
 
 def command(place: Path, *words: str, stage: str = "a@b", temporary: Path | None = None) -> subprocess.Popen[str]:
@@ -146,28 +141,6 @@ def test_a_command_runs_on_its_own_cores_and_not_on_those_of_the_server(place: P
     finally:
         os.sched_setaffinity(0, mine)
     assert outcome(place, "cores")[0].splitlines()[1] == str(mine)
-
-
-def test_a_command_finds_a_child_that_was_forked_ahead_unless_somebody_has_killed_it(place: Path) -> None:
-    warmed(place)
-    (place / "pipeline/execution").mkdir()
-    (place / "pipeline/execution/__init__.py").touch()
-    (place / "pipeline/execution/sweeper.py").write_text("def rehearse(): pass\n")
-    for killed in (False, True, False):
-        deadline = time.monotonic() + 30
-        while not (ahead := forked(place)):
-            assert time.monotonic() < deadline, "no child was forked ahead"
-            time.sleep(0.1)
-        time.sleep(1)  # until it has composed
-        if killed:
-            os.kill(ahead[0], signal.SIGKILL)
-        said, complaint, status = outcome(place, "process")
-        assert (complaint, status) == ("", 0)
-        assert (int(said.splitlines()[1]) == ahead[0]) is not killed
-        assert said.splitlines()[0] == '[["process"], "a@b", true]'
-        while set(ahead) & set(forked(place)):
-            assert time.monotonic() < deadline, "a child that has ended was not waited for"
-            time.sleep(0.1)
 
 
 def test_status_and_last_words_come_back(place: Path) -> None:
@@ -254,13 +227,13 @@ def test_a_command_and_the_stages_that_dvc_runs_have_one_server(place: Path, mon
     monkeypatch.setattr(preload.paths, "get_machine_dir", lambda _: place)
     for name in ("DVC_ROOT", "DVC_STAGE"):
         monkeypatch.delenv(name, raising=False)
-    ahead = preload._address()  # as `make repro JOBS=2` starts it
+    ahead = preload._compute_address()  # as `make repro JOBS=2` starts it
     monkeypatch.setenv("DVC_ROOT", str(place))
     monkeypatch.setenv("DVC_STAGE", "finetune@a")
     monkeypatch.setenv("PWD", str(place))  # which a shell sets anew, where a program had begun it elsewhere
-    assert preload._address() == ahead
+    assert preload._compute_address() == ahead
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert preload._address() != ahead
+    assert preload._compute_address() != ahead
 
 
 @pytest.mark.parametrize(("stage", "started"), [("plan", [True]), (None, [])])
@@ -334,45 +307,6 @@ def test_a_signal_that_comes_before_the_child_is_known_reaches_it_too(
             link.close()
 
 
-REHEARSED = """
-import os, sys, tempfile, threading
-from hydra.core.global_hydra import GlobalHydra
-from mlflow.store.db import utils
-from pipeline.system.preload import server
-from transformers import conversion_mapping
-
-begun = set(os.listdir(tempfile.gettempdir()))
-server._rehearse()
-print(utils._get_latest_schema_revision.cache_info().currsize)
-print(conversion_mapping._checkpoint_conversion_mapping_cache is not None)
-print(len(threading.enumerate()), GlobalHydra.instance().is_initialized())
-print(set(os.listdir(tempfile.gettempdir())) - begun)
-kept = set()
-for name in server._own():
-    for value in vars(sys.modules[name]).values():
-        if hasattr(value, "cache_clear") and value.cache_info().currsize:
-            kept.add(f"{value.__module__}.{value.__name__}")
-print(sorted(kept))
-opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
-print([file for file in opened if "mlflow" in file])
-"""
-
-
-def test_a_rehearsal_leaves_what_packages_look_up_once_and_nothing_that_an_edit_makes_untrue(tmp_path: Path) -> None:
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    words = [sys.executable, "-c", REHEARSED]
-    done = subprocess.run(words, cwd=paths.ROOT, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == [
-        "1",
-        "True",
-        "1 False",
-        "set()",
-        "['pipeline.core.instantiate._functions', 'pipeline.plan.load_plan._parsed', "
-        "'pipeline.system.hardware.get_versions']",
-        "[]",
-    ]
-
-
-@pytest.mark.parametrize("name", server.OWN)
+@pytest.mark.parametrize("name", preload_server.PROJECT)
 def test_what_is_imported_ahead_of_the_project_is_there(name: str) -> None:
     importlib.import_module(name)

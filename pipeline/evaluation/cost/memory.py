@@ -162,4 +162,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    preload.run_preloaded(main)
+    preload.run_in_server()
+    main()
