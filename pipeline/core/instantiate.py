@@ -1,8 +1,8 @@
-"""Calling what a conf file names: `_target_` is the function, every other key an argument.
+"""Calls of functions that a conf file names: `_target_` is the function, every other key an argument.
 
-Only functions of this package can be named, and only where they are defined or where a package passes them on: not
-what a module happens to import, and nothing of Python's or of a library's (``os.system``). A function of your own is a
-module that you put into ``pipeline/``; an edit of it then makes the cells stale that use it, too.
+Only functions of this package are allowed, under the module that defines them or a package that exports them. Functions
+of Python and of libraries (``os.system``) are not. A user's function is a module in ``pipeline/``; an edit of it makes
+the cells that use it stale.
 """
 
 import ast
@@ -23,7 +23,7 @@ TARGET_RULE = (
 )
 MODULE = re.compile(r"pipeline(\.[A-Za-z]\w*)+", re.ASCII)
 PACKAGE = Path(__file__).resolve().parents[1]
-KINDS: dict[str, tuple[Callable[[object], bool], str]] = {  # annotations that can be told to be kept
+KINDS: dict[str, tuple[Callable[[object], bool], str]] = {  # annotations that are checked
     "None": (lambda value: value is None, "null"),
     "str": (lambda value: isinstance(value, str) and "\0" not in value, "text"),
     "bool": (lambda value: isinstance(value, bool), "true or false"),
@@ -44,9 +44,9 @@ KINDS: dict[str, tuple[Callable[[object], bool], str]] = {  # annotations that c
 def call_target(settings: object, where: str, **given: Any) -> Any:
     """Call the function that ``settings`` names with its arguments and those of ``given`` that it takes.
 
-    What is given is no conf file's to set. Raises UserError that begins with ``where`` when there is no such function
-    or it takes other arguments. What the function raises comes through as it is (Hydra's own ``instantiate`` would wrap
-    a one-line error in three).
+    A conf file cannot set the arguments of ``given``. Raises UserError that starts with ``where`` for an unknown
+    function or other arguments. Errors of the function propagate unchanged (Hydra's ``instantiate`` would wrap a line
+    in three).
     """
     for mistake in find_mistakes(settings):
         raise UserError(f"{where}: {mistake}")
@@ -54,16 +54,16 @@ def call_target(settings: object, where: str, **given: Any) -> Any:
     arguments = {key: value for key, value in settings.items() if key != "_target_"}
     function = find_function(settings["_target_"], where)
     parameters = inspect.signature(function).parameters
-    taken = {key: value for key, value in given.items() if key in parameters}
-    return function(**validate_arguments(function, arguments, where, without=taken), **taken)
+    accepted = {key: value for key, value in given.items() if key in parameters}
+    return function(**validate_arguments(function, arguments, where, without=accepted), **accepted)
 
 
 def validate_arguments(
     function: Callable[..., Any], arguments: object, where: str, without: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return ``arguments`` once they are those that ``function`` takes, of its kinds, but for those in ``without``.
+    """Check names and types of ``arguments`` against ``function``, except its parameters in ``without``; return them.
 
-    Raises UserError that begins with ``where``.
+    Raises UserError that starts with ``where``.
     """
     parameters = {
         key: parameter for key, parameter in inspect.signature(function).parameters.items() if key not in without
@@ -73,7 +73,7 @@ def validate_arguments(
     for key, value in arguments.items():
         if key not in parameters:
             raise UserError(f"{where}: {key}: not an argument of {function.__name__}; {suggest(key, parameters)}")
-        if mistake := _unlike(value, parameters[key].annotation):
+        if mistake := _find_type_mistake(value, parameters[key].annotation):
             raise UserError(f"{where}: {key}: {mistake}")
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in arguments:
@@ -81,32 +81,32 @@ def validate_arguments(
     return dict(arguments)
 
 
-def _unlike(value: object, annotation: Any) -> str | None:
-    """Say that a value is of none of the kinds that an annotation names, or return None; others are not judged."""
-    named = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    kinds = [KINDS.get(name.strip()) for name in named.split("|")]
+def _find_type_mistake(value: object, annotation: Any) -> str | None:
+    """Return what is wrong with the type of a value; None if it is valid or the annotation is not in ``KINDS``."""
+    names = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    kinds = [KINDS.get(name.strip()) for name in names.split("|")]
     known = [kind for kind in kinds if kind is not None]
-    if len(known) < len(kinds) or any(holds(value) for holds, _ in known):
+    if len(known) < len(kinds) or any(is_kind(value) for is_kind, _ in known):
         return None
-    return f"got {value!r}; give {' or '.join(told for _, told in known)}"
+    return f"got {value!r}; give {' or '.join(description for _, description in known)}"
 
 
 def find_function(path: object, where: str) -> Callable[..., Any]:
     """Return the function at a dotted path such as ``pipeline.data.dataset_sources.glue``.
 
-    Raises UserError that begins with ``where``.
+    Raises UserError that starts with ``where``.
     """
     for mistake in find_mistakes({"_target_": path}):
         raise UserError(f"{where}: {mistake}")
     name, _, last = str(path).rpartition(".")
-    found: Any = getattr(import_module(name), last, None)
-    if not inspect.isfunction(found) or not found.__module__.startswith("pipeline."):
+    function: Any = getattr(import_module(name), last, None)
+    if not inspect.isfunction(function) or not function.__module__.startswith("pipeline."):
         raise UserError(f"{where}: _target_: got {path!r}, which is no function of this project; {TARGET_RULE}")
-    return found
+    return function
 
 
 def find_mistakes(settings: object, package: Path = PACKAGE) -> Iterator[str]:
-    """Yield what is wrong with the function that settings name; nothing is imported to tell, which would take seconds.
+    """Yield what is wrong with the function that settings name, without importing its module, which may take seconds.
 
     ``package`` is the folder of the package ``pipeline``.
     """
@@ -123,32 +123,32 @@ def find_mistakes(settings: object, package: Path = PACKAGE) -> Iterator[str]:
         yield f"_target_: got {path!r}, which is no function of this project; {TARGET_RULE}"
         return
     try:
-        known = _functions(*text)
+        known = _list_functions(*text)
     except SyntaxError as error:
-        yield f"_target_: got {path!r}, but {module} is not Python that can be read: {error}"
+        yield f"_target_: got {path!r}, but {module} is not valid Python: {error}"
         return
     if last not in known:
         yield f"_target_: got {path!r}, but {module} has no such function; {suggest(last, known)}"
 
 
 def read_source(module: str, package: Path = PACKAGE) -> tuple[str, bool] | None:
-    """Return the text of a module of the project, and whether it is a package; None where it has no such module."""
+    """Return the text of a module of the project, and whether it is a package; None if there is no such module."""
     if not MODULE.fullmatch(module):
         return None
-    place = package.joinpath(*module.split(".")[1:])
-    for file in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+    path = package.joinpath(*module.split(".")[1:])
+    for file in (path / "__init__.py", path.with_name(f"{path.name}.py")):
         if file.is_file():
             return file.read_text(encoding="utf-8"), file.stem == "__init__"
     return None
 
 
 @cache
-def _functions(text: str, package: bool) -> list[str]:
-    """Return the public functions that a module defines, or that a package passes on."""
-    found = []
+def _list_functions(text: str, package: bool) -> list[str]:
+    """Return the public functions that a module defines or that a package exports."""
+    names = []
     for node in ast.parse(text).body:
         if isinstance(node, ast.FunctionDef):
-            found.append(node.name)
+            names.append(node.name)
         elif package and isinstance(node, ast.ImportFrom):
-            found += [alias.asname or alias.name for alias in node.names]
-    return [name for name in found if name.islower() and not name.startswith("_")]
+            names += [alias.asname or alias.name for alias in node.names]
+    return [name for name in names if name.islower() and not name.startswith("_")]

@@ -1,4 +1,4 @@
-"""The only place that knows the folders."""
+"""Paths of the project's folders and files, and writes that a killed process cannot leave half-done."""
 
 import glob
 import json
@@ -16,13 +16,13 @@ ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
 PARAMS = ROOT / "params.yaml"
 PIPELINE = "dvc.yaml"
-# Top folders in which stages and trackers write and delete: no file of a user is safe there (source_paths.py).
+# Top folders in which stages and trackers write and delete, so that no user's file may be there (source_paths.py).
 OUTPUTS = (".cache", "data", "exports", "metrics", "mlartifacts", "mlruns", "models", "report", "runs")
 REPORT = ROOT / "report"
 CACHE = ROOT / ".cache"
-BACKUP_SUFFIX = ".old.tmp"  # the end of the name under which a folder waits until another has taken its place
-SHORT_TEMP_DIR = os.path.join(os.sep, "tmp")  # where temporary files lie whose names have to be short
-ALONE = "alone"  # below a student's trial: the same student trained without its teacher
+BACKUP_SUFFIX = ".old.tmp"  # of a folder until its replacement is in place
+SHORT_TEMP_DIR = os.path.join(os.sep, "tmp")  # for paths with a maximum length
+ALONE = "alone"  # subfolder of a student's trial: the same student trained without its teacher
 
 
 def list_pipelines() -> list[Path]:
@@ -46,7 +46,7 @@ def get_model_dir(name: str) -> Path:
 
 
 def get_cell_dir(stage: str, name: str, *, exploration: bool = False) -> Path:
-    """Return the folder of a cell; explorations live apart from the plan's cells."""
+    """Return the folder of a cell; explorations are in a separate folder."""
     return ROOT / "runs" / ("exploration" if exploration else "") / stage / name
 
 
@@ -67,7 +67,7 @@ def get_record_path(source: str) -> Path:
 
 
 def get_product_dir(stage: str, name: str) -> Path | None:
-    """Return the folder that other stages read, where it is not the trial's own."""
+    """Return the folder that other stages read, where it is not the folder of the trial."""
     return (
         {"prepare": get_data_dir, "pretrain": get_model_dir}[stage](name) if stage in ("prepare", "pretrain") else None
     )
@@ -80,27 +80,27 @@ def get_metrics_path(stage: str, name: str, *, exploration: bool = False) -> Pat
     return ROOT / "metrics" / stage / f"{name}.json"
 
 
-def get_machine_dir(longest: int = sys.maxsize) -> Path:
-    """Return the folder that this user's projects on this machine share: sockets and locks, which only they can enter.
+def get_machine_dir(max_length: int = sys.maxsize) -> Path:
+    """Return the folder for sockets and locks that all projects of this user on this machine share.
 
-    It is one among the temporary files; below /tmp, where there it would have a name of more than ``longest`` bytes.
-    Raises UserError where somebody else could enter it.
+    It is in the folder for temporary files, or in /tmp where its path would have more than ``max_length`` bytes.
+    Raises UserError where other users can open it.
     """
     name = f"scaling-lab-{os.getuid()}"
-    folder = Path(_temporary(), name)
-    if len(os.fsencode(folder)) > longest and os.access(SHORT_TEMP_DIR, os.W_OK | os.X_OK):
+    folder = Path(_get_temp_dir(), name)
+    if len(os.fsencode(folder)) > max_length and os.access(SHORT_TEMP_DIR, os.W_OK | os.X_OK):
         folder = Path(SHORT_TEMP_DIR, name)
     folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077 or not stat.S_ISDIR(found.st_mode):
+    status = folder.lstat()
+    if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077 or not stat.S_ISDIR(status.st_mode):
         raise UserError(f"{folder} is open to other users; remove it")
     return folder
 
 
-def _temporary() -> str:
-    """Return what ``tempfile.gettempdir`` does, mostly without it: to import it takes every short command long."""
-    named = (os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP"))
-    for folder in (*named, SHORT_TEMP_DIR):
+def _get_temp_dir() -> str:
+    """Return ``tempfile.gettempdir()``, mostly without the import, which is slow for a short command."""
+    variables = (os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP"))
+    for folder in (*variables, SHORT_TEMP_DIR):
         if os.access(folder, os.W_OK | os.X_OK):
             return os.path.abspath(folder)
     import tempfile
@@ -110,26 +110,25 @@ def _temporary() -> str:
 
 @contextmanager
 def replace_dir(path: Path) -> Iterator[Path]:
-    """Yield a fresh folder beside ``path`` that takes its place when the block succeeds.
+    """Yield an empty folder that replaces ``path`` when the block succeeds.
 
-    A block that fails leaves what stood at ``path`` as it was. A process that is killed leaves a hidden folder behind,
-    never a part of one under the name itself.
+    If the block fails, ``path`` keeps its content. A killed process leaves a hidden folder, never a partial ``path``.
     """
-    beside = _beside(path)
-    beside.mkdir(parents=True)
+    temporary = _get_temp_path(path)
+    temporary.mkdir(parents=True)
     try:
-        yield beside
-        aside = beside.with_suffix(BACKUP_SUFFIX)
+        yield temporary
+        backup = temporary.with_suffix(BACKUP_SUFFIX)
         with suppress(FileNotFoundError):
-            path.rename(aside)
-        beside.rename(path)
-        _remove(aside)
+            path.rename(backup)
+        temporary.rename(path)
+        _remove(backup)
     finally:
-        _beside(path)
+        _get_temp_path(path)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as JSON beside ``path``, then rename: a reader never sees half a file.
+    """Write ``content`` as JSON in one step, so that a reader never sees half a file.
 
     Raises ValueError for NaN and infinities, which are not JSON.
     """
@@ -137,45 +136,45 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` beside ``path`` and to the disk, then rename: not even a loss of power leaves half a file."""
+    """Write a temporary file, flush it to the disk and rename it: even a power failure leaves no half file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = _beside(path)
+    temporary = _get_temp_path(path)
     try:
-        with beside.open("wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _beside(path: Path) -> Path:
-    """Return where this process may write what is to stand at ``path``, once what dead processes left is gone.
+def _get_temp_path(path: Path) -> Path:
+    """Return this process's temporary path for ``path``, and remove those of dead processes.
 
-    What stood at ``path`` is put back where such a process had moved it aside.
+    Restores ``path`` where a dead process had renamed it and not yet replaced it.
     """
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         process = left.name.removeprefix(f".{path.name}.").partition(".")[0]
-        if process.isdecimal() and (int(process) == os.getpid() or not _alive(int(process))):
+        if process.isdecimal() and (int(process) == os.getpid() or not _is_alive(int(process))):
             if left.name.endswith(BACKUP_SUFFIX) and not path.exists():
-                left.rename(path)  # what stood there, of a process that came no further
+                left.rename(path)
             else:
                 _remove(left) if left.is_dir() else left.unlink(missing_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _remove(folder: Path) -> None:
-    import shutil  # which every short command would pay for
+    import shutil  # slow for a short command
 
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _alive(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's process
         return True
     return True

@@ -1,8 +1,8 @@
-"""How a cell's numbers are kept: the version of their layout, and mean and deviation of each over the trials.
+"""Records: the JSON file with a cell's numbers, and their mean and deviation over the trials.
 
-Every stage's cells depend on this file (dvc.yaml), since it makes the numbers in all of their records. A record ends
-with a digest of itself, by which one that was altered or cut short is told, and by which what is made of a cell says
-of which training of it it was made.
+Every cell depends on this file (dvc.yaml), since it computes the numbers of all records. A record contains a digest of
+itself, which detects edits and truncation. Cells that are derived from a cell store the digest of its record, which
+identifies the training that they used.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from pipeline.core import paths
 from pipeline.core.errors import UserError
 
 SCHEMA = 3  # of a record, metrics/<stage>/<cell>.json
-# Texts of a trial that grow with the examples, for the files alone; the last is of students that have a teacher.
+# Keys of a trial that grow with the examples, not logged to MLflow; the last one is for students with a teacher.
 PER_EXAMPLE_KEYS = ("predictions", "references", "alone_predictions")
 DIGEST_KEY = "sha256"
-# The keys of a record that name the cell of which it is made, and the tags that hold the digest of that one's record.
+# The keys of a record that name its source cell, and the tags with the digest of that cell's record.
 SOURCE_TAGS = {"source": "source_sha256", "teacher": "teacher_sha256"}
 NOT_RUN = "not run"
 VERSIONED_PACKAGES = ("torch", "transformers")  # packages whose versions a record holds
-VERSION_SEPARATOR = " / "  # between versions, where trials or the records of a chain differ
-REMEDY = "remove it, then run `dvc repro`"  # DVC makes what is missing, and would not see every change
+VERSION_SEPARATOR = " / "  # where the versions of trials, or of a chain of records, differ
+REMEDY = "remove it, then run `dvc repro`"  # DVC restores a missing file, but does not notice every change
 
 
 def sign(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record with its digest: the SHA-256 of the rest as JSON, keys sorted, without white space."""
+    """Return a record with its digest: the SHA-256 of its other keys as JSON, sorted and without white space."""
     rest = {key: value for key, value in record.items() if key != DIGEST_KEY}
     return {
         **rest,
@@ -43,42 +43,41 @@ def sign(record: Mapping[str, Any]) -> dict[str, Any]:
 def read_record(path: Path, needed: Iterable[str] = ()) -> dict[str, Any]:
     """Return the record in a file.
 
-    Raises UserError where the file was altered or cut short since it was made, is of another layout, or where one of
-    its trials lacks a key of ``needed``.
+    Raises UserError where the file was changed or truncated, has another schema, or a trial lacks a key of ``needed``.
     """
-    record, names = _read(path.read_bytes()), list(needed)
+    record, names = _parse_record(path.read_bytes()), list(needed)
     if isinstance(record, str):
-        raise UserError(f"{_shown(path)}: {record}; {REMEDY}")
+        raise UserError(f"{_format_path(path)}: {record}; {REMEDY}")
     for trial in record["trials"] if names else ():
-        if lacking := [name for name in names if trial.get(name) is None]:
+        if missing := [name for name in names if trial.get(name) is None]:
             raise UserError(
-                f"{_shown(path)}: seed {trial['seed']}: no {', '.join(lacking)}, without which there is nothing to "
-                f"compare; {REMEDY}"
+                f"{_format_path(path)}: seed {trial['seed']}: no {', '.join(missing)}, which the comparison needs; "
+                f"{REMEDY}"
             )
     return record
 
 
-@lru_cache(maxsize=2048)  # what a cell is made of is asked for by all that is made of it
-def _read(content: bytes) -> dict[str, Any] | str:
-    """Return the record that a file holds, or what is wrong with it."""
+@lru_cache(maxsize=2048)  # the record of a source is read for every cell that uses it
+def _parse_record(content: bytes) -> dict[str, Any] | str:
+    """Return the record in a file, or what is wrong with it."""
     try:
         record = json.loads(content)
     except (ValueError, RecursionError):
-        return "cut short or altered since it was made, so that it is no JSON"
+        return "truncated or changed: it is not JSON"
     if not isinstance(record, dict):
-        return "altered since it was made, so that it is no record"
+        return "changed: it is not a record"
     if (schema := record.get("schema")) != SCHEMA:
         return f"schema: got {schema!r}, but this version reads {SCHEMA}"
     if sign(record) != record:
-        return "altered since it was made, for its sha256 is that of other numbers"
+        return "changed: its sha256 does not match its content"
     return record
 
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell as the plan has it: its coordinates, under the keys of a record, and its seeds.
+    """A cell of the plan: its coordinates, with the keys of a record, and its seeds.
 
-    ``inputs`` are the cells that made its data and its pre-trained model, as <stage>/<cell>.
+    ``inputs`` are the cells of its data and its pre-trained model, as <stage>/<cell>.
     """
 
     coordinates: Mapping[str, object]
@@ -90,11 +89,11 @@ Planned = Mapping[str, PlannedCell]  # every cell of the plan, by <stage>/<cell>
 
 
 def missing_reason(path: Path, planned: Planned) -> str | None:
-    """Return why the record metrics/<stage>/<cell>.json does not count; None where it does.
+    """Return why the record metrics/<stage>/<cell>.json is not valid for the plan; None if it is valid.
 
-    A record counts if its coordinates and seeds are those of the plan, if the cells that it was made from count as
-    well, and if none of those was trained again since. DVC removes the record of a cell that it runs again, so one that
-    is missing has failed. Raises UserError where one of them is damaged.
+    A record is valid if its coordinates and seeds are those of the plan, its source cells are valid, and none of them
+    was trained again since. DVC removes the record of a cell before it runs the cell, so a missing record means a
+    failure. Raises UserError where a record is damaged.
     """
     if not path.exists():
         return NOT_RUN
@@ -108,23 +107,23 @@ def missing_reason(path: Path, planned: Planned) -> str | None:
 
 
 def open_chain(path: Path) -> dict[str, dict[str, Any] | None]:
-    """Return a record and those of the cells that it was made from, by <stage>/<cell>; None where one is missing."""
+    """Return the record of a cell and those of its sources, by <stage>/<cell>; None for a missing record."""
     stage, name = path.parent.name, path.stem
     chain: dict[str, dict[str, Any] | None] = {f"{stage}/{name}": read_record(path)}
     record: dict[str, Any] | None = chain[f"{stage}/{name}"]
-    while record is not None and (source := _source(record)) and source not in chain:
+    while record is not None and (source := _get_source(record)) and source not in chain:
         file = path.parent.parent / f"{source}.json"
         record = chain[source] = read_record(file) if file.exists() else None
     return chain
 
 
-def _source(record: Mapping[str, Any]) -> str | None:
-    """Return the cell that a record was made from, its teacher included; None for a plain fine-tuning."""
+def _get_source(record: Mapping[str, Any]) -> str | None:
+    """Return the source or teacher of a record; None for a fine-tuning without one."""
     return next((str(record[key]) for key, tag in SOURCE_TAGS.items() if tag in record["tags"]), None)
 
 
 def _find_fault(chain: Mapping[str, dict[str, Any] | None], planned: Planned) -> str | None:
-    """Return why the first record of a chain does not count; None where it does."""
+    """Return why the first record of a chain is not valid; None if it is."""
     first, digest = next(iter(chain)), None
     for name, record in chain.items():
         if record is None:
@@ -138,9 +137,9 @@ def _find_fault(chain: Mapping[str, dict[str, Any] | None], planned: Planned) ->
 
 
 def compare_with_plan(record: Mapping[str, Any], name: str, planned: Planned, *, seeds: bool = True) -> str | None:
-    """Return in what a record differs from the cell ``name`` (<stage>/<cell>) of the plan; None where in nothing.
+    """Return how a record differs from the cell ``name`` (<stage>/<cell>) of the plan; None if it does not.
 
-    Names and numbers are compared, not the content of files; the order of the seeds does not matter.
+    Compares names and numbers, not the content of files. The order of the seeds does not matter.
     """
     if name not in planned:
         return "the plan has no such cell"
@@ -155,12 +154,12 @@ def compare_with_plan(record: Mapping[str, Any], name: str, planned: Planned, *,
 
 
 def collect_warnings(trials: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return the warnings of all trials, each sentence once, in their order."""
+    """Return the distinct warnings of all trials, in their order."""
     return tuple(dict.fromkeys(str(sentence) for trial in trials for sentence in trial.get("warnings") or ()))
 
 
 def read_versions(made_by: Iterable[Mapping[str, Any] | None]) -> dict[str, str | None]:
-    """Return the versions of torch and transformers that made some records; ``a / b`` where they differ."""
+    """Return the versions of torch and transformers of some records; ``a / b`` where they differ."""
     machines = [record["machine"] for record in made_by if record]
     found = {name: dict.fromkeys(str(at[name]) for at in machines if at.get(name)) for name in VERSIONED_PACKAGES}
     return {name: VERSION_SEPARATOR.join(versions) or None for name, versions in found.items()}
@@ -171,22 +170,22 @@ def _format_seeds(seeds: Iterable[int]) -> str:
     return f"{'seed' if len(numbers) == 1 else 'seeds'} {', '.join(map(str, numbers))}"
 
 
-def _shown(path: Path) -> str:
-    """Return what a message calls a record: its place in the project, or its place among the records."""
+def _format_path(path: Path) -> str:
+    """Return the path of a record for a message, relative to the project if it is inside."""
     return str(path.relative_to(paths.ROOT)) if path.is_relative_to(paths.ROOT) else "/".join(path.parts[-3:])
 
 
 def compute_summary(trials: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """Return mean and standard deviation of every number that all trials have; truth values count as 0 and 1.
+    """Return mean and standard deviation of every number that all trials have; booleans count as 0 and 1.
 
-    There is no interval: three trials estimate their own spread poorly, so ``compare`` pools it over cells.
+    There is no interval: three trials estimate their deviation poorly, so ``compare`` pools it over cells.
     """
     names = [name for name in trials[0] if name != "seed"]
-    columns = {name: _floats(trial.get(name) for trial in trials) for name in names}
+    columns = {name: _convert_to_floats(trial.get(name) for trial in trials) for name in names}
     return {name: compute_spread(values) for name, values in columns.items() if len(values) == len(trials)}
 
 
-def _floats(values: Iterable[object]) -> list[float]:
+def _convert_to_floats(values: Iterable[object]) -> list[float]:
     return [float(value) for value in values if isinstance(value, (int, float))]
 
 

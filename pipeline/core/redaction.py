@@ -1,7 +1,7 @@
-"""Credentials are for the one who asks, not for what is kept or shown: each is replaced by ``***``.
+"""Redaction of credentials in everything that is stored or printed: each becomes ``***``.
 
-They are found where URIs hold them, under names that say what they are, and as the values of the environment's
-variables that hold one, however written: a driver's error may show a password without the URI around it.
+Credentials are recognized in URIs, by the names of their keys, and as values of environment variables. The values are
+found in any encoding, since a driver's error may show a password without its URI.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 MASK = "***"
-SHORTEST = 6  # letters of a credential that is masked wherever it stands: a shorter one is part of plain words
-SPOKEN = (
+MIN_LENGTH = 6  # of a value that is redacted anywhere in a text: a shorter one may be part of a word
+KEY_NAME = (
     r"(?:[\w.-]*[_.-])?(?:password|passwd|pwd|secret|credentials?|signature|auth|(?:api|access|secret|account)_?key)"
-    r"|(?:[\w.-]*[.-])?(?:(?:aws|hf|api|access|auth|session|sas)_?)*token"  # a tokenizer has others, such as pad_token
+    r"|(?:[\w.-]*[.-])?(?:(?:aws|hf|api|access|auth|session|sas)_?)*token"  # not a tokenizer's pad_token
 )
-LONG = 16  # letters of a user's name that may be a token in its place
-USERINFO = re.compile(r"(?<=://)\S*@")  # up to the last @: a password that was not encoded may hold / and @
-QUERY = re.compile(rf"(?i)([?&;](?:{SPOKEN}|user|username|key|awsaccesskeyid|sig)(?:_id)?=)([^&;\s'\"]+)")
-ASSIGNED = re.compile(  # in YAML, in JSON, in an override
-    rf"(?i)(?<![\w.?&;-])((?:{SPOKEN})(?:_id)?['\"]?[=:] ?)(?!(?:null|none|true|false)\b)"
+MIN_TOKEN_LENGTH = 16  # of a user name, which may be a token
+USERINFO = re.compile(r"(?<=://)\S*@")  # up to the last @, since a password that is not encoded may contain / and @
+QUERY = re.compile(rf"(?i)([?&;](?:{KEY_NAME}|user|username|key|awsaccesskeyid|sig)(?:_id)?=)([^&;\s'\"]+)")
+ASSIGNED = re.compile(  # in YAML, JSON or an override
+    rf"(?i)(?<![\w.?&;-])((?:{KEY_NAME})(?:_id)?['\"]?[=:] ?)(?!(?:null|none|true|false)\b)"
     r"(?:(['\"])[^\n]*?(?=\2)|[^\s'\",;}\])&]+)"
 )
-NAME = re.compile(rf"(?i)(?:{SPOKEN})(?:_id)?")
-NAMED = re.compile(r"(?i)(?:^|_)(?:password|passwd|token|secret|credentials?|api_?key|\w*key|access_key_id)$")
+KEY = re.compile(rf"(?i)(?:{KEY_NAME})(?:_id)?")
+VARIABLE = re.compile(r"(?i)(?:^|_)(?:password|passwd|token|secret|credentials?|api_?key|\w*key|access_key_id)$")
 
 
 def redact(text: str) -> str:
-    """Return ``text`` with every credential in it replaced by ``***``."""
-    for known in sorted(_written(_known()), key=len, reverse=True):
-        text = text.replace(known, MASK)
+    """Return ``text`` with ``***`` in place of every credential."""
+    for credential in sorted(_list_encodings(_find_credentials()), key=len, reverse=True):
+        text = text.replace(credential, MASK)
     if "://" in text:
         text = USERINFO.sub(f"{MASK}@", text)
     text = QUERY.sub(rf"\g<1>{MASK}", text)
@@ -42,10 +42,10 @@ def redact(text: str) -> str:
 
 
 def redact_values(content: Any) -> Any:
-    """Return a copy of what JSON or YAML holds without the credentials in it, by their names and in texts."""
+    """Return a copy of JSON or YAML content without credentials in its keys' values and texts."""
     if isinstance(content, dict):
         return {
-            key: MASK if isinstance(value, str) and NAME.fullmatch(str(key)) else redact_values(value)
+            key: MASK if isinstance(value, str) and KEY.fullmatch(str(key)) else redact_values(value)
             for key, value in content.items()
         }
     if isinstance(content, list):
@@ -54,12 +54,12 @@ def redact_values(content: Any) -> Any:
 
 
 def remove_credentials(uri: str) -> str:
-    """Return a server's address without what only its user should know: no credentials and no query."""
+    """Return a server's address without credentials and query."""
     return re.split(r"[?#]", USERINFO.sub("", uri))[0].rstrip("/")
 
 
 def redact_streams() -> None:
-    """Mask what this process writes to its standard streams from here on, tracebacks and others' words as well."""
+    """Redact everything that this process writes to its standard streams from now on, also tracebacks."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, RedactedStream):
@@ -67,7 +67,7 @@ def redact_streams() -> None:
 
 
 class RedactedStream:
-    """A stream that masks whatever is written to it, and is in all else the stream that it covers."""
+    """A stream that redacts what is written to it, and otherwise behaves as the stream that it wraps."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -86,24 +86,24 @@ class RedactedStream:
         return getattr(self._stream, name)
 
 
-def _known() -> Iterator[str]:
-    """Yield the credentials that the environment holds, by their name or in a URI."""
+def _find_credentials() -> Iterator[str]:
+    """Yield the credentials in environment variables, by the variable's name or in a URI."""
     for name, value in os.environ.items():
-        if NAMED.search(name):
+        if VARIABLE.search(name):
             yield value
         if "://" in value:
             for user, _, password in (who.partition(":") for who in re.findall(r"(?s)://(.*)@", value)):
                 yield password
-                if len(user) >= LONG:
+                if len(user) >= MIN_TOKEN_LENGTH:
                     yield user
-            yield from (found for _, found in QUERY.findall(value))
+            yield from (credential for _, credential in QUERY.findall(value))
 
 
-def _written(credentials: Iterable[str]) -> set[str]:
-    """Return the forms in which text may show each of them."""
-    found = set()
-    for known in credentials:
-        for plain in {known, unquote(known), unquote_plus(known)}:
-            found |= {plain, quote(plain, safe=""), quote(plain), quote_plus(plain)}
-            found |= {repr(plain)[1:-1], json.dumps(plain)[1:-1]}
-    return {form for form in found if len(form) >= SHORTEST}
+def _list_encodings(credentials: Iterable[str]) -> set[str]:
+    """Return every encoding in which a text may contain each of the credentials."""
+    encodings = set()
+    for credential in credentials:
+        for plain in {credential, unquote(credential), unquote_plus(credential)}:
+            encodings |= {plain, quote(plain, safe=""), quote(plain), quote_plus(plain)}
+            encodings |= {repr(plain)[1:-1], json.dumps(plain)[1:-1]}
+    return {text for text in encodings if len(text) >= MIN_LENGTH}

@@ -51,7 +51,7 @@ def test_a_function_that_is_not_there_is_told() -> None:
         "pipeline.core.paths.shutil.rmtree",
         "pipeline.core.paths.rmtree",
         "pipeline.core.instantiate.import_module",
-        "pipeline.core.instantiate._unlike",
+        "pipeline.core.instantiate._find_type_mistake",
         "pipeline.system.hardware.subprocess.run",
         "pipeline..errors.suggest",
         "pipeline/core/errors.suggest",

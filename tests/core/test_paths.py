@@ -44,7 +44,7 @@ def test_the_folder_of_temporary_files_is_that_of_the_standard_library(
     for name, folder in named.items():
         monkeypatch.setenv(name, folder)
     monkeypatch.setattr(tempfile, "tempdir", None)
-    assert paths._temporary() == tempfile.gettempdir()
+    assert paths._get_temp_dir() == tempfile.gettempdir()
 
 
 def test_a_folder_of_the_machine_is_a_short_one_where_its_name_has_to_be_short(

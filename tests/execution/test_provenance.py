@@ -60,8 +60,7 @@ def test_what_is_not_whole_is_named_before_any_work(cfg: DictConfig, tmp_path: P
         begin(cfg)
     got, expected = (hashlib.sha256(word).hexdigest()[:12] for word in (b"rows or weighty", b"rows or weights"))
     assert str(error.value) == (
-        f"{folder}/big: altered or cut short since it was made: its 15 bytes have the SHA-256 {got}..., not "
-        f"{expected}...; {remedy}"
+        f"{folder}/big: modified or truncated: its 15 bytes have the SHA-256 {got}..., not {expected}...; {remedy}"
     )
 
 
@@ -73,7 +72,7 @@ def test_a_source_outside_the_plan_is_to_be_run_again(cfg: DictConfig, tmp_path:
     with pytest.raises(UserError) as error:
         provenance.find_source_dir("exploration/finetune/other", 0)
     assert str(error.value) == (
-        "runs/exploration/finetune/other/seed-0/config.yaml: missing, though sha256.txt beside it names it; "
+        "runs/exploration/finetune/other/seed-0/config.yaml: missing, but listed in sha256.txt; "
         "run finetune with this seed again"
     )
 
@@ -84,6 +83,5 @@ def test_the_record_of_a_source_is_looked_at_as_well(cfg: DictConfig, tmp_path: 
     with pytest.raises(UserError) as error:
         begin(cfg)
     assert str(error.value) == (
-        f"metrics/{SOURCE}.json: altered since it was made, for its sha256 is that of other numbers; "
-        "remove it, then run `dvc repro`"
+        f"metrics/{SOURCE}.json: changed: its sha256 does not match its content; remove it, then run `dvc repro`"
     )

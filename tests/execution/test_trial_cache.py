@@ -102,7 +102,7 @@ def test_what_is_not_whole_any_more_is_named_and_dropped(root: Path, capsys: pyt
         assert not home.is_finished()
     got, expected = (hashlib.sha256(text).hexdigest()[:12] for text in (b"weight", b"weights"))
     assert capsys.readouterr().err == (
-        "warning: .cache/trials/finetune/a/seed-0/done/made: altered or cut short since it was made: its 6 bytes have "
+        "warning: .cache/trials/finetune/a/seed-0/done/made: modified or truncated: its 6 bytes have "
         f"the SHA-256 {got}..., not {expected}...; the trial starts again\n"
     )
     assert (home.records / "made").read_text() == "weights"

@@ -78,7 +78,7 @@ def test_a_file_that_is_other_than_it_was_is_named_with_both_digests(folder: Pat
     with pytest.raises(UserError) as error:
         checksums.verify_checksums(folder, again)
     assert str(error.value) == (
-        f"data/rte/alone/model.safetensors: altered or cut short since it was made: its {got}..., not "
+        f"data/rte/alone/model.safetensors: modified or truncated: its {got}..., not "
         f"{sha(FILES['alone/model.safetensors'])}...; run `dvc repro prepare@rte`"
     )
 
@@ -88,23 +88,23 @@ def test_a_file_that_is_other_than_it_was_is_named_with_both_digests(folder: Pat
     [
         (
             lambda folder: (folder / "train.parquet").unlink(),
-            "data/rte/train.parquet: missing, though sha256.txt beside it names it; run `dvc repro prepare@rte`",
+            "data/rte/train.parquet: missing, but listed in sha256.txt; run `dvc repro prepare@rte`",
         ),
         (
             lambda folder: (folder / "new").touch(),
-            "data/rte/new: sha256.txt does not name it, so one of the two is altered; run `dvc repro prepare@rte`",
+            "data/rte/new: not listed in sha256.txt, so one of the two was modified; run `dvc repro prepare@rte`",
         ),
         (
             lambda folder: (folder / "sha256.txt").unlink(),
-            "data/rte/sha256.txt: missing, so nothing tells whether the rest is whole; run `dvc repro prepare@rte`",
+            "data/rte/sha256.txt: missing, so the other files cannot be verified; run `dvc repro prepare@rte`",
         ),
         (
             lambda folder: os.truncate(folder / "sha256.txt", 100),
-            "data/rte/sha256.txt: altered or cut short since it was made; run `dvc repro prepare@rte`",
+            "data/rte/sha256.txt: modified or truncated; run `dvc repro prepare@rte`",
         ),
         (
             lambda folder: os.truncate(folder / "sha256.txt", 0),
-            "data/rte/a b.json: sha256.txt does not name it, so one of the two is altered; run `dvc repro prepare@rte`",
+            "data/rte/a b.json: not listed in sha256.txt, so one of the two was modified; run `dvc repro prepare@rte`",
         ),
     ],
 )
@@ -121,7 +121,7 @@ def test_what_is_missing_or_new_is_named(folder: Path, harm: Callable[[Path], No
 )
 def test_no_change_of_any_byte_of_any_file_goes_unseen(folder: Path, data: st.DataObject) -> None:
     shutil.rmtree(folder)
-    checksums._once.cache_clear()  # two examples may fall into one tick of the file system's clock
+    checksums._compute_cached.cache_clear()  # two examples may fall into one tick of the file system's clock
     file = laid(folder) / data.draw(st.sampled_from([*sorted(FILES), checksums.CHECKSUMS_FILE]))
     content = file.read_bytes()
     at = data.draw(st.integers(0, len(content) - 1))
@@ -133,7 +133,7 @@ def test_no_change_of_any_byte_of_any_file_goes_unseen(folder: Path, data: st.Da
 
 def test_what_was_seen_whole_is_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checksums.verify_checksums(folder, again)
-    monkeypatch.setattr(checksums, "_sha256", lambda path: pytest.fail(f"{path} read again"))
+    monkeypatch.setattr(checksums, "_compute_sha256", lambda path: pytest.fail(f"{path} read again"))
     checksums.verify_checksums(folder, again)
 
 
@@ -163,8 +163,8 @@ def test_a_broken_copy_of_dvcs_own_is_named_and_goes_away_as_told(
     with pytest.raises(UserError) as error:
         checksums.verify_checksums(tmp_path / "made", lambda: "run `dvc repro -s -f it`")
     assert str(error.value) == (
-        f"made/w: altered or cut short since it was made: its 7 bytes have the SHA-256 {sha(b'weighty')}..., not "
-        f"{sha(b'weights')}...; DVC's own copy of it is broken: `rm -f {copy.relative_to(tmp_path)}`, then run "
+        f"made/w: modified or truncated: its 7 bytes have the SHA-256 {sha(b'weighty')}..., not "
+        f"{sha(b'weights')}...; the file in DVC's cache is damaged: `rm -f {copy.relative_to(tmp_path)}`, then run "
         "`dvc repro -s -f it`"
     )
     copy.unlink()

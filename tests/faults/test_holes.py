@@ -184,18 +184,18 @@ def same(one: bytes, other: bytes) -> bool:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda text: text[:-20], "cut short or altered since it was made, so that it is no JSON"),
-        (lambda text: "", "cut short or altered since it was made, so that it is no JSON"),
-        (lambda text: "[" * 100_000, "cut short or altered since it was made, so that it is no JSON"),
-        (lambda text: "[1]", "altered since it was made, so that it is no record"),
+        (lambda text: text[:-20], "truncated or changed: it is not JSON"),
+        (lambda text: "", "truncated or changed: it is not JSON"),
+        (lambda text: "[" * 100_000, "truncated or changed: it is not JSON"),
+        (lambda text: "[1]", "changed: it is not a record"),
         (lambda text: "{}", "schema: got None, but this version reads 3"),
         (
             lambda text: text.replace('"seed": 1', '"seed": 7', 1),
-            "altered since it was made, for its sha256 is that of other numbers",
+            "changed: its sha256 does not match its content",
         ),
     ],
 )
-def test_what_is_wrong_with_a_record_is_told_in_a_line(metrics: Path, harm: Callable[[str], str], message: str) -> None:
+def test_a_damaged_record_is_one_line(metrics: Path, harm: Callable[[str], str], message: str) -> None:
     path = metrics / "evaluate" / "small.json"
     path.write_text(harm(path.read_text()))
     with pytest.raises(UserError) as error:
@@ -214,6 +214,5 @@ def test_a_result_without_a_score_is_a_line(metrics: Path, value: str | None) ->
     with pytest.raises(UserError) as error:
         read_rows(metrics)
     assert str(error.value) == (
-        "metrics/evaluate/small.json: seed 1: no score, without which there is nothing to compare; remove it, then run "
-        "`dvc repro`"
+        "metrics/evaluate/small.json: seed 1: no score, which the comparison needs; remove it, then run `dvc repro`"
     )

@@ -73,7 +73,7 @@ def started(root: Path, *overrides: str) -> subprocess.Popen[str]:
     """Return the stage once seed 1 hangs in the middle of its steps."""
     (root / "slow").touch()
     process = start(root, *overrides)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while "1 21\n" not in (made(root) or ""):
         assert time.monotonic() < deadline, process.kill()
         time.sleep(0.02)
@@ -175,7 +175,7 @@ def test_a_stage_ends_with_the_dvc_that_runs_it(toy: Path) -> None:
     )
     assert dvc.stdout
     stage = int(dvc.stdout.readline())
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while "1 21\n" not in made(toy):
         assert time.monotonic() < deadline
         time.sleep(0.02)

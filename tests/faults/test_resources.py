@@ -17,8 +17,8 @@ from pipeline.core import paths, system_errors
 from pipeline.core.exits import exit_on_user_error
 from pipeline.system import hardware
 
-AGAIN = "run the same command again: what is finished is kept"
-FULL = f"no room left (No space left on device); make room and {AGAIN}"
+AGAIN = "run the same command again: finished work is saved"
+FULL = f"no space left (No space left on device); free space and {AGAIN}"
 SHORT = """
 import json, os, resource, signal, sqlite3, sys
 from pathlib import Path
@@ -93,7 +93,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], Path
 
 @pytest.mark.parametrize("what", ["json", "folder", "parquet", "safetensors", "memory map"])
 def test_a_file_that_may_not_grow_is_a_line_about_room(said: tuple[dict[str, str], Path], what: str) -> None:
-    assert said[0][what].endswith(f"no room left (File too large); make room and {AGAIN}")
+    assert said[0][what].endswith(f"no space left (File too large); free space and {AGAIN}")
 
 
 def test_a_database_that_may_not_grow_is_a_line_about_room(said: tuple[dict[str, str], Path]) -> None:
@@ -103,19 +103,19 @@ def test_a_database_that_may_not_grow_is_a_line_about_room(said: tuple[dict[str,
 @pytest.mark.parametrize("what", ["torch", "numpy", "python"])
 def test_memory_that_is_not_there_is_a_line_about_memory(said: tuple[dict[str, str], Path], what: str) -> None:
     assert said[0][what].startswith("not enough memory (")
-    assert said[0][what].endswith(
-        f"); end other programs, or ask for smaller batches or fewer processes at once, and {AGAIN}"
-    )
+    assert said[0][what].endswith(f"); end other programs, or use smaller batches or fewer processes, and {AGAIN}")
     assert "\n" not in said[0][what]
 
 
 def test_too_many_open_files_are_told_with_what_allows_more(said: tuple[dict[str, str], Path]) -> None:
-    assert said[0]["files"] == (f"{said[1]}/kept.json: too many open files; allow more (`ulimit -n 65536`) and {AGAIN}")
+    assert said[0]["files"] == (
+        f"{said[1]}/kept.json: too many open files; raise the limit (`ulimit -n 65536`) and {AGAIN}"
+    )
 
 
 def test_a_gpu_that_cannot_be_used_is_told_with_how_to_go_without(said: tuple[dict[str, str], Path]) -> None:
     assert said[0]["gpu"].startswith("the GPU cannot be used (")
-    assert said[0]["gpu"].endswith("); see to its driver, or `export CUDA_VISIBLE_DEVICES=` for none")
+    assert said[0]["gpu"].endswith("); check its driver, or `export CUDA_VISIBLE_DEVICES=` to use none")
 
 
 def test_what_was_there_is_whole_and_the_same_call_goes_on_once_there_is_room(
@@ -144,30 +144,30 @@ class SafetensorError(Exception):
     ("error", "line"),
     [
         (OSError(errno.ENOSPC, "full", "runs/a"), f"runs/a: {FULL}"),
-        (OSError(errno.EDQUOT, ""), f"no room left (Disk quota exceeded); make room and {AGAIN}"),
+        (OSError(errno.EDQUOT, ""), f"no space left (Disk quota exceeded); free space and {AGAIN}"),
         (
             OSError(errno.EROFS, "", "/data"),
-            f"/data: not allowed (Read-only file system); let this user read and write there, and {AGAIN}",
+            f"/data: not allowed (Read-only file system); give this user read and write access, and {AGAIN}",
         ),
         (
             PermissionError(errno.EACCES, "", "runs"),
-            f"runs: not allowed (Permission denied); let this user read and write there, and {AGAIN}",
+            f"runs: not allowed (Permission denied); give this user read and write access, and {AGAIN}",
         ),
         (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), FULL),
         (SafetensorError('IoError(Os { code: 28, kind: StorageFull, message: "No space left on device" })'), FULL),
         (
             OperationalError("(sqlite3.OperationalError) attempt to write a readonly database\n[SQL: ...]"),
-            f"not allowed (Read-only file system); let this user read and write there, and {AGAIN}",
+            f"not allowed (Read-only file system); give this user read and write access, and {AGAIN}",
         ),
         (
             OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nmore"),
-            "not enough memory (CUDA out of memory. Tried to allocate 20.00 GiB.); end other programs, or ask for "
-            f"smaller batches or fewer processes at once, and {AGAIN}",
+            "not enough memory (CUDA out of memory. Tried to allocate 20.00 GiB.); end other programs, or use "
+            f"smaller batches or fewer processes, and {AGAIN}",
         ),
         (
             RuntimeError("No CUDA GPUs are available"),
-            "the GPU cannot be used (No CUDA GPUs are available); see to its driver, or `export CUDA_VISIBLE_DEVICES=` "
-            "for none",
+            "the GPU cannot be used (No CUDA GPUs are available); check its driver, or `export CUDA_VISIBLE_DEVICES=` "
+            "to use none",
         ),
     ],
 )
@@ -188,7 +188,7 @@ def test_a_bug_is_not_taken_for_the_machine(error: BaseException) -> None:
 
 def test_a_process_too_many_is_a_line_that_names_the_limit() -> None:
     told = system_errors.convert_error(BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)))  # as os.fork raises it
-    assert str(told) == f"too many processes; end others, or allow more (`ulimit -u`), and {AGAIN}"
+    assert str(told) == f"too many processes; end others, or raise the limit (`ulimit -u`), and {AGAIN}"
 
 
 def test_no_folder_for_temporary_files_is_a_line_that_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +197,7 @@ def test_no_folder_for_temporary_files_is_a_line_that_names_the_variable(monkeyp
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere/at/all"])
     with pytest.raises(SystemExit) as end, exit_on_user_error():
         paths.get_machine_dir()
-    assert end.value.code == "error: no folder for temporary files can be written; let TMPDIR name one that can"
+    assert end.value.code == "error: no folder for temporary files is writable; set TMPDIR to one that is"
 
 
 def test_a_full_disk_ends_a_command_in_a_line_and_the_same_command_goes_on(project: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_full_disk_ends_a_command_in_a_line_and_the_same_command_goes_on(proje
     (project / "params.yaml").write_text((paths.ROOT / "params.yaml").read_text())
     full = plan("0")
     assert full.returncode == 1
-    assert full.stderr == f"error: no room left (File too large); make room and {AGAIN}\n"
+    assert full.stderr == f"error: no space left (File too large); free space and {AGAIN}\n"
     assert plan("unlimited").returncode == 0
     assert (project / ".cache/plan-checked").read_text() == "checked\n"
 

@@ -27,7 +27,7 @@ from tests.tracking.mlflow.sweeps import close_cell, get_run_id, open_cell, open
 
 PRINTED = st.characters(categories=("L", "N", "P", "S"))
 CREDENTIAL = st.text(PRINTED, min_size=1, max_size=30)
-LONG = st.text(st.characters(categories=("L", "N", "P", "S", "Zs")), min_size=redaction.SHORTEST, max_size=30)
+LONG = st.text(st.characters(categories=("L", "N", "P", "S", "Zs")), min_size=redaction.MIN_LENGTH, max_size=30)
 SCHEMES = st.sampled_from(["http", "https", "postgresql", "postgresql+psycopg2", "mysql+pymysql", "mssql", "s3", "ssh"])
 
 

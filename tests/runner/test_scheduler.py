@@ -186,8 +186,8 @@ def test_a_machine_that_starts_no_process_costs_one_line(
     with pytest.raises(SystemExit) as end, exit_on_user_error():
         scheduler.run_plan(study, 2)
     assert end.value.code == (
-        "error: not enough memory ([Errno 12] Cannot allocate memory); end other programs, or ask for smaller batches "
-        "or fewer processes at once, and run the same command again: what is finished is kept"
+        "error: not enough memory ([Errno 12] Cannot allocate memory); end other programs, or use smaller batches "
+        "or fewer processes, and run the same command again: finished work is saved"
     )
     assert capsys.readouterr().err.startswith(f"0 of {len(study.cells)} cells done, 2 running, about ")
 

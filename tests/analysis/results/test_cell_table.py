@@ -131,8 +131,8 @@ def test_a_record_that_lacks_a_key_is_told_from_a_hole(tmp_path: Path, points: l
     with pytest.raises(UserError) as caught:
         cell_table.read_rows(points[:1], folder, fakes.planned(points[:1]))
     assert str(caught.value) == (
-        "metrics/evaluate/mrpc-bert-tiny-0.1.json: seed 0: no score_name, family, without which there is nothing to "
-        "compare; remove it, then run `dvc repro`"
+        "metrics/evaluate/mrpc-bert-tiny-0.1.json: seed 0: no score_name, family, which the "
+        "comparison needs; remove it, then run `dvc repro`"
     )
 
 

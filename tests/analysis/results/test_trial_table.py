@@ -70,6 +70,6 @@ def test_a_record_that_lacks_a_key_is_refused(folder: Path) -> None:
     with pytest.raises(UserError) as caught:
         trial_table.read_trials(POINTS, folder, PLANNED)
     assert str(caught.value) == (
-        "metrics/evaluate/mrpc-bert-tiny-0.3.json: seed 0: no loss, predictions, without which there is nothing to "
-        "compare; remove it, then run `dvc repro`"
+        "metrics/evaluate/mrpc-bert-tiny-0.3.json: seed 0: no loss, predictions, which the "
+        "comparison needs; remove it, then run `dvc repro`"
     )
