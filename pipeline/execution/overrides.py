@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core import instantiate, paths
 from pipeline.core.errors import UserError, format_error, format_line, suggest
-from pipeline.core.stage_settings import Workspace
+from pipeline.core.stage_settings import StageSettings
 from pipeline.core.validators import NAME_RULE, is_name
 from pipeline.execution import launchers
 from pipeline.plan import conf_files, source_paths
@@ -178,10 +178,10 @@ def check_config(stage: str, cfg: DictConfig) -> None:
         raise UserError(_join_lines(error)) from None
     if missing:
         raise UserError(f"{missing[0]}: missing; give {missing[0]}=...")
-    fields = conf_files.STAGES.get(stage, Workspace).model_fields
+    fields = conf_files.STAGES.get(stage, StageSettings).model_fields
     own = {key: value for key, value in conf.items() if key in fields or key not in INHERITED}
     if stage not in conf_files.STAGES:  # a user's stage has the keys of its file
-        own = {key: value for key, value in own.items() if key not in _list_keys(stage)}
+        own = {key: value for key, value in own.items() if key in fields or key not in _list_keys(stage)}
     for mistake in conf_files.find_stage_mistakes(stage, own):
         raise UserError(mistake.text)
     for group in GROUPS:

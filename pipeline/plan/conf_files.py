@@ -140,12 +140,12 @@ def find_group_mistakes(group: str, content: Mapping[str, Any], *, interpolated:
 def find_stage_mistakes(stage: str, content: Mapping[str, Any], *, interpolated: bool = False) -> list[Mistake]:
     """Return the mistakes in the settings of a stage; groups of conf/ are not judged.
 
-    Of a stage that ``STAGES`` lacks, only the keys of conf/workspace.yaml are judged.
+    For a stage that is not in ``STAGES``, only ``cell`` and the keys of conf/workspace.yaml are checked.
     """
     own = {key: value for key, value in content.items() if key not in (*GROUPS, *HYDRA_KEYS)}
+    model = STAGES.get(stage) or (StageSettings if "cell" in own else Workspace)
     if stage not in STAGES:
-        own = {key: value for key, value in own.items() if key in Workspace.model_fields}
-    model = STAGES.get(stage, Workspace)
+        own = {key: value for key, value in own.items() if key in model.model_fields}
     return validation.find_mistakes(model, own, interpolated=interpolated, places=PLACES)
 
 
@@ -157,6 +157,6 @@ def find_sweep_mistakes(content: Mapping[str, Any]) -> list[Mistake]:
 
 def find_value_mistakes(stage: str, key: str, value: object) -> list[Mistake]:
     """Return the mistakes in the value of one key of a stage."""
-    if key not in STAGES.get(stage, Workspace).model_fields:
+    if key not in STAGES.get(stage, StageSettings).model_fields:
         return []
     return [mistake for mistake in find_stage_mistakes(stage, {key: value}) if mistake.location[:1] == (key,)]

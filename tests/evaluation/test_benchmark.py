@@ -16,7 +16,7 @@ from pipeline.data.batches import Examples
 from pipeline.evaluation import benchmark, benchmark_settings
 from pipeline.evaluation.benchmark_settings import LatencySettings, TrainingBudget
 from pipeline.evaluation.cost import peak_flops, speed, step_scaling
-from pipeline.system.distributed import ALONE
+from pipeline.system.distributed import SINGLE_PROCESS
 from pipeline.training import benchmark_loop
 
 FILE = "conf/benchmark.yaml"
@@ -87,7 +87,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def measured(model: Any, train: Examples, **changes: Any) -> dict[str, Any]:
     return benchmark.benchmark(
-        model, model, train, longer(train), benchmark_settings.load_settings(conf(**changes)), ALONE
+        model, model, train, longer(train), benchmark_settings.load_settings(conf(**changes)), SINGLE_PROCESS
     )
 
 
