@@ -42,13 +42,18 @@ app = typer.Typer(
 
 
 @app.command("check")
-def check_plan() -> None:
+def check_plan(
+    schema: Annotated[bool, typer.Option("--schema", help="Write the JSON Schemas in .schema/ for editors.")] = False,
+) -> None:
     """Check params.yaml and conf/ and report every mistake.
 
     Example: lab check
     """
     from pipeline import plan
+    from pipeline.plan import json_schemas
 
+    if schema:
+        print(f"{len(json_schemas.write_schemas())} schemas written into {json_schemas.FOLDER}/")
     plan.main()
 
 

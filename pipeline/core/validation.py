@@ -6,9 +6,12 @@ JSON Schema, which editors read too.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Annotated, Any, NamedTuple, TypeVar
+
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would scan every installed package, for 0.03 s
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -33,7 +36,7 @@ class Mistake(NamedTuple):
 class CheckedModel(BaseModel):
     """A frozen mapping that takes no unknown keys, converts no types and rejects NaN and infinity."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
 
 def _check_name(value: str) -> str:

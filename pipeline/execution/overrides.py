@@ -182,7 +182,8 @@ def check_config(stage: str, cfg: DictConfig) -> None:
     own = {key: value for key, value in conf.items() if key in fields or key not in INHERITED}
     if stage not in conf_files.STAGES:  # a user's stage has the keys of its file
         own = {key: value for key, value in own.items() if key in fields or key not in _list_keys(stage)}
-    for mistake in conf_files.find_stage_mistakes(stage, own):
+    mistakes = conf_files.find_stage_mistakes(stage, own)
+    for mistake in sorted(mistakes, key=lambda each: each.location == ("cell",)):  # its name is made from other keys
         raise UserError(mistake.text)
     for group in GROUPS:
         if group in conf:

@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, create_model
+from pydantic import AfterValidator, Field
 
 from pipeline.compression.recovery import CompressionFile, RecoverySettings
 from pipeline.core import validation
 from pipeline.core.stage_settings import Processes, StageSettings, Workspace
-from pipeline.core.validation import CheckedModel, Mistake, Ratio
+from pipeline.core.validation import CheckedModel, Mistake, Ratio, advise_key
 from pipeline.core.validators import is_cell
 from pipeline.evaluation.benchmark_settings import BenchmarkSettings
 from pipeline.models.model_config import ModelFile
@@ -115,8 +115,7 @@ STAGES: dict[str, type[Workspace]] = {  # conf/<stage>.yaml
     "benchmark": BenchmarkSettings,
     "compare": CompareSettings,
 }
-_KEYS: dict[str, Any] = {key: (Any, None) for model in STAGES.values() for key in model.model_fields}
-SweepFile = create_model("SweepFile", __base__=CheckedModel, __doc__="A file of conf/sweep/.", **_KEYS)
+SWEEP_KEYS = tuple(dict.fromkeys(key for model in STAGES.values() for key in model.model_fields))
 
 
 def _find_places() -> dict[str, str]:
@@ -140,19 +139,17 @@ def find_group_mistakes(group: str, content: Mapping[str, Any], *, interpolated:
 def find_stage_mistakes(stage: str, content: Mapping[str, Any], *, interpolated: bool = False) -> list[Mistake]:
     """Return the mistakes in the settings of a stage; groups of conf/ are not judged.
 
-    For a stage that is not in ``STAGES``, only ``cell`` and the keys of conf/workspace.yaml are checked.
+    A stage that is not in ``STAGES`` has ``cell`` and the keys of conf/workspace.yaml.
     """
     own = {key: value for key, value in content.items() if key not in (*GROUPS, *HYDRA_KEYS)}
     model = STAGES.get(stage) or (StageSettings if "cell" in own else Workspace)
-    if stage not in STAGES:
-        own = {key: value for key, value in own.items() if key in model.model_fields}
     return validation.find_mistakes(model, own, interpolated=interpolated, places=PLACES)
 
 
 def find_sweep_mistakes(content: Mapping[str, Any]) -> list[Mistake]:
     """Return a mistake for each key in a file of conf/sweep/ that no stage has."""
-    own = {key: value for key, value in content.items() if key not in HYDRA_KEYS}
-    return validation.find_mistakes(SweepFile, own, places=PLACES)
+    unknown = [key for key in content if key not in (*SWEEP_KEYS, *HYDRA_KEYS)]
+    return [validation.Mistake((key,), f"{key}: unknown key; {advise_key(key, SWEEP_KEYS, PLACES)}") for key in unknown]
 
 
 def find_value_mistakes(stage: str, key: str, value: object) -> list[Mistake]:

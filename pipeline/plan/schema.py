@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
 
+from pipeline.core.errors import format_line
 from pipeline.core.validation import ERROR_MESSAGE, MAX_SEED, CheckedModel, Count, Items, Ratio, read_items
 from pipeline.core.validators import MAX_NAME_LENGTH, RESERVED_WORDS
 from pipeline.evaluation.benchmark_settings import Precision
@@ -37,7 +38,7 @@ def _check_entry_name(name: object) -> str:
 
 def _check_file(name: str, group: str) -> str:
     if mistake := unknown(name, group):
-        raise ValueError(mistake)
+        raise ValueError(format_line(mistake))
     return name
 
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -15,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import plan
-from pipeline.cli import flops, recommend, tracking
+from pipeline.cli import main, recommend
 from pipeline.core import paths
 from pipeline.core.errors import MAX_LINE_LENGTH, UserError, format_error
 from pipeline.core.validators import is_cell, is_name, is_whole
@@ -129,21 +128,21 @@ def test_the_words_of_the_other_commands_are_taken_or_refused_in_a_line() -> Non
     keys = ("latency_p50_ms", "score", "storage_bytes", "length", "batch", "nothing", "")
     word = st.builds(lambda key, value: f"{key}={value}", st.sampled_from(keys), st.sampled_from(GIVEN) | texts) | texts
 
+    parse = main._parse_number("--batch", 1, 9999)
+
     @fuzzed("arguments")
     @given(st.lists(word, max_size=3))
     def once(given: list[str]) -> None:
         ran[0] += 1
-        for command in (recommend.limits, flops.arguments):
+        try:
+            recommend.limits(given)
+        except UserError as error:
+            printable(error)
+        for text in given:
             try:
-                found: Any = command(given)
+                assert 1 <= parse(text) <= 9999
             except UserError as error:
                 printable(error)
-            else:
-                assert command is recommend.limits or (found[1] or 1) < 10_000
-        for port in given[:1]:
-            with pytest.raises(SystemExit) as caught:
-                tracking.main(["ui", f"--port={port}x"])
-            assert str(caught.value.code).startswith("error: argument --port: got ")
 
     once()
     assert ran[0] >= EXAMPLES["arguments"]
@@ -162,7 +161,7 @@ SEED = "give a whole number from 0 to 4294967295"
         ("seed=0,1,-1", f"seed: got -1; {SEED}"),
         ("ratio=abc", "ratio: got 'abc'; a ratio is a number above 0 and at most 1"),
         ("ratio=nan", "ratio: got nan; a ratio is a number above 0 and at most 1"),
-        ("threads=0", "threads: got 0; give a whole number from 1 to 1024, or null for all"),
+        ("threads=0", "threads: got 0; give a whole number from 1 to 1024, or null"),
         ("processes=x", "processes: got 'x'; give a whole number from 1 to 1024"),
         (
             "cell=../../x",
@@ -248,23 +247,23 @@ def test_a_word_that_cannot_be_meant_is_told_with_what_can(word: str, said: str)
         (
             "finetune",
             [*POINT, "recipe.epochs=abc"],
-            "conf/recipe/standard.yaml: epochs: got 'abc'; give a number above 0",
+            "conf/recipe/standard.yaml: epochs: got 'abc'; give a number above 0, or null",
         ),
         (
             "compress",
             ["source=finetune/a", "compression=heads", "recovery.steps=3"],
-            "recipe: got epochs and steps; give the budget in epochs or in steps and leave the other null",
+            "recovery.steps: got 3; give null",
         ),
         (
             "benchmark",
             ["task=mrpc", "model=bert-tiny", "latency=3"],
-            "conf/benchmark.yaml: latency: got 3; write rows: ..., calls: ...",
+            "latency: got 3; give {rows: ..., calls: ...}",
         ),
         ("compare", ["dpi=0"], "dpi: got 0; give a whole number from 10 to 1200"),
         (
             "finetune",
             [*POINT, "+lr=3"],
-            "lr: unknown key; 'learning_rate' belongs in conf/recipe/ (allowed here: cell, checkpoint_seconds, "
+            "lr: unknown key; it belongs in conf/recipe/ as learning_rate (allowed here: cell, checkpoint_seconds, "
             "exploration, processes, ratio, seed, threads)",
         ),
         (

@@ -66,12 +66,18 @@ class Distillation(CheckedModel):
         return bool(self.hidden or self.attention)
 
 
+class TeacherLayers(CheckedModel):
+    """Every k-th layer of the teacher."""
+
+    every: Annotated[int, Field(ge=2, le=MAX_INT)]
+
+
 class DistillationFile(Distillation):
     """A file of conf/distillation/."""
 
     name: Name = Field(description="The name of the file.")
 
-    @field_validator("start", mode="before")
+    @field_validator("start", mode="before", json_schema_input_type=Literal["pretrained", "scratch"] | TeacherLayers)
     @classmethod
     def _read_every(cls, value: object) -> object:
         """Return the number k of ``{every: k}``; a bare number is no start."""
