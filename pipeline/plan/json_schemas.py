@@ -1,6 +1,6 @@
 """JSON Schemas of params.yaml and of the files in conf/, by which editors complete keys and underline mistakes.
 
-``lab check --schema`` writes them into ``.schema/``. The first line of a YAML file names its schema.
+``lab check --schema`` writes them into ``.schema/``. The first comment of a YAML file names its schema, behind Hydra's ``# @package``.
 """
 
 from __future__ import annotations

@@ -30,8 +30,9 @@ def test_every_file_but_hydras_own_has_a_schema() -> None:
 
 @pytest.mark.parametrize("path", DESCRIBED, ids=lambda path: str(path.relative_to(paths.ROOT)))
 def test_a_shipped_file_names_its_schema_and_satisfies_it(path: Path) -> None:
-    first = path.read_text(encoding="utf-8").splitlines()[0]
-    prefix, _, schema = first.partition("$schema=")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    line = lines[1 if lines[0].startswith("# @package") else 0]  # which Hydra reads in the first line only
+    prefix, _, schema = line.partition("$schema=")
     assert prefix == "# yaml-language-server: "
     assert (path.parent / schema).resolve() == paths.ROOT / json_schemas.FOLDER / str(json_schemas.find_schema(path))
     assert find_errors(Path(schema).name, load_plan.read(path)) == []
