@@ -14,7 +14,7 @@ from pipeline.analysis.results.cell_table import CellCoordinates
 from pipeline.core import checksums, records
 from pipeline.evaluation import predictions
 from pipeline.metrics import registry
-from pipeline.plan import Plan
+from pipeline.plan import Benchmark, Plan
 from pipeline.system import hardware
 
 TASKS = {"mrpc": ("f1", 3302, 0.812), "starter-swap": ("accuracy", 7200, 0.5)}  # score, rows, majority baseline
@@ -23,6 +23,7 @@ RATIOS = (0.1, 0.3, 1.0)
 SEEDS = (0, 1, 2)
 EXAMPLES = 400  # reported
 MACHINE = {"processor": "a processor", "device": "cpu", "threads": 2, **hardware.get_versions()}
+NO_BENCHMARK = Benchmark.model_construct(task="mrpc", models=(), processes=(), threads=(), precisions=(), batches=())
 COORDINATES = ("task", "model", "recipe", "ratio", "source")
 
 

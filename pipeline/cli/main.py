@@ -208,6 +208,35 @@ def split_plan(
     print(split.split(axes or []))
 
 
+@app.command("clean")
+def clean_outputs(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without a prompt.")] = False,
+) -> None:
+    """Remove outputs of cells that left the plan.
+
+    Lists them first. Files that no stage wrote stay; DVC's cache keeps its copies.
+
+    Example: lab clean --yes
+    """
+    from pipeline import plan
+    from pipeline.cli import clean
+
+    outputs = clean.find_unplanned_outputs(plan.load())
+    foreign = {path: reason for path in outputs if (reason := clean.explain_foreign(path))}
+    removable = [path for path in outputs if path not in foreign]
+    for reason in foreign.values():
+        print(f"stays: {reason}")
+    for path in removable:
+        print(clean.describe(path))
+    if not removable:
+        print("no outputs to remove: all belong to cells of the plan")
+    elif yes or (sys.stdin.isatty() and typer.confirm(f"Remove these {len(removable)}?")):
+        clean.remove(removable)
+        print(f"removed {len(removable)} outputs")
+    else:
+        print("nothing removed; add --yes to remove them without a prompt")
+
+
 def main() -> None:
     """Run `lab` and exit; a mistake of the user is one line."""
     with exit_on_user_error():

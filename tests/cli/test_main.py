@@ -8,7 +8,7 @@ import pytest
 from pipeline.cli import main
 from pipeline.core import paths
 
-COMMANDS = ("check", "status", "run", "recommend", "flops", "export", "ui", "sync", "split")
+COMMANDS = ("check", "status", "run", "recommend", "flops", "export", "ui", "sync", "split", "clean")
 
 
 def run_lab(*words: str) -> subprocess.CompletedProcess[str]:

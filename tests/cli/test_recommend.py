@@ -12,11 +12,10 @@ from pipeline.core import paths, records
 from pipeline.core.errors import UserError
 from pipeline.plan import Plan
 from pipeline.plan.budget import Budget
-from pipeline.plan.cells import Benchmark
 from tests import fakes
 
 PLAN = Plan(
-    ("mrpc",), ("bert-tiny", "bert-mini", "bert-small"), (0.3, 1.0), (0, 1, 2), Benchmark("mrpc", (), (), (), (), ()),
+    ("mrpc",), ("bert-tiny", "bert-mini", "bert-small"), (0.3, 1.0), (0, 1, 2), fakes.NO_BENCHMARK,
     budget=Budget(storage_bytes=2e7),
 )  # fmt: skip
 USAGE = (
@@ -92,12 +91,13 @@ def test_limits_in_words_stand_for_the_plans(capsys: pytest.CaptureFixture[str])
         (["5ms"], f"got '5ms'; {USAGE}"),
         (["latency=5"], "latency: unknown key; did you mean 'latency_p50_ms'? (allowed: inference_memory_mib, "
                         "latency_p50_ms, score, storage_bytes, train_examples, train_seconds)"),
-        (["score=84"], "score: got 84.0; give a score from 0 to 1"),
+        (["score=84"], "score: got 84.0; give a score from 0 to 1, or null"),
         (["score=0.7", "score=0.8"], "score: given more than once; one limit counts"),
-        (["latency_p50_ms=fast"], "latency_p50_ms: got 'fast'; give a number above 0"),
-        (["latency_p50_ms=nan"], "latency_p50_ms: got nan; give a number above 0"),
+        (["latency_p50_ms=fast"], "latency_p50_ms: got 'fast'; give a number above 0, or null"),
+        (["latency_p50_ms=nan"], "latency_p50_ms: got nan; give a number above 0, or null"),
         (["latency_p50_ms=", "storage_bytes=-1"],
-         "latency_p50_ms: got ''; give a number above 0\nstorage_bytes: got -1.0; give a number above 0"),
+         "latency_p50_ms: got ''; give a number above 0, or null\nstorage_bytes: got -1.0; give a number above 0, "
+         "or null"),
     ],
 )  # fmt: skip
 def test_a_word_that_is_no_limit_costs_one_line(words: list[str], told: str) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.core import paths
-from pipeline.plan import Benchmark, Cell, Plan
+from pipeline.plan import Cell, Plan
 from pipeline.runner.durations import CellDurations
 from tests import fakes
 
-PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.5, 1.0), (0, 1), Benchmark("mrpc", (), (), (), (), ()))
+PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.5, 1.0), (0, 1), fakes.NO_BENCHMARK)
 
 
 @pytest.fixture(autouse=True)

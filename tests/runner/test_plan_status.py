@@ -9,11 +9,11 @@ import pytest
 
 from pipeline.core import paths, records
 from pipeline.core.errors import UserError
-from pipeline.plan import Benchmark, Plan
+from pipeline.plan import Plan
 from pipeline.runner import plan_status
 from tests import fakes
 
-NOTHING = Benchmark("mrpc", (), (), (), (), ())
+NOTHING = fakes.NO_BENCHMARK
 PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.5, 1.0), (0, 1), NOTHING)
 
 
