@@ -162,7 +162,7 @@ def find_eligible(
     candidates: Sequence[Candidate], budget: Budget, draws: ScoreSamples, baseline: float | None = None
 ) -> list[Candidate]:
     """Return the cells among which the score decides, by name: they are useful and keep every limit of a cost."""
-    costs = replace(budget, score=None)
+    costs = budget.model_copy(update={"score": None})
     measured = [one for one in candidates if all(one.get_cost(key) is not None for key in budget.limits)]
     fitting = [one for one in measured if not limits.find_violations(one, costs, draws)]
     return sorted((one for one in fitting if _is_useful(one, draws, baseline)), key=lambda one: one.name)
