@@ -176,7 +176,7 @@ class LiveTrial:
         self._wait_in_other_process()
 
     def _send_new_rows(self, now: float | None = None) -> None:
-        if self.run is not None:
+        if self.run is not None and not store.get_store().is_unreachable:
             points = runs.to_metrics(self._reader.read_new(now or time.time()))
             self._submit(lambda client, run: runs.log_batch(client, run, points))
 

@@ -47,7 +47,7 @@ def links(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         port = ui._find_free_port(None)
         server = ui._start_server(uri, port)
         try:
-            ui._await(server, port)
+            ui._wait_for_server(server, port)
             told = views.write_views(store.connect(uri))
             yield dict(link.format(address=f"http://{ui.HOST}:{port}").split(": ", 1) for link in told)
         finally:
