@@ -1,4 +1,4 @@
-"""A tracking store in memory, as far as the project talks to one, whose client may fail or hang at any of its calls."""
+"""A tracking store in memory, whose client may fail or hang at any call that the project makes."""
 
 import re
 import threading
@@ -10,24 +10,24 @@ from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag, ViewType
 
-SIDES = ("before", "after", "hang")  # a call that has no effect, one whose answer is lost, one that never comes back
+SIDES = ("before", "after", "hang")  # a call without effect, one whose answer is lost, one that hangs
 
 
 class Shelf:
-    """What a store holds: runs by their id."""
+    """The runs of a store by their id."""
 
     def __init__(self) -> None:
         self.runs: dict[str, Any] = {}
         self.ids = count(1)
-        self.released = threading.Event()  # what hung ends with its test
+        self.released = threading.Event()  # ends calls that hang
 
     def contents(self) -> dict[str, Any]:
-        """Return what the active runs say, by names that do not depend on ids and times; each name stands once."""
+        """Return the content of the active runs by unique names, which do not depend on ids and times."""
         active = [run for run in self.runs.values() if run.info.lifecycle_stage == "active"]
         assert len({run.info.run_name for run in active}) == len(active)
-        return {run.info.run_name: self._told(run) for run in active}
+        return {run.info.run_name: self._get_content(run) for run in active}
 
-    def _told(self, run: Any) -> tuple[Any, ...]:
+    def _get_content(self, run: Any) -> tuple[Any, ...]:
         parent = self.runs.get(run.data.tags.get("mlflow.parentRunId", ""))
         tags = {key: tag for key, tag in run.data.tags.items() if key not in ("origin", "worked_on")}
         points = {name: points for name, points in run.points.items() if not name.startswith("system/")}
@@ -36,14 +36,14 @@ class Shelf:
 
 
 class Client:
-    """The calls of MLflow's client that the project makes; the call of number ``bad`` fails as ``side`` says."""
+    """The calls of MLflow's client that the project makes; call number ``bad`` fails in the way ``side``."""
 
     def __init__(self, shelf: Shelf, bad: int = 0, side: str = "before") -> None:
         self.shelf, self.bad, self.side, self.calls = shelf, bad, side, 0
 
     def __getattribute__(self, name: str) -> Any:
-        found = object.__getattribute__(self, name)
-        return self._faulty(found) if callable(found) and not name.startswith("_") else found
+        value = object.__getattribute__(self, name)
+        return self._faulty(value) if callable(value) and not name.startswith("_") else value
 
     def _faulty(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def called(*given: Any, **named: Any) -> Any:
@@ -89,8 +89,8 @@ class Client:
         self._active(run).inputs += [(item.dataset.name, item.dataset.digest) for item in datasets]
 
     def log_artifacts(self, run: str, folder: str) -> None:
-        found = [path for path in sorted(Path(folder).rglob("*")) if path.is_file()]
-        known = [(str(path.relative_to(folder)), path.read_bytes()) for path in found]
+        files = [path for path in sorted(Path(folder).rglob("*")) if path.is_file()]
+        known = [(str(path.relative_to(folder)), path.read_bytes()) for path in files]
         self._active(run).artifacts += known
 
     def set_tag(self, run: str, key: str, value: str) -> None:
@@ -106,13 +106,13 @@ class Client:
         self, experiments: list[str], text: str, view: int = ViewType.ACTIVE_ONLY, max_results: int = 1000,
         page_token: str = "",
     ) -> Any:  # fmt: skip
-        wanted = re.findall(r"(tags|params|attributes)\.`?([\w.]+)`? = '([^']*)'", text)
-        found = [run for run in self.shelf.runs.values() if run.data.experiment in experiments]
-        found = [run for run in found if all(self._says(run, *word) for word in wanted)]
+        conditions = re.findall(r"(tags|params|attributes)\.`?([\w.]+)`? = '([^']*)'", text)
+        runs = [run for run in self.shelf.runs.values() if run.data.experiment in experiments]
+        runs = [run for run in runs if all(self._matches(run, *condition) for condition in conditions)]
         stage = "deleted" if view == ViewType.DELETED_ONLY else "active"
-        return Page(run for run in found if run.info.lifecycle_stage == stage)
+        return Page(run for run in runs if run.info.lifecycle_stage == stage)
 
-    def _says(self, run: Any, kind: str, name: str, value: str) -> bool:
+    def _matches(self, run: Any, kind: str, name: str, value: str) -> bool:
         if kind == "attributes":
             return bool(getattr(run.info, name) == value)
         return bool(getattr(run.data, kind).get(name) == value)
@@ -124,6 +124,6 @@ class Client:
 
 
 class Page(list[Any]):
-    """All that was found, on one page."""
+    """All results, on one page."""
 
     token = ""

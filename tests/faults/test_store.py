@@ -1,4 +1,4 @@
-"""A tracking store that is away, slow, locked, damaged or of another version, at any moment."""
+"""A tracking store that is unreachable, slow, locked, damaged or of another version, at any time."""
 
 import json
 import os
@@ -59,7 +59,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let trials not look at the machine: it takes a moment each time."""
+    """Do not sample the machine, which takes time."""
     monkeypatch.setattr("pipeline.tracking.mlflow.resource_sampler.MONITORS", ())
 
 
@@ -68,7 +68,7 @@ def record() -> dict[str, Any]:
 
 
 def run_cell() -> None:
-    """Tell a cell as its trials do; its files are there already, as they are whatever the store does."""
+    """Log a cell as its trials do; its files exist already."""
     parent = open_cell(IDENTITY)
     for trial in RECORD["trials"]:
         live = open_trial(IDENTITY, trial["seed"], parent)
@@ -81,7 +81,7 @@ def run_cell() -> None:
 
 
 def work(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, bad: int = 0, side: str = "before") -> Client:
-    """Run the cell as a process of its own does, before a store whose call of number ``bad`` fails."""
+    """Run the cell as a new process does, with a store whose call number ``bad`` fails."""
     client = Client(shelf, bad, side)
     monkeypatch.setattr(store, "connect", lambda uri: client)
     store._create_store.cache_clear()
@@ -91,7 +91,7 @@ def work(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, bad: int = 0, side: str 
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_a_store_that_fails_at_any_call_costs_a_warning_and_sync_makes_up_for_all_of_it(
+def test_a_failure_at_any_call_costs_a_warning_and_sync_completes_the_store(
     side: str, quick: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     undisturbed = Shelf()
@@ -103,13 +103,13 @@ def test_a_store_that_fails_at_any_call_costs_a_warning_and_sync_makes_up_for_al
         shelf = Shelf()
         work(shelf, monkeypatch, bad, side)
         shelf.released.set()
-        warned = capsys.readouterr().err
+        warning = capsys.readouterr().err
         monkeypatch.setattr(store, "connect", lambda uri, shelf=shelf: Client(shelf))
         sync([CELL])
-        assert warned.startswith("warning: tracking store sqlite:///")
-        assert warned.endswith(LATER)
-        assert warned.count("\n") == 1
-        assert "secret" not in warned
+        assert warning.startswith("warning: tracking store sqlite:///")
+        assert warning.endswith(LATER)
+        assert warning.count("\n") == 1
+        assert "secret" not in warning
         assert shelf.contents() == undisturbed.contents(), bad
         assert {run.info.status for run in shelf.runs.values()} <= {"FINISHED", "KILLED"}, bad
         assert sync([CELL]) == SyncCounts(present=1)
@@ -117,9 +117,7 @@ def test_a_store_that_fails_at_any_call_costs_a_warning_and_sync_makes_up_for_al
         assert path.read_bytes() == content
 
 
-def test_a_sync_that_is_cut_short_at_any_call_is_made_good_by_the_next(
-    quick: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sync_that_fails_at_any_call_is_completed_by_the_next(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     undisturbed = Shelf()
     work(undisturbed, monkeypatch)
     whole = Client(Shelf())
@@ -138,13 +136,13 @@ def test_a_sync_that_is_cut_short_at_any_call_is_made_good_by_the_next(
         assert {run.info.status for run in shelf.runs.values()} <= {"FINISHED", "KILLED"}, bad
 
 
-def test_the_cells_after_one_that_found_the_store_away_neither_ask_nor_warn(
+def test_the_next_cells_neither_try_an_unreachable_store_again_nor_warn(
     quick: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[str] = []
+    attempts: list[str] = []
 
     def unreachable(uri: str) -> None:
-        asked.append(uri)
+        attempts.append(uri)
         raise ConnectionError("no route")
 
     clock = [1e9]
@@ -156,7 +154,7 @@ def test_the_cells_after_one_that_found_the_store_away_neither_ask_nor_warn(
         if (note := outage.get_note()).exists():
             os.utime(note, (clock[0], clock[0]))
         clock[0] += 300
-    assert len(asked) == 15  # every ten minutes: it may have come back
+    assert len(attempts) == 15  # every ten minutes: it may be reachable again
     warning = f"warning: tracking store {store.get_uri()} is unreachable (ConnectionError: no route){LATER}"
     assert capsys.readouterr().err == warning
     clock[0] += 3600
@@ -166,14 +164,14 @@ def test_the_cells_after_one_that_found_the_store_away_neither_ask_nor_warn(
     clock[0] -= 10_000_000  # a clock that was set back asks again
     store._create_store.cache_clear()
     run_cell()
-    assert len(asked) == 17
+    assert len(attempts) == 17
     shelf = Shelf()
     monkeypatch.setattr(store, "connect", lambda uri: Client(shelf))
     sync([CELL])
     assert not outage.get_note().exists()
 
 
-def test_another_store_is_asked_although_one_was_away(
+def test_another_store_is_tried_although_one_was_unreachable(
     quick: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
@@ -186,7 +184,7 @@ def test_another_store_is_asked_although_one_was_away(
 
 
 class Silent(BaseHTTPRequestHandler):
-    """A server that takes every request and answers none in time."""
+    """A server that accepts every request and answers none in time."""
 
     over = threading.Event()
 
@@ -222,7 +220,7 @@ class Dying(Broken):
 
 
 class Stranger(Broken):
-    """A server that is none of MLflow's."""
+    """A server that is not MLflow."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -233,7 +231,7 @@ class Stranger(Broken):
 
 
 @pytest.mark.parametrize("kind", [Silent, Broken, Dying, Stranger])
-def test_a_server_that_misbehaves_costs_one_warning(
+def test_a_faulty_server_costs_one_warning(
     kind: type[BaseHTTPRequestHandler], quick: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Silent.over.clear()
@@ -246,11 +244,11 @@ def test_a_server_that_misbehaves_costs_one_warning(
         Silent.over.set()
         server.shutdown()
         server.server_close()
-    warned = capsys.readouterr().err
-    assert warned.startswith(f"warning: tracking store http://***@127.0.0.1:{server.server_port} is unreachable (")
-    assert warned.endswith(LATER)
-    assert warned.count("\n") == 1
-    assert "secret" not in warned
+    warning = capsys.readouterr().err
+    assert warning.startswith(f"warning: tracking store http://***@127.0.0.1:{server.server_port} is unreachable (")
+    assert warning.endswith(LATER)
+    assert warning.count("\n") == 1
+    assert "secret" not in warning
 
 
 @pytest.fixture
@@ -287,12 +285,12 @@ def newer(database: Path) -> str:
     return f"its tables are of version {NEWER}, not {before}; {remedy}"
 
 
-def half_made(database: Path) -> str:
+def incomplete(database: Path) -> str:
     execute(database, "DROP TABLE metrics")
     return f"some of its tables are missing; {RECREATE}"
 
 
-def begun(database: Path) -> str:
+def unversioned(database: Path) -> str:
     execute(database, "DROP TABLE alembic_version")
     return f"some of its tables are missing; {RECREATE}"
 
@@ -307,8 +305,8 @@ def cut(database: Path) -> str:
     return f"database disk image is malformed; {RECREATE}"
 
 
-@pytest.mark.parametrize("spoil", [older, newer, half_made, begun, garbage, cut])
-def test_a_database_that_cannot_be_used_is_told_with_what_to_do_and_left_as_it_is(
+@pytest.mark.parametrize("spoil", [older, newer, incomplete, unversioned, garbage, cut])
+def test_an_unusable_database_is_reported_with_a_remedy_and_not_changed(
     spoil: Callable[[Path], str], database: Path, empty_database: Path, quick: None,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -325,7 +323,7 @@ def test_a_database_that_cannot_be_used_is_told_with_what_to_do_and_left_as_it_i
     assert sync([CELL]) == SyncCounts(created=1)
 
 
-def test_a_database_cut_at_any_byte_costs_at_most_one_warning_and_no_wait(
+def test_a_truncated_database_costs_at_most_one_warning_and_no_wait(
     empty_database: Path, project: Path, quick: None, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -339,24 +337,24 @@ def test_a_database_cut_at_any_byte_costs_at_most_one_warning_and_no_wait(
         run_cell()
         if capsys.readouterr().err.count("\n"):
             assert database.read_bytes() == whole[:size]
-        else:  # so little that SQLite begins anew, or reads past it
+        else:  # so little is missing or left that SQLite accepts it
             assert size in (1, len(whole) - 1)
             assert sync([CELL]) == SyncCounts(present=1)
 
 
-def test_an_empty_file_is_a_database_yet_to_be_made(
+def test_an_empty_file_becomes_a_database(
     project: Path, quick: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "TIMEOUT_SECONDS", 60)
     (project / "mlflow.db").touch()
-    (project / "mlflow.db.new").write_bytes(b"what a process that was killed had made of it")
+    (project / "mlflow.db.new").write_bytes(b"left by a killed process")
     run_cell()
     assert capsys.readouterr().err == ""
     assert not (project / "mlflow.db.new").exists()
     assert sync([CELL]) == SyncCounts(present=1)
 
 
-def test_a_folder_in_the_place_of_the_database_costs_one_warning(
+def test_a_folder_instead_of_the_database_costs_one_warning(
     project: Path, quick: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "mlflow.db").mkdir()
@@ -365,7 +363,7 @@ def test_a_folder_in_the_place_of_the_database_costs_one_warning(
     assert capsys.readouterr().err == f"warning: tracking store {store.get_uri()} is unreachable ({reason}){LATER}"
 
 
-def test_a_database_that_another_process_locks_holds_no_trial_up(
+def test_a_locked_database_does_not_delay_a_trial(
     database: Path, quick: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with closing(sqlite3.connect(database)) as connection:
@@ -377,17 +375,17 @@ def test_a_database_that_another_process_locks_holds_no_trial_up(
 
 
 @pytest.mark.parametrize("place", ["mlruns", "mlruns/scaling"])
-def test_artifacts_that_find_no_room_cost_one_warning(
+def test_artifacts_that_cannot_be_written_cost_one_warning(
     place: str, database: Path, quick: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "TIMEOUT_SECONDS", 20)
     execute(database, f"UPDATE experiments SET artifact_location = '{(database.parent / 'mlruns/scaling').as_uri()}'")
     (database.parent / place).parent.mkdir(exist_ok=True)
-    (database.parent / place).write_text("a file where a folder should be, as a disk that takes nothing")
+    (database.parent / place).write_text("a file instead of a folder")
     run_cell()
-    warned = capsys.readouterr().err
-    assert warned.startswith(f"warning: tracking store sqlite:///{database} is unreachable (")
-    assert warned.count("\n") == 1
+    warning = capsys.readouterr().err
+    assert warning.startswith(f"warning: tracking store sqlite:///{database} is unreachable (")
+    assert warning.count("\n") == 1
     (database.parent / place).unlink()
     assert sync([CELL]) == SyncCounts(created=1, retired=1)
     client = MlflowClient(f"sqlite:///{database}")
@@ -428,23 +426,23 @@ def killed(root: Path, between: Callable[[list[str]], None]) -> tuple[list[str],
 
 
 def states(client: MlflowClient, known: list[str]) -> set[tuple[str, str]]:
-    found = [client.get_run(run).info for run in known]
-    return {(info.status, info.lifecycle_stage) for info in found}
+    infos = [client.get_run(run).info for run in known]
+    return {(info.status, info.lifecycle_stage) for info in infos}
 
 
-def test_a_run_whose_process_was_killed_is_ended_and_replaced_and_one_at_work_is_left_alone(
+def test_the_run_of_a_killed_process_is_replaced_and_an_active_one_is_not(
     database: Path, project: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "TIMEOUT_SECONDS", 20)
     client = MlflowClient(f"sqlite:///{database}")
 
-    def at_work(known: list[str]) -> None:
+    def check_active(known: list[str]) -> None:
         assert sync([CELL]) == SyncCounts(created=1)
         assert states(client, known) == {("RUNNING", "active")}
-        run_cell()  # another process of the same cell takes nothing from it
+        run_cell()  # another process of the same cell does not change it
         assert states(client, known) == {("RUNNING", "active")}
 
-    planned, explored = killed(project, at_work)
+    planned, explored = killed(project, check_active)
     assert sync([CELL]) == SyncCounts(present=1, retired=1)
     assert states(client, planned) == {("KILLED", "deleted")}
     assert states(client, explored) == {("KILLED", "active")}  # explorations are a history
@@ -452,7 +450,7 @@ def test_a_run_whose_process_was_killed_is_ended_and_replaced_and_one_at_work_is
     assert len(runs.find_cell_runs(client)) == 1
 
 
-def test_the_next_run_of_a_cell_ends_and_replaces_what_a_killed_process_left(
+def test_the_next_run_of_a_cell_replaces_the_run_of_a_killed_process(
     database: Path, project: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "TIMEOUT_SECONDS", 20)
@@ -460,7 +458,7 @@ def test_the_next_run_of_a_cell_ends_and_replaces_what_a_killed_process_left(
     planned, explored = killed(project, lambda _: None)
     parent = open_cell(IDENTITY)
     store.get_store().flush()
-    assert states(client, planned) == {("KILLED", "active")}  # at once, whatever becomes of this one
+    assert states(client, planned) == {("KILLED", "active")}  # at once, before this one ends
     fail_cell(parent)
     paths.get_metrics_path(*CELL).rename(aside := project / "aside.json")
     assert sync([CELL]) == SyncCounts(waiting=1)
@@ -471,12 +469,12 @@ def test_the_next_run_of_a_cell_ends_and_replaces_what_a_killed_process_left(
     assert sync([CELL]) == SyncCounts(present=1)
 
 
-def test_a_trial_that_was_kept_is_told_from_its_files_as_it_would_have_told_itself(
+def test_a_finished_trial_is_logged_from_its_files_as_if_it_were_live(
     quick: None, monkeypatch: pytest.MonkeyPatch, project: Path
 ) -> None:
-    live, kept = Shelf(), Shelf()
+    live, finished = Shelf(), Shelf()
     work(live, monkeypatch)
-    monkeypatch.setattr(store, "connect", lambda uri: Client(kept))
+    monkeypatch.setattr(store, "connect", lambda uri: Client(finished))
     store._create_store.cache_clear()
     parent = open_cell(IDENTITY)
     for trial in RECORD["trials"]:
@@ -484,7 +482,7 @@ def test_a_trial_that_was_kept_is_told_from_its_files_as_it_would_have_told_itse
         shutil.copytree(paths.get_trial_dir(*CELL, trial["seed"]), folder)
         get_tracker().log_finished_trial(IDENTITY, trial["seed"], parent, folder)
     close_cell(parent, record(), [paths.get_metrics_path(*CELL)])
-    assert kept.contents() == live.contents()
+    assert finished.contents() == live.contents()
 
 
 def test_a_resumed_trial_logs_its_whole_curve(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
@@ -495,12 +493,12 @@ def test_a_resumed_trial_logs_its_whole_curve(monkeypatch: pytest.MonkeyPatch, p
         log_metrics(trial, step, {"loss": 1 / step})
     trial.finish({"seed": 0, "loss": 0.01})
     store.get_store().flush()
-    (told,) = [run for run in shelf.runs.values() if run.data.tags["level"] == "trial"]
-    assert told.points["loss"] == [(5, 0.2), (10, 0.1), (15, 1 / 15), (15, 0.01)]
-    assert [step for step, _ in told.points["system/cpu_utilization_percentage"]] == [0]
+    (trial_run,) = [run for run in shelf.runs.values() if run.data.tags["level"] == "trial"]
+    assert trial_run.points["loss"] == [(5, 0.2), (10, 0.1), (15, 1 / 15), (15, 0.01)]
+    assert [step for step, _ in trial_run.points["system/cpu_utilization_percentage"]] == [0]
 
 
-def test_a_trial_that_another_process_could_not_tell_makes_its_cell_one_for_sync(
+def test_a_cell_with_a_missing_trial_is_left_to_sync(
     quick: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shelf = Shelf()
@@ -514,7 +512,7 @@ def test_a_trial_that_another_process_could_not_tell_makes_its_cell_one_for_sync
     assert sync([CELL]) == SyncCounts(created=1, retired=1)
 
 
-def test_no_room_for_what_the_machine_did_ends_the_trial(quick: None, project: Path) -> None:
+def test_a_trial_fails_if_its_resource_samples_cannot_be_written(quick: None, project: Path) -> None:
     trial = get_tracker().open_trial(IDENTITY, 0, None, project / "absent")
     with pytest.raises(OSError, match=r"No such file or directory: .*resources\.jsonl"):
         trial.finish({})

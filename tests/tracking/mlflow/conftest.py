@@ -1,4 +1,4 @@
-"""A tracking store of each test's own."""
+"""A tracking store per test."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from pipeline.tracking.mlflow import store
 
 
 @pytest.fixture(autouse=True)
-def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep what a test notes of its store, and the store itself, to the test."""
+def separate_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give each test its own store, and its own note that the store is unreachable."""
     monkeypatch.setattr(paths, "CACHE", tmp_path / ".cache")
     yield
     store._create_store.cache_clear()

@@ -1,4 +1,4 @@
-"""The tracking store in a real browser: the ready-made links lead to tables and charts that are drawn."""
+"""MLflow's UI in a real browser: the links open tables and charts that are drawn."""
 
 import os
 import re
@@ -19,8 +19,8 @@ from tests import browser, fakes
 from tests.tracking.mlflow.sweeps import close_cell, log_metrics, open_cell, open_trial
 
 NARROW = {"source": "compress/narrow", "compression": "width", "distillation": "logits", "cell": "narrow"}
-# What MLflow's own pages call errors: who is logged in is asked where nobody can be, and a size changed while drawn.
-KNOWN = ("users/current", "ResizeObserver loop completed")
+# Errors of MLflow's own pages: a request for the current user without a login, and a size that changed while drawing.
+KNOWN_ERRORS = ("users/current", "ResizeObserver loop completed")
 CHARTS = {"Results": 5, "Size": 4, "Data": 4, "Compression": 6, "Learning curves": 2}
 SECTIONS = {"Results": 2, "Size": 2, "Data": 2, "Compression": 3, "Learning curves": 1}
 DRAWN = """
@@ -36,7 +36,7 @@ def driver() -> Iterator[webdriver.Chrome]:
 
 @pytest.fixture(scope="module")
 def links(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Serve a store of a small plan; return the address of each ready-made link by its name."""
+    """Serve a store of a small plan; return the address of each link by its name."""
     folder = tmp_path_factory.mktemp("store")
     uri = f"sqlite:///{shutil.copy(empty_database, folder / 'mlflow.db')}"
     with pytest.MonkeyPatch.context() as patch:
@@ -48,8 +48,8 @@ def links(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         server = ui._start_server(uri, port)
         try:
             ui._wait_for_server(server, port)
-            told = views.write_views(store.connect(uri))
-            yield dict(link.format(address=f"http://{ui.HOST}:{port}").split(": ", 1) for link in told)
+            lines = views.write_views(store.connect(uri))
+            yield dict(link.format(address=f"http://{ui.HOST}:{port}").split(": ", 1) for link in lines)
         finally:
             os.killpg(server.pid, signal.SIGTERM)
             server.wait()
@@ -57,7 +57,7 @@ def links(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def _fill(folder: Path) -> None:
-    """Log a plan of two sizes and two shares of the data, a compression, and a comparison with a page."""
+    """Log a plan of two sizes and two ratios, a compression, and a comparison with a page."""
     points = [("mrpc", model, ratio) for model in ("bert-tiny", "bert-mini") for ratio in (0.3, 1.0)]
     known = [make(*point, (0, 1)) for point in points for make in (fakes.finetuning, fakes.evaluation)]
     for record in [*known, fakes.evaluation(*points[0], (0, 1)) | NARROW]:
@@ -74,15 +74,15 @@ def _fill(folder: Path) -> None:
     close_cell(open_cell(Identity.from_record(record)), record, [page])
 
 
-def told(driver: webdriver.Chrome) -> list[str]:
-    """Return what the console calls an error."""
+def list_errors(driver: webdriver.Chrome) -> list[str]:
+    """Return the errors in the console."""
     entries = driver.get_log("browser")
     errors = [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
-    return [error for error in errors if not any(known in error for known in KNOWN)]
+    return [error for error in errors if not any(known in error for known in KNOWN_ERRORS)]
 
 
 def visit(driver: webdriver.Chrome, address: str) -> None:
-    """Open an address afresh: where two differ behind # alone, a browser keeps the page."""
+    """Open an address in a new page: a browser keeps the page if only the part after # differs."""
     driver.get("about:blank")
     driver.get(address)
 
@@ -99,7 +99,7 @@ def test_every_view_draws_its_charts(driver: webdriver.Chrome, links: dict[str, 
     WebDriverWait(driver, browser.PATIENCE).until(lambda it: it.execute_script(DRAWN) >= 1)
     counts = re.findall(r"\((\d+)\)", driver.find_element(By.TAG_NAME, "body").text)  # of each section's charts
     assert sum(map(int, counts[: SECTIONS[kind]])) == CHARTS[kind]
-    assert told(driver) == []
+    assert list_errors(driver) == []
 
 
 def test_the_table_of_results_shows_every_cell(driver: webdriver.Chrome, links: dict[str, str]) -> None:
@@ -110,19 +110,19 @@ def test_the_table_of_results_shows_every_cell(driver: webdriver.Chrome, links: 
     text = driver.find_element(By.TAG_NAME, "body").text
     for name in ("mrpc-bert-tiny-0.3", "mrpc-bert-mini-1.0", "narrow", "score"):
         assert name in text
-    assert told(driver) == []
+    assert list_errors(driver) == []
 
 
 def test_the_description_holds_the_links(driver: webdriver.Chrome, links: dict[str, str]) -> None:
     visit(driver, links["Results of mrpc"])
     WebDriverWait(driver, browser.PATIENCE).until(lambda it: it.find_elements(By.LINK_TEXT, "compression"))
-    found = {
+    hrefs = {
         element.text: element.get_attribute("href")
         for element in driver.find_elements(By.TAG_NAME, "a")
         if element.text in ("results", "size", "data", "compression", "learning curves", views.REPORT)
     }
     expected = {name.removesuffix(" of mrpc").lower(): address for name, address in links.items() if "mrpc" in name}
-    assert found == expected | {views.REPORT: links[views.REPORT]}
+    assert hrefs == expected | {views.REPORT: links[views.REPORT]}
 
 
 def test_the_report_opens_inside_the_store(driver: webdriver.Chrome, links: dict[str, str]) -> None:
@@ -131,4 +131,4 @@ def test_the_report_opens_inside_the_store(driver: webdriver.Chrome, links: dict
     driver.switch_to.frame(driver.find_element(By.TAG_NAME, "iframe"))
     WebDriverWait(driver, browser.PATIENCE).until(lambda it: "How the models of this plan scale" in it.page_source)
     driver.switch_to.default_content()
-    assert told(driver) == []
+    assert list_errors(driver) == []

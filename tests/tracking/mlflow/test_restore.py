@@ -1,4 +1,4 @@
-"""Experiments and runs that somebody deletes in MLflow's UI."""
+"""Experiments and runs that were deleted in MLflow's UI."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +39,7 @@ def quick(tmp_path: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch)
 
 
 def log_cell(identity: Identity = IDENTITY) -> None:
-    """Log a cell as its trials do in a process of their own."""
+    """Log a cell as its trials do in another process."""
     store._create_store.cache_clear()
     parent = open_cell(identity)
     for trial in RECORD["trials"]:
@@ -56,7 +56,7 @@ def delete(client: MlflowClient, name: str) -> str:
     return str(known.experiment_id)
 
 
-def names(client: MlflowClient, *, exploration: bool = False) -> list[str]:
+def list_names(client: MlflowClient, *, exploration: bool = False) -> list[str]:
     return sorted(run.info.run_name for run in runs.find_runs(client, "", exploration=exploration))
 
 
@@ -72,27 +72,25 @@ def test_the_next_cell_restores_a_deleted_experiment_with_its_runs(
     log_cell(other)
     assert capsys.readouterr().err == BACK.format("scaling")
     assert not outage.get_note().exists()
-    assert names(client) == sorted([*WHOLE, other.cell, f"{other.cell} seed 0", f"{other.cell} seed 1"])
+    assert list_names(client) == sorted([*WHOLE, other.cell, f"{other.cell} seed 0", f"{other.cell} seed 1"])
 
 
-def test_the_next_exploration_restores_its_own_experiment(
-    client: MlflowClient, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_next_exploration_restores_its_experiment(client: MlflowClient, capsys: pytest.CaptureFixture[str]) -> None:
     log_cell(EXPLORED)
     delete(client, store.EXPLORATION)
     log_cell(EXPLORED)
     assert capsys.readouterr().err == BACK.format("scaling-exploration")
-    assert len(names(client, exploration=True)) == 2 * 3
+    assert len(list_names(client, exploration=True)) == 2 * 3
 
 
-def test_runs_that_others_had_replaced_stay_deleted(client: MlflowClient) -> None:
+def test_superseded_runs_stay_deleted(client: MlflowClient) -> None:
     log_cell()
     log_cell()
     delete(client, store.PLAN)
     store.connect(store.get_uri())
-    assert names(client) == WHOLE
-    replaced = client.search_runs([store.get_experiment_id(client)], "", ViewType.DELETED_ONLY)
-    assert len(replaced) == 3
+    assert list_names(client) == WHOLE
+    superseded = client.search_runs([store.get_experiment_id(client)], "", ViewType.DELETED_ONLY)
+    assert len(superseded) == 3
 
 
 def test_sync_restores_both_experiments_and_creates_nothing_twice(
@@ -103,7 +101,7 @@ def test_sync_restores_both_experiments_and_creates_nothing_twice(
         delete(client, name)
     assert sync([CELL]) == SyncCounts(present=1)
     assert capsys.readouterr().err == BACK.format("scaling") + BACK.format("scaling-exploration")
-    assert names(client) == WHOLE
+    assert list_names(client) == WHOLE
 
 
 def test_the_browser_opens_on_a_restored_experiment(
@@ -128,21 +126,21 @@ def test_the_browser_opens_on_a_restored_experiment(
     assert client.get_experiment(number).lifecycle_stage == "active"
 
 
-def test_an_experiment_that_was_removed_for_good_is_created_again(client: MlflowClient) -> None:
+def test_a_permanently_deleted_experiment_is_created_again(client: MlflowClient) -> None:
     log_cell()
     client._tracking_client.store._hard_delete_experiment(delete(client, store.PLAN))
     store.get_experiment_id.cache_clear()
     log_cell()
-    assert names(client) == WHOLE
+    assert list_names(client) == WHOLE
 
 
 @pytest.mark.parametrize("for_good", [False, True])
-def test_an_experiment_that_is_deleted_while_a_cell_runs_does_not_end_its_tracking(
+def test_tracking_continues_after_an_experiment_is_deleted(
     client: MlflowClient, capsys: pytest.CaptureFixture[str], for_good: bool
 ) -> None:
     log_cell()
     parent = open_cell(EXPLORED)
-    get_run_id(parent)  # this process knows the experiment now
+    get_run_id(parent)  # caches the id of the experiment
     number = delete(client, store.PLAN)
     if for_good:
         client._tracking_client.store._hard_delete_experiment(number)
@@ -153,12 +151,10 @@ def test_an_experiment_that_is_deleted_while_a_cell_runs_does_not_end_its_tracki
     assert capsys.readouterr().err == ("" if for_good else BACK.format("scaling"))
     assert not outage.get_note().exists()
     store.get_experiment_id.cache_clear()
-    assert names(client) == WHOLE
+    assert list_names(client) == WHOLE
 
 
-def test_runs_that_are_deleted_while_their_cell_runs_are_restored(
-    client: MlflowClient, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_deleted_runs_of_a_running_cell_are_restored(client: MlflowClient, capsys: pytest.CaptureFixture[str]) -> None:
     parent = open_cell(IDENTITY)
     first = open_trial(IDENTITY, 0, parent)
     first.finish(RECORD["trials"][0])
@@ -171,19 +167,19 @@ def test_runs_that_are_deleted_while_their_cell_runs_are_restored(
     gone = "warning: run '{}' was deleted in MLflow while its process runs; it is restored\n"
     assert sorted(capsys.readouterr().err.splitlines(keepends=True)) == [gone.format(name) for name in WHOLE[1:]]
     assert not outage.get_note().exists()
-    assert names(client) == WHOLE
+    assert list_names(client) == WHOLE
 
 
 @pytest.mark.parametrize(
     ("deleted", "retired"), [(WHOLE, 0), (WHOLE[:1], 2), (WHOLE[1:2], 1), (WHOLE[1:], 1)]
 )  # fmt: skip
-def test_sync_brings_back_runs_that_were_deleted(client: MlflowClient, deleted: list[str], retired: int) -> None:
+def test_sync_logs_deleted_runs_again(client: MlflowClient, deleted: list[str], retired: int) -> None:
     sync([CELL])
     for run in runs.find_runs(client, ""):
         if run.info.run_name in deleted:
             client.delete_run(run.info.run_id)
     assert sync([CELL]) == SyncCounts(created=1, retired=retired)
-    assert names(client) == WHOLE
+    assert list_names(client) == WHOLE
     (cell,) = runs.find_cell_runs(client)
     assert len(runs.find_runs(client, f"tags.`mlflow.parentRunId` = '{cell.info.run_id}'")) == 2
     assert sync([CELL]) == SyncCounts(present=1)

@@ -23,10 +23,10 @@ def log(number):
     return note.read_text()
 
 with multiprocessing.get_context("fork").Pool(4) as pool:
-    made = pool.map(log, range(8), chunksize=2)
+    created = pool.map(log, range(8), chunksize=2)
 client = store.connect(store.get_uri())
-kept = client.search_runs([store.get_experiment_id(client)], "metrics.f1 = 0.5")
-assert sorted(run.info.run_id for run in kept) == sorted(made)
+logged = client.search_runs([store.get_experiment_id(client)], "metrics.f1 = 0.5")
+assert sorted(run.info.run_id for run in logged) == sorted(created)
 """
 
 
@@ -36,14 +36,14 @@ def test_four_processes_at_once_create_one_store(tmp_path: Path, monkeypatch: py
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_store_lies_in_the_project_unless_a_uri_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_is_in_the_project_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert store.get_uri() == f"sqlite:///{store.paths.ROOT}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
     assert store.get_uri() == "http://host:5000"
 
 
-def test_a_store_that_is_away_costs_one_warning_and_no_work(
+def test_an_unreachable_store_costs_one_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
@@ -54,16 +54,15 @@ def test_a_store_that_is_away_costs_one_warning_and_no_work(
         log_metrics(trial, 1, {"loss": 0.5})
         trial.finish({"f1": 0.9})
         close_cell(parent, {})
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 1
-    assert told[0].startswith(
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith(
         "warning: tracking store http://***@127.0.0.1:9 is unreachable (MlflowException: API request"
     )
-    assert told[0].endswith("; the run continues, and `lab sync` brings the store up to date later")
-    assert "secret" not in told[0]
+    assert warning.endswith("; the run continues, and `lab sync` brings the store up to date later")
+    assert "secret" not in warning
 
 
-def test_a_store_that_goes_away_in_the_middle_costs_one_warning(
+def test_a_store_that_becomes_unreachable_costs_one_warning(
     client: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     identity = Identity("finetune", "mrpc-bert-tiny-1.0")
@@ -82,7 +81,7 @@ def test_a_store_that_goes_away_in_the_middle_costs_one_warning(
     ).replace("to ***@", "to tcp://***@")
 
 
-def test_work_that_needs_the_store_says_how_to_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_store_is_an_error_for_commands_that_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "connect", _unreachable)
     with pytest.raises(UserError) as caught, store.open_client("postgresql://me:secret@host/db"):
         pass

@@ -24,7 +24,7 @@ def test_syncing_twice_makes_no_second_copy(client: MlflowClient, tmp_path: Path
     assert len(before) == 4 * 3
 
 
-def test_an_empty_store_receives_what_live_logging_would_have_told(client: MlflowClient, tmp_path: Path) -> None:
+def test_sync_logs_the_same_as_live_tracking(client: MlflowClient, tmp_path: Path) -> None:
     fakes.write(tmp_path, RECORDS)
     for record in RECORDS:
         _log_live(tmp_path, record)
@@ -42,7 +42,7 @@ def test_cells_that_were_logged_live_are_not_copied(client: MlflowClient, tmp_pa
     assert sync(CELLS) == SyncCounts(present=4)
 
 
-def test_a_cell_whose_numbers_changed_takes_the_place_of_its_run(client: MlflowClient, tmp_path: Path) -> None:
+def test_a_cell_with_a_changed_record_replaces_its_run(client: MlflowClient, tmp_path: Path) -> None:
     fakes.write(tmp_path, RECORDS)
     sync(CELLS)
     path = tmp_path / "metrics" / "evaluate" / "mrpc-bert-tiny-0.3.json"
@@ -51,7 +51,7 @@ def test_a_cell_whose_numbers_changed_takes_the_place_of_its_run(client: MlflowC
     assert len(runs.find_cell_runs(client)) == 4
 
 
-def test_a_cell_that_left_the_plan_is_retired_and_one_to_come_is_waited_for(
+def test_a_cell_that_left_the_plan_is_retired_and_one_without_a_record_is_counted(
     client: MlflowClient, tmp_path: Path
 ) -> None:
     fakes.write(tmp_path, RECORDS)
@@ -63,22 +63,20 @@ def test_a_cell_that_left_the_plan_is_retired_and_one_to_come_is_waited_for(
     assert client.get_run(gone).data.tags["superseded"] == "left the plan"
 
 
-def test_a_cell_at_work_is_left_alone_and_a_copy_that_was_cut_short_is_replaced(
-    client: MlflowClient, tmp_path: Path
-) -> None:
+def test_an_active_run_is_left_alone_and_a_partial_copy_is_replaced(client: MlflowClient, tmp_path: Path) -> None:
     fakes.write(tmp_path, RECORDS)
     identity = Identity.from_record(RECORDS[0])
-    at_work = open_run(identity)
-    cut_short = runs.create_run(client, identity, tmp_path / "gone", name=identity.cell, origin="files")
+    active = open_run(identity)
+    partial = runs.create_run(client, identity, tmp_path / "gone", name=identity.cell, origin="files")
     assert sync(CELLS) == SyncCounts(created=4, retired=1)
-    assert client.get_run(at_work).info.lifecycle_stage == "active"
-    assert (client.get_run(cut_short).info.lifecycle_stage, client.get_run(cut_short).info.status) == (
+    assert client.get_run(active).info.lifecycle_stage == "active"
+    assert (client.get_run(partial).info.lifecycle_stage, client.get_run(partial).info.status) == (
         "deleted",
         "KILLED",
     )
 
 
-def test_a_trial_lasts_as_long_in_the_store_as_it_ran(client: MlflowClient, tmp_path: Path) -> None:
+def test_the_run_of_a_trial_has_its_duration(client: MlflowClient, tmp_path: Path) -> None:
     fakes.write(tmp_path, RECORDS)
     sync(CELLS)
     parent = runs.find_cell_runs(client, *CELLS[0])[0].info
@@ -87,7 +85,7 @@ def test_a_trial_lasts_as_long_in_the_store_as_it_ran(client: MlflowClient, tmp_
     assert round((parent.end_time - parent.start_time) / 1000, 1) == 8.0
 
 
-def test_what_a_trial_did_to_the_machine_reaches_a_store_that_was_away(client: MlflowClient, tmp_path: Path) -> None:
+def test_sync_logs_resource_samples(client: MlflowClient, tmp_path: Path) -> None:
     fakes.write(tmp_path, RECORDS)
     stage, cell = CELLS[0]
     rows = [
@@ -98,13 +96,13 @@ def test_what_a_trial_did_to_the_machine_reaches_a_store_that_was_away(client: M
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     sync(CELLS)
     run = runs.find_runs(client, f"tags.stage = '{stage}' and tags.cell = '{cell}' and tags.seed = '1'")[0]
-    told = {
+    points = {
         name: [(point.step, point.timestamp, point.value) for point in client.get_metric_history(run.info.run_id, name)]
         for name in run.data.metrics
         if name.startswith("system/")
     }
     times = [1750000000001, 1750000001002, 1750000002500]
-    assert told == {
+    assert points == {
         "system/cpu_utilization_percentage": [(step, times[step], 40.0 + step) for step in range(3)],
         "system/disk_free": [(step, times[step], 7.5) for step in range(3)],
     }
@@ -124,8 +122,8 @@ def _log_live(root: Path, record: dict[str, object]) -> None:
 
 
 def _contents(client: MlflowClient) -> dict[str, object]:
-    """Return what the active runs say, under names that do not depend on ids and times."""
-    found = {}
+    """Return the content of the active runs, by names that do not depend on ids and times."""
+    contents = {}
     for run in runs.find_runs(client, ""):
         names = [name for name in run.data.metrics if not name.startswith("system/")]
         curves = {
@@ -139,5 +137,5 @@ def _contents(client: MlflowClient) -> dict[str, object]:
         }
         inputs = sorted((item.dataset.name, item.dataset.digest) for item in run.inputs.dataset_inputs)
         artifacts = sorted(item.path for item in client.list_artifacts(run.info.run_id))
-        found[f"{tags['stage']} {run.info.run_name}"] = (curves, run.data.params, tags, inputs, artifacts)
-    return found
+        contents[f"{tags['stage']} {run.info.run_name}"] = (curves, run.data.params, tags, inputs, artifacts)
+    return contents

@@ -45,16 +45,16 @@ def test_a_cell_is_a_run_with_a_child_for_each_seed(client: MlflowClient) -> Non
     children = runs.find_runs(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     assert parent.info.run_name == "mrpc-bert-tiny-0.3"
     assert parent.info.status == "FINISHED"
-    made = {"task": "mrpc", "model": "bert-tiny", "ratio": "0.3", "recipe": "standard"}
-    assert parent.data.params == {**made, "source": "finetune/mrpc-bert-tiny-0.3"}
+    coordinates = {"task": "mrpc", "model": "bert-tiny", "ratio": "0.3", "recipe": "standard"}
+    assert parent.data.params == {**coordinates, "source": "finetune/mrpc-bert-tiny-0.3"}
     assert sorted(child.data.params["seed"] for child in children) == ["0", "1"]
     assert {child.info.status for child in children} == {"FINISHED"}
 
 
-def test_a_store_hears_of_a_short_trial_when_somebody_waits_and_of_a_long_one_meanwhile(
+def test_actions_wait_for_a_flush_or_for_the_end_of_their_batch(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parent, began = open_cell(IDENTITY), time.time()
+    parent, start = open_cell(IDENTITY), time.time()
     live = open_trial(IDENTITY, 0, parent)
     assert live.run is not None
     time.sleep(0.3)
@@ -62,7 +62,7 @@ def test_a_store_hears_of_a_short_trial_when_somebody_waits_and_of_a_long_one_me
     store.get_store().flush()
     assert live.run.done()
     started = [client.get_run(run).info.start_time / 1000 for run in (get_run_id(parent), get_trial_run_id(live))]
-    assert started == pytest.approx([began, began], abs=0.2)  # not when the store heard of it
+    assert started == pytest.approx([start, start], abs=0.2)  # not when the store received them
     monkeypatch.setattr(store, "BATCH_SECONDS", 0.1)
     other = open_trial(IDENTITY, 1, parent)
     assert other.run is not None
@@ -77,11 +77,11 @@ def test_the_parent_run_has_mean_and_deviation(client: MlflowClient) -> None:
     assert metrics["score"] == pytest.approx(spread["mean"], rel=1e-5)
     assert metrics["score_std"] == pytest.approx(spread["std"], rel=1e-5)
     assert metrics["parameters"] == 4_400_000
-    assert "parameters_std" not in metrics  # what does not vary has no deviation to show
-    assert not [name for name in metrics if "ci95" in name]  # the comparison has the one interval of a cell
+    assert "parameters_std" not in metrics  # a constant has no deviation
+    assert not [name for name in metrics if "ci95" in name]  # only the comparison computes intervals
 
 
-def test_the_parent_bears_the_words_that_all_seeds_share(client: MlflowClient) -> None:
+def test_the_parent_run_has_the_texts_that_all_seeds_share(client: MlflowClient) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
     record["trials"][1]["precision"] = "bf16"
     tags = client.get_run(log(record)).data.tags
@@ -105,7 +105,7 @@ def test_a_trial_without_warnings_has_no_such_tag(client: MlflowClient) -> None:
     assert "warnings" not in client.get_run(log(record)).data.tags
 
 
-def test_tags_and_inputs_say_what_went_in(client: MlflowClient) -> None:
+def test_tags_and_inputs_name_the_sources_of_a_cell(client: MlflowClient) -> None:
     run = client.get_run(log())
     assert run.data.tags["stage"] == "evaluate"
     assert run.data.tags["cell"] == "mrpc-bert-tiny-0.3"
@@ -143,7 +143,7 @@ def test_two_runs_with_the_same_record_do_not_retire_each_other(
     assert retired == [(both[0], f"by {both[1]}")] * 2
 
 
-def test_a_run_that_failed_leaves_the_earlier_one_in_place(client: MlflowClient) -> None:
+def test_a_failed_run_leaves_the_earlier_one_in_place(client: MlflowClient) -> None:
     first, parent = log(), open_cell(IDENTITY)
     second = get_run_id(parent)
     open_trial(IDENTITY, 0, parent).fail("ValueError: cannot open postgresql://me:secret@host/db")
@@ -154,11 +154,11 @@ def test_a_run_that_failed_leaves_the_earlier_one_in_place(client: MlflowClient)
     assert child.data.tags["failure"] == "ValueError: cannot open postgresql://***@host/db"
 
 
-def test_explorations_keep_to_themselves_and_replace_nothing(client: MlflowClient) -> None:
+def test_explorations_have_their_own_experiment_and_replace_nothing(client: MlflowClient) -> None:
     planned, first, second = log(), log(exploration=True), log(exploration=True)
-    apart = client.search_runs([store.get_experiment_id(client, exploration=True)], "tags.level = 'cell'")
-    assert {run.info.run_id for run in apart} == {first, second}
-    assert {run.data.tags["exploration"] for run in apart} == {"true"}
+    explored = client.search_runs([store.get_experiment_id(client, exploration=True)], "tags.level = 'cell'")
+    assert {run.info.run_id for run in explored} == {first, second}
+    assert {run.data.tags["exploration"] for run in explored} == {"true"}
     assert client.get_run(planned).data.tags["exploration"] == "false"
     assert [run.info.run_id for run in runs.find_cell_runs(client)] == [planned]
 
@@ -182,7 +182,7 @@ def test_curves_and_final_numbers_arrive_at_their_steps(client: MlflowClient) ->
     assert not {"seed", "nothing", "precision"} & data.metrics.keys()
 
 
-def test_the_shortest_trial_has_a_point_of_the_machine(client: MlflowClient) -> None:
+def test_the_shortest_trial_has_one_resource_sample(client: MlflowClient) -> None:
     trial = open_trial(IDENTITY, 0, open_cell(IDENTITY))
     trial.finish({})
     metrics = client.get_run(get_trial_run_id(trial)).data.metrics
@@ -190,33 +190,30 @@ def test_the_shortest_trial_has_a_point_of_the_machine(client: MlflowClient) -> 
     assert metrics["system/system_memory_usage_megabytes"] > 0
 
 
-def lines(file: Path) -> list[dict[str, float]]:
+def read_rows(file: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def kept_in(file: Path, samples: int) -> list[dict[str, float]]:
-    """Wait until a trial has kept so many samples, but not for ever."""
+def wait_for_samples(file: Path, samples: int) -> None:
+    """Wait, at most 20 s, until a file has a number of samples."""
     for _ in range(4000):
         if file.exists() and len(file.read_text().splitlines()) >= samples:
             break
         time.sleep(0.005)
-    return lines(file)
 
 
-def threads() -> int:
+def count_threads() -> int:
     return sum(thread.name == "tracking" for thread in threading.enumerate())
 
 
-def test_a_trial_that_no_store_hears_keeps_what_the_machine_did(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trial_without_a_run_writes_resource_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource_sampler, "FINE_SECONDS", 0.01)
     file, start = tmp_path / "resources.jsonl", time.time()
     trial = get_tracker().open_trial(IDENTITY, 0, None, tmp_path)
-    kept_in(file, 3)
+    wait_for_samples(file, 3)
     log_metrics(trial, 1, {"loss": 0.5})
     trial.finish({"score": 0.5})
-    rows = lines(file)
+    rows = read_rows(file)
     assert trial.run is None
     assert [row["step"] for row in rows] == list(range(len(rows)))
     times = [row["time"] for row in rows]
@@ -228,32 +225,32 @@ def test_a_trial_that_no_store_hears_keeps_what_the_machine_did(
         assert row["system/system_memory_usage_megabytes"] > 0
 
 
-def test_a_trial_that_fails_watches_the_machine_no_more(tmp_path: Path) -> None:
-    file, before = tmp_path / "resources.jsonl", threads()
+def test_a_failed_trial_stops_sampling(tmp_path: Path) -> None:
+    file, before = tmp_path / "resources.jsonl", count_threads()
     trial = get_tracker().open_trial(IDENTITY, 0, None, tmp_path)
-    assert threads() == before + 1
+    assert count_threads() == before + 1
     trial.fail("ValueError: a bug")
-    assert threads() == before
-    assert len(lines(file)) == 1  # even the shortest has a sample
+    assert count_threads() == before
+    assert len(read_rows(file)) == 1  # the shortest trial has one sample
 
 
-def test_the_file_keeps_what_the_store_is_told(
+def test_the_store_receives_the_samples_in_the_file(
     client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resource_sampler, "FINE_SECONDS", 0.01)
     trial = open_trial(IDENTITY, 0, open_cell(IDENTITY))
     file = trial.folder / "resources.jsonl"
-    kept_in(file, 20)
+    wait_for_samples(file, 20)
     trial.finish({})
     name = "system/system_memory_usage_megabytes"
-    told = [
+    points = [
         (point.step, point.timestamp, point.value) for point in client.get_metric_history(get_trial_run_id(trial), name)
     ]
-    assert sorted(told) == [(row["step"], round(1000 * row["time"]), row[name]) for row in lines(file)]
+    assert sorted(points) == [(row["step"], round(1000 * row["time"]), row[name]) for row in read_rows(file)]
 
 
 @pytest.mark.parametrize("when", ["__init__", "collect_metrics"])
-def test_a_monitor_that_fails_costs_its_own_curves_only(
+def test_a_failing_monitor_costs_only_its_own_curves(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     class Broken:
@@ -261,7 +258,7 @@ def test_a_monitor_that_fails_costs_its_own_curves_only(
             raise DriverError
 
     class DriverError(Exception):
-        """What a GPU's library raises in the middle of a run."""
+        """An error of a GPU's library during a run."""
 
     module = types.ModuleType("broken")
     module.Broken = Broken if when == "collect_metrics" else lambda: 1 / 0
@@ -276,7 +273,7 @@ def test_a_monitor_that_fails_costs_its_own_curves_only(
     assert "system/cpu_utilization_percentage" in run.data.metrics
 
 
-def test_more_points_than_one_call_takes_arrive_all(client: MlflowClient) -> None:
+def test_points_are_logged_in_several_batches(client: MlflowClient) -> None:
     trial = open_trial(IDENTITY, 0, open_cell(IDENTITY))
     for step in range(2500):
         log_metrics(trial, step, {"loss": float(step)})
@@ -294,27 +291,27 @@ def test_files_become_artifacts(client: MlflowClient, tmp_path: Path) -> None:
     assert [item.path for item in client.list_artifacts(run)] == ["note.json"]
 
 
-def test_an_identity_survives_the_journey_through_json() -> None:
+def test_an_identity_is_restored_from_json() -> None:
     identity = Identity("finetune", "a", False, {"ratio": 0.5}, {"git_commit": "c"}, [Input("data", "d", "mrpc")])
     from dataclasses import asdict
 
     assert Identity.from_dict(json.loads(json.dumps(asdict(identity)))) == identity
 
 
-def test_what_two_cells_find_new_at_the_same_moment_is_told_by_both(client: MlflowClient, tmp_path: Path) -> None:
-    """The other one tells it between the look of this one, which finds nothing, and its writing."""
+def test_two_processes_log_the_same_new_dataset_at_the_same_time(client: MlflowClient, tmp_path: Path) -> None:
     others: list[str] = []
 
-    def before(session: Session, *_: object) -> None:
+    def log_first(session: Session, *_: object) -> None:
+        """Log the dataset after the other process has found it missing, and before it writes."""
         if not others and any(isinstance(item, SqlDataset) for item in session.new):
-            others.append("at it")
+            others.append("")
             others[0] = runs.create_run(MlflowClient(store.get_uri()), IDENTITY, tmp_path, name="other")
 
-    event.listen(Session, "before_flush", before)
+    event.listen(Session, "before_flush", log_first)
     try:
         run = runs.create_run(client, IDENTITY, tmp_path, name="this")
     finally:
-        event.remove(Session, "before_flush", before)
+        event.remove(Session, "before_flush", log_first)
     for each in (run, *others):
-        told = {item.dataset.name for item in client.get_run(each).inputs.dataset_inputs}
-        assert told == {item.source for item in IDENTITY.inputs}
+        names = {item.dataset.name for item in client.get_run(each).inputs.dataset_inputs}
+        assert names == {item.source for item in IDENTITY.inputs}

@@ -49,7 +49,7 @@ def test_learning_curves_are_averaged_over_seeds_alone(client: MlflowClient) -> 
     assert sorted([*grouped, "seed", "task"]) == sorted(trial.data.params)  # the filter names the task
 
 
-def test_the_grid_is_seen_without_what_was_made_of_it_and_that_without_the_grid(client: MlflowClient) -> None:
+def test_fine_tuned_and_compressed_models_are_in_separate_views(client: MlflowClient) -> None:
     _log("mrpc")
     views.write_views(client)
     sources = {}
@@ -60,7 +60,7 @@ def test_the_grid_is_seen_without_what_was_made_of_it_and_that_without_the_grid(
     assert sources == {"size": grid, "data": grid, "compression": ["compress/narrow"]}
 
 
-def test_the_experiment_describes_itself_by_links_into_its_views(client: MlflowClient) -> None:
+def test_the_description_of_the_experiment_links_its_views(client: MlflowClient) -> None:
     _log("mrpc")
     report = open_run(Identity("compare", "plan"))
     views.write_views(client)
@@ -86,7 +86,7 @@ def test_the_report_of_the_comparison_is_linked(client: MlflowClient) -> None:
     )
 
 
-def test_views_written_again_are_the_same(client: MlflowClient) -> None:
+def test_writing_views_twice_changes_nothing(client: MlflowClient) -> None:
     _log("mrpc")
     before = views.write_views(client), client.get_experiment(store.get_experiment_id(client)).tags
     get_tracker().update_views()
@@ -99,8 +99,8 @@ def test_an_empty_store_has_no_views(client: MlflowClient) -> None:
 
 def _log(task: str) -> None:
     point = (task, "bert-tiny", 1.0, (0, 1))
-    made = {"source": "compress/narrow", "compression": "width", "distillation": "logits", "cell": "narrow"}
-    for record in (fakes.finetuning(*point), fakes.evaluation(*point), fakes.evaluation(*point) | made):
+    narrow = {"source": "compress/narrow", "compression": "width", "distillation": "logits", "cell": "narrow"}
+    for record in (fakes.finetuning(*point), fakes.evaluation(*point), fakes.evaluation(*point) | narrow):
         identity = Identity.from_record(record)
         parent = open_cell(identity)
         for trial in record["trials"]:
