@@ -74,7 +74,7 @@ def test_the_description_of_the_experiment_links_its_views(client: MlflowClient)
         f"[data]({page}data-mrpc{charts}), [compression]({page}compression-mrpc{charts}), "
         f"[learning curves]({page}curves-mrpc{charts})"
     )
-    assert about.startswith("A run for each cell of the plan")
+    assert about.startswith("A run per cell of the plan")
 
 
 def test_the_report_of_the_comparison_is_linked(client: MlflowClient) -> None:
