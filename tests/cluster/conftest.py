@@ -73,8 +73,8 @@ def laboratory(project: Path) -> Path:
 def untold(laboratory: Path) -> Path:
     """Return a laboratory whose tracking store is known to be away: that spares each process the import of MLflow."""
     (laboratory / ".cache").mkdir()
-    note = {"store": f"sqlite:///{laboratory}/mlflow.db", "asked": time.time()}
-    (laboratory / ".cache/store-away.json").write_text(json.dumps(note))
+    note = {"store": f"sqlite:///{laboratory}/mlflow.db", "tried": time.time()}
+    (laboratory / ".cache/store-unreachable.json").write_text(json.dumps(note))
     return laboratory
 
 

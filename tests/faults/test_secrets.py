@@ -146,8 +146,8 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     store._create_store.cache_clear()
 
 
-def tell(record: dict[str, object], heard: bool) -> str:
-    """Tell a cell whose words hold credentials, with one trial that fails of each failure; return its run's id."""
+def log_cell(record: dict[str, object], reachable: bool) -> str:
+    """Log a cell whose texts contain credentials, with a failed trial for each text; return the id of its run."""
     words = dict(enumerate(failures()))
     identity = Identity.from_record(record | {"tags": {f"word_{number}": word for number, word in words.items()}})
     identity.params["source"] = f"finetune/{words[0]}"
@@ -157,17 +157,17 @@ def tell(record: dict[str, object], heard: bool) -> str:
         open_trial(identity, seed + 10, parent).fail(f"OSError: {failure}")
     for trial in record["trials"]:
         open_trial(identity, trial["seed"], parent).finish(trial | {"note": words[1]})
-    run = get_run_id(parent) if heard else ""
+    run = get_run_id(parent) if reachable else ""
     close_cell(parent, record)
     return run
 
 
-def test_a_store_that_is_away_is_warned_of_without_its_credentials(
+def test_the_warning_of_an_unreachable_store_has_no_credentials(
     planted: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    tell(fakes.evaluation("mrpc", "bert-tiny", 0.3, seeds=(0,)), heard=False)
+    log_cell(fakes.evaluation("mrpc", "bert-tiny", 0.3, seeds=(0,)), reachable=False)
     out, err = capfd.readouterr()
-    assert "warning: tracking store http://***@127.0.0.1:9/?token=*** is away" in err
+    assert "warning: tracking store http://***@127.0.0.1:9/?token=*** is unreachable" in err
     assert not any(leak in (out + err).encode() for leak in LEAKS)
     assert leaks(planted) == []
 
@@ -178,7 +178,7 @@ def test_no_byte_of_a_store_holds_a_credential(
     (planted / "mlflow.db").write_bytes(empty_database.read_bytes())
     monkeypatch.setattr(store, "get_uri", lambda: f"sqlite:///{planted / 'mlflow.db'}")
     record = fakes.evaluation("mrpc", "bert-tiny", 0.3, seeds=(0,))
-    run = tell(record, heard=True)
+    run = log_cell(record, reachable=True)
     client = MlflowClient(store.get_uri())
     tags = client.get_run(run).data.tags
     assert tags["word_0"] == (
@@ -257,7 +257,7 @@ def test_the_ui_listens_on_this_machine_alone_and_names_no_credential_to_its_nei
     port = ui._find_free_port(None)
     server = ui._start_server(f"sqlite:///{planted / 'mlflow.db'}", port)
     try:
-        ui._await(server, port)
+        ui._wait_for_server(server, port)
         process = psutil.Process(server.pid)
         assert listening(process) == {("127.0.0.1", port)}
         words = " ".join(word for each in (process, *process.children(recursive=True)) for word in each.cmdline())

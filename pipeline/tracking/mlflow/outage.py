@@ -19,7 +19,7 @@ QUIET_SECONDS = 600.0  # longer than the time between two cells of one `dvc repr
 
 def get_note() -> Path:
     """Return the file that names the unreachable store and when it was tried; its time is that of the last use."""
-    return paths.CACHE / "store-away.json"
+    return paths.CACHE / "store-unreachable.json"
 
 
 def is_recent(uri: str) -> bool:
