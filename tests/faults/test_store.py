@@ -174,6 +174,7 @@ def test_the_next_cells_neither_try_an_unreachable_store_again_nor_warn(
 def test_another_store_is_tried_although_one_was_unreachable(
     quick: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(store, "TIMEOUT_SECONDS", 20)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     run_cell()
     assert capsys.readouterr().err.startswith("warning: tracking store http://***@127.0.0.1:9 is unreachable (Mlflow")
