@@ -473,6 +473,7 @@ def test_the_next_run_of_a_cell_replaces_the_run_of_a_killed_process(
 def test_a_finished_trial_is_logged_from_its_files_as_if_it_were_live(
     quick: None, monkeypatch: pytest.MonkeyPatch, project: Path
 ) -> None:
+    monkeypatch.setattr(store, "TIMEOUT_SECONDS", 20)
     live, finished = Shelf(), Shelf()
     work(live, monkeypatch)
     monkeypatch.setattr(store, "connect", lambda uri: Client(finished))
