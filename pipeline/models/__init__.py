@@ -1,1 +1,1 @@
-"""Models: where they come from, how they open, and what they are pre-trained to do."""
+"""Models: checkpoint sources, loading and saving, compressed storage, pre-training objective, FLOPs."""

@@ -1,4 +1,4 @@
-"""The parts of a BERT-shaped encoder, by name, and the Linear behind each of them."""
+"""The layers and Linears of an encoder with BERT's module names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from pipeline.core.errors import UserError
 from pipeline.models.low_rank_layers import LowRankLinear
 
-PARTS = {  # of a layer, as names below it
+PARTS = {  # names of submodules of a layer
     "attention": ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"),
     "feed_forward": ("intermediate.dense", "output.dense"),
 }
@@ -19,20 +19,20 @@ PARTS["all"] = PARTS["attention"] + PARTS["feed_forward"]
 
 @dataclass(frozen=True)
 class EncoderLayer:
-    """One layer of the encoder: its name in the model and its module."""
+    """A layer of the encoder: its name in the model and its module."""
 
     name: str
     module: Any
 
     def get_part(self, name: str) -> nn.Module:
-        """Return a part by its name below the layer, such as ``attention.self.query``."""
+        """Return a submodule of the layer, such as ``attention.self.query``."""
         return self.module.get_submodule(name)  # type: ignore[no-any-return]
 
 
 def list_layers(model: Any) -> list[EncoderLayer]:
-    """Return the layers of the encoder, from the first to the last.
+    """Return the layers of the encoder in order.
 
-    Raises UserError for a model whose layers are not BERT's: every way to take it apart is told in BERT's names.
+    Raises UserError for a model without BERT's module names, which every compression of layers needs.
     """
     if not is_bert_like(model):
         raise UserError(
@@ -44,9 +44,9 @@ def list_layers(model: Any) -> list[EncoderLayer]:
 
 
 def is_bert_like(model: Any) -> bool:
-    """Say whether the encoder's layers have BERT's parts under BERT's names."""
-    found = getattr(getattr(model.base_model, "encoder", None), "layer", None)
-    return found is not None and all(_has_part(layer, part) for layer in found for part in PARTS["all"])
+    """Return whether the encoder's layers have BERT's module names."""
+    modules = getattr(getattr(model.base_model, "encoder", None), "layer", None)
+    return modules is not None and all(_has_part(layer, part) for layer in modules for part in PARTS["all"])
 
 
 def _has_part(layer: nn.Module, part: str) -> bool:
@@ -58,24 +58,23 @@ def _has_part(layer: nn.Module, part: str) -> bool:
 
 
 def list_linears(model: Any) -> list[nn.Linear]:
-    """Return the Linears of the encoder's layers, both of two factors, each that layers share once.
+    """Return the distinct Linears of the encoder's layers, including both factors of low-rank ones.
 
-    Raises UserError for a model whose layers are not BERT's.
+    Raises UserError for a model without BERT's module names.
     """
     parts = (layer.get_part(name) for layer in list_layers(model) for name in PARTS["all"])
-    found = (module for part in parts for module in part.modules() if isinstance(module, nn.Linear))
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(module for part in parts for module in part.modules() if isinstance(module, nn.Linear)))
 
 
 def get_input_linear(module: nn.Module) -> nn.Linear:
-    """Return the Linear that reads the input: the module itself, or the first of two factors."""
+    """Return the Linear that reads the input: the module itself or its first factor."""
     linear = module[0] if isinstance(module, LowRankLinear) else module
     assert isinstance(linear, nn.Linear)
     return linear
 
 
 def get_output_linear(module: nn.Module) -> nn.Linear:
-    """Return the Linear that makes the output: the module itself, or the second of two factors."""
+    """Return the Linear that computes the output: the module itself or its second factor."""
     linear = module[1] if isinstance(module, LowRankLinear) else module
     assert isinstance(linear, nn.Linear)
     return linear

@@ -1,4 +1,4 @@
-"""What makes a checkpoint unusable: a decoder, weights that are missing or left over, a tokenizer that does not fit."""
+"""Checks of a checkpoint: encoder architecture, missing or unused weights, matching tokenizer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.models.model_files import CONFIG, TOKENIZER_CONFIG, WEIGHTS
 
 
 def check_encoder(where: str, config: Any) -> None:
-    """Raise UserError for a model that reads a text from left to right, or that has a decoder."""
+    """Raise UserError for a causal model or a model with a decoder."""
     kind = config.model_type
     if getattr(config, "is_decoder", False) and kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         raise UserError(
@@ -30,19 +30,19 @@ def check_encoder(where: str, config: Any) -> None:
 
 
 def check_complete(where: str, prefix: str, missing: Iterable[str], remedy: str) -> None:
-    """Raise UserError when weights of the encoder itself are missing: it would train, but from noise."""
-    lost = sorted(name for name in missing if name.startswith(f"{prefix}.") and ".pooler." not in name)
-    if lost:
+    """Raise UserError if encoder weights are missing: training would start from random ones."""
+    names = sorted(name for name in missing if name.startswith(f"{prefix}.") and ".pooler." not in name)
+    if names:
         raise UserError(
-            f"{where}: {len(lost)} tensors of the encoder are missing or of another shape, the first is "
-            f"{lost[0]}; {remedy}, from a source of which config.json and model.safetensors belong together"
+            f"{where}: {len(names)} tensors of the encoder are missing or of another shape, the first is "
+            f"{names[0]}; {remedy}, from a source of which config.json and model.safetensors belong together"
         )
 
 
 def check_nothing_dropped(directory: Path, where: str, model: Any, unused: Iterable[str]) -> None:
-    """Raise UserError when the file holds weights of the encoder that the model lacks: it would compute other states.
+    """Raise UserError if the file has encoder weights that the model does not use: its outputs would differ.
 
-    A pooler that the classifier does not read may be left out, and so may buffers of integers.
+    Unused poolers and integer buffers are allowed.
     """
     prefix, parts = f"{model.base_model_prefix}.", set(model.base_model._modules)
     with safe_open(directory / WEIGHTS, "pt") as file:
@@ -63,7 +63,7 @@ def check_nothing_dropped(directory: Path, where: str, model: Any, unused: Itera
 
 
 def check_tokenizer(where: str, tokenizer: Any, config: Any) -> None:
-    """Raise UserError for a tokenizer that does not fit the model."""
+    """Raise UserError if the vocabulary is too large for the model or the padding token is missing."""
     if len(tokenizer) > config.vocab_size:
         raise UserError(
             f"{where}: the tokenizer knows {len(tokenizer)} pieces, the model only {config.vocab_size}; "

@@ -1,9 +1,9 @@
-"""Where pre-trained weights come from: the functions that `source._target_` of a conf/model file can name.
+"""Sources of pre-trained weights: functions that `source._target_` of a conf/model file can name.
 
-A source is a plain function that is given ``out`` (and ``log`` where it takes one), leaves a Hugging Face directory
-there (``config.json``, ``model.safetensors``, tokenizer files) and returns what it is: ``kind``, ``id`` and
-``revision``, and whatever numbers it has to tell. ``pipeline.training.pretrain_model.scratch`` is one more of them.
-A mirror is asked before any of them. Only safetensors are read: a pickle may run code when it is opened.
+A source receives ``out`` (and ``log`` if it has such a parameter) and writes a Hugging Face directory there:
+``config.json``, ``model.safetensors`` and tokenizer files. It returns ``kind``, ``id`` and ``revision`` of the
+checkpoint, and optional numbers. ``pipeline.training.pretrain_model.scratch`` is another source. A mirror is tried
+before any source. Only safetensors are read, because loading a pickle can run code.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from pipeline.models.model_files import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEI
 
 Origin = Mapping[str, Any]
 
-# What a fast tokenizer can be made of where the checkpoint has no tokenizer.json.
+# Files from which a fast tokenizer is converted if the checkpoint has no tokenizer.json.
 VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "special_tokens_map.json", "added_tokens.json")
 FILES = (CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG, *VOCABULARIES)
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".ot")
 
 
 def hub(repo: str, revision: str, out: Path) -> Origin:
-    """Fetch a checkpoint of the Hub at a commit (or a branch or `refs/pr/1`, of which the commit is told).
+    """Fetch a checkpoint from the Hub at a commit, branch or `refs/pr/1`; the result contains the commit.
 
     Raises hub.Away when the Hub does not answer, UserError when there are no safetensors at that commit.
     """
@@ -44,20 +44,19 @@ def hub(repo: str, revision: str, out: Path) -> Origin:
 
 
 def _fetch_snapshot(repo: str, revision: str) -> Path:
-    """Return the folder of the client's cache that holds the files of a commit; it bears the commit's name."""
+    """Return the folder of the client's cache with the files of a commit; its name is the commit."""
     from huggingface_hub import snapshot_download
 
     return Path(snapshot_download(repo, revision=revision, allow_patterns=list(FILES)))
 
 
 def directory(path: str, out: Path, sha256: str | None = None) -> Origin:
-    """Copy a checkpoint from a folder, such as ``inputs/my-encoder`` of the project.
+    """Copy a checkpoint from a folder of the project, such as ``inputs/my-encoder``.
 
-    A changed file makes `pretrain` run again by itself. ``sha256`` is that of the weights, to be sure which ones they
-    are: others are refused.
+    DVC runs `pretrain` again after a file changes. ``sha256`` is the expected digest of the weights.
 
-    Raises UserError when it is not there, holds no safetensors, or holds others than ``sha256`` says, and where a file
-    leads out of the folder: what a checkpoint from elsewhere links to is not its own.
+    Raises UserError if the folder or its safetensors are missing, the digest differs, or a file links out of the
+    folder.
     """
     folder = paths.ROOT / path
     if not folder.is_dir():
@@ -68,9 +67,9 @@ def directory(path: str, out: Path, sha256: str | None = None) -> Origin:
     for name in FILES:
         _check_file(folder, name, path)
     _copy_checkpoint(folder, out, path)
-    if sha256 is not None and (found := _compute_sha256(out / WEIGHTS)) != sha256:
+    if sha256 is not None and (digest := _compute_sha256(out / WEIGHTS)) != sha256:
         raise UserError(
-            f"conf/model: source.sha256: got {sha256}, but {WEIGHTS} of {path} has {found}; "
+            f"conf/model: source.sha256: got {sha256}, but {WEIGHTS} of {path} has {digest}; "
             "put the weights back that were there, or write the new digest if they are meant to be others"
         )
     return {"kind": "directory", "id": path, "revision": None}
@@ -84,9 +83,9 @@ def _check_file(folder: Path, name: str, where: str) -> None:
 
 
 def fetch_checkpoint(name: str, place: str | None, out: Path, source: Callable[[], Origin]) -> Origin:
-    """Fill ``out`` with the checkpoint of a model from the mirror at ``place``, or else from its source.
+    """Write the checkpoint of a model to ``out``, from the mirror at ``place`` or else from its source.
 
-    Raises UserError when neither has it, or what they have cannot be used.
+    Raises UserError if neither has a usable checkpoint.
     """
     folder = mirror.find(place, "models", name)
     if folder:
@@ -99,9 +98,9 @@ def fetch_checkpoint(name: str, place: str | None, out: Path, source: Callable[[
 
 
 def _copy_checkpoint(folder: Path, out: Path, where: str) -> None:
-    """Copy what belongs to a checkpoint, and make the tokenizer's fast form where there is only its vocabulary.
+    """Copy the files of a checkpoint, and convert the tokenizer if only its vocabulary is there.
 
-    Raises UserError without safetensors, or where the checkpoint would have code of its own run.
+    Raises UserError without safetensors, or if the checkpoint requires custom code.
     """
     _check_safetensors([path.name for path in folder.iterdir()], where)
     for name in FILES:
@@ -130,7 +129,7 @@ def _check_safetensors(names: Sequence[str], where: str) -> None:
 
 
 def _create_tokenizer(out: Path, where: str) -> None:
-    """Make tokenizer.json and tokenizer_config.json of a vocabulary."""
+    """Write tokenizer.json and tokenizer_config.json, converted from a vocabulary."""
     from transformers.models.auto.tokenization_auto import AutoTokenizer
 
     try:
@@ -140,12 +139,12 @@ def _create_tokenizer(out: Path, where: str) -> None:
 
 
 def read_weights(out: Path) -> dict[str, Any]:
-    """Return what lies in ``out``: SHA-256 and bytes of the weights, parameters, types, and tensors by module.
+    """Return SHA-256, bytes, number of parameters, types, and tensors per module of the weights in ``out``.
 
-    Read from the file's header alone: safetensors begins with the length of a JSON object of names, types and shapes.
-    Whole numbers are buffers of old checkpoints and no parameters.
+    Only the header is read: a safetensors file starts with the length of a JSON object of names, types and shapes.
+    Integer tensors are buffers of old checkpoints, not parameters.
 
-    Raises UserError when the file is no safetensors, or has been cut short.
+    Raises UserError if the file is not in safetensors format or truncated.
     """
     tensors = _read_header(out / WEIGHTS)
     return {
@@ -158,7 +157,7 @@ def read_weights(out: Path) -> dict[str, Any]:
 
 
 def count_parameters(path: Path) -> int:
-    """Return how many parameters a file of weights holds, read as ``weights`` does."""
+    """Return the number of parameters in a file of weights, from its header."""
     return _count_parameters(_read_header(path))
 
 
@@ -189,16 +188,16 @@ def _read_header(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _count_modules(names: Sequence[str]) -> Counter[str]:
-    """Count tensors by module, such as embeddings, encoder, pooler, cls; the encoder's own name is taken off."""
+    """Count tensors by module, such as embeddings, encoder, pooler, cls, without the prefix of the encoder."""
     encoder = {name.partition("embeddings.")[0] for name in names if ".embeddings." in f".{name}"}
     prefix = min(encoder, default="", key=len)
     return Counter(name.removeprefix(prefix).partition(".")[0] for name in names)
 
 
 def list_remarks(drawn: Sequence[str], unused: Sequence[str]) -> list[str]:
-    """Return a line for each way in which fine-tuning departs from a checkpoint.
+    """Return a line for each difference between a checkpoint and the classifier that fine-tuning starts from.
 
-    ``drawn`` and ``unused`` are the modules that opening it as a classifier drew at random or left out.
+    ``drawn`` and ``unused`` are the modules that loading initialised at random or left out.
     """
     lines = []
     if any(name.endswith(".pooler") for name in drawn):

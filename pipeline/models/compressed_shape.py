@@ -1,7 +1,6 @@
-"""The shape of a compressed model, read off the model itself, and how a plain model is brought into that shape.
+"""The structure of a compressed model: derived from the model when it is saved, applied when it is loaded.
 
-A compressed model carries no record of what was done to it: the number of heads and the width of each layer, the
-modules that layers share, and the ranks of factors are derived when it is saved, and rebuilt when it is opened.
+It contains heads and width of each layer, modules that layers share, ranks of factors, and the kind of int8 weights.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from pipeline.models.bert_layers import EncoderLayer, get_output_linear, is_bert
 from pipeline.models.low_rank_layers import LowRankEmbedding, LowRankLinear
 
 KINDS = (quantised_layers.DYNAMIC, quantised_layers.WEIGHT_ONLY)
-SHARED = ("attention", "intermediate", "output")  # what layers may have in common; never a whole layer
+SHARED = ("attention", "intermediate", "output")  # modules that layers can share; never a whole layer
 
 
 @dataclass(frozen=True)
 class Structure:
-    """Where a model differs from the plain one of its configuration.
+    """The differences between a model and the uncompressed model of its configuration.
 
-    ``heads`` and ``width`` hold a number for each layer, None where all are as the configuration says; ``shared``
-    pairs of a module and the one before it whose weights it uses; ``ranks`` those of factorised modules by name;
-    ``quantised`` the kind of int8 weights, None for floating point.
+    ``heads`` and ``width`` have a number for each layer, None if all equal the configuration. ``shared`` pairs a
+    module with the earlier module whose weights it uses. ``ranks`` are those of low-rank modules by name.
+    ``quantised`` is the kind of int8 weights, None for floating point.
     """
 
     heads: tuple[int, ...] | None = None
@@ -36,7 +35,7 @@ class Structure:
     quantised: str | None = None
 
     def to_config(self) -> dict[str, Any]:
-        """Return what is written under the key ``structure`` of config.json."""
+        """Return the value of the key ``structure`` in config.json."""
         return asdict(self)
 
 
@@ -44,7 +43,7 @@ UNCOMPRESSED = Structure()
 
 
 def parse_structure(content: object) -> Structure:
-    """Return the structure that was written as ``content``. Raises ValueError when it is none."""
+    """Return the structure from its value in config.json. Raises ValueError if it is invalid."""
     if not isinstance(content, dict) or set(content) != set(UNCOMPRESSED.to_config()):
         raise ValueError(f"not an object of {', '.join(UNCOMPRESSED.to_config())}")
     heads, width, ranks = content["heads"], content["width"], content["ranks"]
@@ -70,12 +69,12 @@ def parse_structure(content: object) -> Structure:
 
 
 def get_structure(model: Any) -> Structure:
-    """Return the structure of a model; one whose layers are not BERT's is plain."""
+    """Return the structure of a model; without BERT's module names it is uncompressed."""
     if not is_bert_like(model):
         return UNCOMPRESSED
-    found, config = list_layers(model), model.config
-    heads = tuple(layer.module.attention.self.num_attention_heads for layer in found)
-    width = tuple(get_output_linear(layer.get_part("intermediate.dense")).out_features for layer in found)
+    layers, config = list_layers(model), model.config
+    heads = tuple(layer.module.attention.self.num_attention_heads for layer in layers)
+    width = tuple(get_output_linear(layer.get_part("intermediate.dense")).out_features for layer in layers)
     ranks = {
         name: module.rank
         for name, module in model.named_modules()
@@ -84,16 +83,16 @@ def get_structure(model: Any) -> Structure:
     return Structure(
         heads=None if set(heads) == {config.num_attention_heads} else heads,
         width=None if set(width) == {config.intermediate_size} else width,
-        shared=_find_shared(found),
+        shared=_find_shared(layers),
         ranks=ranks or None,
         quantised=quantised_layers.get_int8_kind(model),
     )
 
 
-def _find_shared(found: list[EncoderLayer]) -> tuple[tuple[str, str], ...]:
+def _find_shared(layers: list[EncoderLayer]) -> tuple[tuple[str, str], ...]:
     first: dict[int, str] = {}
     pairs = []
-    for layer in found:
+    for layer in layers:
         for part in SHARED:
             name, key = f"{layer.name}.{part}", id(getattr(layer.module, part))
             if key in first:
@@ -103,18 +102,18 @@ def _find_shared(found: list[EncoderLayer]) -> tuple[tuple[str, str], ...]:
 
 
 def apply_structure(model: Any, structure: Structure) -> None:
-    """Bring a freshly built plain model into the shape of ``structure``; its values come from elsewhere.
+    """Change the modules of an uncompressed model to ``structure``; weights are loaded afterwards.
 
-    Weights stay in floating point. Raises ValueError where ``structure`` is not one of such a model.
+    Weights stay in floating point. Raises ValueError if the model cannot have this structure.
     """
     if not is_bert_like(model):
         if structure != UNCOMPRESSED:
             raise ValueError("the model's layers are not BERT's")
         return
-    found = list_layers(model)
-    for layer, count in _pair_layers(found, structure.heads, model.config.num_attention_heads, "heads"):
+    layers = list_layers(model)
+    for layer, count in _pair_layers(layers, structure.heads, model.config.num_attention_heads, "heads"):
         layer_surgery.select_heads(layer.module.attention, range(count))
-    for layer, count in _pair_layers(found, structure.width, model.config.intermediate_size, "width"):
+    for layer, count in _pair_layers(layers, structure.width, model.config.intermediate_size, "width"):
         layer_surgery.select_neurons(layer.module.intermediate, layer.module.output, range(count))
     for name, source in structure.shared:
         if type(_get_module(model, name)) is not type(_get_module(model, source)):
@@ -125,13 +124,13 @@ def apply_structure(model: Any, structure: Structure) -> None:
 
 
 def _pair_layers(
-    found: list[EncoderLayer], counts: tuple[int, ...] | None, most: int, what: str
+    layers: list[EncoderLayer], counts: tuple[int, ...] | None, maximum: int, name: str
 ) -> Iterator[tuple[EncoderLayer, int]]:
     if counts is None:
         return iter(())
-    if len(counts) != len(found) or max(counts) > most:
-        raise ValueError(f"{what} are {list(counts)}, for {len(found)} layers of at most {most}")
-    return zip(found, counts, strict=True)
+    if len(counts) != len(layers) or max(counts) > maximum:
+        raise ValueError(f"{name} are {list(counts)}, for {len(layers)} layers of at most {maximum}")
+    return zip(layers, counts, strict=True)
 
 
 def _get_module(model: nn.Module, name: str) -> nn.Module:

@@ -1,8 +1,7 @@
-"""From a checkpoint's folder to a classifier: what it lacks is drawn from the seed, what it has too much is left out.
+"""Load and save classifiers: missing modules are initialised from the seed, superfluous ones are left out.
 
-Any architecture of transformers that has a sequence classifier will do. Weights stored in half precision are read
-into fp32. Nothing is fetched and no code of the checkpoint's own is run. A compressed model's folder says in its
-config.json, under ``structure``, where it differs from a plain one.
+Every architecture with a sequence classifier in transformers is supported. Weights in half precision are loaded as
+fp32. Nothing is downloaded and no custom code is run. The config.json of a compressed model has a key ``structure``.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ from pipeline.models.model_files import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEI
 
 RUN_AGAIN = "run finetune again with the arguments of this trial"
 PRETRAIN_COMMAND = "python -m pipeline.stages.pretrain --multirun +sweep=once model="
-STRUCTURE = "structure"  # the key of config.json without which a model is plain
-HEAD_SEED = 0x68656164  # turns a seed into that of a stream for heads alone, whatever else the checkpoint lacked
+STRUCTURE = "structure"  # key of config.json, only for compressed models
+HEAD_SEED = 0x68656164  # seeds heads separately, so that they do not depend on other missing modules
 
 
 @dataclass(frozen=True)
 class LoadNotes:
-    """What loading did beyond copying: modules drawn from the seed, and modules of the checkpoint left out."""
+    """Modules that loading initialised from the seed, and modules of the checkpoint that it left out."""
 
     initialised: tuple[str, ...]
     unused: tuple[str, ...]
 
 
 class LoadedClassifier(NamedTuple):
-    """A classifier in fp32 and in evaluation mode, its tokenizer, and the notes."""
+    """A classifier in fp32 and evaluation mode, its tokenizer, and notes about loading."""
 
     model: Any
     tokenizer: Any
@@ -57,15 +56,15 @@ def load_pretrained(
     attention: str | None = "eager",
     arriving_as: str | None = None,
 ) -> LoadedClassifier:
-    """Open pre-trained weights as a classifier of ``labels`` classes, or with one output for a regression.
+    """Load pre-trained weights as a classifier of ``labels`` classes, or with one output for a regression.
 
-    The classification head, and a pooler that the checkpoint lacks, are drawn from ``seed`` alone. ``labels`` is the
-    number of classes or, for a model that is going to be saved, their names: they replace those of the checkpoint.
-    ``attention`` is one of transformers' implementations, such as ``eager``; None leaves the choice to transformers.
-    ``arriving_as`` is what errors call a checkpoint that was only just fetched.
+    The head, and a missing pooler, are initialised from ``seed``. ``labels`` is the number of classes or, for a model
+    that will be saved, their names, which replace those of the checkpoint. ``attention`` is an implementation of
+    transformers, such as ``eager``; None lets transformers choose. ``arriving_as`` is the name of a checkpoint that
+    was just downloaded, for errors.
 
-    Raises UserError when the folder holds no usable checkpoint, a part of the encoder is missing in it or superfluous,
-    or the model is no encoder.
+    Raises UserError if the checkpoint is not usable, weights of the encoder are missing or superfluous, or the model
+    is not an encoder.
     """
     where, remedy = str(directory), f"run `{PRETRAIN_COMMAND}{directory.name}`"
     if arriving_as is not None:
@@ -80,9 +79,9 @@ def load_pretrained(
 
 
 def _create_label_settings(labels: int | Sequence[str], regression: bool) -> dict[str, Any]:
-    """Return what the configuration of a new classifier states about its outputs."""
+    """Return the settings of a new classifier's configuration for its outputs."""
     if regression:
-        names = ["LABEL_0"]  # as transformers calls the only output
+        names = ["LABEL_0"]  # the name in transformers
     elif isinstance(labels, int):
         names = [f"LABEL_{number}" for number in range(labels)]
     else:
@@ -96,10 +95,10 @@ def _create_label_settings(labels: int | Sequence[str], regression: bool) -> dic
 
 
 def load_finetuned(directory: Path, attention: str | None = None) -> LoadedClassifier:
-    """Open a classifier that was saved with ``save``, compressed or not: the same logits as before.
+    """Load a classifier that ``save_classifier`` wrote, compressed or not, with identical logits.
 
-    ``attention`` is one of transformers' implementations; None is the fastest that the model knows.
-    Raises UserError when the folder holds no usable checkpoint or lacks a part of the model.
+    ``attention`` is an implementation of transformers; None is the fastest that the model supports.
+    Raises UserError if the checkpoint is not usable or incomplete.
     """
     with _disable_logging():
         loaded = _load_checkpoint(directory, attention, {}, RUN_AGAIN, str(directory))
@@ -109,24 +108,24 @@ def load_finetuned(directory: Path, attention: str | None = None) -> LoadedClass
 
 
 def save_classifier(model: Any, tokenizer: Any, directory: Path) -> None:
-    """Write a classifier so that ``saved`` opens it: safetensors, configuration and tokenizer.
+    """Write a classifier for ``load_finetuned``: safetensors, configuration and tokenizer.
 
-    A plain model is written as transformers writes it. Of a compressed one each tied tensor is written once, weights
-    with enough zeros without them, and its structure into config.json.
+    An uncompressed model is written by transformers. For a compressed one, tied tensors are written once, sparse
+    weights without zeros, and the structure into config.json.
     """
-    found = compressed_shape.get_structure(model)
+    structure = compressed_shape.get_structure(model)
     with _disable_logging():
-        if found == compressed_shape.UNCOMPRESSED and not sparse_masks.find_sparse_weights(model):
+        if structure == compressed_shape.UNCOMPRESSED and not sparse_masks.find_sparse_weights(model):
             model.save_pretrained(directory)
         else:
-            _save_compressed(model, found, directory)
+            _save_compressed(model, structure, directory)
     tokenizer.save_pretrained(directory)
 
 
-def _save_compressed(model: Any, found: compressed_shape.Structure, directory: Path) -> None:
+def _save_compressed(model: Any, structure: compressed_shape.Structure, directory: Path) -> None:
     config = copy.deepcopy(model.config)
     config.architectures, config.dtype = [type(model).__name__], str(model.dtype).removeprefix("torch.")
-    setattr(config, STRUCTURE, found.to_config())
+    setattr(config, STRUCTURE, structure.to_config())
     config.save_pretrained(directory)
     save_file(compressed_storage.collect_tensors(model), directory / WEIGHTS, metadata={"format": "pt"})
 
@@ -134,7 +133,7 @@ def _save_compressed(model: Any, found: compressed_shape.Structure, directory: P
 def _load_checkpoint(
     directory: Path, attention: str | None, settings: Mapping[str, Any], remedy: str, where: str
 ) -> LoadedClassifier:
-    """Open a checkpoint that errors call ``where``; ``remedy`` is what to do if it is damaged."""
+    """Load a checkpoint; ``where`` is its name in errors, ``remedy`` what to do if it is damaged."""
     config = _load_config(directory, settings, remedy, where)
     if hasattr(config, STRUCTURE):
         model, drawn, unused = _load_compressed(directory, config, attention, remedy, where)
@@ -149,7 +148,7 @@ def _load_checkpoint(
 
 
 def _load_uncompressed(directory: Path, config: Any, attention: str | None) -> tuple[Any, set[str], set[str]]:
-    """Open what transformers wrote; return the model, the tensors that were drawn, and those left out."""
+    """Return a model saved by transformers, its initialised tensors, and the tensors left out."""
     model, info = AutoModelForSequenceClassification.from_pretrained(
         directory,
         config=config,
@@ -168,38 +167,38 @@ def _load_uncompressed(directory: Path, config: Any, attention: str | None) -> t
 def _load_compressed(
     directory: Path, config: Any, attention: str | None, remedy: str, where: str
 ) -> tuple[Any, set[str], set[str]]:
-    """Open what ``save`` wrote of a compressed model, as ``_plain`` does; the model keeps no trace of that."""
+    """Return a compressed model, its initialised tensors, and the tensors left out."""
     content = vars(config).pop(STRUCTURE)
     chosen = {} if attention is None else {"attn_implementation": attention}
     model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, **chosen)
     try:
         shape = compressed_shape.parse_structure(content)
         compressed_shape.apply_structure(model, shape)
-        fit = compressed_storage.load_tensors(model, load_file(directory / WEIGHTS), shape.quantised)
+        match = compressed_storage.load_tensors(model, load_file(directory / WEIGHTS), shape.quantised)
     except (ValueError, SafetensorError, UserError) as error:
         raise UserError(f"{where}: {STRUCTURE} of config.json and {WEIGHTS}: {error}; {remedy}") from None
-    if surplus := sorted(fit.unexpected):
+    if surplus := sorted(match.unexpected):
         raise UserError(
             f"{where}: {len(surplus)} tensors have no place in the {STRUCTURE} of config.json, the first is "
             f"{surplus[0]}; {remedy}"
         )
-    return model.eval(), fit.missing | fit.other_shape, fit.other_shape
+    return model.eval(), match.missing | match.other_shape, match.other_shape
 
 
 def _init_heads(model: Any) -> set[str]:
-    """Draw every head anew, also one that the checkpoint brings: all sizes start alike. Return the heads' modules."""
+    """Initialise every head, also one in the checkpoint, so that all sizes start alike; return their modules."""
     names = set()
     for name, head in model.named_children():
         if name != model.base_model_prefix:
             for parameter in head.parameters():
-                parameter._is_hf_initialized = False  # the mark by which transformers spares what was loaded
+                parameter._is_hf_initialized = False  # otherwise transformers skips loaded parameters
             head.apply(model._init_weights)
             names |= {f"{name}.{parameter}" for parameter, _ in head.named_parameters()}
     return set(_list_modules(names))
 
 
 def _load_config(directory: Path, settings: Mapping[str, Any], remedy: str, where: str) -> Any:
-    """Return the configuration of a checkpoint, once it is clear that opening it runs no code but transformers'."""
+    """Return the configuration of a checkpoint after checking that it requires no custom code."""
     for name in (CONFIG, WEIGHTS, TOKENIZER):
         if not (directory / name).exists():
             raise UserError(f"{where}: no {name}; {remedy}")
@@ -217,13 +216,13 @@ def _load_config(directory: Path, settings: Mapping[str, Any], remedy: str, wher
             "name another checkpoint in conf/model, such as a bert, roberta or modernbert"
         ) from None
     checkpoint_checks.check_encoder(where, config)
-    if config.model_type == "big_bird":  # its sparse attention would end with the first short batch, for good
+    if config.model_type == "big_bird":  # a short batch would switch its sparse attention off permanently
         config.attention_type = "original_full"
     return config
 
 
 def _list_modules(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the modules that tensors belong to, two levels deep: ``bert.pooler.dense.bias`` is of ``bert.pooler``."""
+    """Return the modules of tensors, two levels deep: ``bert.pooler`` for ``bert.pooler.dense.bias``."""
     return _sort_names({".".join(name.split(".")[:-1][:2]) for name in names})
 
 
@@ -233,7 +232,7 @@ def _sort_names(names: Iterable[str]) -> tuple[str, ...]:
 
 @contextmanager
 def _disable_logging() -> Iterator[None]:
-    """Keep transformers from printing what the notes say, and its progress bars out of the stage's lines."""
+    """Silence transformers: the notes contain its warnings, and progress bars would break the stage's output."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""A matrix as a product of two narrower ones, in the place of a Linear or of a table of embeddings."""
+"""Low-rank replacements of a Linear and of an embedding table: products of two narrower matrices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 class LowRankLinear(nn.Sequential):
-    """Two Linears in the place of one: y = (x A^T) B^T + b, with A (rank, in) and B (out, rank)."""
+    """Two Linears instead of one: y = (x A^T) B^T + b, with A (rank, in) and B (out, rank)."""
 
     def __init__(self, in_features: int, out_features: int, rank: int, bias: bool) -> None:
         super().__init__(nn.Linear(in_features, rank, bias=False), nn.Linear(rank, out_features, bias=bias))
@@ -14,7 +14,7 @@ class LowRankLinear(nn.Sequential):
 
 
 class LowRankEmbedding(nn.Sequential):
-    """A narrow table and a Linear in the place of a table (ALBERT, Lan et al. 2020, section 3.1)."""
+    """A narrow table and a Linear instead of a table (ALBERT, Lan et al. 2020, section 3.1)."""
 
     def __init__(self, rows: int, size: int, rank: int, padding_idx: int | None) -> None:
         super().__init__(nn.Embedding(rows, rank, padding_idx=padding_idx), nn.Linear(rank, size, bias=False))

@@ -1,4 +1,4 @@
-"""The files of a checkpoint that are always there, and how they are opened: no code of theirs is ever run."""
+"""Files that every checkpoint has, and loading of its JSON files without custom code."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG = (
 
 
 def load_json(path: Path, where: str) -> dict[str, Any]:
-    """Return the content of a JSON file of a checkpoint, empty where there is none.
+    """Return the content of a JSON file of a checkpoint, empty if the file is missing.
 
-    Raises UserError when it is no JSON object or points to code that would have to be run.
+    Raises UserError if it is not a JSON object or requires custom code.
     """
     if not path.exists():
         return {}
@@ -31,7 +31,7 @@ def load_json(path: Path, where: str) -> dict[str, Any]:
         raise UserError(f"{where}: {path.name} holds {type(content).__name__}, no JSON object; fetch the file again")
     if "auto_map" in content:
         raise UserError(
-            f"{where}: {path.name} asks to run code of its own (auto_map), which is never run here; "
+            f"{where}: {path.name} requires custom code (auto_map), which is never run here; "
             "name a checkpoint of an architecture that transformers has itself"
         )
     return content

@@ -1,4 +1,4 @@
-"""What a classifier takes besides token ids: segments of a pair, and the side on which rows are padded."""
+"""Inputs of a classifier besides token ids: segments of a pair, and the padding side."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def is_parameter(name: str, model_class: Any) -> bool:
 
 
 def set_tokenizer_inputs(tokenizer: Any, config: Any, model_class: Any) -> None:
-    """Let a tokenizer return exactly what the model takes, also after it was saved.
+    """Make a tokenizer return exactly the inputs of the model, also after saving and loading.
 
     The class of a tokenizer alone decides wrongly: some give a BERT no segments, some give a DistilBERT segments that
     its `forward` does not take.

@@ -13,11 +13,11 @@ from transformers.models.bert.modeling_bert import BertForPreTraining
 
 IGNORED = -100
 IS_NEXT = 0
-POSITION_SCALE = 0.4  # size of the position and segment embeddings beside the words'
+POSITION_SCALE = 0.4  # of position and segment embeddings, relative to word embeddings
 
 
 class PretrainingLosses(NamedTuple):
-    """The two losses in nats, as tensors to differentiate, and the two accuracies over what was asked."""
+    """The two losses in nats, differentiable, and the two accuracies over the targets."""
 
     mlm: Tensor
     nsp: Tensor
@@ -33,12 +33,12 @@ class PretrainingLosses(NamedTuple):
 def mask_tokens(
     tokens: np.ndarray, special: np.ndarray, mask_id: int, words: np.ndarray, rate: float, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose tokens that are not special; show 80% of those as [MASK], 10% as any word, 10% as they are.
+    """Select tokens that are not special; replace 80% by [MASK], 10% by a random word, and keep 10%.
 
-    `tokens` and `special` are (rows, length); `words` are the ids a random word is drawn from. `rate` is the mean
-    share chosen; each row has its own, uniform between 0 and twice the mean, so that some rows leave a guess no other
-    way than through the other segment, and others show all that the next-sentence question needs. Returns the tokens
-    to show and the targets, `IGNORED` where nothing is asked. Devlin et al. 2019, appendix A.1, have one rate of 0.15.
+    `tokens` and `special` are (rows, length); random words are drawn from the ids in `words`. `rate` is the mean share
+    of selected tokens. The rate of each row is uniform between 0 and twice the mean: highly masked rows can only be
+    solved through the other segment, and others show everything that next-sentence prediction needs. Returns the
+    masked tokens and the targets, `IGNORED` elsewhere. Devlin et al. 2019, appendix A.1, use one rate of 0.15.
     """
     chosen = (random.random(tokens.shape) < random.uniform(0.0, 2.0 * rate, (len(tokens), 1))) & ~special
     fate = random.random(tokens.shape)
@@ -50,21 +50,21 @@ def mask_tokens(
 def compute_losses(
     model: BertForPreTraining, inputs: dict[str, Tensor], targets: Tensor, next_label: Tensor
 ) -> PretrainingLosses:
-    """Both losses of a batch.
+    """Return both losses of a batch.
 
-    `inputs` are BERT's, each (rows, length); `targets` is (rows, length) with `IGNORED` where nothing is asked;
-    `next_label` is (rows,), 0 where the second segment follows the first. Only the asked tokens go through the
-    vocabulary, which changes nothing but the time.
+    `inputs` are BERT's, each (rows, length); `targets` is (rows, length), `IGNORED` for tokens without a target;
+    `next_label` is (rows,), 0 if the second segment follows the first. Only tokens with a target are projected to the
+    vocabulary, which saves time and changes no result.
     """
     states, pooled = model.bert(**inputs)[:2]
-    asked = targets != IGNORED
-    words = model.cls.predictions(states[asked]).float()
+    selected = targets != IGNORED
+    words = model.cls.predictions(states[selected]).float()
     following = model.cls.seq_relationship(pooled).float()
-    wanted = targets[asked]
+    expected = targets[selected]
     return PretrainingLosses(
-        mlm=cross_entropy(words, wanted),
+        mlm=cross_entropy(words, expected),
         nsp=cross_entropy(following, next_label),
-        mlm_accuracy=(words.argmax(-1) == wanted).float().mean(),
+        mlm_accuracy=(words.argmax(-1) == expected).float().mean(),
         nsp_accuracy=(following.argmax(-1) == next_label).float().mean(),
     )
 
@@ -72,13 +72,12 @@ def compute_losses(
 def create_model(
     layers: int, hidden: int, heads: int, vocabulary: int, positions: int, seed: int
 ) -> BertForPreTraining:
-    """A BERT with random weights that can learn to compare segments within minutes.
+    """Return a BERT with random weights that learns to compare segments within minutes.
 
-    No dropout, since a small model does not learn this much text by heart. Weights have the standard deviation
-    1/sqrt(hidden): with BERT's 0.02 the attention of a narrow model starts so even that it stays at the word
-    frequencies for thousands of steps. Positions start as sinusoids and, like the segments, smaller than the words, and
-    half of the keys as the queries, so that a token first attends to its like, wherever it stands (Trockman and Kolter
-    2023, mimetic initialisation).
+    No dropout: a small model does not overfit this much text. Weights have the standard deviation 1/sqrt(hidden);
+    with BERT's 0.02, the attention of a narrow model starts almost uniform and predicts word frequencies for thousands
+    of steps. Positions start as sinusoids and, like segments, smaller than words. Half of the keys start equal to the
+    queries, so that a token first attends to similar tokens (Trockman and Kolter 2023, mimetic initialisation).
     """
     config = BertConfig(
         vocab_size=vocabulary,
@@ -107,7 +106,7 @@ def create_model(
 
 
 def _create_sinusoids(positions: int, hidden: int) -> Tensor:
-    """(positions, hidden) of unit mean square (Vaswani et al. 2017, section 3.5)."""
+    """Return (positions, hidden) with unit mean square (Vaswani et al. 2017, section 3.5)."""
     rates = 10_000.0 ** (-torch.arange(0, hidden, 2) / hidden)
     angles = torch.arange(positions)[:, None] * rates
     return torch.stack((angles.sin(), angles.cos()), -1).flatten(1) * 2**0.5

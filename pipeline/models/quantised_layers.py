@@ -1,8 +1,8 @@
-"""Linears whose weights are int8, by torchao: the only file that imports it, and only where a model is quantised.
+"""Linears with int8 weights by torchao, which is imported here only, and only for quantised models.
 
-Weights have one scale for each output, symmetric and without calibration: w ~= scale * q with q from -127 to 127, so
-that an entry is off by half a scale at most. ``int8-dynamic`` rounds the activations as well, one scale for each token
-as it comes, and multiplies in integers; ``int8-weight-only`` multiplies in floating point.
+Weights have one symmetric scale per output and need no calibration: w ~= scale * q with q from -127 to 127, so the
+error of an entry is at most half a scale. ``int8-dynamic`` also rounds activations, with one scale per token, and
+multiplies integers; ``int8-weight-only`` multiplies in floating point.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pipeline.models import bert_layers
 from pipeline.system import hardware
 
 DYNAMIC, WEIGHT_ONLY = "int8-dynamic", "int8-weight-only"
-TENSOR_NAMES = ("qdata", "scale")  # of a weight; its zero points are zeros, for the rounding is symmetric
-MIN_NARROW = -64  # of the int8 numbers where products are added up in 16 bits
-IGNORED_LOGS = {  # what the import logs wherever a GPU's kernels do not load, and of torch's own future
+TENSOR_NAMES = ("qdata", "scale")  # of a weight; the zero points of symmetric rounding are 0
+MIN_NARROW = -64  # smallest int8 weight if products are accumulated in 16 bits
+IGNORED_LOGS = {  # logged on import about GPU kernels that cannot be loaded, and about a deprecation in torch
     "torchao": "Failed to load",
     "torch.utils._pytree": "is an Enum subclass",
 }
@@ -36,13 +36,13 @@ def get_int8_kind(model: nn.Module) -> str | None:
 
 
 def convert_to_int8(model: nn.Module, kind: str) -> None:
-    """Turn the Linears of the encoder's layers into int8 of a ``kind``, in place and on the device where they lie.
+    """Convert the Linears of the encoder's layers to int8 of a ``kind``, in place and on their device.
 
-    The pooler and the head stay as they are: they see one token of an example, which saves no time, hold little, and
-    what they are off by nothing after them evens out.
-    Raises UserError for a model whose layers are not BERT's, and whatever torchao raises where it cannot do it.
+    Pooler and head stay in floating point: they process one token per example and are small, so that int8 would save
+    nothing, and no later layer compensates their errors.
+    Raises UserError for a model without BERT's module names, and errors of torchao.
     """
-    if sys.modules.get("torchao", sys) is None:  # barred by the package
+    if sys.modules.get("torchao", sys) is None:  # set by pipeline/__init__.py to block the import
         del sys.modules["torchao"]
     with _filter_logs():
         from torchao import quantization  # type: ignore[import-untyped]
@@ -58,7 +58,7 @@ def convert_to_int8(model: nn.Module, kind: str) -> None:
 
 
 def collect_int8_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return what int8 weights consist of, each shared one once: ``<weight>.qdata`` and ``<weight>.scale``."""
+    """Return the tensors of distinct int8 weights: ``<weight>.qdata`` and ``<weight>.scale``."""
     return {
         f"{name}.{inner}": getattr(weight, inner)
         for name, weight in _find_int8_weights(model).items()
@@ -67,10 +67,10 @@ def collect_int8_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_int8_tensors(model: nn.Module, kind: str, tensors: Mapping[str, Tensor]) -> None:
-    """Quantise a freshly built model as the saved one was and give it the saved ``tensors``: the same outputs exactly.
+    """Convert a model to int8 and load the saved ``tensors``, which restores identical outputs.
 
-    Raises UserError when a tensor is missing or of another shape or type than the model asks for, or holds numbers
-    that this processor cannot add up.
+    Raises UserError if a tensor is missing, has another shape or type, or contains numbers whose products overflow on
+    this processor.
     """
     convert_to_int8(model, kind)
     for name, weight in _find_int8_weights(model).items():
@@ -97,15 +97,15 @@ def _format_tensor(tensor: Tensor) -> str:
 
 @contextmanager
 def _filter_logs() -> Iterator[None]:
-    """Keep torchao's import from logging about kernels that are not for this machine."""
+    """Suppress log messages of torchao's import about kernels for other hardware."""
     undo = []
-    for name, said in IGNORED_LOGS.items():
+    for name, text in IGNORED_LOGS.items():
         logger = logging.getLogger(name)
-        hush = lambda record, said=said: said not in record.getMessage()  # noqa: E731
-        logger.addFilter(hush)
-        undo.append((logger, hush))
+        log_filter = lambda record, text=text: text not in record.getMessage()  # noqa: E731
+        logger.addFilter(log_filter)
+        undo.append((logger, log_filter))
     try:
         yield
     finally:
-        for logger, hush in undo:
-            logger.removeFilter(hush)
+        for logger, log_filter in undo:
+            logger.removeFilter(log_filter)

@@ -1,4 +1,4 @@
-"""Sparse weights: which Linears have them, and how their zeros stay zero while the model is trained further."""
+"""Sparse weights: find Linears that have them, and keep their zeros during training."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-MIN_SPARSITY = (
-    0.001  # share of exact zeros from which they are no accident; of trained weights hardly one is exactly zero
-)
+MIN_SPARSITY = 0.001  # minimum share of exact zeros; trained dense weights have almost none
 
 
 def find_sparse_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the weights of Linears of which at least 0.1% are exactly zero, by name, each once; int8 ones never."""
+    """Return the distinct floating-point weights of Linears with at least 0.1% exact zeros, by name."""
     linears = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear))
     weights = {
         f"{name}.weight": linear.weight for name, linear in linears if type(linear.weight) is nn.Parameter
@@ -29,9 +27,9 @@ def _compute_sparsity(weight: Tensor) -> float:
 
 @contextmanager
 def freeze_zeros(model: nn.Module) -> Iterator[None]:
-    """Keep the zeros of sparse weights at zero while the block trains ``model`` on the device where it is now.
+    """Keep the zeros of sparse weights at zero while the block trains ``model`` on its current device.
 
-    Their gradient is zero, so AdamW, made inside the block, has neither a moment nor a decay that would move them.
+    Their gradient is zero, so neither moments nor weight decay of an AdamW created in the block move them.
     """
     hooks = [
         weight.register_hook(partial(torch.mul, weight.detach() != 0))  # type: ignore[no-untyped-call]

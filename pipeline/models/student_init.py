@@ -1,4 +1,4 @@
-"""How a student begins: from its own pre-trained weights, from nothing, or as some of its teacher's layers."""
+"""Initial weights of a student: pre-trained, random, or some layers of its teacher."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ def create_student(
 ) -> LoadedClassifier:
     """Return a student in evaluation mode, with its tokenizer.
 
-    ``pretrained`` opens the folder ``student`` as for fine-tuning; ``scratch`` takes its architecture, with weights
-    drawn from ``seed``; a number k takes every k-th layer of the fine-tuned ``teacher`` (k, 2k, ... counted from 1)
-    with its embeddings, pooler, head and tokenizer, as DistilBERT begins (Sanh et al. 2019), and needs no ``student``.
-    ``labels`` is the number of classes or their names, as ``loading.classifier`` takes them.
-    Raises UserError when the folder holds no usable checkpoint, the teacher's weights are int8, or no layer would be
-    left.
+    ``pretrained`` loads the folder ``student`` as for fine-tuning; ``scratch`` uses its architecture with random
+    weights from ``seed``. A number k takes every k-th layer of the fine-tuned ``teacher`` (k, 2k, ... counted from 1)
+    with its embeddings, pooler, head and tokenizer, as DistilBERT does (Sanh et al. 2019), and ignores ``student``.
+    ``labels`` is the number of classes or their names (``load_model.load_pretrained``).
+    Raises UserError if the checkpoint is not usable, the teacher's weights are int8, or no layer would remain.
     """
     if isinstance(how, int):
         return load_every_layer(how, teacher)
@@ -31,7 +30,7 @@ def create_student(
 
 
 def load_every_layer(step: int, teacher: Path) -> LoadedClassifier:
-    """Open a fine-tuned classifier with only every ``step``-th of its layers, the last one included if it divides."""
+    """Load every ``step``-th layer of a fine-tuned classifier, counted from 1."""
     loaded = load_model.load_finetuned(teacher, "eager")
     if quantised_layers.get_int8_kind(loaded.model):
         raise UserError(f"{teacher}: its weights are int8 and cannot be trained; name the teacher before that step")
@@ -43,7 +42,7 @@ def load_every_layer(step: int, teacher: Path) -> LoadedClassifier:
 
 
 def _init_encoder(loaded: LoadedClassifier, seed: int) -> LoadedClassifier:
-    """Replace the encoder's weights; the head keeps what it would be with pre-trained ones."""
+    """Initialise the encoder; the head is the same as with pre-trained weights."""
     model = loaded.model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

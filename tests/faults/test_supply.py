@@ -92,7 +92,7 @@ def named_wrongly(folder: Path) -> None:
     [
         (
             code_of_its_own,
-            "odd: config.json asks to run code of its own (auto_map), which is never run here; name a checkpoint of an "
+            "odd: config.json requires custom code (auto_map), which is never run here; name a checkpoint of an "
             "architecture that transformers has itself",
         ),
         (

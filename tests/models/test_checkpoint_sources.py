@@ -203,7 +203,7 @@ def test_a_checkpoint_that_brings_code_is_refused(checkpoint: Any, out: Path) ->
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "theirs.Model"}}))
     assert refusal(folder, out) == (
-        f"{folder}: config.json asks to run code of its own (auto_map), which is never run here; "
+        f"{folder}: config.json requires custom code (auto_map), which is never run here; "
         "name a checkpoint of an architecture that transformers has itself"
     )
 

@@ -236,7 +236,7 @@ def test_code_of_a_checkpoint_is_never_run(checkpoint: Any, file: str) -> None:
     folder = checkpoint()
     rewrite(folder / file, auto_map={"AutoConfig": "theirs.Config"})
     assert refusal(folder) == (
-        f"{folder}: {file} asks to run code of its own (auto_map), which is never run here; "
+        f"{folder}: {file} requires custom code (auto_map), which is never run here; "
         "name a checkpoint of an architecture that transformers has itself"
     )
 

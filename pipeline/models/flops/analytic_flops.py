@@ -1,9 +1,9 @@
-"""What one step of a model costs, as a function of an example's length: FLOPs, and what is kept for backward.
+"""FLOPs and saved activations of one training step as polynomials in an example's length.
 
-An operation is a multiplication or an addition of a matrix product, so that (m, k) by (k, n) takes 2 m n k, as
-``torch.utils.flop_counter`` has it; elementwise work is left out (Kaplan et al. 2020, section 2.1; Hoffmann et al.
-2022, appendix F). ``Tape`` goes through a model as autograd does, but with the shapes of tensors alone: whether a
-product has a backward, and which tensors it keeps, follows from what needs a gradient.
+A FLOP is a multiplication or an addition of a matrix product: (m, k) by (k, n) takes 2 m n k, as in
+``torch.utils.flop_counter``. Elementwise work is left out (Kaplan et al. 2020, section 2.1; Hoffmann et al. 2022,
+appendix F). ``Tape`` follows a model like autograd, but only with shapes: which products have a backward, and which
+tensors are saved, depends on which tensors need a gradient.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from torch import Tensor, nn
 
 FLOAT = 4  # bytes
-SAVES_OUTPUT = ("relu", "tanh")  # activation functions whose gradient is told by what they returned
+SAVES_OUTPUT = ("relu", "tanh")  # activation functions whose gradient needs only their output
 EXTRA_SAVED = {
     "gelu_new": 3,
     "gelu_fast": 6,
     "gelu_python": 2,
     "quick_gelu": 1,
-}  # of several FLOPs: beside the input
+}  # tensors saved in addition to the input
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Polynomial:
         return Polynomial(self.constant * factor, self.linear * factor, self.square * factor)
 
     def __call__(self, length: Any) -> Any:
-        """Return the value at a length, or at each of an array of them, exactly."""
+        """Return the exact value at a length, or at each of an array of lengths."""
         if isinstance(length, np.ndarray):
             length = length.astype(np.int64)
         return self.constant + (self.linear + self.square * length) * length
@@ -50,20 +50,20 @@ ONE, TOKENS, PAIRS = Polynomial(constant=1), Polynomial(linear=1), Polynomial(sq
 
 @dataclass(frozen=True, eq=False)
 class TracedTensor:
-    """A tensor by its shape for one example, (rows, width); ``whole`` is the tensor of which it is a view."""
+    """The shape of a tensor for one example, (rows, width); ``whole`` is the tensor that it is a view of."""
 
     rows: Polynomial
     width: int
-    gradient: bool  # whether it needs one
+    gradient: bool  # whether it requires one
     whole: TracedTensor | None = None
 
 
 @dataclass
 class ModelPart:
-    """A part of a model, such as the feed-forward's first Linear of a layer; all numbers are of one example.
+    """A part of a model, such as the first feed-forward Linear of a layer; all numbers are per example.
 
-    ``forward`` and ``backward`` in FLOPs, ``activations`` in bytes that are kept from forward to backward,
-    ``modules`` the Linears by all of their names. ``parameters`` that parts share belong to the first of them.
+    ``forward`` and ``backward`` are FLOPs, ``activations`` bytes saved for backward, ``modules`` all names of its
+    Linears. Shared ``parameters`` belong to the first part that uses them.
     """
 
     kind: str
@@ -76,11 +76,11 @@ class ModelPart:
 
 
 class Tape:
-    """The parts of a model, filled by its FLOPs in their order; ``frozen`` is a model that is never trained.
+    """Records the parts of a model in the order of its operations; a ``frozen`` model is never trained.
 
-    Kept tensors (as Korthikanti et al. 2022, section 4.1, but in fp32 and with all that torch keeps): each storage
-    once, for the part that keeps it first. A dropout mask has the type of what it is multiplied by, as on the CPU; on
-    a GPU it takes a byte an element.
+    Saved tensors follow Korthikanti et al. 2022, section 4.1, but in fp32 and with everything that torch saves. Each
+    storage counts once, for the part that saves it first. A dropout mask has the type of its input, as on the CPU; on
+    a GPU it takes one byte per element.
     """
 
     def __init__(self, model: nn.Module, frozen: bool) -> None:
@@ -89,36 +89,36 @@ class Tape:
         self._names: dict[nn.Module, list[str]] = {}
         for name, module in model.named_modules(remove_duplicate=False):
             self._names.setdefault(module, []).append(name)
-        self._kept: set[TracedTensor] = set()
+        self._saved: set[TracedTensor] = set()
         self._seen: set[Tensor] = set()
 
     def begin_part(self, kind: str, layer: int | None = None) -> None:
-        """Begin a part: what follows belongs to it."""
+        """Start a part; the following operations belong to it."""
         self.parts.append(ModelPart(kind, layer))
 
     def is_trained(self, parameter: Tensor | None) -> bool:
-        """Say whether a parameter gets a gradient."""
+        """Return whether a parameter gets a gradient."""
         return parameter is not None and parameter.requires_grad and not self.frozen
 
     def add_parameters(self, module: nn.Module) -> bool:
-        """Count a module's parameters into the part, those not counted yet; say whether any of them is trained."""
+        """Add a module's parameters, if not counted yet, to the part; return whether any is trained."""
         parameters = list(module.parameters())
         self.parts[-1].parameters += sum(each.numel() for each in parameters if each not in self._seen)
         self._seen.update(parameters)
         return any(self.is_trained(each) for each in parameters)
 
     def save_for_backward(self, value: TracedTensor) -> None:
-        """Keep a tensor for backward, the whole of it where it is a view, once."""
+        """Save a tensor for backward, once; for a view, the whole tensor."""
         value = value.whole or value
-        if value not in self._kept:
-            self._kept.add(value)
+        if value not in self._saved:
+            self._saved.add(value)
             self.parts[-1].activations += value.rows * (FLOAT * value.width)
 
     def apply_linear(self, states: TracedTensor, module: Any) -> TracedTensor:
-        """Multiply by a Linear, or by two factors one after the other.
+        """Apply a Linear, or two factors in sequence.
 
-        Forward takes 2 (rows) (in) (out) FLOPs; backward as many for the weight's gradient, which needs the
-        input, and as many for the input's, each where it is asked for.
+        Forward takes 2 (rows) (in) (out) FLOPs. Backward takes as many for the gradient of the weight, which needs the
+        input, and as many for the gradient of the input, each if required.
         """
         if isinstance(module, nn.Sequential):
             for each in module:
@@ -134,18 +134,18 @@ class Tape:
         return TracedTensor(states.rows, module.out_features, states.gradient or trained)
 
     def compute_scores(self, query: TracedTensor, key: TracedTensor, heads: int) -> TracedTensor:
-        """Multiply each query by each key, 2 s^2 (heads times size), and turn them into shares by softmax."""
+        """Multiply each query by each key, 2 s^2 (heads times size), and apply softmax."""
         shares = TracedTensor(PAIRS, heads, self._apply_product(query, key, query.width))
         if shares.gradient:
             self.save_for_backward(shares)
         return shares
 
     def compute_mix(self, shares: TracedTensor, value: TracedTensor) -> TracedTensor:
-        """Return the values mixed by their shares, 2 s^2 (heads times size)."""
+        """Return the values weighted by their shares, 2 s^2 (heads times size)."""
         return TracedTensor(TOKENS, value.width, self._apply_product(shares, value, value.width))
 
     def _apply_product(self, one: TracedTensor, other: TracedTensor, width: int) -> bool:
-        """Count a product of (s, size) by (size, s) in each head, or back; the one's gradient needs the other."""
+        """Count a product of (s, size) by (size, s) per head, or its reverse; each gradient needs the other factor."""
         part, work = self.parts[-1], PAIRS * (2 * width)
         part.forward += work
         part.backward += work * (one.gradient + other.gradient)
@@ -155,11 +155,11 @@ class Tape:
         return one.gradient or other.gradient
 
     def add(self, one: TracedTensor, other: TracedTensor) -> TracedTensor:
-        """Return a sum, which keeps nothing."""
+        """Return a sum, which saves nothing."""
         return TracedTensor(one.rows, one.width, one.gradient or other.gradient)
 
     def apply_norm(self, states: TracedTensor, module: nn.Module) -> TracedTensor:
-        """Normalise: the input is kept, and a mean and a deviation for each of its rows."""
+        """Normalise; saves the input, and mean and deviation of each row."""
         gradient = self.add_parameters(module) or states.gradient
         if gradient:
             self.save_for_backward(states)
@@ -167,7 +167,7 @@ class Tape:
         return TracedTensor(states.rows, states.width, gradient)
 
     def apply_dropout(self, states: TracedTensor, rate: float) -> TracedTensor:
-        """Drop elements: the mask is kept; at a rate of 0 nothing happens at all."""
+        """Apply dropout, which saves the mask; a rate of 0 does nothing."""
         if not rate:
             return states
         if states.gradient:
@@ -175,7 +175,7 @@ class Tape:
         return TracedTensor(states.rows, states.width, states.gradient)
 
     def apply_activation(self, states: TracedTensor, name: str) -> TracedTensor:
-        """Apply an activation function by its name in transformers; one that is not known keeps its input."""
+        """Apply an activation function by its name in transformers; an unknown one saves its input."""
         result = TracedTensor(states.rows, states.width, states.gradient)
         if states.gradient:
             self.save_for_backward(result if name in SAVES_OUTPUT else states)
@@ -184,5 +184,5 @@ class Tape:
         return result
 
     def get_first_token(self, states: TracedTensor) -> TracedTensor:
-        """Return the first token's state as a view of all."""
+        """Return the first token's state, a view of all states."""
         return TracedTensor(ONE, states.width, states.gradient, states)

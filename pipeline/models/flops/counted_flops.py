@@ -1,8 +1,7 @@
-"""What a model does when it is asked and trained once, counted: FLOPs, kept bytes, the update's arithmetic.
+"""Count the costs of one training step with torch's FLOP counter: FLOPs, saved bytes, arithmetic of the update.
 
-The counting is torch's own and knows no formula of ``complexity``. It runs on a copy whose tensors have shapes and no
-values (torch's ``meta`` device), so that a large model takes seconds and no memory; int8 weights, for which no such
-kernels exist, are asked as they are and not trained.
+It uses no formula of ``analytic_flops``. It runs on a copy on torch's ``meta`` device, whose tensors have no values, so
+that a large model takes seconds and no memory. Models with int8 weights, which have no such kernels, run forward only.
 """
 
 from __future__ import annotations
@@ -33,15 +32,15 @@ def _count_product(one: tuple[int, int], other: tuple[int, int], *_: object, **_
 def _count_attention(
     query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...], *_: object, **__: object
 ) -> int:
-    rows, heads, asked, size = query
-    return 2 * rows * heads * asked * key[2] * (size + value[3])
+    rows, heads, queries, size = query
+    return 2 * rows * heads * queries * key[2] * (size + value[3])
 
 
-UNCOUNTED = {  # by torch's counter: products of integers, and attention in one kernel on the CPU
+UNCOUNTED = {  # not in torch's counter: products of integers, and fused attention on the CPU
     aten._int_mm: _count_product,
     aten._scaled_dot_product_flash_attention_for_cpu: _count_attention,
 }
-ELEMENTWISE = {  # multiplications, additions and the like for each element; of a norm for each that it reads
+ELEMENTWISE = {  # FLOPs per element; of a norm per element that it reads
     aten.linalg_vector_norm: 2, aten.lerp_: 3, aten.addcmul_: 3, aten.addcdiv_: 3, aten.mul_: 1, aten.mul: 1,
     aten.add_: 1, aten.add: 1, aten.sqrt: 1, aten.div: 1, aten.reciprocal: 1, aten.clamp: 1,
 }  # fmt: skip
@@ -50,11 +49,11 @@ NO_ARITHMETIC = (aten.stack, aten.zeros_like, aten.detach, aten.lift_fresh, aten
 
 @dataclass(frozen=True)
 class CountedCosts:
-    """What a batch of ``batch`` examples of ``length`` tokens takes; nothing but forward where nothing is trained.
+    """Costs of a batch of ``batch`` examples of ``length`` tokens; only forward for a model that is not trained.
 
-    ``forward`` and ``backward`` in FLOPs, as ``formulas`` means them, in all and by the name of each Linear, one
-    that layers share by its first; ``activation_bytes`` kept from forward to backward with eager attention, model and
-    batch left out; ``update`` all elementwise FLOPs of clipping and AdamW.
+    ``forward`` and ``backward`` are FLOPs of matrix products, in total and by Linear (a shared one by its first name).
+    ``activation_bytes`` are saved for backward with eager attention, without model and batch. ``update`` are the
+    elementwise FLOPs of clipping and AdamW.
     """
 
     forward: int
@@ -68,9 +67,9 @@ class CountedCosts:
 
 
 def count_costs(model: Any, length: int, batch: int = 1) -> CountedCosts:
-    """Ask a model and train it for one update, and count; the model stays as it is.
+    """Count the costs of one update of a model, without changing it.
 
-    Raises RuntimeError for a family whose pass depends on the values of its tensors, such as deberta-v2.
+    Raises RuntimeError for a family whose forward pass depends on tensor values, such as deberta-v2.
     """
     if quantised_layers.get_int8_kind(model) is not None:
         return _count_forward(model, length, batch)
@@ -78,9 +77,9 @@ def count_costs(model: Any, length: int, batch: int = 1) -> CountedCosts:
     copied.set_attn_implementation("eager")
     copied.train()
     given = _create_inputs(copied, length, batch)
-    kept = SavedTensors(copied, given)
+    saved = SavedTensors(copied, given)
     with _start_counters(copied) as counted:
-        with torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(saved, lambda tensor: tensor):
             logits = copied(**given).logits
         forward = counted.total()
         if logits.requires_grad:
@@ -88,13 +87,13 @@ def count_costs(model: Any, length: int, batch: int = 1) -> CountedCosts:
     gradients = [parameter.grad for parameter in copied.parameters() if parameter.grad is not None]
     update, optimizer_bytes = _count_update(copied) if gradients else (0, 0)
     return CountedCosts(
-        forward, counted.total() - forward, counted.forward, counted.backward, kept.bytes,
+        forward, counted.total() - forward, counted.forward, counted.backward, saved.bytes,
         sum(gradient.nbytes for gradient in gradients), optimizer_bytes, update,
     )  # fmt: skip
 
 
 def copy_to_meta(model: Any) -> Any:
-    """Return a copy of a model on the ``meta`` device, ties included, without copying a value first."""
+    """Return a copy of a model on the ``meta`` device with the same ties, without copying values."""
     shapes: dict[int, Any] = {
         id(parameter): nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
         for parameter in model.parameters()
@@ -104,33 +103,33 @@ def copy_to_meta(model: Any) -> Any:
 
 
 class SavedTensors:
-    """Which storages autograd keeps, each once, but for those of the model and of the batch."""
+    """The distinct storages that autograd saves, without those of the model and the batch."""
 
     def __init__(self, model: nn.Module, given: Mapping[str, Tensor]) -> None:
         self._known = {_get_storage_id(tensor) for tensor in (*model.parameters(), *model.buffers(), *given.values())}
-        self._found: dict[int, Tensor] = {}
+        self._saved: dict[int, Tensor] = {}
 
     def __call__(self, tensor: Tensor) -> Tensor:
-        """Note a tensor; a number that Python gave is no tensor of the pass."""
+        """Record a tensor; scalars are constants of Python and not saved activations."""
         if tensor.ndim and _get_storage_id(tensor) not in self._known:
-            self._found.setdefault(_get_storage_id(tensor), tensor)
+            self._saved.setdefault(_get_storage_id(tensor), tensor)
         return tensor
 
     @property
     def bytes(self) -> int:
-        """Bytes of the storages."""
-        return sum(tensor.untyped_storage().nbytes() for tensor in self._found.values())
+        """Return the bytes of the storages."""
+        return sum(tensor.untyped_storage().nbytes() for tensor in self._saved.values())
 
 
 class ElementwiseCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts elementwise FLOPs. Raises KeyError for one of which it is not known how many there are."""
+    """Counts elementwise FLOPs. Raises KeyError for an unknown operation."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Count and go on."""
+        """Count the FLOPs of an operation and run it."""
         if func.namespace == "aten" and func.overloadpacket not in NO_ARITHMETIC:
             self.flops += ELEMENTWISE[func.overloadpacket] * args[0].numel()
         return func(*args, **(kwargs or {}))
@@ -146,7 +145,7 @@ def _count_forward(model: Any, length: int, batch: int) -> CountedCosts:
 
 
 def _create_inputs(model: Any, length: int, batch: int) -> dict[str, Tensor]:
-    """Return a batch without padding, which needs no mask; segments where the model knows more than one."""
+    """Return a batch without padding, which needs no mask; with segments if the model uses them."""
     ids = torch.ones(batch, length, dtype=torch.long, device=next(model.parameters()).device)
     if model_inputs.takes_segments(model.config, type(model)):
         return {"input_ids": ids, "token_type_ids": torch.zeros_like(ids)}
@@ -154,7 +153,7 @@ def _create_inputs(model: Any, length: int, batch: int) -> dict[str, Tensor]:
 
 
 class LinearCounter:
-    """FLOPs so far, and those of each Linear; torch's own counts by module mix those that share an input."""
+    """Counts FLOPs of each Linear; torch's counts by module mix Linears that share an input."""
 
     def __init__(self, total: Callable[[], int]) -> None:
         self.total = total
@@ -162,14 +161,14 @@ class LinearCounter:
         self._before = 0
 
     def start_linear(self, *_: object) -> None:
-        """Note where a Linear's products begin."""
+        """Record the total before a Linear's products."""
         self._before = self.total()
 
     def end_linear(self, name: str, module: nn.Module, given: object, returned: Tensor) -> None:
-        """Count a Linear's forward pass, and ask to be told of the backward pass of its product."""
+        """Count a Linear's forward pass, and register hooks for the backward pass of its product."""
         self.forward[name] += self.total() - self._before
         if (node := returned.grad_fn) is not None:
-            while not node.name().startswith(("AddmmBackward", "MmBackward")):  # behind it the product is reshaped
+            while not node.name().startswith(("AddmmBackward", "MmBackward")):  # the product is reshaped afterwards
                 node = node.next_functions[0][0]
                 assert node is not None
             node.register_prehook(self.start_linear)
@@ -201,8 +200,8 @@ def _count_update(model: nn.Module) -> tuple[int, int]:
     with ElementwiseCounter() as arithmetic:
         nn.utils.clip_grad_norm_(trained, 1.0, foreach=False)
         optimizer.step()
-    held = [tensor for state in optimizer.state.values() for tensor in state.values()]
-    return arithmetic.flops, sum(prod(tensor.shape) * tensor.element_size() for tensor in held)
+    tensors = [tensor for state in optimizer.state.values() for tensor in state.values()]
+    return arithmetic.flops, sum(prod(tensor.shape) * tensor.element_size() for tensor in tensors)
 
 
 def _get_storage_id(tensor: Tensor) -> int:

@@ -1,6 +1,6 @@
-"""What a model costs by its formulas, part by part, compressed or not: FLOPs, activations, gradients, moments.
+"""Costs of a training step by formulas, per part: FLOPs, activations, gradients, optimiser state.
 
-Follows the families of ``tracing``; for any other ``counting`` counts what a pass through it does.
+Supports the families of ``traced_flops``, compressed or not; ``counted_flops`` counts the costs of any other.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pipeline.models.flops import traced_flops
 from pipeline.models.flops.analytic_flops import ModelPart, Polynomial
 from pipeline.models.low_rank_layers import LowRankEmbedding
 
-FLOPS_DECAYED, FLOPS_NOT_DECAYED = 14, 13  # FLOPs of AdamW for each parameter that decays or does not
-FLOPS_CLIPPING = 3  # of clipping by the norm, likewise: a square and its sum, and the scaling
+FLOPS_DECAYED, FLOPS_NOT_DECAYED = 14, 13  # of AdamW per parameter, with and without weight decay
+FLOPS_CLIPPING = 3  # of clipping by the norm, per parameter: square, sum, scaling
 FLOPS_PER_TENSOR, FLOPS_PER_UPDATE = (
     3,
     4,
-)  # of a tensor: its norm squared and summed, its step; of an update: what the gradients are scaled by
+)  # norm squared, sum, step counter; scale of the gradients
 
 
 class FlopsPerExample(NamedTuple):
-    """FLOPs of one example as functions of its length."""
+    """FLOPs of one example as polynomials in its length."""
 
     forward: Polynomial
     backward: Polynomial
@@ -35,10 +35,10 @@ class FlopsPerExample(NamedTuple):
 
 @dataclass(frozen=True)
 class ParameterCounts:
-    """Parameters, each shared one once, and bytes of the weights in memory and as stored.
+    """Numbers of distinct parameters, and bytes of the weights in memory and on disk.
 
-    ``trainable`` are those that get a gradient; ``nonzero`` counts int8 weights by their integers; ``non_embedding``
-    leaves out tables and the Linear behind a narrow one (Kaplan et al. 2020).
+    ``trainable`` parameters get a gradient; ``nonzero`` counts nonzero integers of int8 weights; ``non_embedding``
+    excludes tables and the Linear after a narrow table (Kaplan et al. 2020).
     """
 
     parameters: int
@@ -51,10 +51,9 @@ class ParameterCounts:
 
 @dataclass(frozen=True)
 class StepCost:
-    """What an update over a batch of ``batch`` examples of ``length`` real tokens costs, FLOPs and bytes in fp32.
+    """Costs of an update over a batch of ``batch`` examples of ``length`` tokens without padding, in fp32.
 
-    Activations are those that autograd keeps from forward to backward, with eager attention and dropout, but for the
-    loss behind the logits.
+    Activations are the tensors that autograd saves for backward with eager attention and dropout, without the loss.
     """
 
     parts: tuple[ModelPart, ...]
@@ -66,45 +65,45 @@ class StepCost:
 
     @property
     def flops(self) -> FlopsPerExample:
-        """The FLOPs of one example."""
+        """Return the FLOPs of one example."""
         return _sum_flops(self.parts)
 
     @property
     def activations(self) -> Polynomial:
-        """The bytes kept of one example."""
+        """Return the bytes of activations of one example."""
         return reduce(add, (part.activations for part in self.parts))
 
     @property
     def forward(self) -> int:
-        """FLOPs of the batch's forward pass."""
+        """Return the FLOPs of the batch's forward pass."""
         return self.batch * int(self.flops.forward(self.length))
 
     @property
     def backward(self) -> int:
-        """FLOPs of the batch's backward pass."""
+        """Return the FLOPs of the batch's backward pass."""
         return self.batch * int(self.flops.backward(self.length))
 
     @property
     def activation_bytes(self) -> int:
-        """Bytes kept of the batch."""
+        """Return the bytes of activations of the batch."""
         return self.batch * int(self.activations(self.length))
 
 
 def compute_step_cost(model: Any, length: int, batch: int = 1) -> StepCost:
-    """Return what training a model for one update costs, by part; weights that are int8 are not trained.
+    """Return the costs of one update of a model by part; int8 weights are not trained.
 
-    Backward is twice forward where all is trained: of each product the gradients of both of its sides. The update has
-    AdamW's moments, decay and bias correction (Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm
-    2), every elementwise operation counted: decay 1, first moment 3, second 1 + 3, root 1, correction 1, epsilon 1,
-    step 3. AdamW holds two moments for each parameter and a counter for each tensor.
-    Raises UserError for a family that is not followed.
+    Backward is twice forward if everything is trained: each product has two gradients. The update counts every
+    elementwise operation of AdamW (Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm 2): decay 1,
+    first moment 3, second 1 + 3, root 1, correction 1, epsilon 1, step 3. AdamW stores two moments per parameter and a
+    counter per tensor.
+    Raises UserError for an unsupported family.
     """
     trained = _list_trained(model)
     decayed = sum(each.numel() for each in trained if each.ndim >= 2)
-    kept = sum(each.numel() for each in trained if each.ndim < 2)
+    not_decayed = sum(each.numel() for each in trained if each.ndim < 2)
     update = (
         (FLOPS_DECAYED + FLOPS_CLIPPING) * decayed
-        + (FLOPS_NOT_DECAYED + FLOPS_CLIPPING) * kept
+        + (FLOPS_NOT_DECAYED + FLOPS_CLIPPING) * not_decayed
         + FLOPS_PER_TENSOR * len(trained)
         + FLOPS_PER_UPDATE * bool(trained)
     )
@@ -114,16 +113,16 @@ def compute_step_cost(model: Any, length: int, batch: int = 1) -> StepCost:
 
 
 def compute_training_flops(model: Any) -> FlopsPerExample:
-    """Return the FLOPs of one example's forward and backward pass, as functions of its real length.
+    """Return the FLOPs of one example's forward and backward pass as polynomials in its length without padding.
 
-    Each is called with a length, or with an array of them. They are those of the model's own forward: a pass that
-    leaves out what nobody reads takes fewer. Raises UserError for a family that is not followed.
+    Each is callable with a length or an array of lengths. An optimised forward pass that skips unused states takes
+    fewer. Raises UserError for an unsupported family.
     """
     return _sum_flops(traced_flops.trace_parts(model))
 
 
 def count_parameters(model: nn.Module) -> ParameterCounts:
-    """Return how many parameters a model of any family has, and how many bytes they take."""
+    """Return the numbers of parameters of a model of any family, and their bytes."""
     parameters = list(model.parameters())
     inner = quantised_layers.collect_int8_tensors(model).values()
     plain = (each for each in parameters if not hasattr(each, "qdata"))
@@ -138,7 +137,7 @@ def count_parameters(model: nn.Module) -> ParameterCounts:
 
 
 def count_non_embedding(model: nn.Module) -> int:
-    """Return the parameters outside tables of embeddings and the Linears behind narrow ones."""
+    """Return the number of parameters outside embedding tables and the Linears after narrow tables."""
     tables = (module for module in model.modules() if isinstance(module, (nn.Embedding, LowRankEmbedding)))
     inside = {parameter for table in tables for parameter in table.parameters()}
     return sum(parameter.numel() for parameter in model.parameters() if parameter not in inside)

@@ -1,6 +1,6 @@
-"""The way through a classifier of BERT's shape, DistilBERT or ALBERT, step by step, for ``formulas`` to follow.
+"""Trace the operations of BERT-like, DistilBERT and ALBERT classifiers for ``analytic_flops``.
 
-Heads and neurons that were removed, factors, shared layers and int8 weights are seen in the modules themselves.
+Removed heads and neurons, factors, shared layers and int8 weights follow from the modules themselves.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ QUERY, SCORES, OUTPUT = "query, key, value", "attention scores, mixing", "attent
 INNER, OUTER, POOLER, CLASSIFIER = "feed-forward in", "feed-forward out", "pooler", "classifier"
 KINDS = (EMBEDDINGS, PROJECTION, QUERY, SCORES, OUTPUT, INNER, OUTER, NORMS, POOLER, CLASSIFIER)
 
-COMPUTES_POSITIONS = ("roberta", "xlm-roberta", "camembert")  # numbers of them, from the tokens
+COMPUTES_POSITIONS = ("roberta", "xlm-roberta", "camembert")  # position ids, from the tokens
 FAMILIES = ("bert", "electra", *COMPUTES_POSITIONS, "distilbert", "albert")
 TABLES = (nn.Embedding, LowRankEmbedding)
 
@@ -42,12 +42,12 @@ def trace_parts(model: Any) -> tuple[ModelPart, ...]:
 
 
 def _trace_embeddings(tape: Tape, model: Any) -> TracedTensor:
-    """Add up the tables, normalise, and bring a narrow sum to the layers' size where the family does."""
+    """Add the embeddings, normalise, and project narrow embeddings to the hidden size."""
     base, family = model.base_model, model.config.model_type
     embeddings = base.embeddings
     tape.begin_part(EMBEDDINGS)
     rows = [_trace_table(tape, table) for table in embeddings.children() if isinstance(table, TABLES)]
-    if family in COMPUTES_POSITIONS:  # numbers of places are made, and of segments where there is only one: int64
+    if family in COMPUTES_POSITIONS:  # position ids, and ids of a single segment: int64
         for table in (embeddings.position_embeddings, embeddings.token_type_embeddings):
             if tape.add_parameters(table) and (
                 table is embeddings.position_embeddings or model.config.type_vocab_size == 1
@@ -73,7 +73,7 @@ def _trace_table(tape: Tape, table: Any) -> TracedTensor:
 
 
 class Block(NamedTuple):
-    """The modules of a layer under one set of names, and the rates of its dropouts."""
+    """The modules of a layer and the rates of its dropouts, under the same names for every family."""
 
     query: nn.Module
     key: nn.Module
@@ -91,7 +91,7 @@ class Block(NamedTuple):
 
 
 def _list_blocks(model: Any) -> Iterator[Block]:
-    """Yield the layers in the order in which they are applied, one that is applied again each time."""
+    """Yield the layers in the order in which they are applied; a shared layer several times."""
     base, config = model.base_model, model.config
     if config.model_type == "distilbert":
         for layer in base.transformer.layer:
@@ -152,7 +152,7 @@ def _trace_block(tape: Tape, states: TracedTensor, block: Block, number: int) ->
 
 
 def _trace_classifier(tape: Tape, model: Any, first: TracedTensor) -> None:
-    """Turn the first token's state into logits, by a Linear and an activation function and the classifier itself."""
+    """Trace the head: Linear, activation function and classifier of the first token's state."""
     family, head = model.config.model_type, model.classifier
     if family in ("bert", "albert"):
         pooler = model.base_model.pooler
