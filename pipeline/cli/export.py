@@ -1,8 +1,8 @@
 """Write a trained classifier as an ONNX file: ``lab export compress/mrpc-bert-mini-0.5-heads``.
 
 The cell is any one below ``runs/``. The file takes ``input_ids``, ``attention_mask`` and, where the model has segments,
-``token_type_ids``, each (rows, length) of any size, and gives ``logits``. Before it gets its name it is asked in
-onnxruntime beside torch: the largest difference is printed, and one that is too large refuses the file.
+``token_type_ids``, each (rows, length) of any size, and gives ``logits``. onnxruntime runs it first:
+the largest difference from torch's logits is printed, and a file whose difference is too large is not written.
 """
 
 from __future__ import annotations
@@ -27,27 +27,26 @@ from pipeline.core.errors import UserError, suggest
 from pipeline.models import layer_surgery, load_model, quantised_layers
 from pipeline.models.model_files import WEIGHTS
 
-NEEDS = ("onnx", "onnxscript", "onnxruntime")
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-SHAPES = ((1, 1), (1, 24), (3, 17), (5, 40))  # rows and tokens that the file is asked; it was exported at another
-CALLS = 30  # single examples that are timed
-ROUNDING = 1e-4  # of logits: the two add up in another order, which came to 2e-6 in models of 2 to 6 layers
+COMPARED_SHAPES = ((1, 1), (1, 24), (3, 17), (5, 40))  # rows and tokens; exported at another shape
+TIMED_CALLS = 30  # of a single example
+MAX_DIFFERENCE = 1e-4  # of logits: the two add up in another order, which came to 2e-6 in models of 2 to 6 layers
 # Of logits where weights are int8: activations are rounded then, in a weight-only file too, for that is how onnxruntime
 # runs it unless ``session.qdq_matmulnbits_accuracy_level`` is 1. The last bit decides where they fall, and always for
 # the largest of a token, which torchao's 127.5 steps put between two. Came to 0.018, as much as int8 itself moves them.
-STEPS = 0.05
+MAX_INT8_DIFFERENCE = 0.05
 
 
 def export(cell: str, seed: int | None = None, out: Path | None = None) -> str:
-    """Write the ONNX file of one seed of ``cell``, such as ``finetune/mrpc-bert-mini-0.5``, and say what it is.
+    """Write the ONNX file of one seed of ``cell``, such as ``finetune/mrpc-bert-mini-0.5``, and return a summary.
 
     Returns a line: path, bytes, the largest difference of logits, milliseconds for one example in both runtimes.
-    Raises UserError where a package is missing, where the cell is missing or not whole, or where the file does not say
-    what the model says.
+    Raises UserError where a package is missing, where the cell is missing or modified, or where the logits differ.
     """
-    if lacking := [name for name in NEEDS if find_spec(name) is None]:
-        raise UserError(f"{', '.join(lacking)}: not installed; run `pip install '.[onnx]'`")
-    folder, number = _trial(cell, seed)
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        raise UserError(f"{', '.join(missing)}: not installed; run `pip install '.[onnx]'`")
+    folder, number = _find_trial(cell, seed)
     checksums.verify_checksums(folder, lambda: "run its cell again")
     if out and (out.is_dir() or not out.name):
         raise UserError(f"--out: got {out}, a folder; name a file, such as {out / 'model.onnx'}")
@@ -55,24 +54,27 @@ def export(cell: str, seed: int | None = None, out: Path | None = None) -> str:
     model, tokenizer, _ = load_model.load_finetuned(folder)
     names = [name for name in INPUTS if name in tokenizer.model_input_names]
     out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        write(model, names, beside)
-        session = _session(beside)
-        difference = _difference(session, model, names)
-        allowed = ROUNDING if quantised_layers.get_int8_kind(model) is None else STEPS
+        write(model, names, temporary)
+        session = _open_session(temporary)
+        difference = _compare_logits(session, model, names)
+        allowed = MAX_DIFFERENCE if quantised_layers.get_int8_kind(model) is None else MAX_INT8_DIFFERENCE
         if not difference <= allowed:
             raise UserError(
                 f"{cell}: its logits in onnxruntime are off by {difference:.2g}, above {allowed:g}; no file"
             )
-        beside.replace(out)
+        temporary.replace(out)
     finally:
-        beside.unlink(missing_ok=True)
-    asked = _asked(model, names, 1, 24)
-    ours, theirs = _milliseconds(lambda: _torch(model, asked)), _milliseconds(lambda: _onnx(session, asked))
+        temporary.unlink(missing_ok=True)
+    inputs = _make_inputs(model, names, 1, 24)
+    torch_ms, onnx_ms = (
+        _measure_milliseconds(lambda: _run_torch(model, inputs)),
+        _measure_milliseconds(lambda: _run_onnx(session, inputs)),
+    )
     return (
         f"{out}: {out.stat().st_size:,} bytes; logits differ by {difference:.1e} at most; one example of "
-        f"{asked['input_ids'].shape[1]} tokens takes {theirs:.2f} ms in onnxruntime, {ours:.2f} ms in torch"
+        f"{inputs['input_ids'].shape[1]} tokens takes {onnx_ms:.2f} ms in onnxruntime, {torch_ms:.2f} ms in torch"
     )
 
 
@@ -81,9 +83,9 @@ def write(model: Any, names: list[str], file: Path) -> None:
 
     The metadata of the file holds the names of the classes as JSON, under ``id2label``.
     """
-    plain = _opened(model)
-    inputs = _asked(model, names, 2, 8)
-    logging.getLogger("torch.onnx._internal.exporter._registration").addFilter(_needed)
+    plain = _replace_int8_layers(model)
+    inputs = _make_inputs(model, names, 2, 8)
+    logging.getLogger("torch.onnx._internal.exporter._registration").addFilter(_is_relevant)
     dims = {0: torch.export.Dim("rows"), 1: torch.export.Dim("length")}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "# The axis name: ", UserWarning)  # the inputs share their two axes
@@ -99,7 +101,7 @@ def write(model: Any, names: list[str], file: Path) -> None:
         program.save(file)
 
 
-def _needed(record: logging.LogRecord) -> bool:
+def _is_relevant(record: logging.LogRecord) -> bool:
     return "torchvision is not installed" not in record.getMessage()
 
 
@@ -127,22 +129,22 @@ class Int8Linear(nn.Module):
 
     def _floats(self, states: Tensor) -> Tensor:
         given, axis = (self.weight, self.scale), {"axis": 1}
-        weight: Tensor = _operator("DequantizeLinear", given, axis, dtype=torch.float32, shape=self.weight.shape)
+        weight: Tensor = _call_operator("DequantizeLinear", given, axis, dtype=torch.float32, shape=self.weight.shape)
         return states @ weight
 
     def _integers(self, states: Tensor) -> Tensor:
         step = (states.abs().amax(-1, keepdim=True) / 127.5).clamp(min=torch.finfo(torch.float32).eps)
         whole = (states * (1.0 / step)).round().clamp(-128, 127).to(torch.int8)
         shape = (*states.shape[:-1], len(self.scale))
-        product: Tensor = _operator("MatMulInteger", (whole, self.weight), {}, dtype=torch.int32, shape=shape)
+        product: Tensor = _call_operator("MatMulInteger", (whole, self.weight), {}, dtype=torch.int32, shape=shape)
         return product.float() * step * self.scale
 
 
-def _operator(name: str, given: Any, attributes: Any, **result: Any) -> Any:
+def _call_operator(name: str, given: Any, attributes: Any, **result: Any) -> Any:
     return torch.onnx.ops.symbolic(name, given, attributes, **result)
 
 
-def _opened(model: Any) -> Any:
+def _replace_int8_layers(model: Any) -> Any:
     """Return the model, or a copy in which Linears with int8 weights are such as can be exported."""
     kind = quantised_layers.get_int8_kind(model)
     if kind is None:
@@ -154,13 +156,13 @@ def _opened(model: Any) -> Any:
     return copied
 
 
-def _trial(cell: str, seed: int | None) -> tuple[Path, int]:
-    """Return the folder of a trial that was made, and its seed."""
+def _find_trial(cell: str, seed: int | None) -> tuple[Path, int]:
+    """Return the folder of a finished trial, and its seed."""
     runs = paths.ROOT / "runs"
     folders = [*runs.glob("*/*/seed-*"), *runs.glob("exploration/*/*/seed-*")]
-    made = {str(folder.parent.relative_to(runs)) for folder in folders if (folder / WEIGHTS).exists()}
-    if cell not in made:
-        raise UserError(f"runs/{cell}: no model made yet; {suggest(cell, made)}")
+    cells = {str(folder.parent.relative_to(runs)) for folder in folders if (folder / WEIGHTS).exists()}
+    if cell not in cells:
+        raise UserError(f"runs/{cell}: no trained model; {suggest(cell, cells)}")
     numbers = [folder.name.removeprefix("seed-") for folder in (runs / cell).glob("seed-*")]
     seeds = sorted(int(number) for number in numbers if number.isdecimal())
     if seed is not None and seed not in seeds:
@@ -169,7 +171,7 @@ def _trial(cell: str, seed: int | None) -> tuple[Path, int]:
     return paths.get_source_dir(cell, number), number
 
 
-def _asked(model: Any, names: list[str], rows: int, length: int) -> dict[str, Tensor]:
+def _make_inputs(model: Any, names: list[str], rows: int, length: int) -> dict[str, Tensor]:
     """Return random tokens of a length that the model takes, every second row padded at its end by a third."""
     random = torch.Generator().manual_seed(rows * length)
     length = min(length, model.config.max_position_embeddings // 2)
@@ -179,7 +181,7 @@ def _asked(model: Any, names: list[str], rows: int, length: int) -> dict[str, Te
     return {name: {"input_ids": ids, "attention_mask": mask}.get(name, torch.zeros_like(ids)) for name in names}
 
 
-def _session(file: Path) -> Any:
+def _open_session(file: Path) -> Any:
     import onnxruntime  # type: ignore[import-untyped]
 
     options = onnxruntime.SessionOptions()
@@ -187,26 +189,26 @@ def _session(file: Path) -> Any:
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
-def _difference(session: Any, model: Any, names: list[str]) -> float:
-    asked = [_asked(model, names, *shape) for shape in SHAPES]
-    return max(float(np.abs(_torch(model, inputs) - _onnx(session, inputs)).max()) for inputs in asked)
+def _compare_logits(session: Any, model: Any, names: list[str]) -> float:
+    batches = [_make_inputs(model, names, *shape) for shape in COMPARED_SHAPES]
+    return max(float(np.abs(_run_torch(model, batch) - _run_onnx(session, batch)).max()) for batch in batches)
 
 
 @torch.inference_mode()
-def _torch(model: Any, inputs: dict[str, Tensor]) -> np.ndarray:
-    said: np.ndarray = model(**inputs).logits.numpy()
-    return said
+def _run_torch(model: Any, inputs: dict[str, Tensor]) -> np.ndarray:
+    logits: np.ndarray = model(**inputs).logits.numpy()
+    return logits
 
 
-def _onnx(session: Any, inputs: dict[str, Tensor]) -> np.ndarray:
-    said: np.ndarray = session.run(["logits"], {name: tensor.numpy() for name, tensor in inputs.items()})[0]
-    return said
+def _run_onnx(session: Any, inputs: dict[str, Tensor]) -> np.ndarray:
+    logits: np.ndarray = session.run(["logits"], {name: tensor.numpy() for name, tensor in inputs.items()})[0]
+    return logits
 
 
-def _milliseconds(call: Callable[[], object]) -> float:
+def _measure_milliseconds(call: Callable[[], object]) -> float:
     """Return the median of some calls, after a few that are not timed."""
     taken = []
-    for _ in range(CALLS):
+    for _ in range(TIMED_CALLS):
         started = time.perf_counter()
         call()
         taken.append((time.perf_counter() - started) * 1000)

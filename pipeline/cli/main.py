@@ -23,8 +23,9 @@ MAX_SEED = 2**32 - 1
 MAX_BATCH = 9999  # also of tokens: the FLOPs are counted by running the batch
 
 
-def _parse_number(name: str, lowest: int, highest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
+def _parse_number(name: str, lowest: int, highest: int) -> Callable[[str | int], int]:
+    def parse(value: str | int) -> int:
+        text = str(value)  # typer passes the default as well
         if not (text.isdecimal() and lowest <= int(text[: len(str(highest)) + 1]) <= highest):
             raise UserError(f"{name}: got {text!r}; give a whole number from {lowest} to {highest}")
         return int(text)
@@ -131,7 +132,7 @@ def show_flops(
     """
     from pipeline.cli import flops
 
-    flops.show(model, length, batch)
+    flops.print_flops(model, length, batch)
 
 
 @app.command("export")

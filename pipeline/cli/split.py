@@ -24,7 +24,7 @@ JOINED = "none"
 def split(words: Sequence[str]) -> str:
     """Split the grid by the axes in ``words``, and say what there is now.
 
-    Raises UserError for a word that is no axis and while DVC is at work.
+    Raises UserError for a word that is no axis and while DVC runs.
     """
     if unknown := [word for word in words if word not in split_grid.AXES and list(words) != [JOINED]]:
         raise UserError(f"got {unknown[0]!r}; {suggest(unknown[0], [*split_grid.AXES, JOINED])}")

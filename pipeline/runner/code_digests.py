@@ -1,9 +1,9 @@
-"""Which modules of this project each stage runs, so that an edit makes exactly the cells stale that would run it.
+"""Digests of the modules that each stage imports, so that an edit makes exactly the affected cells stale.
 
 ``python -m pipeline.runner.code_digests`` writes ``.cache/code/<stage>.txt``, a digest and a path a line, and last
 of all what
 ``conf/<stage>.yaml`` states, comments aside. A cell of dvc.yaml depends on that one file: naming every module in every
-cell would be forgotten one day, and DVC writes the whole of dvc.lock anew after each cell. Those that the grid trains
+cell would be error-prone, and DVC rewrites all of dvc.lock after each cell. Those that the grid trains
 depend on ``.cache/code/grid/<model>.txt``, where the plan's seeds and what the recipe and the model state follow.
 """
 
@@ -21,7 +21,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.exits import exit_on_user_error
 
 STAGES = ("prepare", "pretrain", "finetune", "distill", "compress", "evaluate", "benchmark", "compare")
-# The frame of every stage makes no number: an edit there makes nothing stale.
+# Modules that compute no result: an edit there makes nothing stale.
 FRAME = re.compile(
     r"pipeline\.(cli|execution|runner|tracking|plan(?!\.budget)"
     r"|core\.(checksums|errors|exits|instantiate|paths|redaction|system_errors)"
@@ -31,35 +31,35 @@ GROUPS = {"prepare": "task", "pretrain": "model", "compress": "compression"}  # 
 FOLDER = paths.CACHE / "code"
 
 
-def run_by() -> dict[str, list[str]]:
-    """Return the modules that each stage imports, directly or not, but for those of the frame."""
+def find_modules() -> dict[str, list[str]]:
+    """Return the modules that each stage imports, directly or not, except those of ``FRAME``."""
     import grimp
 
     graph = grimp.build_graph("pipeline", exclude_type_checking_imports=True, cache_dir=None)
-    found = {}
+    modules = {}
     for stage in STAGES:
         seen: set[str] = set()
-        fresh = {f"pipeline.stages.{stage}", "pipeline.core.records", *(named(stage) & graph.modules)}
+        fresh = {f"pipeline.stages.{stage}", "pipeline.core.records", *(find_target_modules(stage) & graph.modules)}
         while fresh:
             seen |= fresh
             imported = {other for name in fresh for other in graph.find_modules_directly_imported_by(name)}
             fresh = {name for name in imported - seen if not FRAME.match(name)}
-        found[stage] = sorted(seen)
-    return found
+        modules[stage] = sorted(seen)
+    return modules
 
 
-def named(stage: str) -> set[str]:
+def find_target_modules(stage: str) -> set[str]:
     """Return the modules of the functions that the conf files of a stage name by ``_target_``, which no import shows.
 
     A file that cannot be read names none: the check of the plan refuses it where the plan uses it.
     """
     from pipeline.plan import read
 
-    found: set[str] = set()
+    modules: set[str] = set()
     for file in (paths.CONF / GROUPS[stage]).glob("*.yaml") if stage in GROUPS else ():
         with suppress(UserError):
-            found.update(target.rpartition(".")[0] for target in find_targets(read(file, ("name",))))
-    return found
+            modules.update(target.rpartition(".")[0] for target in find_targets(read(file, ("name",))))
+    return modules
 
 
 def find_targets(content: object) -> Iterator[str]:
@@ -83,33 +83,37 @@ def write() -> None:
 
     shutil.rmtree(FOLDER / "grid", ignore_errors=True)  # of models that the plan names no more
     (FOLDER / "grid").mkdir(parents=True)
-    for stage, names in run_by().items():
-        files = {file: (paths.ROOT / file).read_bytes() for file in map(_file, names)}
-        _write(stage, {**files, **_stated(f"{stage}.yaml")})
+    for stage, names in find_modules().items():
+        files = {file: (paths.ROOT / file).read_bytes() for file in map(_get_file, names)}
+        _write(stage, {**files, **_read_settings(f"{stage}.yaml")})
         if stage == "finetune":
             plan = read(paths.PARAMS)
-            shared = {**files, **_stated("finetune.yaml", f"recipe/{RECIPE}.yaml"), "seeds": _as_text(plan["seeds"])}
+            shared = {
+                **files,
+                **_read_settings("finetune.yaml", f"recipe/{RECIPE}.yaml"),
+                "seeds": _encode(plan["seeds"]),
+            }
             for model in plan["models"]:
-                _write(f"grid/{model}", {**shared, **_stated(f"model/{model}.yaml")})
+                _write(f"grid/{model}", {**shared, **_read_settings(f"model/{model}.yaml")})
 
 
-def _write(name: str, known: dict[str, bytes]) -> None:
-    lines = [f"{hashlib.sha256(content).hexdigest()}  {file}\n" for file, content in known.items()]
+def _write(name: str, contents: dict[str, bytes]) -> None:
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {file}\n" for file, content in contents.items()]
     (FOLDER / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
 
 
-def _stated(*names: str) -> dict[str, bytes]:
-    """Return what files of conf/ state, whatever their comments and the order of their keys."""
+def _read_settings(*names: str) -> dict[str, bytes]:
+    """Return the settings in files of conf/, independent of comments and key order."""
     from pipeline.plan import read
 
-    return {f"conf/{name}": _as_text(read(paths.CONF / name, ("name",))) for name in names}
+    return {f"conf/{name}": _encode(read(paths.CONF / name, ("name",))) for name in names}
 
 
-def _as_text(value: object) -> bytes:
+def _encode(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, default=str).encode()
 
 
-def _file(name: str) -> str:
+def _get_file(name: str) -> str:
     path = name.replace(".", "/")
     return f"{path}/__init__.py" if (paths.ROOT / path).is_dir() else f"{path}.py"
 

@@ -37,7 +37,7 @@ def print_status(study: Plan) -> None:
         table.add_row(cell.address.rpartition(":")[2], state, "?" if seconds is None else f"{seconds:.1f}", origin)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     count = sum(cell.address in stale for cell in cells)
-    unmeasured = f", and {unknown} of which nothing is known yet" if unknown else ""
+    unmeasured = f", {unknown} of them never measured" if unknown else ""
     print(f"\n{count} of {len(cells)} cells to run, about {total:.0f} s of trials{unmeasured}")
     print(disk_space.expected(study, [cell for cell in cells if cell.address in stale]))
     for line in describe_other_versions(study):
@@ -49,14 +49,14 @@ def describe_other_versions(study: Plan) -> Iterator[str]:
 
     Those cells are not stale: whether they should run again is for the user to decide.
     """
-    made: dict[str, list[str]] = {}
+    cells_by_versions: dict[str, list[str]] = {}
     for cell in study.cells:
         file = paths.get_metrics_path(cell.stage, cell.name)
         machine = records.read_record(file)["machine"] if cell.stage in COMPUTED and file.exists() else {}
         if versions := source_digests.find_other_versions(machine):
-            made.setdefault(versions, []).append(cell.address)
+            cells_by_versions.setdefault(versions, []).append(cell.address)
     here = ", ".join(f"{name} {version}" for name, version in source_digests.find_versions().items())
-    for versions, cells in made.items():
+    for versions, cells in cells_by_versions.items():
         yield (
             f"{len(cells)} of {len(study.cells)} cells were computed with {versions}; installed: {here}. Their results "
             f"remain; `dvc repro -s -f <cell>` computes one again: {', '.join(cells)}"
@@ -64,21 +64,23 @@ def describe_other_versions(study: Plan) -> Iterator[str]:
 
 
 def find_stale_cells(study: Plan) -> set[str]:
-    """Return the addresses of the cells that `dvc repro` would look at again: changed, or behind a changed one.
+    """Return the addresses of the cells that `dvc repro` would check again: changed, or downstream of a change.
 
-    Raises UserError where DVC cannot tell, such as while another of its commands holds its lock.
+    Raises UserError where `dvc status` fails, such as while another command holds DVC's lock.
     """
-    # DVC compares the digests that are there: an edit of code or data shows in the cells only once they are fresh.
+    # DVC compares these digests, so they must be current before it can detect an edit of code or data.
     code_digests.write()
     source_digests.write()
     command = [sys.executable, "-m", "dvc", "status", "--json"]
-    found = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=False)
-    if found.returncode:
-        said = found.stderr.strip().splitlines() or [f"it ended with status {found.returncode} and said nothing"]
-        reason = said[-1].removeprefix("ERROR: ")
-        raise UserError(f"dvc status: {reason}; see to that, or wait for the `dvc` that is at work, and ask again")
-    stale = set(json.loads(found.stdout or "{}"))
-    for cell in study.cells:  # in story order, so that what a cell needs has been looked at
+    done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode} without a message"]
+        reason = lines[-1].removeprefix("ERROR: ")
+        raise UserError(
+            f"dvc status: {reason}; solve that, or wait for the other `dvc`, then run the same command again"
+        )
+    stale = set(json.loads(done.stdout or "{}"))
+    for cell in study.cells:  # in story order: each cell after those that it needs
         if stale.intersection(cell.needs):
             stale.add(cell.address)
     return stale

@@ -139,8 +139,8 @@ def test_int8_weights_stay_int8_and_what_layers_share_is_there_once(
 
 def test_a_file_that_says_something_else_is_not_kept(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "write", lambda model, names, file: file.write_bytes(b""))
-    monkeypatch.setattr(export, "_difference", lambda *_: 0.5)
-    monkeypatch.setattr(export, "_session", lambda file: None)
+    monkeypatch.setattr(export, "_compare_logits", lambda *_: 0.5)
+    monkeypatch.setattr(export, "_open_session", lambda file: None)
     with pytest.raises(UserError) as caught:
         export.export("compress/swap-tiny-0.5-svd", seed=2)
     assert str(caught.value) == (
@@ -155,7 +155,7 @@ def test_a_file_that_says_something_else_is_not_kept(runs: Path, monkeypatch: py
         (
             "compress/swap-tiny-0.5-sdv",
             None,
-            "runs/compress/swap-tiny-0.5-sdv: no model made yet; did you mean 'compress/swap-tiny-0.5-svd'? "
+            "runs/compress/swap-tiny-0.5-sdv: no trained model; did you mean 'compress/swap-tiny-0.5-svd'? "
             "(allowed: compress/swap-tiny-0.5-svd)",
         ),
         ("compress/swap-tiny-0.5-svd", 3, "runs/compress/swap-tiny-0.5-svd: no seed 3; allowed: 1, 2"),
@@ -179,6 +179,6 @@ def test_the_command_ends_with_one_line(runs: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(SystemExit) as caught:
         main.main()
     assert caught.value.code == (
-        "error: runs/compress/other: no model made yet; did you mean 'compress/swap-tiny-0.5-svd'? "
+        "error: runs/compress/other: no trained model; did you mean 'compress/swap-tiny-0.5-svd'? "
         "(allowed: compress/swap-tiny-0.5-svd)"
     )

@@ -43,7 +43,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def test_a_cell_of_shared_layers_is_told_by_part_and_in_all(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flops.show("compress/mrpc-tiny-0.5-shared", length=40, batch=100)
+    flops.print_flops("compress/mrpc-tiny-0.5-shared", length=40, batch=100)
     told = lines(capsys)
     s, rows = 40, 100
     inner = 2 * rows * LAYERS * s * HIDDEN * INNER / 1e6
@@ -74,14 +74,14 @@ def test_a_cell_of_shared_layers_is_told_by_part_and_in_all(root: Path, capsys: 
 
 
 def test_a_model_without_a_head_gets_one_and_its_positions_bound_the_length(capsys: pytest.CaptureFixture[str]) -> None:
-    flops.show("bert-tiny")
+    flops.print_flops("bert-tiny")
     told = lines(capsys)
     assert told[0] == f"{paths.get_model_dir('bert-tiny')}: a batch of 16 examples of 48 tokens"
     assert any(line.startswith(f"classifier {2 * HIDDEN + 2} ") for line in told)
 
 
 def test_a_folder_of_a_classifier_is_opened_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    flops.show(str(paths.get_trial_dir("compress", "mrpc-tiny-0.5-shared", 10)), length=3)
+    flops.print_flops(str(paths.get_trial_dir("compress", "mrpc-tiny-0.5-shared", 10)), length=3)
     told = lines(capsys)
     assert told[0].endswith("seed-10: a batch of 16 examples of 3 tokens")
     assert any(line.startswith(f"classifier {3 * HIDDEN + 3} ") for line in told)
@@ -92,7 +92,7 @@ def test_int8_weights_have_a_forward_pass_alone(capsys: pytest.CaptureFixture[st
     loaded = load_model.load_finetuned(folder)
     quantised_layers.convert_to_int8(loaded.model, quantised_layers.DYNAMIC)
     load_model.save_classifier(loaded.model, loaded.tokenizer, folder)
-    flops.show("compress/mrpc-tiny-0.5-shared")
+    flops.print_flops("compress/mrpc-tiny-0.5-shared")
     told = lines(capsys)
     assert "backward, M FLOPs 0.00 0.00 0.00 0.000" in told
     assert "optimiser, MB 0.00 0.00" in told
@@ -100,10 +100,10 @@ def test_int8_weights_have_a_forward_pass_alone(capsys: pytest.CaptureFixture[st
 
 
 def test_a_difference_is_told_in_percent_of_what_was_counted() -> None:
-    assert flops._compared(2_040_000, 2_000_000) == ("2.04", "2.00", "+2.00%")
-    assert flops._compared(2_000_000, 2_000_000) == ("2.00", "2.00", "0")
-    assert flops._compared(1, 0) == ("0.00", "0.00", "all")
-    assert flops._compared(0, 0) == ("0.00", "0.00", "")
+    assert flops._format_comparison(2_040_000, 2_000_000) == ("2.04", "2.00", "+2.00%")
+    assert flops._format_comparison(2_000_000, 2_000_000) == ("2.00", "2.00", "0")
+    assert flops._format_comparison(1, 0) == ("0.00", "0.00", "all")
+    assert flops._format_comparison(0, 0) == ("0.00", "0.00", "")
 
 
 @pytest.mark.parametrize(
@@ -112,12 +112,12 @@ def test_a_difference_is_told_in_percent_of_what_was_counted() -> None:
         (["bert-tiny", "--length", "49"], "--length: got 49; bert-tiny accepts at most 48 tokens"),
         (
             ["compress/mrpc-tiny-0.5-share"],
-            "compress/mrpc-tiny-0.5-share: no cell or model made yet, and no folder with config.json; did you mean "
+            "compress/mrpc-tiny-0.5-share: no trained cell or model, and no folder with config.json; did you mean "
             "'compress/mrpc-tiny-0.5-shared'? (allowed: bert-tiny, compress/mrpc-tiny-0.5-shared)",
         ),
         (
             ["bert-mini"],
-            "models/bert-mini: not made yet; run `python -m pipeline.stages.pretrain --multirun +sweep=once "
+            "models/bert-mini: not created yet; run `python -m pipeline.stages.pretrain --multirun +sweep=once "
             "model=bert-mini`",
         ),
     ],
@@ -133,8 +133,8 @@ def test_a_mistake_is_one_line(words: list[str], message: str, monkeypatch: pyte
 def test_where_nothing_is_made_yet_the_way_to_make_it_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "ROOT", root / "empty")
     with pytest.raises(UserError) as caught:
-        flops.show("finetune/any")
+        flops.print_flops("finetune/any")
     assert str(caught.value) == (
-        "finetune/any: no cell or model made yet, and no folder with config.json; run `dvc repro`, or name the folder "
+        "finetune/any: no trained cell or model, and no folder with config.json; run `dvc repro`, or name the folder "
         "of a checkpoint"
     )

@@ -132,7 +132,7 @@ def test_a_target_is_found_however_it_is_written(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(paths, "CONF", tmp_path)
     (tmp_path / "compression").mkdir()
     (tmp_path / "compression/mine.yaml").write_text(text)
-    assert code_digests.named("compress") == {"pipeline.mine"}
+    assert code_digests.find_target_modules("compress") == {"pipeline.mine"}
 
 
 def test_a_target_in_a_comment_or_a_text_is_none_and_a_broken_file_names_none(
@@ -144,7 +144,7 @@ def test_a_target_in_a_comment_or_a_text_is_none_and_a_broken_file_names_none(
         "name: mine  # _target_: pipeline.mine.half\nnote: '_target_: pipeline.a.b'\n"
     )
     (tmp_path / "compression/broken.yaml").write_text("method: {_target_: pipeline.mine.half\n")
-    assert code_digests.named("compress") == set()
+    assert code_digests.find_target_modules("compress") == set()
 
 
 def copied(root: Path) -> None:
@@ -165,7 +165,7 @@ def of_the_grid(root: Path) -> dict[str, str]:
 
 def test_importing_the_modules_of_a_stage_imports_no_others() -> None:
     """What Python itself imports is the judge of what the lists leave out."""
-    listed = code_digests.run_by()["finetune"]
+    listed = code_digests.find_modules()["finetune"]
     program = f"import sys\nfor name in {listed}: __import__(name)\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=paths.ROOT, capture_output=True, text=True, check=True)
     imported = {name for name in done.stdout.split() if name.startswith("pipeline.")}

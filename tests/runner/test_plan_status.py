@@ -41,14 +41,17 @@ def test_what_lies_behind_a_changed_cell_is_stale_too(monkeypatch: pytest.Monkey
     ("complaint", "told"),
     [
         ("a word\nERROR: Unable to acquire lock.\n", "Unable to acquire lock."),
-        ("", "it ended with status 255 and said nothing"),
+        ("", "exit status 255 without a message"),
     ],
 )
 def test_a_dvc_that_cannot_tell_is_a_line(monkeypatch: pytest.MonkeyPatch, complaint: str, told: str) -> None:
     answer(monkeypatch, 255, complaint=complaint)
     with pytest.raises(UserError) as error:
         plan_status.find_stale_cells(PLAN)
-    assert str(error.value) == f"dvc status: {told}; see to that, or wait for the `dvc` that is at work, and ask again"
+    assert (
+        str(error.value)
+        == f"dvc status: {told}; solve that, or wait for the other `dvc`, then run the same command again"
+    )
 
 
 def test_the_list_ends_with_what_there_is_to_run(
@@ -59,7 +62,7 @@ def test_the_list_ends_with_what_there_is_to_run(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + len(PLAN.cells) + 3
     assert [line.split()[1] for line in lines if line.startswith("evaluate@mrpc-bert-tiny")] == ["stale", "done"]
-    assert lines[-2] == "1 of 11 cells to run, about 0 s of trials, and 1 of which nothing is known yet"
+    assert lines[-2] == "1 of 11 cells to run, about 0 s of trials, 1 of them never measured"
     assert re.fullmatch(r"about [\d.]+ MB to write, .* free; nothing is known yet of the size of bert-tiny", lines[-1])
 
 
