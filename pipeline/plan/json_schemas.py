@@ -1,6 +1,7 @@
 """JSON Schemas of params.yaml and of the files in conf/, by which editors complete keys and underline mistakes.
 
-``lab check --schema`` writes them into ``.schema/``. The first comment of a YAML file names its schema, behind Hydra's ``# @package``.
+``lab check --schema`` writes them into ``.schema/``. A comment at the top of a YAML file names its schema, behind
+Hydra's ``# @package``.
 """
 
 from __future__ import annotations
