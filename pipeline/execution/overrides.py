@@ -19,7 +19,7 @@ from pipeline.core.stage_settings import StageSettings
 from pipeline.core.validators import NAME_RULE, is_name
 from pipeline.execution import launchers
 from pipeline.plan import conf_files, source_paths
-from pipeline.plan.load_plan import read, unknown
+from pipeline.plan.load_plan import find_name_mistake, read
 from pipeline.plan.plan_check import TEXTS
 from pipeline.plan.yaml_versions import find_misread
 from pipeline.system import distributed
@@ -137,7 +137,7 @@ def _check_override(stage: str, override: Override) -> None:
     for value in _list_values(override):
         if isinstance(value, str) and "${" in value:
             continue
-        if is_group and (mistake := unknown(value, key)):
+        if is_group and (mistake := find_name_mistake(value, key)):
             raise UserError(f"{key}: {mistake}")
         for value_mistake in () if is_group else conf_files.find_value_mistakes(stage, key, value):
             raise UserError(value_mistake.text)

@@ -14,7 +14,7 @@ from pipeline.core.exits import exit_on_user_error
 from pipeline.plan import disk_space, split_grid
 from pipeline.plan.budget import Budget
 from pipeline.plan.cells import RECIPE, Cell, Plan
-from pipeline.plan.load_plan import read, shown
+from pipeline.plan.load_plan import format_path, read
 from pipeline.plan.plan_check import check, list_conf_mistakes
 from pipeline.plan.schema import TRAINED, Benchmark, PlanFile
 from pipeline.plan.yaml_versions import find_misread
@@ -40,7 +40,7 @@ def load(path: Path = paths.PARAMS) -> Plan:
     Raises UserError with every mistake in it and in the files of conf/ that it names, a line each.
     """
     content = read(path)
-    mistakes = [format_line(f"{shown(path)}: {mistake}") for mistake in (*find_misread(path), *check(content))]
+    mistakes = [format_line(f"{format_path(path)}: {mistake}") for mistake in (*find_misread(path), *check(content))]
     if mistakes := [*mistakes, *map(format_line, list_conf_mistakes(content))]:
         raise UserError("\n".join(mistakes))
     file = PlanFile.model_validate(content)

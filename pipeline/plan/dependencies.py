@@ -1,7 +1,7 @@
-"""What stands between the cells: sources that no cell makes, circles, teachers of another task, steps that cannot work.
+"""Check how cells depend on each other: missing sources, circles, teachers of another task, impossible steps.
 
 It opens no model. A model's shape is read from the config.json that lies where its weights are fetched from, or that
-`pretrain` has made; where there is none yet, what depends on the shape is told by the stage itself.
+`pretrain` has made; where there is none yet, the stage itself checks what depends on the shape.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Made(NamedTuple):
     shape: EncoderShape | None
 
 
-def mistakes(axes: dict[str, list[Any]], named: Named) -> Iterator[str]:
+def find_mistakes(axes: dict[str, list[Any]], named: Named) -> Iterator[str]:
     """Yield what is wrong between the entries of ``distill`` and ``compress`` and what they are made of."""
-    made = _finetuned(axes, named)
+    made = _list_finetuned(axes, named)
     known = [
         *made,
         *(f"distill/{name}" for name in named["distill"]),
@@ -55,24 +55,24 @@ def mistakes(axes: dict[str, list[Any]], named: Named) -> Iterator[str]:
         return
     if not found:
         for cell in order:
-            yield from _entry(cell, made, named, axes["seeds"])
+            yield from _check_entry(cell, made, named, axes["seeds"])
 
 
-def _finetuned(axes: dict[str, list[Any]], named: Named) -> dict[str, Made]:
+def _list_finetuned(axes: dict[str, list[Any]], named: Named) -> dict[str, Made]:
     """Return the task and the shape of each fine-tuned cell."""
     grid = {
-        f"finetune/{task}-{model}-{ratio}": Made(task, model, _shape(model))
+        f"finetune/{task}-{model}-{ratio}": Made(task, model, _find_shape(model))
         for task in axes["tasks"]
         for model in axes["models"]
         for ratio in axes["ratios"]
     }
     return grid | {
-        f"finetune/{name}": Made(entry["task"], entry["model"], _shape(entry["model"]))
+        f"finetune/{name}": Made(entry["task"], entry["model"], _find_shape(entry["model"]))
         for name, entry in named["variants"].items()
     }
 
 
-def _entry(cell: str, made: dict[str, Made], named: Named, seeds: list[int]) -> Iterator[str]:
+def _check_entry(cell: str, made: dict[str, Made], named: Named, seeds: list[int]) -> Iterator[str]:
     """Check one entry once what it is made of is known, and add what it makes itself to ``made``."""
     stage, _, name = cell.partition("/")
     if stage == "distill":
@@ -80,25 +80,25 @@ def _entry(cell: str, made: dict[str, Made], named: Named, seeds: list[int]) -> 
         teacher = made[entry["teacher"]]
         if (task := teacher.task) != entry["task"]:
             yield f"distill.{name}.teacher: {entry['teacher']!r} is a teacher for {task}, not for {entry['task']}"
-        yield from (f"distill.{name}{mistake}" for mistake in _distillation(entry, teacher, seeds))
-        made[cell] = Made(entry["task"], entry["student"], _student(entry))
+        yield from (f"distill.{name}{mistake}" for mistake in _check_distillation(entry, teacher, seeds))
+        made[cell] = Made(entry["task"], entry["student"], _find_student_shape(entry))
     elif stage == "compress":
         entry = named["compress"][name]
         source = made[entry["source"]]
-        if _int8(entry["source"], named):
+        if _is_int8(entry["source"], named):
             yield f"compress.{name}.source: {entry['source']!r} has int8 weights, which come last; name its own source"
-        content = _file("compression", entry["compression"])
+        content = _read_file("compression", entry["compression"])
         where = f"compress.{name}: conf/compression/{entry['compression']}.yaml"
-        yield from (f"{where}: {mistake}" for mistake in _method(content, source.shape))
+        yield from (f"{where}: {mistake}" for mistake in _check_method(content, source.shape))
         made[cell] = source if getattr(_load_method(content), "KEEPS_SHAPE", False) else source._replace(shape=None)
 
 
-def _distillation(entry: Mapping[str, Any], teacher: Made, seeds: list[int]) -> Iterator[str]:
+def _check_distillation(entry: Mapping[str, Any], teacher: Made, seeds: list[int]) -> Iterator[str]:
     """Yield what is wrong with the file of a distillation, and with what it asks of the teacher."""
     name = entry["distillation"]
     where = f": conf/distillation/{name}.yaml"
     try:
-        settings = load_distillation(_file("distillation", name))
+        settings = load_distillation(_read_file("distillation", name))
     except UserError:
         return  # reported with the file
     if settings.teacher_seed is not None and settings.teacher_seed not in seeds:
@@ -112,8 +112,8 @@ def _distillation(entry: Mapping[str, Any], teacher: Made, seeds: list[int]) -> 
         yield f".student: got {entry['student']!r}, but {made}; write {teacher.model!r}, of which the teacher is made"
 
 
-def _method(content: Mapping[str, Any], shape: EncoderShape | None) -> Iterator[str]:
-    """Yield what a method's own check says of its settings; a method that is not the project's has none here."""
+def _check_method(content: Mapping[str, Any], shape: EncoderShape | None) -> Iterator[str]:
+    """Yield the mistakes that a method's check finds in its settings; a user's method may have no check."""
     package = paths.ROOT / "pipeline"
     if found := [*instantiate.find_mistakes(content.get("method"), package)]:
         yield from (f"method: {mistake}" for mistake in found)
@@ -141,23 +141,25 @@ def _load_method(content: Mapping[str, Any]) -> Any:
     return None
 
 
-def _int8(source: str, named: Named) -> bool:
+def _is_int8(source: str, named: Named) -> bool:
     stage, _, name = source.partition("/")
     if stage != "compress":
         return False
-    content = _file("compression", named["compress"][name]["compression"])
+    content = _read_file("compression", named["compress"][name]["compression"])
     return getattr(_load_method(content), "MUST_BE_LAST", False)
 
 
-def _student(entry: Mapping[str, Any]) -> EncoderShape | None:
+def _find_student_shape(entry: Mapping[str, Any]) -> EncoderShape | None:
     return (
-        _shape(entry["student"]) if isinstance(_file("distillation", entry["distillation"]).get("start"), str) else None
+        _find_shape(entry["student"])
+        if isinstance(_read_file("distillation", entry["distillation"]).get("start"), str)
+        else None
     )
 
 
 @cache
-def _file(group: str, name: str) -> dict[str, Any]:
-    """Return the content of a file of conf/, empty where it cannot be read: that is told elsewhere."""
+def _read_file(group: str, name: str) -> dict[str, Any]:
+    """Return the content of a file of conf/, empty where it cannot be read, which is reported elsewhere."""
     try:
         return read(paths.CONF / group / f"{name}.yaml", ())
     except UserError:
@@ -165,9 +167,9 @@ def _file(group: str, name: str) -> dict[str, Any]:
 
 
 @cache
-def _shape(model: str) -> EncoderShape | None:
-    """Return how large a model is, None where no file tells it yet."""
-    source = _file("model", model).get("source")
+def _find_shape(model: str) -> EncoderShape | None:
+    """Return how large a model is, None where no file has it yet."""
+    source = _read_file("model", model).get("source")
     folders = [paths.get_model_dir(model)]
     if isinstance(source, Mapping) and isinstance(source.get("path"), str):
         folders.insert(0, paths.ROOT / source["path"])

@@ -15,10 +15,10 @@ from pipeline.core.validators import MAX_NAME_LENGTH, NAME_RULE, is_name
 AXES = ("tasks", "models", "ratios", "seeds")
 # A file of a few kilobytes can say far more than fits into memory, by aliases of aliases, or nest deeper than any
 # parser goes. A plan of as many cells as DVC can bear stays well below these.
-MOST_BYTES = 2**18
-MOST_VALUES = 50_000  # aliases counted as what they stand for
-DEEPEST = 30
-LONGEST = 1000  # characters of a value
+MAX_BYTES = 2**18
+MAX_VALUES = 50_000  # aliases counted as what they stand for
+MAX_DEPTH = 30
+MAX_VALUE_LENGTH = 1000  # characters of a value
 
 
 def read(path: Path, keys: Iterable[str] = AXES) -> dict[str, Any]:
@@ -26,21 +26,21 @@ def read(path: Path, keys: Iterable[str] = AXES) -> dict[str, Any]:
 
     Raises UserError naming the file and the line; ``keys`` are some that it is expected to hold.
     """
-    content = copy.deepcopy(_parsed(_text(path), shown(path)))
+    content = copy.deepcopy(_parse_text(_read_text(path), format_path(path)))
     if not isinstance(content, dict):
         got = "nothing" if content is None else type(content).__name__
-        raise UserError(f"{shown(path)}: got {got}; write keys and their values: {', '.join(keys)}")
+        raise UserError(f"{format_path(path)}: got {got}; write keys and their values: {', '.join(keys)}")
     return content
 
 
 @cache  # a cell asks for the same few files again and again, the warm parent's children for those that it has read
-def _parsed(text: str, name: str) -> Any:
+def _parse_text(text: str, name: str) -> Any:
     """Return what a text holds; ``name`` is the file's in messages."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
-        _bounded(text, name)
+        _check_bounds(text, name)
         return YAML(typ="safe").load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -51,24 +51,24 @@ def _parsed(text: str, name: str) -> Any:
         raise UserError(f"{name}: not YAML that can be read: a value is not what its tag says: {error}") from None
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     """Return the text of a file of a size that a person writes."""
     try:
         if not path.exists():
-            raise UserError(f"{shown(path)}: no such file; copy one of conf/plan/ to it")
+            raise UserError(f"{format_path(path)}: no such file; copy one of conf/plan/ to it")
         if not path.is_file():
-            raise UserError(f"{shown(path)}: not a file; put one there")  # a pipe would be waited for
-        if (size := path.stat().st_size) > MOST_BYTES:
-            raise UserError(f"{shown(path)}: {size:,} bytes; at most {MOST_BYTES:,} are read")
+            raise UserError(f"{format_path(path)}: not a file; put one there")  # a pipe would be waited for
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise UserError(f"{format_path(path)}: {size:,} bytes; at most {MAX_BYTES:,} are read")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{shown(path)}: not YAML that can be read: {error}") from None
+        raise UserError(f"{format_path(path)}: not YAML that can be read: {error}") from None
     except OSError as error:
-        raise UserError(f"{shown(path)}: cannot be read: {error.strerror}") from None
+        raise UserError(f"{format_path(path)}: cannot be read: {error.strerror}") from None
 
 
-def _bounded(text: str, where: str) -> None:
-    """Raise UserError for what would be too large or too deep once it is built; nothing is built to tell."""
+def _check_bounds(text: str, where: str) -> None:
+    """Raise UserError for what would be too large or too deep once it is built; nothing is built for it."""
     from ruamel.yaml import YAML
     from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
@@ -89,29 +89,32 @@ def _bounded(text: str, where: str) -> None:
             sizes |= {anchor: values - before} if anchor else {}
         elif isinstance(event, ScalarEvent):
             values += 1
-            if len(event.value) > LONGEST:
-                raise UserError(f"{line} holds a value of {len(event.value):,} characters; at most {LONGEST:,}")
-        if values > MOST_VALUES:
-            raise UserError(f"{line} goes beyond {MOST_VALUES:,} values, aliases counted as what they stand for")
-        if len(opened) > DEEPEST:
-            raise UserError(f"{line} is nested deeper than {DEEPEST} levels")
+            if len(event.value) > MAX_VALUE_LENGTH:
+                raise UserError(
+                    f"{line} holds a value of {len(event.value):,} characters; at most {MAX_VALUE_LENGTH:,}"
+                )
+        if values > MAX_VALUES:
+            raise UserError(f"{line} goes beyond {MAX_VALUES:,} values, aliases counted as what they stand for")
+        if len(opened) > MAX_DEPTH:
+            raise UserError(f"{line} is nested deeper than {MAX_DEPTH} levels")
 
 
-def shown(path: Path) -> str:
+def format_path(path: Path) -> str:
     """Return what a message calls a file: its place in the project, or its bare name."""
     return str(path.relative_to(paths.ROOT)) if path.is_relative_to(paths.ROOT) else path.name
 
 
 @cache
-def names(group: str) -> frozenset[str]:
+def list_names(group: str) -> frozenset[str]:
     """Return the names of the files in a group of conf/."""
     return frozenset(path.stem for path in (paths.CONF / group).glob("*.yaml"))
 
 
-def unknown(name: object, group: str) -> str | None:
+def find_name_mistake(name: object, group: str) -> str | None:
     """Say what is wrong with the name of a file in a group of conf/, or return None."""
     if not isinstance(name, str):
         return f"got {name!r}; write the name of a file in conf/{group}/"
-    if name not in names(group):
-        return f"no {group} {name[:MAX_NAME_LENGTH]!r} in conf/{group}/; {suggest(name, filter(is_name, names(group)))}"
+    if name not in list_names(group):
+        allowed = filter(is_name, list_names(group))
+        return f"no {group} {name[:MAX_NAME_LENGTH]!r} in conf/{group}/; {suggest(name, allowed)}"
     return None if is_name(name) else f"conf/{group}/{name}.yaml: cannot be named in a command; {NAME_RULE}"

@@ -16,7 +16,7 @@ from pipeline.evaluation.benchmark_settings import find_uneven_batch
 from pipeline.plan import conf_files, dependencies, source_paths
 from pipeline.plan.cells import RECIPE
 from pipeline.plan.dependencies import Named
-from pipeline.plan.load_plan import AXES, read, shown
+from pipeline.plan.load_plan import AXES, format_path, read
 from pipeline.plan.schema import SECTIONS, TIMED_AXES, PlanFile
 from pipeline.plan.yaml_versions import find_misread
 
@@ -50,12 +50,12 @@ def check(content: dict[str, Any]) -> list[str]:
         *_check_repeats(axes, "; its outputs would be written twice; keep one"),
         *_check_outputs(distinct, named),
         *_check_classes(content, distinct, named, invalid),
-        *dependencies.mistakes(distinct, named),
+        *dependencies.find_mistakes(distinct, named),
     ]
 
 
 def _count_cells(content: dict[str, Any]) -> int:
-    """Return how many cells the lists of a plan would make, whatever their entries are."""
+    """Return how many cells the lists of a plan would make, valid or not."""
     benchmark = content.get("benchmark")
     tasks, models, ratios = (_length(content.get(axis)) for axis in ("tasks", "models", "ratios"))
     named = sum(_length(content.get(section)) for section in SECTIONS)
@@ -217,7 +217,7 @@ def find_file_mistakes(group: str, name: str) -> tuple[str, ...]:
             f"source: {each}" for each in instantiate.find_mistakes(content["source"], paths.ROOT / "pipeline")
         ]
         mistakes += source_paths.list_mistakes(content["source"], content.get("name"))
-    return tuple(f"{shown(path)}: {mistake}" for mistake in dict.fromkeys(mistakes))
+    return tuple(f"{format_path(path)}: {mistake}" for mistake in dict.fromkeys(mistakes))
 
 
 @cache
@@ -231,7 +231,7 @@ def _find_composed_mistakes(path: Path) -> tuple[str, ...]:
         found = conf_files.find_stage_mistakes(path.stem, content, interpolated=True)
     else:
         found = conf_files.find_sweep_mistakes(content)
-    return tuple(f"{shown(path)}: {mistake}" for mistake in [*find_misread(path), *(each.text for each in found)])
+    return tuple(f"{format_path(path)}: {mistake}" for mistake in [*find_misread(path), *(each.text for each in found)])
 
 
 def _check_mirrors(groups: dict[str, list[Any]]) -> Iterator[str]:

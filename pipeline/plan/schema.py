@@ -16,7 +16,7 @@ from pipeline.core.validation import ERROR_MESSAGE, MAX_SEED, CheckedModel, Coun
 from pipeline.core.validators import MAX_NAME_LENGTH, RESERVED_WORDS
 from pipeline.evaluation.benchmark_settings import Precision
 from pipeline.plan.budget import MARGIN, Budget
-from pipeline.plan.load_plan import unknown
+from pipeline.plan.load_plan import find_name_mistake
 
 TRAINED = ("finetune", "distill", "compress")  # stages whose cells hold a classifier
 ENTRY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -37,7 +37,7 @@ def _check_entry_name(name: object) -> str:
 
 
 def _check_file(name: str, group: str) -> str:
-    if mistake := unknown(name, group):
+    if mistake := find_name_mistake(name, group):
         raise ValueError(format_line(mistake))
     return name
 

@@ -1,4 +1,4 @@
-"""Whatever stands on a command line: the stage works, or says one line, ends with a status, and has written nothing."""
+"""Any command line runs the stage, or ends with one line and a status and has written nothing."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ SEED = "give a whole number from 0 to 4294967295"
 
 
 @pytest.mark.parametrize(
-    ("word", "said"),
+    ("word", "message"),
     [
         ("seed=-1", f"seed: got -1; {SEED}"),
         ("seed=1.5", f"seed: got 1.5; {SEED}"),
@@ -214,14 +214,14 @@ SEED = "give a whole number from 0 to 4294967295"
         ("a=" + "x" * 4000, f"{'a=' + 'x' * 38!r}...: 4,002 characters; give at most 4,000"),
     ],
 )  # fmt: skip
-def test_a_word_that_cannot_be_meant_is_told_with_what_can(word: str, said: str) -> None:
+def test_a_word_that_cannot_be_meant_is_told_with_what_can(word: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         overrides.check_overrides("finetune", [*POINT, word])
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
-    ("stage", "given", "said"),
+    ("stage", "given", "message"),
     [
         ("finetune", POINT[:2], "ratio: missing; give ratio=..."),
         ("evaluate", [], "source: missing; give source=..."),
@@ -287,12 +287,12 @@ def test_a_word_that_cannot_be_meant_is_told_with_what_can(word: str, said: str)
     ],
 )
 def test_a_config_that_no_trial_can_begin_with_is_told(
-    composing: None, monkeypatch: pytest.MonkeyPatch, stage: str, given: list[str], said: str
+    composing: None, monkeypatch: pytest.MonkeyPatch, stage: str, given: list[str], message: str
 ) -> None:
     monkeypatch.setenv("HOME", "/home")
     with pytest.raises(UserError) as caught:
         overrides.check_config(stage, compose(stage, given))
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
 def files(root: Path) -> set[Path]:
@@ -300,7 +300,7 @@ def files(root: Path) -> set[Path]:
 
 
 @pytest.mark.parametrize(
-    ("stage", "given", "said"),
+    ("stage", "given", "message"),
     [
         ("finetune", ["--multirun", "seed=0,-1", *POINT], f"seed: got -1; {SEED}"),
         (
@@ -315,14 +315,14 @@ def files(root: Path) -> set[Path]:
     ],
 )  # fmt: skip
 def test_a_real_command_says_one_line_and_writes_nothing(
-    project: Path, stage: str, given: list[str], said: str
+    project: Path, stage: str, given: list[str], message: str
 ) -> None:
     before = files(project.parent)
     command = [sys.executable, "-m", f"pipeline.stages.{stage}", *given]
     here = {**os.environ, "HERE": str(project)}
     done = subprocess.run(command, cwd=project, env=here, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"error: {stage}: {said.format(str(project))}\n"
+    assert done.stderr == f"error: {stage}: {message.format(str(project))}\n"
     made = {path.relative_to(project).parts[0] for path in files(project.parent) - before}
     assert made <= {".cache"}  # where Hydra's sweep and this project's begin
 

@@ -1,4 +1,4 @@
-"""Whatever stands in params.yaml and in conf/: it is a plan that DVC can run as it says, or it is refused in lines."""
+"""Any content of params.yaml and conf/ is a plan that DVC runs as written, or it is refused in lines."""
 
 from __future__ import annotations
 
@@ -178,11 +178,11 @@ def forgetting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 
 def forget() -> None:
     for kept in (
-        load_plan.names,
+        load_plan.list_names,
         plan.check.__globals__["find_file_mistakes"],
         plan.check.__globals__["_count_rows"],
-        dependencies._file,
-        dependencies._shape,
+        dependencies._read_file,
+        dependencies._find_shape,
     ):
         kept.cache_clear()
 
@@ -236,8 +236,8 @@ def test_a_file_of_conf_with_any_value_anywhere_is_refused_in_lines_or_is_sound(
     assert taken[0] > 20
 
 
-def told(tmp_path: Path, text: str | bytes) -> str:
-    """Return what is said of a params.yaml that is refused."""
+def find_messages(tmp_path: Path, text: str | bytes) -> str:
+    """Return what is message of a params.yaml that is refused."""
     file = tmp_path / "params.yaml"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError) as caught:
@@ -246,7 +246,7 @@ def told(tmp_path: Path, text: str | bytes) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (BOMB, "line 10 goes beyond 50,000 values, aliases counted as what they stand for"),
         (MERGED, "line 10 goes beyond 50,000 values, aliases counted as what they stand for"),
@@ -272,8 +272,10 @@ def told(tmp_path: Path, text: str | bytes) -> str:
         ),
     ],
 )
-def test_a_file_beyond_bounds_or_of_another_kind_is_told_at_once(tmp_path: Path, text: str | bytes, said: str) -> None:
-    assert told(tmp_path, text) == f"params.yaml: {said}"
+def test_a_file_beyond_bounds_or_of_another_kind_is_told_at_once(
+    tmp_path: Path, text: str | bytes, message: str
+) -> None:
+    assert find_messages(tmp_path, text) == f"params.yaml: {message}"
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
@@ -289,12 +291,12 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_millions_of_cells_are_refused_before_any_is_made(tmp_path: Path) -> None:
     ratios = [index / 10_000 for index in range(1, 10_001)]
-    assert told(tmp_path, json.dumps({**SOUND, "ratios": ratios, "tasks": ["starter-swap"] * 50})) == (
+    assert find_messages(tmp_path, json.dumps({**SOUND, "ratios": ratios, "tasks": ["starter-swap"] * 50})) == (
         "params.yaml: 5,000,079 cells; DVC can bear some thousand, at most 5,000 are taken: make an axis shorter"
     )
     counts = list(range(1, 5001))
     timed = {**SOUND["benchmark"], "processes": counts, "threads": counts, "batches": counts}
-    assert told(tmp_path, json.dumps({**SOUND, "benchmark": timed})) == (
+    assert find_messages(tmp_path, json.dumps({**SOUND, "benchmark": timed})) == (
         "params.yaml: 125,000,000,089 cells; DVC can bear some thousand, at most 5,000 are taken: make an axis shorter"
     )
 
@@ -307,7 +309,7 @@ def test_a_file_of_conf_whose_name_no_command_can_hold_is_refused_by_its_name(
     forget()
     entry = {"task": "starter-swap", "model": "starter-2x64", "ratio": 1.0, "recipe": name}
     shown = name.replace("\n", "\\n")
-    assert told(tmp_path, json.dumps({**SOUND, "variants": {"one": entry}})) == (
+    assert find_messages(tmp_path, json.dumps({**SOUND, "variants": {"one": entry}})) == (
         f"params.yaml: variants.one.recipe: conf/recipe/{shown}.yaml: cannot be named in a command; a name starts with "
         "a letter and holds letters, digits, '.', '-' and '_', 80 at most, and is none of false, inf, nan, null, true"
     )
@@ -326,10 +328,10 @@ def test_a_name_that_is_safe_is_the_same_name_to_hydra(name: str) -> None:
 def test_a_name_that_dvc_or_hydra_would_read_as_a_value_names_no_entry(tmp_path: Path) -> None:
     entry = SOUND["variants"]["equal-steps"]
     for word in ("true", "Null", "nan"):
-        assert told(tmp_path, json.dumps({**SOUND, "variants": {word: entry}})) == (
+        assert find_messages(tmp_path, json.dumps({**SOUND, "variants": {word: entry}})) == (
             f"params.yaml: variants.{word}: Hydra reads false, inf, nan, null, true as values; choose another name"
         )
-    assert told(tmp_path, json.dumps({**SOUND, "variants": {"x" * 81: entry}})) == (
+    assert find_messages(tmp_path, json.dumps({**SOUND, "variants": {"x" * 81: entry}})) == (
         f"params.yaml: variants.{'x' * 81}: a name has at most 80 characters, this has 81"
     )
 

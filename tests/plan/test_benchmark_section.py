@@ -1,4 +1,4 @@
-"""The section of the plan that says what is timed."""
+"""The section benchmark of the plan."""
 
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ BENCHMARK: dict[str, Any] = {
 KEYS = "task, models, processes, threads, precisions, batches"
 
 
-def told(**changed: Any) -> list[str]:
+def find(**changed: Any) -> list[str]:
     return mistakes(benchmark={**BENCHMARK, **changed})
 
 
 def test_a_sound_section_has_no_mistakes() -> None:
-    assert told() == told(models=[]) == []
+    assert find() == find(models=[]) == []
 
 
 @pytest.mark.parametrize(("given", "got"), [(None, "nothing"), ([], "[]"), (3, "3")])
@@ -41,32 +41,32 @@ def test_unknown_and_missing_keys_are_told() -> None:
 @pytest.mark.parametrize("axis", ["processes", "threads", "batches"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, "2", True, None])
 def test_a_number_is_whole_and_positive(axis: str, value: object) -> None:
-    assert told(**{axis: [value]}) == [
+    assert find(**{axis: [value]}) == [
         f"benchmark.{axis}[0]: got {'nothing' if value is None else repr(value)}; give a whole number from 1"
     ]
 
 
 def test_a_precision_is_one_that_is_known() -> None:
-    assert told(precisions=["auto", "bf16", "fp32"]) == []
-    assert told(precisions=["bf61"]) == [
+    assert find(precisions=["auto", "bf16", "fp32"]) == []
+    assert find(precisions=["bf61"]) == [
         "benchmark.precisions[0]: got 'bf61'; did you mean 'bf16'? (allowed: auto, bf16, fp32)"
     ]
 
 
 def test_an_axis_is_a_list_without_repetition() -> None:
-    assert told(threads=1) == ["benchmark.threads: got 1; give a list of whole numbers from 1"]
-    assert told(threads=[2, 2]) == ["benchmark.threads: 2 is there 2 times; keep one"]
+    assert find(threads=1) == ["benchmark.threads: got 1; give a list of whole numbers from 1"]
+    assert find(threads=[2, 2]) == ["benchmark.threads: 2 is there 2 times; keep one"]
 
 
 def test_what_is_timed_is_made_by_the_plan() -> None:
-    assert told(task="rte", models=["bert-base"]) == [
+    assert find(task="rte", models=["bert-base"]) == [
         "benchmark.task: no cell makes 'rte'; add it to tasks, or name one of them (mrpc, cola)",
         "benchmark.models: no cell makes 'bert-base'; add it to models, or name one of them (bert-tiny, bert-mini)",
     ]
 
 
 def test_a_batch_is_shared_evenly() -> None:
-    assert told(batches=[32, 15], processes=[1, 2]) == [
+    assert find(batches=[32, 15], processes=[1, 2]) == [
         "benchmark.batches: 15 rows cannot be shared evenly by 2 processes; give a multiple"
     ]
 

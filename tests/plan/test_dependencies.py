@@ -1,4 +1,4 @@
-"""What the check of the plan says of students and compressions: what they are made of, and whether a step can work."""
+"""The check of students and compressions: their sources, and steps that cannot work."""
 
 import json
 import shutil
@@ -95,7 +95,13 @@ def _compression(name: str, method: str) -> str:
 
 
 def _forget() -> None:
-    for kept in (load_plan.names, find_file_mistakes, _count_rows, dependencies._file, dependencies._shape):
+    for kept in (
+        load_plan.list_names,
+        find_file_mistakes,
+        _count_rows,
+        dependencies._read_file,
+        dependencies._find_shape,
+    ):
         kept.cache_clear()
 
 
@@ -144,8 +150,8 @@ def test_a_circle_is_told_whole() -> None:
         "c": {"source": "compress/b", "compression": "heads"},
     }
     (found,) = mistakes(compress=circle)
-    told, _, advice = found.partition(": ")
-    steps = told.split(" <- ")
+    message, _, advice = found.partition(": ")
+    steps = message.split(" <- ")
     assert (len(steps), steps[0], set(steps)) == (4, steps[-1], {f"compress/{name}" for name in circle})
     assert advice == "made of itself; name a source that is there before it"
 
@@ -212,7 +218,7 @@ def test_a_distillation_that_cannot_be_taught_with_is_refused(root: Path) -> Non
         "distill.taught: conf/distillation/fifth.yaml: start: every: got 5 of a teacher of 4 layers"
     ]
     text = CONFS["distillation"]["soft"]
-    for said, told in (
+    for said, message in (
         (
             text.replace("alpha: 0.5", "alpha: 5"),
             "conf/distillation/soft.yaml: alpha: got 5; give a number from 0 to 1",
@@ -224,7 +230,7 @@ def test_a_distillation_that_cannot_be_taught_with_is_refused(root: Path) -> Non
     ):
         (root / "conf/distillation/soft.yaml").write_text(said)
         _forget()
-        assert mistakes() == [told]
+        assert mistakes() == [message]
 
 
 def test_a_student_of_the_teachers_layers_bears_the_name_of_its_model() -> None:

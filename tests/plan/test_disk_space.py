@@ -1,4 +1,4 @@
-"""The bytes that a plan will write are told before it runs, near enough, and refused where there is no room."""
+"""The bytes that a plan will write are estimated before it runs, and refused where there is no room."""
 
 import shutil
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_a_plan_that_does_not_fit_is_refused_before_any_work(
     free(monkeypatch, 10**8)
     with pytest.raises(UserError) as error:
         disk_space.check(study)
-    needed = disk_space._shown(disk_space.expected(study, study.cells).needed)
+    needed = disk_space._format_bytes(disk_space.expected(study, study.cells).needed)
     assert str(error.value) == (
         f"the plan needs about {needed} (results of each seed below runs/ and again in DVC's cache), but 100 MB are "
         f"free in {tmp_path}; make room, or name fewer models, ratios or seeds in params.yaml, and run the same "

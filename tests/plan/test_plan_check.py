@@ -145,7 +145,7 @@ MINE = SOURCE + (
 
 
 @pytest.mark.parametrize(
-    ("group", "text", "told"),
+    ("group", "text", "messages"),
     [
         (
             "task",
@@ -189,7 +189,7 @@ MINE = SOURCE + (
     ],
 )
 def test_a_file_of_conf_that_would_mislead_a_run_is_told_before_it(
-    project: Path, group: str, text: str, told: str
+    project: Path, group: str, text: str, messages: str
 ) -> None:
     (project / f"conf/{group}/mine.yaml").write_text(text)
     names = {"task": "mrpc", "model": "bert-tiny", "recipe": "patient", group: "mine"}
@@ -201,7 +201,7 @@ def test_a_file_of_conf_that_would_mislead_a_run_is_told_before_it(
         "compare: {budget: {}}\n"
     )
     done = run_check(project)
-    assert (done.returncode, done.stderr) == (1, f"error: conf/{group}/mine.yaml: {told}\n")
+    assert (done.returncode, done.stderr) == (1, f"error: conf/{group}/mine.yaml: {messages}\n")
 
 
 UNKNOWN = [
@@ -269,8 +269,8 @@ def test_the_least_ratio_that_is_advised_is_a_ratio(project: Path) -> None:
 
 def test_a_plan_without_content_says_what_to_write(project: Path) -> None:
     (project / "params.yaml").write_text("# nothing yet\n")
-    told = "error: params.yaml: got nothing; write keys and their values: tasks, models, ratios, seeds\n"
-    assert run_check(project).stderr == told
+    messages = "error: params.yaml: got nothing; write keys and their values: tasks, models, ratios, seeds\n"
+    assert run_check(project).stderr == messages
 
 
 def test_the_check_is_over_in_a_moment(project: Path) -> None:
@@ -316,7 +316,7 @@ def run_check(project: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "messages"),
     [
         (None, ["compare: got nothing; write budget: with limits by name, or budget: {} for none"]),
         ([1], ["compare: got [1]; write budget: with limits by name, or budget: {} for none"]),
@@ -346,8 +346,8 @@ def run_check(project: Path) -> subprocess.CompletedProcess[str]:
         ({"budget": {}, "margin": 0.5}, []),
     ],
 )
-def test_a_budget_that_cannot_be_kept_to_is_refused_with_the_plan(given: object, told: list[str]) -> None:
-    assert mistakes(compare=given) == told
+def test_a_budget_that_cannot_be_kept_to_is_refused_with_the_plan(given: object, messages: list[str]) -> None:
+    assert mistakes(compare=given) == messages
 
 
 def test_the_budget_is_part_of_the_plan(tmp_path: Path) -> None:
