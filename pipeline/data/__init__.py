@@ -1,1 +1,1 @@
-"""Tasks, subsets and corpora: everything that ends as a table of texts."""
+"""Sources of texts, file formats, subsets and batches."""

@@ -1,4 +1,4 @@
-"""Tokenised examples, and batches of like length padded to their own longest: nothing is padded to a fixed length."""
+"""Tokenised examples, and batches of similar length, each padded to its longest row."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
 
-# Families that number the places of a text from behind the padding's id: so many fewer tokens than positions.
+# Families whose position ids start after the padding id, so they take that many fewer tokens than positions.
 BEHIND_PADDING = (
     "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod", "camembert", "mpnet", "longformer",
     "data2vec-text", "ibert", "esm", "luke",
 )  # fmt: skip
-POOL = 50  # batches that are sorted by length together, as in transformers' LengthGroupedSampler
+POOL = 50  # batches sorted by length together, as in transformers' LengthGroupedSampler
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The examples of a split, one behind another: example i is ``tokens[starts[i]:starts[i + 1]]``.
+    """The concatenated examples of a split: example i is ``tokens[starts[i]:starts[i + 1]]``.
 
-    ``tokens`` (total,) int64 ids; ``types`` (total,) int64 segments, or None where the model knows none;
-    ``starts`` (examples + 1,); ``labels`` (examples,) int64 classes or float32 numbers; ``pad`` the padding's id;
-    ``left`` whether rows are padded on the left; ``cut`` (examples,) the number of tokens that truncation removed, None
-    for examples that were not made from texts.
+    ``tokens`` (total,) int64 ids; ``types`` (total,) int64 segments, or None if the model has none;
+    ``starts`` (examples + 1,); ``labels`` (examples,) int64 classes or float32 numbers; ``pad`` the id of the padding
+    token; ``left`` whether rows are padded on the left; ``cut`` (examples,) the number of tokens that truncation
+    removed, None for examples not made from texts.
     """
 
     tokens: np.ndarray
@@ -58,11 +58,11 @@ class Examples:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one length: the arguments of a model and the labels beside them.
+    """Rows padded to one length: the inputs of a model and the labels.
 
-    ``inputs`` holds ``input_ids``, ``token_type_ids`` where the model has them, and ``attention_mask`` only where
-    something is padded, each (rows, longest); ``tokens`` counts what is not padding; ``rows`` tells which of the
-    examples these are, for what is kept about them elsewhere.
+    ``inputs`` holds ``input_ids``, ``token_type_ids`` if the model has them, and ``attention_mask`` only if something
+    is padded, each (rows, longest). ``tokens`` counts tokens without padding. ``rows`` are the indexes of the examples,
+    for values that are stored elsewhere.
     """
 
     inputs: dict[str, Tensor]
@@ -75,7 +75,7 @@ class Batch:
 
     @property
     def places(self) -> int:
-        """Return how many places the tokens take, padding included."""
+        """Return the number of tokens, padding included."""
         return self.inputs["input_ids"].numel()
 
     def to(self, device: torch.device) -> Batch:
@@ -90,8 +90,8 @@ class Batch:
 def read(file: Path, ratio: float, tokenizer: Path, max_length: int) -> Examples:
     """Return the subset ``ratio`` of a prepared split, tokenised by the tokenizer in a model's folder.
 
-    Texts are cut to ``max_length`` tokens, or to the fewer that the model takes. The last two splits are kept, for the
-    seeds of a cell read the same train and selection.
+    Texts are truncated to ``max_length`` tokens, or to the model's maximum. The last two splits are cached, because all
+    seeds of a cell read the same train and selection splits.
     """
     import pyarrow.parquet as pq
 
@@ -100,13 +100,13 @@ def read(file: Path, ratio: float, tokenizer: Path, max_length: int) -> Examples
 
 
 def longest(tokenizer: Path, max_length: int) -> int:
-    """Return how many tokens a text keeps: ``max_length``, or the fewer that the model in the folder takes."""
+    """Return the tokens that a text keeps: ``max_length`` or the model's maximum, whichever is smaller."""
     return _longest(_open(tokenizer), tokenizer, max_length)
 
 
 @lru_cache(maxsize=1)
 def _open(tokenizer: Path) -> PreTrainedTokenizerBase:
-    """Open the tokenizer of a model, set to return what that model takes."""
+    """Load the tokenizer of a model, set to return the model's inputs."""
     from transformers.models.auto.tokenization_auto import AutoTokenizer
 
     opened: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -117,8 +117,8 @@ def _open(tokenizer: Path) -> PreTrainedTokenizerBase:
 
 
 def _longest(opened: PreTrainedTokenizerBase, folder: Path, max_length: int) -> int:
-    """Return the least of what the task allows, what the tokenizer states, and the positions that the model has."""
-    file = folder / "config.json"  # a tokenizer that was made of a vocabulary states no length
+    """Return the minimum of the task's limit, the tokenizer's limit and the model's positions."""
+    file = folder / "config.json"  # a tokenizer made from a vocabulary has no limit
     config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     positions = config.get("max_position_embeddings") or 0
     if config.get("model_type") in BEHIND_PADDING:
@@ -128,7 +128,7 @@ def _longest(opened: PreTrainedTokenizerBase, folder: Path, max_length: int) -> 
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, table: pa.Table, max_length: int) -> Examples:
-    """Tokenise the texts of a prepared table, cut to ``max_length`` tokens; a null ``text_b`` is a single sentence.
+    """Tokenise a prepared table, truncated to ``max_length`` tokens; a null ``text_b`` is a single text.
 
     Segments are kept if the tokenizer names them among ``model_input_names``.
     """
@@ -172,7 +172,7 @@ def _flat(rows: list[list[int]]) -> np.ndarray:
 
 
 def collate(examples: Examples, rows: np.ndarray, multiple: int = 1) -> Batch:
-    """Return the examples ``rows`` as a batch as long as the longest of them, rounded up to a ``multiple`` of tokens.
+    """Return the examples ``rows`` as a batch, padded to a ``multiple`` of tokens.
 
     No batch is longer than the longest of all examples.
     """
@@ -191,10 +191,10 @@ def collate(examples: Examples, rows: np.ndarray, multiple: int = 1) -> Batch:
 
 
 def shuffled(lengths: np.ndarray, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield the rows of one epoch's batches: every row once, ``size`` a batch, of like length, in random order.
+    """Yield the rows of one epoch's batches: each row once, ``size`` per batch, similar lengths, random order.
 
-    Rows are shuffled and cut into pools; within a pool they are sorted by length and cut into batches. There are at
-    least four pools where the rows suffice, so that a batch differs from epoch to epoch. Only one batch may be smaller.
+    Rows are shuffled and split into pools. Each pool is sorted by length and split into batches. Enough rows give at
+    least four pools, so that batches differ between epochs. Only one batch may be smaller.
     """
     pool = size * int(np.clip(len(lengths) // (4 * size), 1, POOL))
     order = random.permutation(len(lengths))
@@ -205,7 +205,7 @@ def shuffled(lengths: np.ndarray, size: int, random: np.random.Generator) -> Ite
 
 
 def by_length(lengths: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Yield the rows in batches of ``size`` from the longest to the shortest: how to predict with little padding."""
+    """Yield rows in batches of ``size`` from the longest to the shortest, for prediction with little padding."""
     order = np.argsort(-lengths, kind="stable")
     for start in range(0, len(order), size):
         yield order[start : start + size]

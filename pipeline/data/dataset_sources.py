@@ -1,8 +1,8 @@
-"""Where a task's rows come from: the functions that `source._target_` of a conf/task file can name.
+"""Sources of a task's rows: functions that `source._target_` in conf/task can name.
 
-A source is a plain function that returns ``{split: rows}``, at least train and the split the task reports. Rows are
-a ``pyarrow.Table`` or a list of dicts under the source's own column names; ``columns`` of the conf file says which
-of them the task uses. The starter's source is ``pipeline.data.synthetic.pairs``. A mirror is asked before any of them.
+A source returns ``{split: rows}``, at least train and the report split. Rows are a ``pyarrow.Table`` or a list of dicts
+with the source's column names; ``columns`` in the conf file maps them to the task's. The starter's source is
+``pipeline.data.synthetic.pairs``. A mirror is searched before any source.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GLUE = "nyu-mll/glue"  # Wang et al. 2019, "GLUE: A Multi-Task Benchmark and Ana
 
 
 class Found(NamedTuple):
-    """The splits of a task, and the digests of the mirror's files where they come from there."""
+    """The splits of a task, and the SHA-256 of the mirror's files if they come from a mirror."""
 
     splits: Mapping[str, pa.Table]
     mirrored: dict[str, str]
@@ -34,10 +34,10 @@ class Found(NamedTuple):
 def glue(config: str, revision: str) -> dict[str, pa.Table]:
     """Return the splits of a GLUE task from the Hub at a commit, through ``datasets``.
 
-    Raises hub.Away when the Hub does not answer.
+    Raises hub.Away if the Hub does not answer.
     """
     if not hub.offline():
-        hub.names(GLUE, revision, "dataset")  # `datasets` itself would try for 23 s before it gave up
+        hub.names(GLUE, revision, "dataset")  # `datasets` itself would retry for 23 s
     return hub.ask(f"{GLUE} ({config}) at {revision[:12]}", lambda: _load(config, revision))
 
 
@@ -50,9 +50,9 @@ def _load(config: str, revision: str) -> dict[str, pa.Table]:
 
 
 def files(path: str) -> folders.Splits:
-    """Return the splits of a folder of your own, such as ``inputs/reviews``: ``train.jsonl``, ``validation.csv``...
+    """Return the splits of a local folder, such as ``inputs/reviews``: ``train.jsonl``, ``validation.csv``...
 
-    Raises UserError when it is not there, or not of a kind that ``pipeline.data.split_files`` reads.
+    Raises UserError if it is missing or ``pipeline.data.split_files`` cannot read it.
     """
     folder = paths.ROOT / path
     if not folder.is_dir():
@@ -64,9 +64,9 @@ def files(path: str) -> folders.Splits:
 
 
 def find(task: str, place: str | None, source: Callable[[], Splits]) -> Found:
-    """Return the rows of a task from the mirror at ``place``, or else from its source.
+    """Return the rows of a task from the mirror at ``place``, else from its source.
 
-    Raises UserError when neither has them.
+    Raises UserError if neither has them.
     """
     folder = mirror.find(place, "data", task)
     if folder:

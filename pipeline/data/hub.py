@@ -1,4 +1,4 @@
-"""What is asked of the Hugging Face Hub, and how it is said when there is no answer."""
+"""Calls to the Hugging Face Hub with a timeout and one-line errors."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Answer = TypeVar("Answer")
 def ask(what: str, question: Callable[[], Answer]) -> Answer:
     """Return the answer to ``question``, a call of a Hub client about ``what``.
 
-    Raises Away, in one line, for whatever goes wrong: each version of the clients has exceptions of its own.
+    Raises Away with one line for every failure, since each version of the clients has different exceptions.
     """
     try:
         return question()

@@ -1,4 +1,4 @@
-"""A folder that stands in for the Hub: ``data/<task>/`` and ``models/<name>/``, asked before any source.
+"""A local folder that replaces the Hub: ``data/<task>/`` and ``models/<name>/``, searched before any source.
 
 The variable ``LAB_MIRROR`` or the key ``mirror`` of ``conf/prepare.yaml`` and ``conf/pretrain.yaml`` names it.
 """
@@ -28,7 +28,7 @@ def find(mirror: str | None, kind: Kind, name: str) -> Path | None:
             f"mirror {format_line(mirror)}: no such folder; name one that holds data/<task>/ and models/<name>/"
         )
     folder = root / kind / name
-    if not os.path.isdir(folder):  # where pathlib raises for a name that is too long, this says no
+    if not os.path.isdir(folder):  # False for a name that is too long, where pathlib raises
         return None
     try:
         for path in _below(folder):

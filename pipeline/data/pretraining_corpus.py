@@ -42,7 +42,7 @@ def name(topics: int = 0, seed: int = 0, text: str | None = None) -> str:
 def plain(path: str) -> Topics:
     """A plain text file, or every `*.txt` of a folder: a sentence a line, an empty line between documents.
 
-    `path` is relative to the project. Each document is a topic of its own, so a negative is a sentence of any other
+    `path` is relative to the project. Each document is a separate topic, so a negative is a sentence of any other
     document.
 
     Raises UserError when there is nothing to read, text that is not UTF-8, or fewer than two documents with two

@@ -180,7 +180,7 @@ def _cut(rows: pa.Table, ids: Path) -> dict[str, pa.Table]:
     if lacking := [name for name in IDS if rows.column_names.count(name) != 1]:
         raise UserError(
             f"{ids}: cuts validation out of a train split by {' and '.join(IDS)}, but there is no {lacking[0]}; "
-            f"put MSR's train file beside it, or remove {DEV_IDS}"
+            f"put MSR's train file into the same folder, or remove {DEV_IDS}"
         )
     pairs = zip(*(rows[name].to_pylist() for name in IDS), strict=True)
     held = pa.array([pair in wanted for pair in pairs])

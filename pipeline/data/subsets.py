@@ -1,7 +1,7 @@
-"""Which rows a subset holds: nested, stratified, drawn with a seed of its own.
+"""Nested, stratified subsets of rows, drawn with a separate seed.
 
-Rows stand in an order of which every prefix is a stratified sample, so a subset is the first rows and a smaller one
-lies inside a larger one by construction. The split that selects is the same thing: a prefix under another seed.
+Rows are ordered so that every prefix is a stratified sample. A subset is a prefix, so a smaller one is inside a larger
+one. The selection split is a prefix under another seed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BINS = 10  # strata of a regression: deciles of the label
 
 
 def size(rows: int, ratio: float) -> int:
-    """Return how many of ``rows`` rows a subset holds: the nearest whole number, halves to the even one.
+    """Return the size of a subset of ``rows`` rows, rounded half to even.
 
     Raises UserError for a ratio outside (0, 1].
     """
@@ -33,7 +33,7 @@ def size(rows: int, ratio: float) -> int:
 def take(table: pa.Table, ratio: float) -> pa.Table:
     """Return the subset of a prepared train table: its first ``size(rows, ratio)`` rows.
 
-    Raises UserError when that is none.
+    Raises UserError if that is no row.
     """
     rows = size(table.num_rows, ratio)
     if not rows:
@@ -45,7 +45,7 @@ def take(table: pa.Table, ratio: float) -> pa.Table:
 
 
 def _least(labels: np.ndarray) -> float:
-    """Return a ratio of two digits whose subset holds every class and few rows more; of a regression, a row."""
+    """Return a two-digit ratio whose subset has every class and few more rows (a regression: one row)."""
     classes = set(labels.tolist()) if labels.dtype.kind in "iu" else set()
     needed = max((int((labels == label).argmax()) + 1 for label in classes), default=1)
     share = needed / len(labels)
@@ -54,7 +54,7 @@ def _least(labels: np.ndarray) -> float:
 
 
 def order(strata: Sequence[int], seed: int) -> list[int]:
-    """Return the rows in an order of which every prefix is a stratified sample.
+    """Return the rows ordered so that every prefix is a stratified sample.
 
     The rows of a stratum are shuffled, the i-th of its n rows gets the position (i + 1/2) / n, and positions are
     sorted, ties by stratum. With shares p of the rows and C strata, the rows of a stratum in any prefix differ from
@@ -71,7 +71,7 @@ def order(strata: Sequence[int], seed: int) -> list[int]:
 
 
 def _lot(seed: int, row: int) -> bytes:
-    """Draw a row's lot by hashing: the same in every version of every library, and whatever the other rows are."""
+    """Return a row's sort key by hashing: equal in every library version and independent of the other rows."""
     return hashlib.blake2b(f"{seed} {row}".encode(), digest_size=8).digest()
 
 
@@ -84,7 +84,7 @@ def strata(labels: np.ndarray, regression: bool) -> list[int]:
 
 
 def carve(labels: np.ndarray, regression: bool, fraction: float, seed: int) -> tuple[list[int], list[int]]:
-    """Return the rows to keep and the rows of the split that selects, both in the order of the source."""
+    """Return the training rows and the selection rows, both in the order of the source."""
     drawn = order(strata(labels, regression), seed)
     cut = size(len(drawn), fraction)
     return sorted(drawn[cut:]), sorted(drawn[:cut])

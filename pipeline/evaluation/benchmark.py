@@ -1,4 +1,4 @@
-"""What a model costs on so many processes and threads: training and asking, timed, beside what the machine can do."""
+"""Benchmark of a model: training and inference on some processes and threads, relative to the machine's peak."""
 
 from __future__ import annotations
 
@@ -17,16 +17,21 @@ from pipeline.system.distributed import ProcessGroup
 from pipeline.training.benchmark_loop import BATCHES, endless
 from pipeline.training.trainer import Run
 
-GROWN_ROWS = 8  # of a batch, while something else grows
+GROWN_ROWS = 8  # per batch, while another axis grows
 
 
 def benchmark(
-    model: Any, asked: Any, train: Examples, report: Examples, settings: MeasurementSettings, group: ProcessGroup
+    model: Any,
+    inference_model: Any,
+    train: Examples,
+    report: Examples,
+    settings: MeasurementSettings,
+    group: ProcessGroup,
 ) -> dict[str, Any]:
-    """Return the numbers of one point; ``docs/metrics.md`` says what they mean. The models are left as they were.
+    """Return the numbers of one point, documented in ``docs/metrics.md``. The models are not changed.
 
-    ``model`` is opened as ``finetune`` opens it, ``asked`` as ``evaluate`` does. One process is timed asking and
-    growing as well. Several are timed with the batch divided among them (strong scaling), with a whole one for each
+    ``model`` is loaded as in ``finetune``, ``inference_model`` as in ``evaluate``. One process is also timed for
+    inference and step scaling. Several are timed with the batch divided (strong scaling), with a whole batch each
     (weak), and one of them alone, all in the same run.
     """
     device = hardware.get_device()
@@ -34,9 +39,11 @@ def benchmark(
     before = _peak(settings, group)
     found: dict[str, Any] = _costs(model, train, settings.batch // group.size)
     if group.size == 1:
-        found |= _asked(asked.to(device), report, settings)
+        found |= _asked(inference_model.to(device), report, settings)
     found |= _trained(model, train, settings, group)
-    found["peak_flops_per_second"] = max(before, _peak(settings, group))  # something may have disturbed one
+    found["peak_flops_per_second"] = max(
+        before, _peak(settings, group)
+    )  # the machine may have been disturbed during one of them
     found |= _budget(found["train_pairs_per_second"], settings, group)
     for verb, lengths in (("train", found.pop("lengths")), ("inference", report.lengths)):
         found |= _utilisation(verb, found, model, lengths, hardware.is_emulated(settings.precision, device))
@@ -48,10 +55,10 @@ def benchmark(
 
 
 def _utilisation(verb: str, found: dict[str, Any], model: Any, lengths: np.ndarray, emulated: bool) -> dict[str, float]:
-    """Return the useful FLOPs as a share of the measured peak; nothing where no such share exists.
+    """Return the useful FLOP/s as a share of the measured peak, or nothing if there is no such share.
 
-    The formulas must know the family. Emulated products have no peak: other kernels than the one that was measured are
-    faster. A share above 1 shows that the machine was disturbed while its peak was measured.
+    The formulas must know the family. Emulated precisions have no peak, because other kernels than the measured one are
+    faster. A share above 1 means that the machine was disturbed while its peak was measured.
     """
     if "forward_flops" not in found or f"{verb}_pairs_per_second" not in found or emulated:
         return {}
@@ -63,14 +70,14 @@ def _utilisation(verb: str, found: dict[str, Any], model: Any, lengths: np.ndarr
 
 
 def _peak(settings: MeasurementSettings, group: ProcessGroup) -> float:
-    """Return the FLOPs a second that all processes reach at the same time."""
+    """Return the FLOP/s that all processes reach at the same time."""
     group.wait_for_all()
     own = peak_flops.peak_flops_per_second(hardware.get_device(), settings.precision, settings.at_most / 4)
     return group.sum_number(own.flops_per_second)
 
 
 def _costs(model: Any, train: Examples, rows: int) -> dict[str, float]:
-    """Return parameters and, where the formulas know the family, FLOPs of a pair and bytes of a process."""
+    """Return parameters and, if the formulas know the family, FLOPs per example and bytes per process."""
     known = model_flops.count_parameters(model)
     found: dict[str, float] = {
         "parameters": known.parameters,
@@ -100,7 +107,7 @@ def _asked(model: Any, report: Examples, settings: MeasurementSettings) -> dict[
 
 
 def _trained(model: Any, train: Examples, settings: MeasurementSettings, group: ProcessGroup) -> dict[str, Any]:
-    """Return the numbers of training, and the ``lengths`` of the examples that were trained on."""
+    """Return the numbers of training, and the ``lengths`` of the training examples."""
     rows = settings.batch
     with endless(copy.deepcopy(model), train, rows, settings.precision, group) as run:
         found: dict[str, Any] = speed.training(run, settings.within, settings.at_most, group, BATCHES)

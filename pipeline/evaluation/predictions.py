@@ -1,4 +1,4 @@
-"""What a model said of each reported example, kept so that models can be compared example by example."""
+"""Predictions for each report example, stored to compare models example by example."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pipeline.metrics import registry
 
 
 def as_text(values: np.ndarray) -> str:
-    """Return classes or numbers (examples,) as a text: a digit for each class, or numbers with spaces between them."""
+    """Return classes or numbers (examples,) as text: one digit per class, or numbers separated by spaces."""
     if values.dtype.kind != "f" and values.max(initial=0) <= 9:
         return "".join(map(str, values.tolist()))
     return " ".join(str(value) for value in values)
 
 
 def from_text(text: str) -> np.ndarray:
-    """Return what ``as_text`` wrote, classes as int64 and numbers as float64, (examples,)."""
+    """Parse text of ``as_text``: classes as int64, numbers as float64, (examples,)."""
     if text.isdigit():
         return np.frombuffer(text.encode("ascii"), dtype=np.uint8).astype(np.int64) - ord("0")
     words = text.split(" ")

@@ -19,11 +19,12 @@ FLAT = 0.01  # of the labels' standard deviation
 def quality(
     predictions: np.ndarray, references: np.ndarray, names: Sequence[str], score: str, majority: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return each metric of predictions against references (examples,), and its baseline.
+    """Return each metric of predictions against references (examples,), with its baseline.
 
     ``score`` names the metric that the comparison uses; ``majority`` holds the best score of a constant prediction. A
-    trial that gives one class to every example is ``collapsed``, and so is a regression whose numbers spread less than
-    a hundredth as wide as the labels: no two of its numbers are the same, even if a model hardly looks at the examples.
+    trial that predicts one class for every example is ``collapsed``. So is a regression whose predictions have less
+    than a hundredth of the labels' standard deviation: its numbers always differ a little, even if it ignores the
+    examples.
     """
     values = evaluate_adapter.compute(names, predictions, references)
     result: dict[str, Any] = {"score_name": score, "score": values[score]}

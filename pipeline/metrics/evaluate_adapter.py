@@ -1,4 +1,4 @@
-"""GLUE's metrics behind the interface of Hugging Face's evaluate, without the network that ``evaluate.load`` needs."""
+"""The metrics as Hugging Face `evaluate` metrics, without the network that ``evaluate.load`` needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GLUE = "Wang et al. 2019, GLUE: a multi-task benchmark and analysis platform for
 
 
 class Score(evaluate.Metric):  # type: ignore[misc]
-    """A function of ``scores`` as a metric; a subclass says which, and of what kind the labels are."""
+    """A metric of the registry as an `evaluate` metric; a subclass sets the function and the label type."""
 
     function: Callable[[np.ndarray, np.ndarray], np.ndarray]
     label = "int64"

@@ -1,4 +1,4 @@
-"""What a reader of a score should know about the rows behind it: rare classes and truncated texts."""
+"""Warnings about the rows behind a score: rare classes and truncated texts."""
 
 from __future__ import annotations
 

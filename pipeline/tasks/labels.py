@@ -1,4 +1,4 @@
-"""Which class, or which number, a label value means: one rule for every file format.
+"""Read label values as classes or numbers, by one rule for every file format.
 
 If all class names are numerals, a value is a class name, never an index. Otherwise a value that is a class name is that
 class, and another whole number is an index. JSON and parquet hold numbers where CSV and TSV hold text, so ``1``,

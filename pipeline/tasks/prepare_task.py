@@ -1,7 +1,7 @@
-"""From the rows of a source to the three files that everything later reads.
+"""Write a task's rows as the three files that all later stages read.
 
-``train.parquet`` stands in the order of ``pipeline.data.subsets``, ``selection.parquet`` is carved from train and is
-what choices are made on, ``report.parquet`` is the split the task reports and is never chosen on.
+``train.parquet`` is in the order of ``pipeline.data.subsets``. ``selection.parquet`` is taken from train; choices are
+made on it. ``report.parquet`` is the report split; no choice uses it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.tasks.task_config import Task
 SCHEMA = 1
 SPLITS = ("train", "selection", "report")
 
-ODD = {  # what is written of such rows
+ODD = {  # how a warning describes such rows
     "incomplete": "without all fields of the header, or with more (left out)",
     "empty_text": "with an empty text (kept)",
     "broken_encoding": "with characters of a broken encoding (kept)",
@@ -91,7 +91,7 @@ def format_reading(content: Mapping[str, Any]) -> list[str]:
 
 
 def _asked(task: Task) -> dict[str, Any]:
-    """Return what is asked of the rows later: what is trained on them is stale once it is another."""
+    """Return the settings that later stages use, so that a change of them makes those stages stale."""
     labels = None if task.labels is None else list(task.labels)
     return {"labels": labels, "metrics": list(task.metrics), "score": task.score, "max_length": task.max_length}
 

@@ -1,8 +1,7 @@
-"""What is wrong with rows: refused where it cannot be trained on, counted and told where it can.
+"""Check the rows of a task: refuse what cannot be trained on, count and report the rest.
 
-Nothing is repaired and nothing is dropped in silence. Columns that are missing and labels that are unknown end the
-run; rows with a field missing cannot be used and are left out, counted; empty texts, characters of a broken
-encoding, duplicates and leaks are kept, counted.
+Nothing is repaired or dropped silently. Missing columns and unknown labels are errors. Rows with a missing field are
+left out and counted. Empty texts, broken encodings, duplicates and leaks are kept and counted.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from pipeline.core.errors import UserError
 from pipeline.tasks import labels
 from pipeline.tasks.task_config import Task
 
-# The mark that a decoder leaves for what it could not read, and control characters, which no sentence holds.
+# The replacement character of decoders, and control characters, which no sentence contains.
 BROKEN = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 Key = tuple[str, ...]
 
 
 class Finding(NamedTuple):
-    """How many rows are so, and the first of them (its place in the source's split, from 0)."""
+    """The number of such rows, and the index of the first in the source's split."""
 
     rows: int
     first: int | None
@@ -39,13 +38,13 @@ class Finding(NamedTuple):
 
 
 def keys(table: pa.Table) -> list[Key]:
-    """Return what makes two rows the same: their texts, whichever of the two comes first."""
+    """Return a key per row that is equal for rows with the same texts, in either order."""
     pairs = zip(table["text_a"].to_pylist(), table["text_b"].to_pylist(), strict=True)
     return [(a,) if b is None else (min(a, b), max(a, b)) for a, b in pairs]
 
 
 def check(task: Task, name: str, source: pa.Table) -> tuple[pa.Table, dict[str, Finding]]:
-    """Return a split of the source in the project's columns, and what was found in it.
+    """Return a split in the project's columns, and the findings in it.
 
     Columns out: ``text_a`` and ``text_b`` (strings, ``text_b`` null where a task has one text), ``label`` (int64, or
     float64 for a regression), ``idx`` (int64, the row in the source's split).
@@ -71,9 +70,9 @@ def check(task: Task, name: str, source: pa.Table) -> tuple[pa.Table, dict[str, 
 
 
 def _oddities(table: pa.Table) -> dict[str, Finding]:
-    """Count the rows that are kept although something is odd about them.
+    """Count the rows that are kept although something is wrong with them.
 
-    A duplicate has the texts of a row further up; a contradicting one has them with another label.
+    A duplicate has the texts of an earlier row; a contradicting one has them with another label.
     """
     rows = list(zip(table["idx"].to_pylist(), table["label"].to_pylist(), keys(table), strict=True))
     first: dict[Key, tuple[int, Any]] = {}
@@ -89,7 +88,7 @@ def _oddities(table: pa.Table) -> dict[str, Finding]:
 
 
 def varied(task: Task, name: str, table: pa.Table) -> None:
-    """Raise UserError where a checked split has one label in all of its rows, or train has not got a class."""
+    """Raise UserError if all rows of a split have one label, or train lacks a class."""
     where, found = f"task {task.name}: {name}", pc.unique(table["label"]).to_pylist()
     if len(found) == 1:
         said = found[0] if task.labels is None else task.labels[found[0]]
@@ -103,13 +102,13 @@ def varied(task: Task, name: str, table: pa.Table) -> None:
 
 
 def leaks(earlier: pa.Table, later: pa.Table) -> Finding:
-    """Count the rows of one split that stand in another as well, their two texts in either order."""
+    """Count the rows of one split that another split contains, their texts in either order."""
     known = set(keys(earlier))
     return Finding.of(row for row, key in zip(later["idx"].to_pylist(), keys(later), strict=True) if key in known)
 
 
 def count_relabelled(earlier: pa.Table, later: pa.Table) -> int:
-    """Return how many rows of one split have the texts of rows of another split, and none of their labels."""
+    """Return how many rows of one split have the texts of rows of another split, but none of their labels."""
     labels: dict[Key, set[Any]] = {}
     for key, label in zip(keys(earlier), earlier["label"].to_pylist(), strict=True):
         labels.setdefault(key, set()).add(label)

@@ -1,4 +1,4 @@
-"""What a prepared task is, in numbers: counts, balance, lengths, and the baseline of a constant prediction."""
+"""Summary numbers of a prepared task: counts, class balance, lengths, baselines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.tasks.task_config import Task
 
 
 def describe(task: Task, table: pa.Table) -> dict[str, Any]:
-    """Return the counts of a split, which has rows: rows, classes (or a regression's spread of labels), words a row."""
+    """Return rows, class counts (or the spread of a regression's labels) and words per row of a split."""
     labels = table["label"].to_numpy()
     texts = (table[column].to_pylist() for column in task.texts)
     words = np.array([sum(len(text.split()) for text in row) for row in zip(*texts, strict=True)])
@@ -33,7 +33,7 @@ def _spread(values: np.ndarray) -> dict[str, float]:
 def majority(task: Task, train: pa.Table, report: pa.Table) -> tuple[str | None, dict[str, float]]:
     """Return the most frequent class of train, and the baseline of each metric on ``report``.
 
-    The baseline is the best score that one answer for every example gets. With p the share of a class in ``report``:
+    The baseline is the best score of one answer for every example. With p the share of a class in ``report``:
     accuracy is the largest p; F1 (of label 1) is 2p / (1 + p) for label 1, also where that is the minority; Matthews'
     correlation and those of a regression are 0, as scikit-learn has it for predictions that do not vary.
     """

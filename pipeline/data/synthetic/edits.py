@@ -87,9 +87,9 @@ def exchanged(facts: Facts, random: Random) -> Facts:
 
 def replaced(facts: Facts, random: Random) -> tuple[Facts, Filler, Filler]:
     """The facts with one filler replaced by another of its kind and of its first word; and the old and new filler."""
-    told = fillers(facts)
-    old = random.choice(told)
-    new = random.choice([filler for filler in alternatives(old) if filler not in told])
+    present = fillers(facts)
+    old = random.choice(present)
+    new = random.choice([filler for filler in alternatives(old) if filler not in present])
     return substituted(facts, {old: new}), old, new
 
 

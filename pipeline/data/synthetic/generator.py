@@ -2,7 +2,7 @@
 
 replace   a paraphrase changes the form of some words, a non-paraphrase changes the meaning of one of as many
 swap      the same words in both classes: people, things, qualities, places and times exchanged, or the order turned
-nest      swap over three events, one of them told as a relative clause, with rare words as likely as common ones
+nest      swap over three events, one of them a relative clause, with rare words as likely as common ones
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ RARITY = (0.0, 0.0, 0.7)
 def pairs(grade: str, rows: dict[str, int], seed: int) -> dict[str, list[dict[str, object]]]:
     """Labelled pairs of a grade: a list of rows `text_a`, `text_b`, `label` (1 is a paraphrase) for each split.
 
-    No facts that a pair starts from occur twice, within a split or across two; what its other text says instead may
-    be what another pair starts from. Classes alternate, so each is half of every split.
+    The facts of a pair's first text occur once, within a split and across splits. The facts of its other text may
+    be those of another pair's first text. Classes alternate, so each is half of every split.
 
-    Raises UserError when the grade is unknown, or so many rows are asked for.
+    Raises UserError if the grade is unknown or a split is too large.
     """
     if grade not in GRADES:
         raise UserError(
@@ -62,7 +62,7 @@ def pairs(grade: str, rows: dict[str, int], seed: int) -> dict[str, list[dict[st
 
 
 def _row(author: Author, grade: Grade, seen: set[Facts], label: int) -> dict[str, object]:
-    """One pair with the label asked for."""
+    """Return one pair with this label."""
     facts = author.facts(author.random.choice(grade.shapes))
     while facts in seen or (grade.exchange and not edits.exchanges(facts)):
         facts = author.facts(author.random.choice(grade.shapes))
@@ -94,7 +94,7 @@ def told(author: Author, facts: Facts, grade: Grade) -> tuple[str, str, str]:
 def documents(topics: int, seed: int) -> list[list[list[str]]]:
     """Text without labels: topics, each of two documents of the same people and things, each of sentences.
 
-    A document states its facts `TELLINGS` times over in words of its own. The second document of a topic contradicts
+    A document states its facts `TELLINGS` times in different words. The second document of a topic contradicts
     the first, as reports on one event do: one exchange, or one to three replacements.
     """
     random = Random(f"documents {seed}")
@@ -109,7 +109,7 @@ def _topic(author: Author, shape: str) -> list[list[str]]:
 
 
 def _style(author: Author, forms: dict[Filler, int]) -> Style:
-    """A style with up to two forms of its own."""
+    """Return a style with up to two different forms."""
     return replace(author.style(), forms=author.flipped(forms, author.random.randrange(3)))
 
 

@@ -1,8 +1,8 @@
 """Facts and the sentences that state them.
 
-`Facts` say what happened; a `Style` says how it is told: voice, order of the clauses, place of the adjuncts, which
-synonym stands for a filler. `tell(facts, style)` is a plain function of both, so two sentences are paraphrases exactly
-when their facts are the same, and two sets of facts with the same fillers told in one style share every word.
+`Facts` state what happened. A `Style` determines the sentence: voice, order of the clauses, position of the adjuncts,
+synonyms. The sentence is a function of both, so two sentences are paraphrases exactly when their facts are equal, and
+two sets of facts with the same fillers in one style share every word.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Facts:
     """One event or two, and how they stand to each other.
 
     `earlier` is the index of the event that came first, None where both happened at the same time. The optional
-    `aside` is a further event, whose agent takes part in the first, so that it may be told as a relative clause.
+    `aside` is a further event, whose agent takes part in the first, so that it may become a relative clause.
     """
 
     events: tuple[Event, ...]
@@ -54,12 +54,12 @@ class Facts:
 
 @dataclass(frozen=True)
 class Style:
-    """How facts are told: one entry an event (the aside is the last), and what concerns the whole sentence.
+    """How facts become a sentence: one entry per event (the aside is last), and settings of the whole sentence.
 
     `voice` is one of active, passive, cleft (it was Anna who met Peter) and converse (Peter got the car from Anna; it
-    was Peter whom Anna met); `front` puts an adjunct first, the last one where `late` is set; `turned` tells
-    the second event first, or says `after` where the events have an order; `lead` starts with the joining word; `join`
-    is the word for events without an order; `nested` tells the aside as a relative clause; `forms` is the synonym taken
+    was Peter whom Anna met); `front` puts an adjunct first, the last one where `late` is set; `turned` puts
+    the second event first, or uses `after` if the events have an order; `lead` starts with the joining word; `join`
+    is the word for events without an order; `nested` makes the aside a relative clause; `forms` is the synonym taken
     for a filler (the first where none is named).
     """
 
@@ -94,7 +94,7 @@ def tell(facts: Facts, style: Style) -> str:
 
 
 def _joined(clauses: list[str], earlier: int | None, style: Style) -> str:
-    """The two clauses and the word that says how they stand to each other."""
+    """Return the two clauses and the word that relates them."""
     if earlier is None:
         first, second = reversed(clauses) if style.turned else clauses
         lead = style.lead and style.join == "while"
@@ -114,15 +114,15 @@ def _relative(facts: Facts, style: Style) -> dict[Filler, str]:
 
 def _clause(event: Event, style: Style, index: int, aside: dict[Filler, str]) -> str:
     """One event as a main clause."""
-    told = VOICES[style.voice[index]](event, style, aside)
-    return _placed(told, event, style, style.front[index])
+    clause = VOICES[style.voice[index]](event, style, aside)
+    return _placed(clause, event, style, style.front[index])
 
 
-def _placed(told: str, event: Event, style: Style, front: bool) -> str:
+def _placed(clause: str, event: Event, style: Style, front: bool) -> str:
     adjuncts = [style.form(adjunct) for adjunct in event.adjuncts]
     if style.late:
         adjuncts.reverse()
-    return " ".join([*adjuncts[:1], told, *adjuncts[1:]] if front else [told, *adjuncts])
+    return " ".join([*adjuncts[:1], clause, *adjuncts[1:]] if front else [clause, *adjuncts])
 
 
 def _active(event: Event, style: Style, aside: dict[Filler, str]) -> str:
@@ -133,8 +133,8 @@ def _predicate(event: Event, style: Style, aside: dict[Filler, str]) -> str:
     past = style.form(event.verb).split("/")[0]
     if event.thing is None:
         return f"{past} {_noun(event.other, style, aside)}"
-    told = f"{past} {_object(event, style)}"
-    return told if event.other is None else f"{told} {_towards(event)} {_noun(event.other, style, aside)}"
+    predicate = f"{past} {_object(event, style)}"
+    return predicate if event.other is None else f"{predicate} {_towards(event)} {_noun(event.other, style, aside)}"
 
 
 def _passive(event: Event, style: Style, aside: dict[Filler, str]) -> str:
@@ -217,8 +217,8 @@ class Author:
             thing = self.pick(words.THINGS, taken)
             quality = self.pick(words.QUALITIES, taken) if full or self.random.random() < 0.4 else None
         settings = (words.PLACES, words.TIMES) if full else (self.random.choice((words.PLACES, words.TIMES)),)
-        told = full or self.random.random() < 0.5
-        adjuncts = tuple(self.pick(setting, taken) for setting in settings) if told else ()
+        has_adjuncts = full or self.random.random() < 0.5
+        adjuncts = tuple(self.pick(setting, taken) for setting in settings) if has_adjuncts else ()
         return Event(verb, agent, other, thing, quality, adjuncts)
 
     def facts(self, shape: str) -> Facts:
@@ -236,7 +236,7 @@ class Author:
         return Facts((first,), aside=self.event(taken, full=False, agent=self.random.choice(people)))
 
     def style(self) -> Style:
-        """A way to tell facts, every choice free; synonyms are the first forms."""
+        """Sample a style with every choice free; synonyms are the first forms."""
         coin = self.random.random
         return Style(
             voice=tuple("passive" if coin() < 0.2 else "active" for _ in range(3)),
@@ -249,18 +249,18 @@ class Author:
         )
 
     def marked(self, style: Style, share: float) -> Style:
-        """The style with so many of its voices, in the mean, made cleft or converse."""
+        """Return the style with this share of its voices, on average, made cleft or converse."""
         return replace(style, voice=tuple(self._marked(voice, share) for voice in style.voice))
 
     def _marked(self, voice: str, share: float) -> str:
         return self.random.choice(("cleft", "converse")) if self.random.random() < share else voice
 
-    def forms(self, told: list[Filler]) -> dict[Filler, int]:
-        """A form for each filler, all alike likely."""
-        return {filler: self.random.randrange(len(filler.forms)) for filler in told}
+    def forms(self, fillers: list[Filler]) -> dict[Filler, int]:
+        """Return a form for each filler, all equally likely."""
+        return {filler: self.random.randrange(len(filler.forms)) for filler in fillers}
 
     def flipped(self, forms: dict[Filler, int], flips: int) -> dict[Filler, int]:
-        """The forms with the other one for so many of the fillers that have two, or for all if there are less."""
+        """Return the forms with the other synonym for ``flips`` fillers that have two, or for all of them."""
         changeable = [filler for filler in forms if len(filler.forms) > 1]
         changed = self.random.sample(changeable, min(flips, len(changeable)))
         return forms | {filler: 1 - forms[filler] for filler in changed}

@@ -1,4 +1,4 @@
-"""The energy that work takes, where the machine tells it."""
+"""Energy counters of processors (Linux powercap) and GPUs (NVML)."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ POWERCAP = Path("/sys/class/powercap")  # of Linux, for Intel's processors and A
 
 
 class Counter(Protocol):
-    """Something that counts joules."""
+    """A counter of joules."""
 
     @property
     def range(self) -> float:
-        """Return the joules at which it starts again at zero; 0 where it does not."""
+        """Return the joules at which it wraps around to zero; 0 if it never does."""
 
     def read(self) -> float:
-        """Return the joules so far. Raises OSError or ValueError where they cannot be read."""
+        """Return the joules so far. Raises OSError or ValueError if they cannot be read."""
 
 
 @dataclass
 class Meter:
-    """What a block took: ``joules``, or None where nothing tells it (never zero)."""
+    """The ``joules`` of a block, or None without a counter (never zero)."""
 
     joules: float | None = None
 
 
 @contextmanager
 def measured(device: torch.device, powercap: Path = POWERCAP) -> Iterator[Meter]:
-    """Measure the joules of what ``device`` does inside the block; ``joules`` are there when it has ended.
+    """Measure the joules of ``device`` inside the block; ``joules`` is set when the block ends.
 
-    On a CPU: of all processor packages as a whole, idle cores and other processes' work included, without memory and
-    power supply. On a GPU: of that GPU, its memory included, other processes' work too, without the processor. None
-    where a counter is missing or may not be read: often only root may, and virtual machines have none. The counters
-    advance each millisecond (processors) to each 100 ms (GPUs), so that a block should take some tenths of a second.
+    On a CPU: all processor packages, including idle cores and other processes, without memory and power supply. On a
+    GPU: that GPU with its memory, including other processes, without the processor. None if a counter is missing or
+    unreadable: often only root may read it, and virtual machines have none. Counters advance every 1 ms (processors) to
+    100 ms (GPUs), so a block should take some tenths of a second.
     """
     counters: Sequence[Counter] = _of_gpu(device) if device.type == "cuda" else _of_packages(powercap)
     meter = Meter()
@@ -58,7 +58,7 @@ def measured(device: torch.device, powercap: Path = POWERCAP) -> Iterator[Meter]
 
 
 def _read(counters: Sequence[Counter]) -> list[float] | None:
-    """Return what all counters say; None where one says nothing, for the others would be a part of the whole."""
+    """Return the values of all counters; None if one is unreadable, because the rest would be only a part."""
     try:
         return [counter.read() for counter in counters]
     except (OSError, ValueError):
@@ -77,7 +77,7 @@ class _Package:
 
 
 def _of_packages(powercap: Path) -> list[_Package]:
-    """Return the counters of the packages: their parts (core, dram) are in them, and they in the platform (psys)."""
+    """Return the counters of the packages, which include their parts (core, dram)."""
     found = []
     for zone in sorted(powercap.glob("intel-rapl:*")):
         try:
@@ -104,7 +104,7 @@ class _Gpu:
 
 
 def _of_gpu(device: torch.device) -> list[_Gpu]:
-    """Return the counter of a GPU, found by its identity: torch counts only the GPUs that it may see."""
+    """Return the counter of a GPU, found by its UUID: torch numbers only the visible GPUs."""
     try:
         nvml = import_module("pynvml")
         nvml.nvmlInit()

@@ -1,4 +1,4 @@
-"""The most memory that a model takes, by phase, in a process of its own: nothing that was done before stains it.
+"""Peak memory of a model by phase, measured in a separate process so that earlier work does not count.
 
 ``python -m pipeline.evaluation.cost.memory '{...}'`` takes the fields of a ``Request`` and prints the numbers as JSON.
 """
@@ -28,11 +28,11 @@ SMALL = {"vocab_size": 32, "hidden_size": 32, "num_hidden_layers": 1, "num_atten
 
 @dataclass(frozen=True)
 class Request:
-    """Which model, on what, and how: ``rows`` of ``length`` tokens, of ``words`` different ones, in ``precision``.
+    """A measurement: a model on ``rows`` of ``length`` tokens, ``words`` of them different, in ``precision``.
 
-    ``types`` says whether the model takes segments. ``folder`` is a classifier that was saved, or with ``labels`` a
-    pre-trained model that becomes one (1 is a number); ``shape`` says what of it its memory depends on: two requests
-    that differ in the folder alone are answered once.
+    ``types`` states whether the model takes segments. ``folder`` is a saved classifier or, with ``labels``, a
+    pre-trained model that becomes one (1 means regression). ``shape`` identifies everything that memory depends on:
+    requests that differ only in the folder are measured once.
     """
 
     shape: str
@@ -48,7 +48,7 @@ class Request:
 
 
 def longest(examples: Examples, rows: int) -> dict[str, Any]:
-    """Return the fields of a request that ask for ``rows`` examples as long as the longest of ``examples``."""
+    """Return the request fields for ``rows`` examples as long as the longest of ``examples``."""
     import numpy as np
 
     return {
@@ -61,15 +61,15 @@ def longest(examples: Examples, rows: int) -> dict[str, Any]:
 
 @cache
 def apart(request: Request) -> dict[str, float]:
-    """Return what ``phases`` says of the request in a process of its own.
+    """Run ``phases`` in a separate process.
 
-    Raises UserError with what that process said last where it fails.
+    Raises UserError with the last line of its output if it fails.
     """
     command = [sys.executable, "-m", "pipeline.evaluation.cost.memory", json.dumps(asdict(request))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip().splitlines() or ["nothing"]
-        raise UserError(f"memory: its process ended with status {done.returncode} and said: {said[-1]}")
+        lines = done.stderr.strip().splitlines() or ["nothing"]
+        raise UserError(f"memory: its process ended with status {done.returncode} and printed: {lines[-1]}")
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
@@ -78,8 +78,8 @@ def phases(request: Request) -> dict[str, float]:
     """Return the peak of each phase in MiB: ``<phase>_memory_mib`` resident, ``<phase>_gpu_memory_mib`` on a GPU.
 
     The phases are ``load`` and ``inference``, or with ``training`` ``load``, ``forward``, ``backward`` and ``update``
-    of a first step of fine-tuning. A peak holds all that the process holds then, Python and its libraries too;
-    ``<phase>_memory_added_mib`` is what of it came after a tiny model had brought in the kernels.
+    of a first step of fine-tuning. A peak includes Python and its libraries; ``<phase>_memory_added_mib`` is the part
+    that was added after a tiny model had loaded the kernels.
     """
     import numpy as np
     import torch
@@ -121,14 +121,14 @@ def phases(request: Request) -> dict[str, float]:
 
 def _model(request: Request, loading: ModuleType) -> Any:
     folder = Path(request.folder)
-    attention = "eager" if request.training else None  # as finetune opens it, as evaluate does
+    attention = "eager" if request.training else None  # as in finetune, as in evaluate
     if request.labels is None:
         return loading.saved(folder).model
     return loading.classifier(folder, request.labels, regression=request.labels == 1, attention=attention).model
 
 
 def _examples(request: Request) -> Examples:
-    """Return made-up examples: what they say changes nothing of the memory."""
+    """Return artificial examples: memory does not depend on their content."""
     import numpy as np
 
     from pipeline.data.batches import Examples
@@ -140,7 +140,7 @@ def _examples(request: Request) -> Examples:
 
 
 def _touch_kernels(device: torch.device, request: Request) -> None:
-    """Let a tiny model do the same: code counts as resident when it is first run."""
+    """Run a tiny model, because code becomes resident when it first runs."""
     import torch
     from transformers.models.bert.configuration_bert import BertConfig
     from transformers.models.bert.modeling_bert import BertForSequenceClassification
@@ -150,14 +150,14 @@ def _touch_kernels(device: torch.device, request: Request) -> None:
     small = BertForSequenceClassification(BertConfig(**SMALL)).to(device)
     ids = torch.zeros(2, 8, dtype=torch.int64, device=device)
     with hardware.autocast(device, request.precision):
-        said = small(input_ids=ids).logits
+        logits = small(input_ids=ids).logits
     if request.training:
-        said.sum().backward()
+        logits.sum().backward()
         torch.optim.AdamW(small.parameters(), lr=1e-5, fused=True).step()
 
 
 def main() -> None:
-    """Answer the request that stands in the arguments."""
+    """Run the request in the arguments and print the result as JSON."""
     print(json.dumps(phases(Request(**json.loads(sys.argv[1])))))
 
 

@@ -1,4 +1,4 @@
-"""What a model costs to keep and to ask: parameters, bytes, FLOPs, pairs a second, latency."""
+"""Costs of a model: parameters, bytes, FLOPs, throughput, latency."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pipeline.models.flops.counted_flops import UNCOUNTED
 from pipeline.models.model_files import WEIGHTS
 from pipeline.training.predict import ROWS, logits
 
-CALLS = 100  # single examples whose latency is taken
+CALLS = 100  # single examples per latency measurement
 
 
 def storage(model: nn.Module, folder: Path) -> dict[str, int]:
     """Return parameters, those not zero, those outside the embeddings, and bytes of the weights as stored.
 
-    What modules share counts once; an int8 weight counts by its integers, without their scales. To the embeddings
-    (Kaplan et al. 2020) belongs the Linear behind a narrow table as well.
+    Shared weights count once; an int8 weight counts its integers, not its scales. The embeddings (Kaplan et al. 2020)
+    include the Linear after a factored table.
     """
     known = model_flops.count_parameters(model)
     return {
@@ -42,7 +42,7 @@ def flops(model: nn.Module, examples: Examples) -> dict[str, float]:
     """Return the FLOPs of a forward pass for one example of the median length, alone and without padding.
 
     Multiplications and additions of matrix products, floating-point or integer, counted: 2 m n k for (m, k) by (k, n).
-    Zeros in a dense weight are multiplied like any other number, and so are counted.
+    Zeros in a dense weight are multiplied, so they count.
     """
     row = _median(examples)
     inputs = batches.collate(examples, np.array([row])).to(_device(model)).inputs
@@ -59,9 +59,9 @@ def flops(model: nn.Module, examples: Examples) -> dict[str, float]:
 
 
 def training(model: nn.Module, examples: Examples) -> dict[str, float]:
-    """Return what one more update over that example would take, by the formulas of ``models.complexity``.
+    """Return the cost of one more training step on that example, by the formulas of ``models.flops``.
 
-    Nothing is returned of weights that are not trained, as int8, nor of a family that the formulas do not know.
+    Returns nothing for untrainable (int8) weights and for families that the formulas do not know.
     """
     try:
         whole = model_flops.compute_step_cost(model, int(examples.lengths[_median(examples)]))
@@ -79,10 +79,10 @@ def training(model: nn.Module, examples: Examples) -> dict[str, float]:
 
 
 def predict(model: nn.Module, examples: Examples) -> tuple[np.ndarray, dict[str, float]]:
-    """Return the logits of the examples (examples, outputs), and how many pairs and real tokens were told a second.
+    """Return the logits (examples, outputs), and the throughput in pairs and real tokens per second.
 
-    In fp32, so that a score is the same on every machine; batches of like length, after a warm-up by the first of
-    them: the kernels that it has chosen are those that the clock should find. Joules where the machine tells them.
+    Computes in fp32, so that a score is the same on every machine, in batches of similar length, after a warm-up with
+    the first batch. Adds joules if there is a counter.
     """
     device = _device(model)
     first = batches.collate(examples, next(batches.by_length(examples.lengths, ROWS)))
@@ -90,7 +90,7 @@ def predict(model: nn.Module, examples: Examples) -> tuple[np.ndarray, dict[str,
         model(**first.to(device).inputs)
     with energy.measured(device) as meter:
         started = timing.now(device)
-        said = logits(model, examples, "fp32")
+        outputs = logits(model, examples, "fp32")
         seconds = timing.now(device) - started
     found = {
         "inference_pairs_per_second": len(examples) / seconds,
@@ -98,11 +98,11 @@ def predict(model: nn.Module, examples: Examples) -> tuple[np.ndarray, dict[str,
     }
     if meter.joules is not None:
         found["inference_joules_per_pair"] = meter.joules / len(examples)
-    return said, found
+    return outputs, found
 
 
 def latency(model: nn.Module, examples: Examples) -> dict[str, float]:
-    """Return percentiles of the milliseconds that one example takes alone, in fp32: ``latency_p50_ms`` and so on."""
+    """Return percentiles of the milliseconds of one example alone, in fp32: ``latency_p50_ms`` etc."""
     found = speed.latency(model, examples, "fp32", 1, CALLS)
     return {name.replace("_b1_", "_"): value for name, value in found.items()}
 

@@ -1,4 +1,4 @@
-"""How fast a model learns and answers: rates with intervals, latencies, the parts of a step, joules."""
+"""Throughput of training and inference with intervals, latency, the parts of a step, joules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.evaluation.cost.energy import Meter
 from pipeline.system import hardware
 from pipeline.system.distributed import SINGLE_PROCESS, ProcessGroup
 
-ROUND = 0.15  # seconds that a round takes at least, where there is work for it: long beside the clock's own errors
+ROUND = 0.15  # seconds per round at least, so that the clock's error is negligible
 WARMUP = 3  # steps of training before the clock counts
 PHASED = (5, 50)  # steps that are taken apart, at least and at most
 
@@ -46,32 +46,32 @@ class Trainable(Protocol):
 def inference(
     model: nn.Module, examples: Examples, precision: str, rows: int, within: float, at_most: float
 ) -> dict[str, float]:
-    """Return how many pairs and real tokens (no padding) a model tells a second, and the joules of a pair.
+    """Return the inference throughput in pairs and real tokens (no padding) per second, and joules per pair.
 
-    Asked are batches of ``rows`` examples of like length, spread over the split from the longest to the shortest, on
+    The batches have ``rows`` examples of similar length, spread over the split from the longest to the shortest, on
     the device already; a round asks all of them. ``precision`` is ``bf16`` (autocast) or ``fp32``; ``within`` and
     ``at_most`` seconds are those of ``timing.measure``. ``_low`` and ``_high`` are the ends of the median's interval.
-    ``inference_joules_per_pair`` is absent where nothing tells it.
+    ``inference_joules_per_pair`` is absent without a counter.
     """
     device = _device(model)
     with _asking(model, precision):
-        asked = _spread(model, examples, rows)
+        batches_used = _spread(model, examples, rows)
 
         def once() -> float:
             started = timing.now(device)
-            for batch in asked:
+            for batch in batches_used:
                 model(**batch.inputs)
             return timing.now(device) - started
 
         once()
         with energy.measured(device) as meter:
             found = timing.measure(once, within=within, at_most=at_most)
-    pairs = sum(len(batch) for batch in asked)
+    pairs = sum(len(batch) for batch in batches_used)
     return {
         "inference_pairs_per_second": pairs / found.median,
         "inference_pairs_per_second_low": pairs / found.high,
         "inference_pairs_per_second_high": pairs / found.low,
-        "inference_tokens_per_second": sum(batch.tokens for batch in asked) / found.median,
+        "inference_tokens_per_second": sum(batch.tokens for batch in batches_used) / found.median,
         "inference_rounds": found.rounds,
         **_joules("inference_joules_per_pair", meter, pairs * found.rounds),
     }
@@ -82,16 +82,16 @@ def latency(model: nn.Module, examples: Examples, precision: str, rows: int, cal
 
     The calls are spread evenly over the split in its own order, so that lengths mix as in use, each padded to its own
     longest and on the device already; the split begins again where it has too few rows. Each length is called once
-    before the clock counts. Few calls tell little of the tail: p99 takes some hundreds.
+    before timing starts. p99 needs some hundred calls.
     """
     device = _device(model)
     starts = np.linspace(0, max(len(examples) - rows, 0), calls).round().astype(int)
-    asked = [batches.collate(examples, (start + np.arange(rows)) % len(examples)).to(device) for start in starts]
+    batches_used = [batches.collate(examples, (start + np.arange(rows)) % len(examples)).to(device) for start in starts]
     taken = []
     with _asking(model, precision):
-        for batch in {batch.inputs["input_ids"].shape: batch for batch in asked}.values():
+        for batch in {batch.inputs["input_ids"].shape: batch for batch in batches_used}.values():
             model(**batch.inputs)
-        for batch in asked:
+        for batch in batches_used:
             started = timing.now(device)
             model(**batch.inputs)
             taken.append((timing.now(device) - started) * 1000)
@@ -101,12 +101,12 @@ def latency(model: nn.Module, examples: Examples, precision: str, rows: int, cal
 def training(
     run: Trainable, within: float, at_most: float, group: ProcessGroup = SINGLE_PROCESS, turn: int = 1
 ) -> dict[str, float]:
-    """Return how many pairs and real tokens (no padding) training takes in a second, and where a step's time goes.
+    """Return the training throughput in pairs and real tokens (no padding) per second, and the parts of a step.
 
     Whole steps first, as training makes them: rounds of equally many, a multiple of ``turn``, ``within`` and
     ``at_most`` seconds as in ``timing.measure``; then, for up to a quarter of ``at_most``, steps that wait for the
     device between their parts. Rates are of the rows of all processes of the ``group``, which make equally many steps;
-    the milliseconds are this process's. ``train_joules_per_pair`` is absent where nothing tells it. The run is left
+    the milliseconds are this process's. ``train_joules_per_pair`` is absent without a counter. The run is left
     further on.
     """
     count = _warm_up(run, group.broadcast, turn)
@@ -140,7 +140,7 @@ def _device(model: nn.Module) -> torch.device:
 
 @contextmanager
 def _asking(model: nn.Module, precision: str) -> Iterator[None]:
-    """Let the model answer without dropout and without a thought of gradients; it is left in the mode it was in."""
+    """Put the model into inference mode inside the block, then restore its mode."""
     training = model.training
     model.eval()
     with torch.inference_mode(), hardware.autocast(_device(model), precision):
@@ -149,7 +149,7 @@ def _asking(model: nn.Module, precision: str) -> Iterator[None]:
 
 
 def _spread(model: nn.Module, examples: Examples, rows: int) -> list[Batch]:
-    """Return batches spread over the split, as many as make a round; a split may have fewer."""
+    """Return enough batches for a round, spread over the split; a small split may have fewer."""
     device = _device(model)
     found = list(batches.by_length(examples.lengths, rows))
     middle = batches.collate(examples, found[len(found) // 2]).to(device)
@@ -167,7 +167,7 @@ def _joules(name: str, meter: Meter, pairs: float) -> dict[str, float]:
 
 
 def _warm_up(run: Trainable, agree: Agree, turn: int) -> int:
-    """Return how many steps make a round, ``turn`` times a power of two that all processes agree on."""
+    """Return the steps of a round: ``turn`` times a power of two that all processes agree on."""
     steps(run, max(WARMUP, turn))
     count = turn
     while not agree(steps(run, count)[0] >= ROUND):
@@ -176,7 +176,7 @@ def _warm_up(run: Trainable, agree: Agree, turn: int) -> int:
 
 
 def steps(run: Trainable, count: int) -> tuple[float, int, int]:
-    """Make so many steps, waiting for the device at their end; return seconds, pairs and real tokens."""
+    """Run ``count`` steps, wait for the device, and return seconds, pairs and real tokens."""
     pairs = tokens = 0
     started = timing.now(run.device)
     for _ in range(count):

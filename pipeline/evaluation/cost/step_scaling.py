@@ -1,4 +1,4 @@
-"""How the cost of a training step grows with depth, width, length and batch, around one shape of BERT."""
+"""How the cost of a training step grows with depth, width, length and batch of a BERT."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WITHIN = 0.05  # of the median, where its interval is narrow enough
 
 @dataclass(frozen=True)
 class Point:
-    """A place on an axis: the shape, the rows and the length of a batch."""
+    """A point on an axis: the config, the rows and the length of a batch."""
 
     axis: str
     value: int
@@ -44,14 +44,14 @@ def growth(
     at_most: float = 0.25,
     most_flops: float = MOST_OPERATIONS,
 ) -> list[dict[str, Any]]:
-    """Return what a training step costs at places along four axes, the others as ``config``, ``rows``, ``length`` say.
+    """Return the cost of a training step at points along four axes, the others fixed at the arguments.
 
     ``axis`` is ``depth`` (layers), ``width`` (the hidden size, heads and feed-forward in proportion, so that a head
     keeps its size), ``length`` (tokens, to at most the model's positions) or ``batch`` (rows). ``seconds`` are the
     median of forward, backward and AdamW's update with random weights and full rows, in ``precision``, with the ends
     of its interval; of fewer than six rounds they are the extremes. ``flops`` are those of forward and backward,
     ``activation_bytes`` what is kept between them in fp32, both counted, with attention computed in plain products.
-    A place takes ``at_most`` seconds, or three rounds; one of more than ``most_flops`` is left out.
+    A point takes ``at_most`` seconds or three rounds; one above ``most_flops`` is left out.
     """
     found = []
     training = None
@@ -79,7 +79,7 @@ def growth(
 
 
 def points(config: Any, rows: int, length: int) -> Iterator[Point]:
-    """Yield the places along the axes, each axis from its least to its greatest."""
+    """Yield the points along the axes, each axis in increasing order."""
     for depth in DEPTHS:
         yield Point("depth", depth, _changed(config, num_hidden_layers=depth), rows, length)
     heads = config.num_attention_heads
@@ -115,7 +115,7 @@ def _counted(point: Point) -> counted_flops.CountedCosts:
 
 
 class Training:
-    """A model with random weights and its optimiser, for steps of any rows and length."""
+    """A model with random weights and its optimizer, to time steps of any rows and length."""
 
     def __init__(self, config: Any, precision: str, device: torch.device) -> None:
         self.config, self.precision, self.device = config, precision, device
@@ -124,7 +124,7 @@ class Training:
         self.optimizer = optimizer.adamw(self.model, learning_rate=1e-5, weight_decay=0.01)
 
     def measure(self, rows: int, length: int, at_most: float) -> timing.Timing:
-        """Return the seconds of a step, behind one that warms up."""
+        """Return the seconds of a step, after a warm-up step."""
         ids = torch.randint(self.config.vocab_size, (rows, length), device=self.device)
         labels = torch.zeros(rows, dtype=torch.long, device=self.device)
 

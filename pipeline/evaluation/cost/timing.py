@@ -1,4 +1,4 @@
-"""How long something takes: rounds on the clock until their median is known well enough."""
+"""Repeat rounds until the median of their seconds is known precisely enough."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PERCENTILES = (50, 90, 95, 99)
 
 @dataclass(frozen=True)
 class Timing:
-    """The median seconds of a round, the ends of its interval, and how many rounds tell it.
+    """The median seconds of a round, the ends of its interval, and the number of rounds.
 
-    ``narrow`` says that the interval lies within what was asked for; else the time for it was up.
+    ``narrow`` states that the interval is within the requested share; otherwise the time was up.
     """
 
     median: float
@@ -30,13 +30,13 @@ class Timing:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until ``device`` has done all that it was asked."""
+    """Wait until ``device`` has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def now(device: torch.device) -> float:
-    """Return the time in seconds at which ``device`` has done all that it was asked."""
+    """Return the time in seconds after ``device`` has finished all queued work."""
     synchronise(device)
     return time.perf_counter()
 
@@ -51,10 +51,10 @@ def measure(
 ) -> Timing:
     """Repeat ``once``, which returns the seconds of one round, until the interval of their median is narrow.
 
-    It is narrow when both ends lie within the share ``within`` of the median. The rounds also end when they have
-    taken ``at_most`` seconds together, but not before there are ``least``. ``agree`` gets each round's verdict that it
-    was the last and returns the one that counts: of several processes all follow the first. Whoever calls has warmed
-    up. The look after each round costs the interval a little of its 95%: see the test.
+    It is narrow when both ends are within the share ``within`` of the median. Rounds also end after ``at_most``
+    seconds, but not before ``least`` rounds. ``agree`` synchronises the decision to stop: with several processes all
+    follow the first. The caller has warmed up. Looking after each round costs a little of the 95% coverage: see the
+    test.
     """
     rounds: list[float] = []
     spent, ended = 0.0, False
@@ -69,10 +69,10 @@ def measure(
 
 
 def interval(samples: Sequence[float]) -> tuple[float, float, float]:
-    """Return the median of ``samples`` and the ends of its 95% interval, which takes no distribution for granted.
+    """Return the median of ``samples`` and the ends of its distribution-free 95% interval.
 
     The ends are order statistics: the number of samples below the true median is binomial (n, 1/2) (Conover 1999,
-    section 3.2). Fewer than six samples have no such interval; their extremes stand for it.
+    section 3.2). For fewer than six samples the extremes are returned.
     """
     return _of_sorted(sorted(samples))
 

@@ -171,7 +171,7 @@ def test_a_process_that_fails_is_an_error_and_no_answer(
     request = Request("small", 8, 20, 9, True, "fp32", 1)
     with pytest.raises(UserError) as error:
         memory.apart(request)
-    assert str(error.value) == f"memory: its process ended with status {status} and said: {said}"
+    assert str(error.value) == f"memory: its process ended with status {status} and printed: {said}"
     assert memory.apart(request) == {"load_memory_mib": 1}
 
 
