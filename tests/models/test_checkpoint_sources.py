@@ -53,7 +53,7 @@ class Hub:
 
 
 def unasked() -> dict[str, Any]:
-    raise AssertionError("the source was asked although the mirror has the model")
+    raise AssertionError("the source was called although the mirror has the model")
 
 
 def away() -> dict[str, Any]:
@@ -127,7 +127,7 @@ def test_kept_offline_only_the_cache_of_the_client_is_asked(
 ) -> None:
     hub = Hub(monkeypatch, checkpoint())
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: pytest.fail("the Hub was asked"))
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: pytest.fail("the Hub was called"))
     assert checkpoint_sources.hub("google/tiny", COMMIT, out)["revision"] == COMMIT
     assert len(hub.downloads) == 1
 

@@ -1,4 +1,4 @@
-"""A checkpoint becomes a classifier: the same from the same seed, and what it lacks or has too much is said."""
+"""Loading a checkpoint as a classifier: reproducible, with notes about missing and superfluous modules."""
 
 import json
 import subprocess
@@ -139,11 +139,11 @@ def test_a_saved_classifier_gives_the_same_logits_in_a_fresh_process(checkpoint:
     model, tokenizer, _ = load_model.load_pretrained(checkpoint(kind="mlm", half=True), seed=4)
     for parameter in model.parameters():
         parameter.data.mul_(1.5)
-    said = {}
+    expected_logits = {}
     for name in ("plain", "compressed"):
         model = compressed(model) if name == "compressed" else model
         load_model.save_classifier(model, tokenizer, tmp_path / name)
-        said[name] = logits(model, tokenizer)
+        expected_logits[name] = logits(model, tokenizer)
     program = f"""
 import sys
 sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
@@ -157,7 +157,7 @@ save_file({{name: logits(*found[:2]) for name, found in opened.items()}}, folder
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     again = load_file(tmp_path / "logits.safetensors")
-    assert all(torch.equal(again[name], said[name]) for name in said)
+    assert all(torch.equal(again[name], expected_logits[name]) for name in expected_logits)
 
 
 def test_a_checkpoint_that_was_not_fine_tuned_is_no_saved_classifier(checkpoint: Any) -> None:

@@ -32,9 +32,9 @@ def batch() -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
 
 def test_the_loss_is_the_sum_of_both_cross_entropies(model, batch):
     inputs, targets, following = batch
-    told = model(**inputs)
-    mlm = cross_entropy(told.prediction_logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
-    nsp = cross_entropy(told.seq_relationship_logits, following)
+    outputs = model(**inputs)
+    mlm = cross_entropy(outputs.prediction_logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+    nsp = cross_entropy(outputs.seq_relationship_logits, following)
     losses = pretraining_model.compute_losses(model, inputs, targets, following)
     torch.testing.assert_close(losses.mlm, mlm)
     torch.testing.assert_close(losses.nsp, nsp)
@@ -44,11 +44,11 @@ def test_the_loss_is_the_sum_of_both_cross_entropies(model, batch):
 
 def test_accuracies_count_what_was_asked(model, batch):
     inputs, targets, following = batch
-    told = model(**inputs)
+    outputs = model(**inputs)
     losses = pretraining_model.compute_losses(model, inputs, targets, following)
-    asked = targets != IGNORED
-    assert losses.mlm_accuracy == (told.prediction_logits.argmax(-1)[asked] == targets[asked]).float().mean()
-    assert losses.nsp_accuracy == (told.seq_relationship_logits.argmax(-1) == following).float().mean()
+    selected = targets != IGNORED
+    assert losses.mlm_accuracy == (outputs.prediction_logits.argmax(-1)[selected] == targets[selected]).float().mean()
+    assert losses.nsp_accuracy == (outputs.seq_relationship_logits.argmax(-1) == following).float().mean()
 
 
 def test_class_0_of_the_next_sentence_head_means_that_the_second_segment_follows(model, batch):
@@ -71,14 +71,14 @@ def test_masking_shows_80_10_10_of_the_chosen_tokens_and_never_asks_for_a_specia
     tokens = random.integers(0, 40, (2000, 50))
     special = tokens < 5
     shown, targets = pretraining_model.mask_tokens(tokens, special, MASK, WORDS, 0.2, random)
-    asked = targets != IGNORED
-    count = int(asked.sum())
-    assert not asked[special].any()
-    assert (targets[asked] == tokens[asked]).all()
-    assert (shown[~asked] == tokens[~asked]).all()
-    assert within((shown[asked] == MASK).mean(), 0.8, count)
+    selected = targets != IGNORED
+    count = int(selected.sum())
+    assert not selected[special].any()
+    assert (targets[selected] == tokens[selected]).all()
+    assert (shown[~selected] == tokens[~selected]).all()
+    assert within((shown[selected] == MASK).mean(), 0.8, count)
     changed = (shown != tokens) & (shown != MASK)
-    assert within(changed[asked].mean(), 0.1 * (1 - 1 / len(WORDS)), count)  # a random word may be the word itself
+    assert within(changed[selected].mean(), 0.1 * (1 - 1 / len(WORDS)), count)  # a random word may be the word itself
     assert np.isin(shown[changed], WORDS).all()
 
 

@@ -1,4 +1,4 @@
-"""Int8 weights: how far they are off, that they are told apart, and that they come back exactly."""
+"""Int8 weights: error bounds, detection, exact restore."""
 
 import copy
 import subprocess
@@ -38,7 +38,7 @@ def built(seed: int = 0) -> BertForSequenceClassification:
 
 
 @torch.no_grad()
-def said(model: nn.Module) -> Tensor:
+def compute_logits(model: nn.Module) -> Tensor:
     ids = torch.randint(5, 60, (5, 12), generator=torch.Generator().manual_seed(3))
     mask = torch.arange(12) < torch.tensor([12, 12, 9, 5, 3])[:, None]
     return model(input_ids=ids, attention_mask=mask.long()).logits
@@ -96,9 +96,9 @@ def test_the_outputs_are_the_same_after_safetensors(kind: str, tmp_path: Path) -
     other.load_state_dict(
         {name: value for name, value in built().state_dict().items() if name not in int8}, strict=False
     )
-    assert not torch.equal(said(other), said(model))
+    assert not torch.equal(compute_logits(other), compute_logits(model))
     quantised_layers.load_int8_tensors(other, kind, load_file(tmp_path / "weights.safetensors"))
-    assert torch.equal(said(other), said(model))
+    assert torch.equal(compute_logits(other), compute_logits(model))
     assert quantised_layers.get_int8_kind(other) == kind
     assert other.bert.encoder.layer[1].attention is other.bert.encoder.layer[0].attention
 
@@ -106,7 +106,7 @@ def test_the_outputs_are_the_same_after_safetensors(kind: str, tmp_path: Path) -
 def test_a_copy_says_the_same() -> None:
     model = built()
     quantised_layers.convert_to_int8(model, quantised_layers.DYNAMIC)
-    assert torch.equal(said(copy.deepcopy(model)), said(model))
+    assert torch.equal(compute_logits(copy.deepcopy(model)), compute_logits(model))
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def teacher(tmp_path: Path) -> Callable[..., Path]:
     return written
 
 
-def begun(how: str | int, student: Path, teacher: Path = Path("none"), seed: int = 0) -> load_model.LoadedClassifier:
+def create(how: str | int, student: Path, teacher: Path = Path("none"), seed: int = 0) -> load_model.LoadedClassifier:
     return student_init.create_student(how, student, teacher, 3, seed, regression=False)
 
 
@@ -50,15 +50,15 @@ def weights(loaded: load_model.LoadedClassifier) -> dict[str, torch.Tensor]:
 def test_a_pretrained_student_is_what_fine_tuning_begins_with(checkpoint: Checkpoint) -> None:
     folder = checkpoint()
     expected = weights(load_model.load_pretrained(folder, 3, seed=4))
-    found = weights(begun("pretrained", folder, seed=4))
+    found = weights(create("pretrained", folder, seed=4))
     assert all(torch.equal(found[name], weight) for name, weight in expected.items())
 
 
 def test_a_student_from_scratch_has_the_shape_and_nothing_else_of_its_checkpoint(checkpoint: Checkpoint) -> None:
     folder = checkpoint()
-    pretrained, scratch = (begun(how, folder, seed=4) for how in ("pretrained", "scratch"))
+    pretrained, scratch = (create(how, folder, seed=4) for how in ("pretrained", "scratch"))
     state = torch.get_rng_state()
-    again, other = (begun("scratch", folder, seed=seed) for seed in (4, 5))
+    again, other = (create("scratch", folder, seed=seed) for seed in (4, 5))
     assert torch.equal(torch.get_rng_state(), state)
     for name, weight in weights(scratch).items():
         assert torch.equal(weight, weights(again)[name])
@@ -76,7 +76,7 @@ def test_every_kth_layer_of_the_teacher_with_all_that_is_around_them(
     teacher: Callable[..., Path], layers: int, step: int, kept: list[int]
 ) -> None:
     folder = teacher(layers)
-    whole, part = load_model.load_finetuned(folder), begun(step, Path("none"), folder)
+    whole, part = load_model.load_finetuned(folder), create(step, Path("none"), folder)
     assert part.model.config.num_hidden_layers == len(part.model.bert.encoder.layer) == len(kept)
     source = weights(whole)
     for name, weight in weights(part).items():
@@ -90,7 +90,7 @@ def test_every_kth_layer_of_the_teacher_with_all_that_is_around_them(
 def test_a_student_of_the_teacher_s_layers_is_saved_and_opened_again(
     teacher: Callable[..., Path], tmp_path: Path
 ) -> None:
-    part = begun(2, Path("none"), teacher())
+    part = create(2, Path("none"), teacher())
     load_model.save_classifier(part.model, part.tokenizer, tmp_path / "student")
     inputs: dict[str, Any] = dict(part.tokenizer("a b", "c", return_tensors="pt"))
     again = load_model.load_finetuned(tmp_path / "student", "eager").model
@@ -100,7 +100,7 @@ def test_a_student_of_the_teacher_s_layers_is_saved_and_opened_again(
 def test_more_than_the_teacher_s_layers_cannot_be_skipped(teacher: Callable[..., Path]) -> None:
     folder = teacher()
     with pytest.raises(UserError) as error:
-        begun(5, Path("none"), folder)
+        create(5, Path("none"), folder)
     assert str(error.value) == f"{folder}: start: every: got 5 for 4 layers; use at most 4"
 
 
@@ -108,7 +108,7 @@ def test_int8_layers_are_no_student(teacher: Callable[..., Path], monkeypatch: p
     folder = teacher()
     monkeypatch.setattr(student_init.quantised_layers, "get_int8_kind", lambda model: "int8-dynamic")
     with pytest.raises(UserError) as error:
-        begun(2, Path("none"), folder)
+        create(2, Path("none"), folder)
     assert str(error.value) == (
         f"{folder}: its weights are int8 and cannot be trained; name the teacher before that step"
     )

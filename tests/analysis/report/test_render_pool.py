@@ -1,4 +1,4 @@
-"""Figures drawn in processes of their own: the same files, and no process that outlives the one that asked."""
+"""Figures rendered in other processes: identical files, and no process outlives its parent."""
 
 import os
 import signal
@@ -49,7 +49,7 @@ def test_what_draws_ends_with_the_process_that_asked_however_that_ends() -> None
         assert asking.stdout
         assert asking.stdout.readline() == b"drawn\n"
         drawing = psutil.Process(asking.pid).children(recursive=True)
-        assert len(drawing) > 1  # and one that Python keeps beside them
+        assert len(drawing) > 1  # including Python's resource tracker
         os.kill(asking.pid, signal.SIGKILL)
     gone, left = psutil.wait_procs(drawing, timeout=10)
     assert (len(gone), left) == (len(drawing), [])

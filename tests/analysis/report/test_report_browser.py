@@ -77,8 +77,8 @@ def displayed(driver: webdriver.Chrome, selector: str) -> set[bool]:
 
 def requests(driver: webdriver.Chrome) -> list[str]:
     messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    asked: list[dict[str, Any]] = [one["params"] for one in messages if one["method"] == "Network.requestWillBeSent"]
-    return [one["request"]["url"] for one in asked]
+    sent: list[dict[str, Any]] = [one["params"] for one in messages if one["method"] == "Network.requestWillBeSent"]
+    return [one["request"]["url"] for one in sent]
 
 
 def test_every_figure_is_drawn_without_an_error_and_nothing_is_loaded(opened: webdriver.Chrome, page: Path) -> None:
@@ -90,7 +90,7 @@ def test_every_figure_is_drawn_without_an_error_and_nothing_is_loaded(opened: we
 
 
 def test_the_figure_has_a_mark_for_each_cell_and_a_line_for_each_model(opened: webdriver.Chrome) -> None:
-    """14 of 15 cells of two tasks and those made cheaper, which are beside the grid: 29 points, 10 lines."""
+    """14 of 15 cells of two tasks and compressions, which are not part of the grid: 29 points, 10 lines."""
     found = opened.execute_script(
         'return [...document.querySelectorAll("#score-against-data .live .mark-symbol.role-mark")].map((group) => '
         "[group.children.length, group.children[0]?.getAttribute('opacity')])"
@@ -114,11 +114,11 @@ def test_pointing_at_a_mark_tells_its_numbers_and_dims_other_lines(opened: webdr
     ActionChains(opened).move_to_element(target).perform()
     tooltip = opened.find_element(By.ID, "vg-tooltip-element")
     WebDriverWait(opened, browser.PATIENCE).until(lambda _: "visible" in (tooltip.get_attribute("class") or ""))
-    told = dict(
+    tooltip_values = dict(
         zip(*[iter(cell.text.rstrip(":") for cell in tooltip.find_elements(By.TAG_NAME, "td"))] * 2, strict=True)
     )
-    assert set(told) >= {"cell", "model", "score", "95%", "training examples"}
-    assert float(told["score"]) > 50
+    assert set(tooltip_values) >= {"cell", "model", "score", "95%", "training examples"}
+    assert float(tooltip_values["score"]) > 50
     dimmed = "#score-against-data .live .mark-line.role-mark path[opacity='0.12']"
     assert 0 < len(opened.find_elements(By.CSS_SELECTOR, dimmed)) < 10
     ActionChains(opened).move_to_element(opened.find_element(By.TAG_NAME, "h1")).perform()
