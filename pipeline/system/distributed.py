@@ -1,7 +1,7 @@
-"""Several processes that train one model together, each on its share of every batch.
+"""Data-parallel training: several processes train one model, each on its share of every batch.
 
-They are started by torchrun, or by ``launch``, which is torchrun's own launcher on one machine. There they meet in a
-file and talk over the loopback interface, so that no port is open to others; torchrun's own way is for several nodes.
+They are started by torchrun, or on one machine by ``launch``, which uses torchrun's launcher. Processes of ``launch``
+meet in a file and communicate over the loopback interface, so no port is open to other machines.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from pipeline.system import parent_process
 if TYPE_CHECKING:
     from torch import Tensor
 
-TIMEOUT = timedelta(days=7)  # the first process may wait for a measurement; a dead one is the launcher's to find
-RENDEZVOUS = "LAB_RENDEZVOUS"  # the variable that names the file in which the processes meet
+TIMEOUT = timedelta(days=7)  # rank zero may wait for a measurement; the launcher notices dead processes
+RENDEZVOUS = "LAB_RENDEZVOUS"  # the environment variable with the file in which the processes meet
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes that work together: how many they are, and which of them this one is, counted from 0."""
+    """The processes that train together: rank of this one and their number."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def is_rank_zero(self) -> bool:
-        """Return whether this process is the one that keeps the records."""
+        """Whether this process writes the records."""
         return self.rank == 0
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
-        """Return the sum of every process's ``tensor`` in its place."""
+        """Replace ``tensor`` by its sum over all processes, and return it."""
         if self.size > 1:
             import torch.distributed
 
@@ -46,7 +46,7 @@ class ProcessGroup:
         return tensor
 
     def sum_number(self, number: float) -> float:
-        """Return the sum of every process's ``number``."""
+        """Return the sum of ``number`` over all processes."""
         if self.size == 1:
             return number
         import torch
@@ -56,32 +56,32 @@ class ProcessGroup:
         return float(self.all_reduce(torch.tensor([number], dtype=torch.float64, device=hardware.get_device())).item())
 
     def all_gather(self, tensor: Tensor) -> list[Tensor]:
-        """Return every process's ``tensor``, in their order and on the CPU; all are of one shape."""
+        """Return the ``tensor`` of every process by rank, on the CPU; all have the same shape."""
         if self.size == 1:
             return [tensor]
         import torch
 
         from pipeline.system import hardware
 
-        sent = tensor.to(hardware.get_device())
-        found = [torch.empty_like(sent) for _ in range(self.size)]
-        torch.distributed.all_gather(found, sent)
-        return [each.cpu() for each in found]
+        local = tensor.to(hardware.get_device())
+        gathered = [torch.empty_like(local) for _ in range(self.size)]
+        torch.distributed.all_gather(gathered, local)
+        return [each.cpu() for each in gathered]
 
-    def broadcast(self, answer: bool) -> bool:
-        """Return the first process's ``answer``, so that all go on, or all stop."""
+    def broadcast(self, value: bool) -> bool:
+        """Return the ``value`` of rank zero, so that all processes take the same branch."""
         if self.size == 1:
-            return answer
+            return value
         import torch
 
         from pipeline.system import hardware
 
-        told = torch.tensor([int(answer)], device=hardware.get_device())
-        torch.distributed.broadcast(told, 0)
-        return bool(told.item())
+        tensor = torch.tensor([int(value)], device=hardware.get_device())
+        torch.distributed.broadcast(tensor, 0)
+        return bool(tensor.item())
 
     def wait_for_all(self) -> None:
-        """Wait until every process has come here."""
+        """Wait until every process has called this."""
         self.broadcast(True)
 
 
@@ -89,7 +89,7 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def get_group() -> ProcessGroup:
-    """Return the processes that train together with this one, once they have met."""
+    """Return the process group of this process; a group of one before ``init_process_group``."""
     if not is_distributed():
         return SINGLE_PROCESS
     import torch.distributed
@@ -100,55 +100,55 @@ def get_group() -> ProcessGroup:
 
 
 def is_distributed() -> bool:
-    """Say whether this process was started as one of several, by ``launch`` or by torchrun."""
+    """Return whether ``launch`` or torchrun started this process."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def is_rank_zero() -> bool:
-    """Say whether this process is alone or the first of several, before they have met."""
+    """Return whether this process has rank zero or is the only one; needs no process group."""
     return not is_distributed() or os.environ["RANK"] == "0"
 
 
 def is_local_rank_zero() -> bool:
-    """Say whether this process is alone, or the first of several on this machine."""
+    """Return whether this process is the first one on this machine."""
     return not is_distributed() or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 @contextmanager
 def init_process_group() -> Iterator[None]:
-    """Meet the processes that were started with this one, if any, and part from them at the end of the block.
+    """Join the processes that were started with this one, if any, for the duration of the block.
 
-    NCCL where there are GPUs, of which each process takes its own; else gloo.
+    The backend is NCCL where there are GPUs, one per process; else gloo.
     """
     if not is_distributed():
         yield
         return
     import torch.distributed
 
-    rank, size, place = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), os.environ.get(RENDEZVOUS)
+    rank, size, file = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), os.environ.get(RENDEZVOUS)
     gpu = torch.cuda.is_available()
     if gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    where = f"file://{place}" if place else "env://"
+    init_method = f"file://{file}" if file else "env://"
     torch.distributed.init_process_group(
-        "nccl" if gpu else "gloo", init_method=where, timeout=TIMEOUT, rank=rank, world_size=size
+        "nccl" if gpu else "gloo", init_method=init_method, timeout=TIMEOUT, rank=rank, world_size=size
     )
     yield
-    torch.distributed.destroy_process_group()  # not where the block fails: the others may be stuck in an exchange
+    torch.distributed.destroy_process_group()  # not after an error: other processes may be inside a collective
 
 
 def end_with_launcher() -> None:
-    """Let the kernel end this process when the one that launched it ends, however that does (Linux alone)."""
+    """Let the kernel kill a process of ``launch`` when its launcher ends in any way (Linux only)."""
     if RENDEZVOUS in os.environ:
         parent_process.end_with_parent()
-        if sys.platform == "linux" and os.getppid() == 1:  # it has ended already
+        if sys.platform == "linux" and os.getppid() == 1:  # the launcher has ended already
             raise SystemExit(1)
 
 
 def launch(processes: int, module: str, arguments: Sequence[str]) -> None:
-    """Run ``python -m module arguments`` in so many processes that train together, and wait for all of them.
+    """Run ``python -m module arguments`` in ``processes`` processes that train together, and wait for them.
 
-    Raises UserError where one of them fails; the others are ended then.
+    Raises UserError where one of them fails; the others are killed then.
     """
     import logging
     import tempfile
@@ -157,14 +157,14 @@ def launch(processes: int, module: str, arguments: Sequence[str]) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes say themselves what fails
-    before = dict(os.environ)
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # each process prints its own error
+    environment = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="lab-") as folder:
         os.environ |= {
             RENDEZVOUS: f"{folder}/processes",
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # else the launcher opens a port on every interface
-            "GLOO_SOCKET_IFNAME": _loopback(),
-            "NCCL_SOCKET_IFNAME": _loopback(),
+            "GLOO_SOCKET_IFNAME": _find_loopback(),
+            "NCCL_SOCKET_IFNAME": _find_loopback(),
         }
         config = LaunchConfig(
             min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id="lab", max_restarts=0, local_addr="127.0.0.1",
@@ -175,20 +175,20 @@ def launch(processes: int, module: str, arguments: Sequence[str]) -> None:
             elastic_launch(config, sys.executable)("-m", module, *arguments)
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
-            raise UserError(f"process {rank + 1} of {processes} {_ended(failure.exitcode)}") from None
+            raise UserError(f"process {rank + 1} of {processes} {_format_status(failure.exitcode)}") from None
         finally:
             os.environ.clear()
-            os.environ.update(before)
+            os.environ.update(environment)
 
 
-def _ended(status: int) -> str:
+def _format_status(status: int) -> str:
     if status >= 0:
-        return f"ended with status {status}; what it said stands above"
-    memory = "; where memory is short, give a smaller batch" if status == -signal.SIGKILL else ""
-    return f"was killed by signal {-status}{memory}"
+        return f"ended with status {status}; see its output above"
+    hint = "; if memory is short, use a smaller batch" if status == -signal.SIGKILL else ""
+    return f"was killed by signal {-status}{hint}"
 
 
-def _loopback() -> str:
+def _find_loopback() -> str:
     import socket
 
     return next(name for _, name in socket.if_nameindex() if name.startswith("lo"))

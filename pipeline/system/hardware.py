@@ -1,4 +1,4 @@
-"""What the hardware is, how it is used, and how a run is made repeatable on it."""
+"""Hardware detection, threads, GPUs, memory, and deterministic runs."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 MIB = 2**20
 BF16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}  # of x86 and, the last, of Arm
 VNNI_FLAGS = {"avx512_vnni"}
-CPU_FLAGS = "LAB_CPU_FLAGS"  # the variable that replaces what the processor reports
-AUTO = "auto"  # the precision that the hardware computes fastest in
+CPU_FLAGS = "LAB_CPU_FLAGS"  # the environment variable that replaces the flags of the processor
+AUTO = "auto"  # the fastest precision of the hardware
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # of glibc's mallopt(3)
-GPU_LIST = "LAB_GPUS"  # the variable that names those among which a trial may choose, once it has chosen
+GPU_LIST = "LAB_GPUS"  # the environment variable with all GPUs, once a trial has claimed some of them
 _claimed: dict[str, BaseFileLock] = {}  # the GPUs of this process
 
 
 def get_device() -> torch.device:
-    """Return the GPU where there is one, else the CPU."""
+    """Return the GPU if there is one, else the CPU."""
     import torch
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -41,10 +41,10 @@ def get_device() -> torch.device:
 def read_cpu_flags() -> set[str]:
     """Return the instruction sets of the processor, such as ``avx2`` and ``amx_bf16``.
 
-    ``LAB_CPU_FLAGS="avx2 fma"`` replaces what Linux lists (``flags`` on x86, ``Features`` on Arm); stage commands
-    inherit it. Without either the set is empty.
+    ``LAB_CPU_FLAGS="avx2 fma"`` replaces the list of Linux (``flags`` on x86, ``Features`` on Arm); stage commands
+    inherit it. The set is empty where there is neither.
     """
-    return set((os.environ.get(CPU_FLAGS) or _cpuinfo("flags") or _cpuinfo("Features")).split())
+    return set((os.environ.get(CPU_FLAGS) or _read_cpuinfo("flags") or _read_cpuinfo("Features")).split())
 
 
 def has_native_bf16(at: torch.device) -> bool:
@@ -57,9 +57,9 @@ def has_native_bf16(at: torch.device) -> bool:
 
 
 def get_fastest_precision(at: torch.device) -> str:
-    """Return the fastest precision that ``at`` computes matrix products in: ``bf16`` or ``fp32``.
+    """Return the fastest precision for matrix products on ``at``: ``bf16`` or ``fp32``.
 
-    Emulated bf16 is slower than fp32 by a factor of 30 and more. With ``avx512_bf16`` alone (no AMX) bf16 still pays:
+    Emulated bf16 is at least 30 times as slow as fp32. With ``avx512_bf16`` but no AMX, bf16 is still faster:
     on an AMD Zen 4 a fine-tuning step under autocast took 0.54 of the time of fp32 for 6 layers of 384, and 0.80 for
     2 layers of 96.
     """
@@ -67,17 +67,17 @@ def get_fastest_precision(at: torch.device) -> str:
 
 
 def resolve_precision(wanted: str, at: torch.device) -> str:
-    """Return the precision that ``wanted`` means on ``at``: ``auto`` is the fastest one, the others are themselves."""
+    """Return the precision for ``wanted`` on ``at``: the fastest one for ``auto``, else ``wanted``."""
     return get_fastest_precision(at) if wanted == AUTO else wanted
 
 
 def is_emulated(precision: str, at: torch.device) -> bool:
-    """Return whether ``at`` lacks instructions for ``precision``, so that it is slow and has no meaningful peak."""
+    """Return whether ``at`` has no instructions for ``precision``, so that it is slow and has no meaningful peak."""
     return precision == "bf16" and not has_native_bf16(at)
 
 
 def has_int8_overflow(at: torch.device) -> bool:
-    """Return whether ``at`` adds int8 products up in 16 bits, as processors without VNNI do: full range overflows."""
+    """Return whether ``at`` sums int8 products in 16 bits, as processors without VNNI do: the full range overflows."""
     return at.type == "cpu" and not VNNI_FLAGS & read_cpu_flags()
 
 
@@ -90,25 +90,25 @@ def autocast(at: torch.device, precision: str) -> Iterator[None]:
         yield
 
 
-def get_available_threads(together: int | None = None) -> int:
-    """Return how many threads a process may use: those of ``OMP_NUM_THREADS`` where set, else its share of the cores.
+def get_available_threads(processes: int | None = None) -> int:
+    """Return the number of threads of a process: ``OMP_NUM_THREADS`` if set, else its share of the cores.
 
-    ``together`` processes share the cores of the machine; None is as many as were started with this one.
+    ``processes`` share the cores of the machine; by default those that torchrun started on it.
     """
-    together = together or int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return get_requested_threads() or max(1, count_cores() // together)
+    processes = processes or int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return get_requested_threads() or max(1, count_cores() // processes)
 
 
 def get_requested_threads() -> int:
-    """Return how many threads ``OMP_NUM_THREADS`` asks of a process, 0 where it does not."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() else 0
+    """Return the number of threads in ``OMP_NUM_THREADS``; 0 if it is not set."""
+    value = os.environ.get("OMP_NUM_THREADS", "")
+    return int(value) if value.isdigit() else 0
 
 
 def set_threads(count: int | None) -> None:
-    """Compute with ``count`` threads in each process, or with all that are available when None.
+    """Compute with ``count`` threads in each process, or with all available ones for None.
 
-    The weights of a trial are the same bytes only for the same count. Raises UserError when it is not positive.
+    The weights of a trial have the same bytes only for the same count. Raises UserError for a count below 1.
     """
     import torch
 
@@ -118,26 +118,26 @@ def set_threads(count: int | None) -> None:
 
 
 def should_run_alone(threads: int | None) -> bool:
-    """Say whether a trial of so many threads has every core of the machine: none stated, and none given out by others.
+    """Return whether a trial uses every core of the machine: it states no threads, and no launcher assigned cores.
 
-    A GPU's trial leaves the cores idle; a process that may not use all of them was given its own.
+    A trial on a GPU leaves the cores idle. A process that may not use all cores was assigned its own.
     """
-    given_out = get_requested_threads() or not 1 < count_cores() == os.cpu_count()
-    return threads is None and not given_out and get_device().type == "cpu"
+    is_assigned = get_requested_threads() or not 1 < count_cores() == os.cpu_count()
+    return threads is None and not is_assigned and get_device().type == "cpu"
 
 
 def count_gpus() -> int:
-    """Return how many GPUs this process could choose among."""
+    """Return the number of GPUs that this process can see."""
     import torch
 
     return torch.cuda.device_count()
 
 
 def claim_gpus(count: int) -> None:
-    """Take ``count`` GPUs for this process and those that it starts, for as long as it lives.
+    """Claim ``count`` GPUs for the life of this process and its children.
 
-    Trials that run side by side so take one each: one that finds none free waits. A machine with a single GPU shares
-    it, one without has none to give. A later call for more begins anew.
+    Trials that run at the same time get separate GPUs, and wait where none is free. A single GPU is shared. A later
+    call for more GPUs claims all of them again.
     Raises UserError where the machine has fewer than ``count``.
     """
     import torch
@@ -146,19 +146,20 @@ def claim_gpus(count: int) -> None:
     if len(_claimed) >= count:
         return
     if _claimed:  # by an earlier trial of this process, which needed fewer
-        _give_back()
+        _release_gpus()
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ[GPU_LIST]
-    there = torch.cuda.device_count()  # asked of the driver's library: CUDA itself is not begun yet
-    if not there:
+    count_visible = torch.cuda.device_count()  # by NVML, which does not initialize CUDA
+    if not count_visible:
         return
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    # Of those that are listed CUDA sees the ones before the first that is none.
-    names = [name.strip() for name in listed.split(",")[:there]] if listed else [str(number) for number in range(there)]
+    # CUDA ignores the first invalid entry of the list and all that follow.
+    indices = [str(number) for number in range(count_visible)]
+    names = [name.strip() for name in listed.split(",")[:count_visible]] if listed else indices
     if count > len(names):
         raise UserError(f"processes: got {count}, but this machine has {len(names)} GPUs; each process needs its own")
     if len(names) == 1:
         return
-    told = False
+    is_reported = False
     while len(_claimed) < count:
         for name in names:
             lock = FileLock(paths.get_machine_dir() / f"gpu-{name.replace('/', '-')}.lock")
@@ -168,16 +169,16 @@ def claim_gpus(count: int) -> None:
             if len(_claimed) == count:
                 break
         else:
-            _give_back()  # all or none: two that hold half each would wait for ever
-            if not told:
+            _release_gpus()  # all or none: two processes that hold half each would never get the rest
+            if not is_reported:
                 print(f"waiting for {count} of {len(names)} GPUs", flush=True)
-            told = True
+            is_reported = True
             time.sleep(1)
     os.environ[GPU_LIST] = ",".join(names)
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_claimed)  # read when CUDA is first used, which is later
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_claimed)  # CUDA reads it at its first use, which is later
 
 
-def _give_back() -> None:
+def _release_gpus() -> None:
     while _claimed:
         _claimed.popitem()[1].release()
 
@@ -188,7 +189,7 @@ def make_deterministic(seed: int) -> None:
     import torch
     import torch.utils.deterministic
 
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for to be deterministic
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS for deterministic results
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it guards against bugs, at the cost of a pass
     random.seed(seed)
@@ -197,10 +198,10 @@ def make_deterministic(seed: int) -> None:
 
 
 def set_malloc_options() -> None:
-    """Let the process keep the memory that it frees: a training step takes the same again.
+    """Let the process keep freed memory, since each training step allocates the same again.
 
-    glibc gives large blocks back, and each of their pages faults when it is touched anew: 1,100 faults and a tenth of
-    the time in a step of bert-tiny. Where the C library has no ``mallopt`` nothing happens.
+    glibc returns large blocks to the system, and each of their pages faults at its next use: 1,100 faults and a tenth
+    of the time in a step of bert-tiny. Does nothing where the C library has no ``mallopt``.
     """
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
@@ -209,7 +210,7 @@ def set_malloc_options() -> None:
 
 
 def reset_peak_memory() -> None:
-    """Start a new measurement of ``peak_memory_mib``; where the kernel forbids it, the peak is the process's."""
+    """Reset ``get_peak_memory_mib``; where the kernel forbids it, the peak covers the life of the process."""
     import torch
 
     if torch.cuda.is_available():
@@ -219,7 +220,7 @@ def reset_peak_memory() -> None:
 
 
 def get_peak_memory_mib(at: torch.device) -> float:
-    """Return the peak since ``reset_peak_memory``: of the tensors on a GPU, else of the process's resident memory."""
+    """Return the peak since ``reset_peak_memory`` of the tensors on a GPU, else of the resident memory."""
     if at.type == "cuda":
         import torch
 
@@ -235,8 +236,8 @@ def get_peak_resident_memory_mib() -> float:
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB  # bytes on macOS
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(found[1]) / 1024 if found else 0.0
+    match = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(match[1]) / 1024 if match else 0.0
 
 
 def get_resident_memory_mib() -> float:
@@ -247,12 +248,12 @@ def get_resident_memory_mib() -> float:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return what a result's numbers depend on: processor, cores, threads, memory, versions, device, precision."""
+    """Return what numbers of a result depend on: processor, cores, threads, memory, versions, device, precision."""
     import torch
 
     at = get_device()
     return {
-        "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
+        "processor": _read_cpuinfo("model name") or platform.processor() or platform.machine(),
         "cores": count_cores(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
@@ -265,22 +266,22 @@ def describe_machine() -> dict[str, Any]:
 
 @cache
 def get_versions() -> dict[str, str]:
-    """Return the versions of what computes, by which a machine is described."""
+    """Return the versions of torch and transformers."""
     from importlib.metadata import version
 
     return {package: version(package) for package in ("torch", "transformers")}
 
 
 def count_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _cpuinfo(field: str) -> str:
-    """Return the first value of a field of Linux's list of processors; empty elsewhere."""
+def _read_cpuinfo(field: str) -> str:
+    """Return the first value of a field in /proc/cpuinfo; empty on systems without it."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return ""
-    found = re.search(rf"^{field}\s*:\s*(.*)$", text, re.MULTILINE)
-    return found[1].strip() if found else ""
+    match = re.search(rf"^{field}\s*:\s*(.*)$", text, re.MULTILINE)
+    return match[1].strip() if match else ""

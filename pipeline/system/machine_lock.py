@@ -1,15 +1,15 @@
-"""Which commands may compute on the same cores at the same time: trials together, a measurement alone.
+"""Machine-wide lock of the cores: trials hold it shared, measurements exclusively.
 
-Every core has a lock. A trial that computes holds a share of the locks of the cores that its process may use, a
-measurement holds them whole: it waits until the trials on its cores have ended, and later ones wait for it. So does a
-trial that takes every core: two of them, each with as many threads as there are cores, take ten times as long together.
+Every core has a lock. A trial holds a shared lock of each core that its process may use, a measurement an exclusive
+one. A measurement waits for the trials on its cores, and later trials wait for the measurement. A trial that uses every
+core holds the locks exclusively too: two trials with as many threads as cores take ten times as long together.
 Processes on different cores (``taskset``) do not wait for each other, unless a third one waits for the cores of both.
 
-The locks belong to this user on this machine, not to a project, and the kernel drops them however a process ends. They
-are taken in one order, gates before cores, each from the lowest core up, so that no two processes block each other. Of
-several processes that train together the first of each machine holds them.
+The locks belong to this user on this machine, and the kernel releases them when a process ends. They are acquired in
+one order (gates before cores, lowest core first), which prevents deadlocks. Of several processes that train together,
+the first one of each machine holds them.
 
-A wait of more than a second is reported, and ``waited_seconds`` counts it, so that no trial's duration contains it.
+A wait of more than a second is reported. ``get_waited_seconds`` counts it, so that no trial's duration contains it.
 """
 
 from __future__ import annotations
@@ -27,61 +27,61 @@ from typing import IO
 from pipeline.core import paths
 from pipeline.system import distributed
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
-REPORT_SECONDS = 1.0  # a shorter wait is not worth a line
-SHARED = "another command runs alone there"
-ALONE = "this command runs alone there, and others use them"
+REPORT_SECONDS = 1.0  # a shorter wait is not reported
+SHARED = "another command uses them exclusively"
+ALONE = "this command needs them exclusively, and others use them"
 
-_shares: list[ExitStack] = []  # the locks that this process shares: one stack while it works, none while it measures
-_whole: list[ExitStack] = []  # the locks that it holds while it works alone
+_shares: list[ExitStack] = []  # shared locks of this process: one stack in a trial, none in a measurement
+_exclusive: list[ExitStack] = []  # exclusive locks of a trial that uses every core
 _waits: list[float] = []  # seconds
 
 
 @contextmanager
-def lock_shared(say: Say | None = None) -> Iterator[None]:
-    """Work together with other trials, but with no measurement on the same cores; ``say`` reports a wait."""
+def lock_shared(report: Report | None = None) -> Iterator[None]:
+    """Run a trial together with others, but with no measurement on the same cores; ``report`` prints a wait."""
     if not distributed.is_local_rank_zero():
         yield
         return
-    _take_share(say)
+    _acquire_shared(report)
     try:
         yield
     finally:
-        _give_back()
+        _release_shared()
 
 
 @contextmanager
-def lock_exclusive(say: Say | None = None) -> Iterator[None]:
-    """Work with nothing else on the same cores, because the work takes all of them; what it measures is alone too."""
+def lock_exclusive(report: Report | None = None) -> Iterator[None]:
+    """Run a trial that uses all of its cores, and its measurements, with nothing else on them."""
     if not distributed.is_local_rank_zero():
         yield
         return
-    with _lock_whole(say) as locks:
-        _whole.append(locks)
+    with _lock_exclusively(report) as locks:
+        _exclusive.append(locks)
         try:
             yield
         finally:
-            _whole.pop()
+            _exclusive.pop()
 
 
 @contextmanager
-def lock_for_measurement(say: Say | None = None) -> Iterator[None]:
-    """Measure with nothing else on the same cores; a share that this process holds is given back meanwhile."""
-    if _whole or not distributed.is_local_rank_zero():
+def lock_for_measurement(report: Report | None = None) -> Iterator[None]:
+    """Measure with nothing else on the same cores; the shared lock of this process is released meanwhile."""
+    if _exclusive or not distributed.is_local_rank_zero():
         yield
         return
     shared = bool(_shares)
-    _give_back()
+    _release_shared()
     try:
-        with _lock_whole(say):
+        with _lock_exclusively(report):
             yield
     except KeyboardInterrupt:
-        shared = False  # it ends now: its share could be a whole measurement away
+        shared = False  # the process ends now, and would wait for a whole measurement
         raise
     finally:
         if shared:
-            _take_share(say)
+            _acquire_shared(report)
 
 
 def get_waited_seconds() -> float:
@@ -90,22 +90,22 @@ def get_waited_seconds() -> float:
 
 
 @contextmanager
-def _lock_whole(say: Say | None) -> Iterator[ExitStack]:
+def _lock_exclusively(report: Report | None) -> Iterator[ExitStack]:
     with ExitStack() as locks:
-        with _Wait(ALONE, say) as wait:
+        with _Wait(ALONE, report) as wait:
             for name in ("gate", "core"):
                 wait.lock(locks, name, fcntl.LOCK_EX)
         yield locks
 
 
-def _take_share(say: Say | None) -> None:
-    with _Wait(SHARED, say) as wait, ExitStack() as gates, ExitStack() as locks:
-        wait.lock(gates, "gate", fcntl.LOCK_SH)  # closed while a measurement waits or runs
+def _acquire_shared(report: Report | None) -> None:
+    with _Wait(SHARED, report) as wait, ExitStack() as gates, ExitStack() as locks:
+        wait.lock(gates, "gate", fcntl.LOCK_SH)  # held exclusively while a measurement waits or runs
         wait.lock(locks, "core", fcntl.LOCK_SH)
         _shares.append(locks.pop_all())
 
 
-def _give_back() -> None:
+def _release_shared() -> None:
     while _shares:
         _shares.pop().close()
 
@@ -117,10 +117,10 @@ def _read_cores() -> tuple[int, ...]:
 
 
 class _Wait:
-    """The time for which a process waits for its locks: reported once it takes long, and counted."""
+    """The wait of a process for its locks: counted, and reported once it takes long."""
 
-    def __init__(self, reason: str, say: Say | None) -> None:
-        self.reason, self.say = reason, say
+    def __init__(self, reason: str, report: Report | None) -> None:
+        self.reason, self.report = reason, report
         self.seconds = 0.0
         self.reported = False
 
@@ -128,8 +128,8 @@ class _Wait:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self.reported and self.say:
-            self.say(f"waited {self.seconds:.1f} s for {_format_cores()}; no measured time contains it")
+        if kind is None and self.reported and self.report:
+            self.report(f"waited {self.seconds:.1f} s for {_format_cores()}; no measured time contains it")
 
     def lock(self, locks: ExitStack, name: str, kind: int) -> None:
         """Lock one file for each core, from the lowest up; closing ``locks`` unlocks them."""
@@ -145,7 +145,7 @@ class _Wait:
         started = time.monotonic()
         report = threading.Timer(max(REPORT_SECONDS - self.seconds, 0.0), self._report, [file])
         report.daemon = True
-        if self.say and not self.reported:
+        if self.report and not self.reported:
             report.start()
         try:
             fcntl.flock(file, kind)
@@ -157,24 +157,24 @@ class _Wait:
 
     def _report(self, file: IO[str]) -> None:
         self.reported = True
-        if self.say:
-            self.say(f"waiting for {_format_cores()}: {self.reason}{_format_holders(file)}")
+        if self.report:
+            self.report(f"waiting for {_format_cores()}: {self.reason}{_format_holders(file)}")
 
 
 def _format_cores() -> str:
-    """Return the cores of this process in words: ``core 3`` or ``cores 0-1, 4``."""
-    runs: list[list[int]] = []
+    """Return the cores of this process as text: ``core 3`` or ``cores 0-1, 4``."""
+    ranges: list[list[int]] = []
     for core in _read_cores():
-        if runs and core == runs[-1][-1] + 1:
-            runs[-1].append(core)
+        if ranges and core == ranges[-1][-1] + 1:
+            ranges[-1].append(core)
         else:
-            runs.append([core])
-    text = ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+            ranges.append([core])
+    text = ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in ranges)
     return f"core{'s' if len(_read_cores()) > 1 else ''} {text}"
 
 
 def _format_holders(file: IO[str]) -> str:
-    """Return in brackets who holds a lock, each process with its folder; nothing where the kernel does not list it."""
+    """Return the processes that hold a lock with their folders, in brackets; empty where the kernel lists none."""
     holders = []
     with suppress(OSError):
         inode = str(os.fstat(file.fileno()).st_ino)

@@ -1,11 +1,11 @@
-"""The process that started this one."""
+"""Link to the life of the parent process."""
 
 import signal
 import sys
 
 
 def end_with_parent() -> None:
-    """Let the kernel end this process when its parent ends, however that does (Linux alone)."""
+    """Let the kernel kill this process when its parent ends in any way (Linux only)."""
     if sys.platform == "linux":
         import ctypes
 

@@ -113,7 +113,7 @@ def weights(root: Path) -> list[bytes]:
 def weights_of_this_process(folder: Path, *seeds: int) -> list[bytes]:
     module: dict[str, Any] = {"__name__": "light"}
     exec(LIGHT, module)
-    log = SimpleNamespace(say=lambda text: None, metrics=lambda step, values: None)
+    log = SimpleNamespace(print_line=lambda text: None, log_metrics=lambda step, values: None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "ROOT", folder)
         for seed in seeds:

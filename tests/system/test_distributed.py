@@ -60,7 +60,7 @@ def test_a_process_that_fails_is_named_and_takes_the_others_with_it(
     before, begun = dict(os.environ), psutil.Process().children(recursive=True)
     with pytest.raises(UserError) as error:
         distributed.launch(2, "tests.processes", ["fail", str(tmp_path)])
-    assert str(error.value) == "process 2 of 2 ended with status 3; what it said stands above"
+    assert str(error.value) == "process 2 of 2 ended with status 3; see its output above"
     assert dict(os.environ) == before
     assert distributed.RENDEZVOUS not in before  # nor did the launch before this one leave it
     assert psutil.Process().children(recursive=True) == begun

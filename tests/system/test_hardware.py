@@ -45,7 +45,7 @@ def test_bf16_is_chosen_only_where_the_processor_has_instructions_for_it(
     monkeypatch: pytest.MonkeyPatch, field: str, flags: str, chosen: str
 ) -> None:
     monkeypatch.delenv(hardware.CPU_FLAGS, raising=False)
-    monkeypatch.setattr(hardware, "_cpuinfo", lambda name: {field: flags}.get(name, ""))
+    monkeypatch.setattr(hardware, "_read_cpuinfo", lambda name: {field: flags}.get(name, ""))
     assert hardware.get_fastest_precision(CPU) == hardware.resolve_precision("auto", CPU) == chosen
     assert hardware.is_emulated("bf16", CPU) is (chosen == "fp32")
     assert not hardware.is_emulated("fp32", CPU)

@@ -316,7 +316,7 @@ def test_a_worker_that_waits_prints_for_what_and_then_for_how_long(start: Start)
     measurement.enter("lock_for_measurement")
     worker.ask("lock_shared")
     holder = f"process {measurement.process.pid} in {os.getcwd()}"
-    assert worker.says() == f"waiting for core 3: another command runs alone there ({holder})"
+    assert worker.says() == f"waiting for core 3: another command uses them exclusively ({holder})"
     measurement.tell("end")
     assert re.fullmatch(r"waited \d+\.\d s for core 3; no measured time contains it", worker.says())
     assert worker.says() == "got"
@@ -330,7 +330,9 @@ def test_a_measurement_that_waits_names_every_trial_that_it_waits_for(start: Sta
     other.enter("lock_shared")
     measurement.ask("lock_for_measurement")
     line = measurement.says()
-    assert line.startswith("waiting for cores 0-1, 3: this command runs alone there, and others use them (process ")
+    assert line.startswith(
+        "waiting for cores 0-1, 3: this command needs them exclusively, and others use them (process "
+    )
     assert all(f"process {actor.process.pid} in {os.getcwd()}" in line for actor in (one, other))
 
 
