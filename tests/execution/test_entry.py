@@ -17,6 +17,7 @@ from pipeline import plan
 from pipeline.core import checksums, paths, records
 from pipeline.core.errors import UserError
 from pipeline.execution import provenance, trial
+from tests import fakes
 
 TOY = '''"""toy: a stage that the tests add."""
 from pipeline.execution import entry
@@ -352,7 +353,7 @@ def test_an_evaluation_before_all_seeds_of_its_source_is_told_so(evaluation: Dic
     )
 
 
-PLANNED = plan.Plan(("mrpc",), ("bert-tiny",), (0.5,), (0, 1), plan.Benchmark("mrpc", (), (), (), (), ()))
+PLANNED = plan.Plan(("mrpc",), ("bert-tiny",), (0.5,), (0, 1), fakes.NO_BENCHMARK)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from pipeline import plan
 from pipeline.core import checksums, paths, records
 from pipeline.core.errors import UserError
 from pipeline.execution import provenance
+from tests import fakes
 
 SOURCE = "finetune/mrpc-bert-tiny-0.5"
-PLAN = plan.Plan(("mrpc",), ("bert-tiny",), (0.5,), (0,), plan.Benchmark("mrpc", (), (), (), (), ()))
+PLAN = plan.Plan(("mrpc",), ("bert-tiny",), (0.5,), (0,), fakes.NO_BENCHMARK)
 
 
 @pytest.fixture
