@@ -173,7 +173,7 @@ def test_energy_leaves_whole_what_it_would_not_make_smaller(
     with torch.no_grad():
         low.weight.copy_(torch.outer(torch.arange(1.0, HIDDEN + 1), torch.ones(HIDDEN)))
     changed = low_rank.apply(model, calibration, **ARGUMENTS | {"rank": {"energy": 0.97}}).changed
-    assert [type(part).__name__ for part in parts(model)] == ["Factorised", *(11 * ["Linear"])]
+    assert [type(part).__name__ for part in parts(model)] == ["LowRankLinear", *(11 * ["Linear"])]
     assert changed == (
         f"1 of 12 Linears as two factors of rank 1, {2 * WHOLE:,} -> {2 * WHOLE - HIDDEN**2 + 2 * HIDDEN:,} weights, "
         "relative error 0.000; 11 stay whole, for there a rank that is good enough saves nothing"
