@@ -119,6 +119,8 @@ def format_errors(
             continue
         if location is each["loc"] and any(location[: len(key)] == key for key in bad_keys):
             continue  # the key itself is reported
+        if each["type"] == "too_short" and each["input"]:
+            continue  # pydantic does not count invalid entries, which are reported themselves
         place, parent, schema = _follow(_schema(model), location)
         message = _format_one(each, str(location[-1]) if location else "", parent, schema, places or {})
         for line in message.split("\n"):
