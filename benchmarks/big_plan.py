@@ -122,7 +122,7 @@ def a_cell(root: Path, axes: list[str], ratios: list[float]) -> float:
             if axes
             else "dvc.yaml"
         )
-        cells = [f"{file}:finetune@{task}-{model}-{ratio}" for ratio in ratios[: 1 + AGAIN]]
+        cells = [f"{file}:finetune@{task}-{model}-{ratio}-standard" for ratio in ratios[: 1 + AGAIN]]
         one, all_of_them = (run(root, "dvc", "repro", "-q", "-f", "-s", *asked) for asked in (cells[:1], cells))
         found.append((all_of_them - one) / (len(cells) - 1))
     return sum(found) / len(found)

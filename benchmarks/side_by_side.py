@@ -1,6 +1,6 @@
 """What gains speed and what does not: trained models asked in turns, in one run, beside the first of them.
 
-    python benchmarks/side_by_side.py finetune/mrpc-all-MiniLM-L6-v2-1.0 compress/narrow compress/int8 ...
+    python benchmarks/side_by_side.py finetune/mrpc-all-MiniLM-L6-v2-1.0-standard compress/narrow compress/int8 ...
 
 For each ``<stage>/<cell>`` below runs/ its first seed is asked single examples of the reported split and batches of 32
 of like length, in rounds in which every model has its turn, so that what disturbs the machine disturbs all of them.

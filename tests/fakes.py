@@ -51,9 +51,9 @@ def finetuning(task: str, model: str, ratio: float, seeds: Iterable[int] = SEEDS
 def record(stage: str, task: str, model: str, ratio: float, trials: list[dict[str, Any]]) -> dict[str, Any]:
     """Return trials with the head and the summary that the frame gives them."""
     return records.sign({
-        "schema": records.SCHEMA, "stage": stage, "cell": f"{task}-{model}-{ratio}", "exploration": False,
+        "schema": records.SCHEMA, "stage": stage, "cell": f"{task}-{model}-{ratio}-standard", "exploration": False,
         "task": task, "model": model, "recipe": "standard", "ratio": ratio, "trials": trials,
-        **({"source": f"finetune/{task}-{model}-{ratio}"} if stage == "evaluate" else {}),
+        **({"source": f"finetune/{task}-{model}-{ratio}-standard"} if stage == "evaluate" else {}),
         "summary": records.compute_summary(trials),
         "inputs": {"data": _digest(task), "model": _digest(model)},
         "tags": {"git_commit": _digest("commit")[:40], "inputs_sha256": _digest(f"{stage}{task}{model}{ratio}")},

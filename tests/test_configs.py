@@ -50,7 +50,11 @@ def test_every_cell_of_every_plan_composes(path: Path) -> None:
 def filled(words: str, cell: plan.Cell, study: plan.Plan) -> str:
     """Return the words of a block's command with what DVC puts in for a cell."""
     entries = {**study.variants, **study.distill, **study.compress}
-    item = vars(entries[cell.name]) if cell.section else {key: getattr(cell, key) for key in ("task", "model", "ratio")}
+    item = (
+        vars(entries[cell.name])
+        if cell.section
+        else {key: getattr(cell, key) for key in ("task", "model", "ratio", "recipe")}
+    )
     for key, value in item.items():
         words = words.replace(f"${{item.{key}}}", str(value))
     if cell.stage == "benchmark":
@@ -121,7 +125,13 @@ def test_every_job_of_an_exploration_composes_into_a_cell_of_its_own(stage: str,
 def test_an_exploration_repeats_the_grid_of_the_plan_with_the_axes_that_are_named_replaced() -> None:
     study = plan.load()
     axes, _ = swept("finetune", "+sweep=plan")
-    grid = {"task": study.tasks, "model": study.models, "ratio": study.ratios, "seed": study.seeds}
+    grid = {
+        "task": study.tasks,
+        "model": study.models,
+        "ratio": study.ratios,
+        "recipe": study.recipes,
+        "seed": study.seeds,
+    }
     assert axes == {axis: [str(value) for value in values] for axis, values in grid.items()}
     (example,) = [words for _, words in README if "sweep=plan" in words]
     assert swept("finetune", *example.split())[0] == axes | {"ratio": ["0.05", "0.2"]}
@@ -137,4 +147,4 @@ def test_a_cell_can_be_named_by_what_is_swept() -> None:
     cfg = composed(
         "finetune", "task=mrpc", "model=bert-tiny", "ratio=0.5", "recipe.learning_rate=1e-4", f"cell={example}"
     )
-    assert cfg.cell == "mrpc-bert-tiny-0.5-0.0001"
+    assert cfg.cell == "mrpc-bert-tiny-0.5-standard-0.0001"

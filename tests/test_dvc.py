@@ -21,8 +21,8 @@ from pipeline.runner.scheduler import FIRST
 from tests.pipelines import read_blocks
 
 DIGESTS = "source-digests"
-GRID = ".cache/code/grid/${item.model}.txt"
-WORDS = {"tasks": "starter-replace", "models": "bert-tiny", "ratios": 0.5}
+GRID = ".cache/code/grid/${item.recipe}/${item.model}.txt"
+WORDS = {"tasks": "starter-replace", "models": "bert-tiny", "ratios": 0.5, "recipes": "equal-steps"}
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,10 @@ def test_every_conf_file_that_a_command_reads_makes_its_cell_stale() -> None:
     whole plan anew for the same numbers.
     """
     shared = [f"conf/{stage}.yaml" for stage in code_digests.STAGES]
-    assert YAML(typ="safe").load(paths.ROOT / "dvc.yaml")["params"] == [*shared, f"conf/recipe/{plan.RECIPE}.yaml"]
+    assert YAML(typ="safe").load(paths.ROOT / "dvc.yaml")["params"] == [
+        *shared,
+        *(f"conf/recipe/{name}.yaml" for name in plan.load().recipes),
+    ]
     for name, block in read_blocks().items():
         stage = block.get("do", block)
         if "pipeline.stages." not in stage["cmd"]:
@@ -229,12 +232,6 @@ def test_the_comparison_depends_on_every_record_that_decides_whether_a_result_co
     assert {f"metrics/{stage}" for stage in plan.COMPARED} <= {*read_blocks()["compare"]["deps"]}
     needed = {name.partition("/")[0] for name in plan.load().describe_cells()}
     assert needed == {*plan.COMPARED}
-
-
-def test_the_recipe_of_the_grid_is_the_same_word_everywhere() -> None:
-    yaml = YAML(typ="safe")
-    (word,) = (entry["recipe"] for entry in yaml.load(paths.CONF / "finetune.yaml")["defaults"] if "recipe" in entry)
-    assert word == plan.RECIPE
 
 
 def test_every_cell_depends_on_the_modules_of_its_stage() -> None:

@@ -41,7 +41,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write(root: Path, models: list[str]) -> None:
     """Write the comparison's file of cells, the last of which has not run."""
     points = [
-        CellCoordinates(f"{task}-{model}-{ratio}", task, model, ratio, "standard", "evaluate@x")
+        CellCoordinates(f"{task}-{model}-{ratio}-standard", task, model, ratio, "standard", "evaluate@x")
         for task, model, ratio in fakes.grid(models)
     ]
     beside = CellCoordinates(

@@ -152,7 +152,7 @@ def format_label(point: CellCoordinates) -> str:
     """Return what a reader calls a cell: its model and its share of the data, or its name and what it is."""
     share = "" if point.ratio == 1 else f" on {100 * point.ratio:g}% of the data"
     what = {"variants": point.recipe, "distill": point.method, "compress": point.method}.get(point.section)
-    return f"{point.cell} ({what}, {point.model}{share})" if point.section else f"{point.model}{share}"
+    return f"{point.cell} ({what}, {point.model}{share})" if point.section else f"{point.line}{share}"
 
 
 def _compute_spent(
@@ -207,13 +207,21 @@ def _build_law_cell(result: CellResult) -> laws.LawCell:
         result.get_mean("train_flops"),
         result.get_values("loss"),
         errors,
+        result.point.recipe,
     )
 
 
 def _collect_outcomes(found: Sequence[CellResult]) -> list[TrialOutcome]:
     """Return the scores of the grid, for the analysis of variance; what is beside it belongs to no factor."""
     return [
-        TrialOutcome(result.point.task, result.point.model, result.point.ratio, trial.numbers["score_name"], score)
+        TrialOutcome(
+            result.point.task,
+            result.point.model,
+            result.point.ratio,
+            trial.numbers["score_name"],
+            score,
+            result.point.recipe,
+        )
         for result in found
         if result.is_uncompressed
         for trial, score in zip(result.trials, result.get_values("score"), strict=True)

@@ -1,4 +1,4 @@
-"""Write a trained classifier as an ONNX file: ``lab export compress/mrpc-bert-mini-0.5-heads``.
+"""Write a trained classifier as an ONNX file: ``lab export compress/mrpc-bert-mini-0.5-standard-heads``.
 
 The cell is any one below ``runs/``. The file takes ``input_ids``, ``attention_mask`` and, where the model has segments,
 ``token_type_ids``, each (rows, length) of any size, and gives ``logits``. onnxruntime runs it first:
@@ -39,7 +39,7 @@ MAX_INT8_DIFFERENCE = 0.05
 
 
 def export(cell: str, seed: int | None = None, out: Path | None = None) -> str:
-    """Write the ONNX file of one seed of ``cell``, such as ``finetune/mrpc-bert-mini-0.5``, and return a summary.
+    """Write the ONNX file of one seed of a cell, such as ``finetune/mrpc-bert-mini-0.5-standard``, and return a summary.
 
     Returns a line: path, bytes, the largest difference of logits, milliseconds for one example in both runtimes.
     Raises UserError where a package is missing, where the cell is missing or modified, or where the logits differ.

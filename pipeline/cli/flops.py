@@ -1,4 +1,4 @@
-"""FLOPs and memory of a model, by formula and counted: ``lab flops finetune/mrpc-bert-mini-0.5``.
+"""FLOPs and memory of a model, by formula and counted: ``lab flops finetune/mrpc-bert-mini-0.5-standard``.
 
 The model is a cell below ``runs/`` (its first seed), a name in ``models/``, or the folder of any checkpoint. A batch
 holds no padding.

@@ -128,7 +128,7 @@ def show_flops(
 
     By formula, and counted by torch.
 
-    Example: lab flops finetune/mrpc-bert-mini-0.5 --length 64 --batch 16
+    Example: lab flops finetune/mrpc-bert-mini-0.5-standard --length 64 --batch 16
     """
     from pipeline.cli import flops
 
@@ -150,7 +150,7 @@ def export_onnx(
 
     Its logits are compared with torch first.
 
-    Example: lab export compress/mrpc-bert-mini-0.5-heads
+    Example: lab export compress/mrpc-bert-mini-0.5-standard-heads
     """
     from pipeline.cli import export
 

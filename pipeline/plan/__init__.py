@@ -13,14 +13,14 @@ from pipeline.core.errors import UserError, format_line
 from pipeline.core.exits import exit_on_user_error
 from pipeline.plan import disk_space, split_grid
 from pipeline.plan.budget import Budget
-from pipeline.plan.cells import RECIPE, Cell, Plan
+from pipeline.plan.cells import Cell, Plan
 from pipeline.plan.load_plan import format_path, read
 from pipeline.plan.plan_check import check, list_conf_mistakes
 from pipeline.plan.schema import TRAINED, Benchmark, PlanFile
 from pipeline.plan.yaml_versions import find_misread
 
 __all__ = [
-    "RECIPE", "TRAINED", "Benchmark", "Cell", "Plan", "check", "load", "load_or_exit", "main", "read",
+    "TRAINED", "Benchmark", "Cell", "Plan", "check", "load", "load_or_exit", "main", "read",
     "register_resolvers",
 ]  # fmt: skip
 

@@ -13,7 +13,6 @@ from pipeline.plan import split_grid
 from pipeline.plan.budget import MARGIN, Budget
 from pipeline.plan.schema import Benchmark, Compress, Distill, Variant
 
-RECIPE = "standard"  # how the grid is fine-tuned; variants and students name their own
 TIMED = ("processes", "threads", "precision", "batch")  # of a cell of the benchmark
 
 
@@ -50,6 +49,7 @@ class Plan:
     tasks: tuple[str, ...]
     models: tuple[str, ...]
     ratios: tuple[float, ...]
+    recipes: tuple[str, ...]
     seeds: tuple[int, ...]
     benchmark: Benchmark
     variants: dict[str, Variant] = field(default_factory=dict)
@@ -67,10 +67,12 @@ class Plan:
     def trained(self) -> list[Cell]:
         """Return the cells that hold a classifier: the grid, the variants, then what is made of them, in order."""
         grid = [
-            (f"{task}-{model}-{ratio}", "", Variant.model_construct(task=task, model=model, ratio=ratio, recipe=RECIPE))
-            for task in self.tasks
-            for model in self.models
-            for ratio in self.ratios
+            (
+                f"{task}-{model}-{ratio}-{recipe}",
+                "",
+                Variant.model_construct(task=task, model=model, ratio=ratio, recipe=recipe),
+            )
+            for task, model, ratio, recipe in product(self.tasks, self.models, self.ratios, self.recipes)
         ]
         beside = [(name, "variants", variant) for name, variant in self.variants.items()]
         found = {f"finetune/{name}": self._finetune(name, section, at) for name, section, at in grid + beside}

@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from pipeline.compression.argument_checks import EncoderShape
 from pipeline.core import instantiate, paths
 from pipeline.core.errors import UserError, suggest
 from pipeline.plan import source_paths
-from pipeline.plan.load_plan import read
+from pipeline.plan.load_plan import AXES, read
 from pipeline.training.distillation.distillation_settings import load_distillation
 
 Named = dict[str, dict[str, dict[str, Any]]]  # section -> name -> entry
@@ -61,10 +62,8 @@ def find_mistakes(axes: dict[str, list[Any]], named: Named) -> Iterator[str]:
 def _list_finetuned(axes: dict[str, list[Any]], named: Named) -> dict[str, Made]:
     """Return the task and the shape of each fine-tuned cell."""
     grid = {
-        f"finetune/{task}-{model}-{ratio}": Made(task, model, _find_shape(model))
-        for task in axes["tasks"]
-        for model in axes["models"]
-        for ratio in axes["ratios"]
+        f"finetune/{task}-{model}-{ratio}-{recipe}": Made(task, model, _find_shape(model))
+        for task, model, ratio, recipe in product(*(axes[axis] for axis in AXES[:4]))
     }
     return grid | {
         f"finetune/{name}": Made(entry["task"], entry["model"], _find_shape(entry["model"]))

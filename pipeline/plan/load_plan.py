@@ -12,7 +12,7 @@ from pipeline.core import paths
 from pipeline.core.errors import UserError, suggest
 from pipeline.core.validators import MAX_NAME_LENGTH, NAME_RULE, is_name
 
-AXES = ("tasks", "models", "ratios", "seeds")
+AXES = ("tasks", "models", "ratios", "recipes", "seeds")
 # A file of a few kilobytes can say far more than fits into memory, by aliases of aliases, or nest deeper than any
 # parser goes. A plan of as many cells as DVC can bear stays well below these.
 MAX_BYTES = 2**18

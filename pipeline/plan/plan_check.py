@@ -14,7 +14,6 @@ from pipeline.core import instantiate, paths, validation
 from pipeline.core.errors import UserError
 from pipeline.evaluation.benchmark_settings import find_uneven_batch
 from pipeline.plan import conf_files, dependencies, source_paths
-from pipeline.plan.cells import RECIPE
 from pipeline.plan.dependencies import Named
 from pipeline.plan.load_plan import AXES, format_path, read
 from pipeline.plan.schema import SECTIONS, TIMED_AXES, PlanFile
@@ -57,10 +56,10 @@ def check(content: dict[str, Any]) -> list[str]:
 def _count_cells(content: dict[str, Any]) -> int:
     """Return how many cells the lists of a plan would make, valid or not."""
     benchmark = content.get("benchmark")
-    tasks, models, ratios = (_length(content.get(axis)) for axis in ("tasks", "models", "ratios"))
+    tasks, models, ratios, recipes = (_length(content.get(axis)) for axis in AXES[:4])
     named = sum(_length(content.get(section)) for section in SECTIONS)
     timed = [_length(benchmark.get(axis)) for axis in TIMED_AXES] if isinstance(benchmark, dict) else [0]
-    return tasks + models + 2 * (tasks * models * ratios + named) + math.prod(timed)
+    return tasks + models + 2 * (tasks * models * ratios * recipes + named) + math.prod(timed)
 
 
 def _length(given: object) -> int:
@@ -129,9 +128,7 @@ def _check_repeats(axes: Axes, advice: str) -> Iterator[str]:
 
 def _check_outputs(axes: Axes, named: Named) -> Iterator[str]:
     """Yield cells that would write the same files, such as a variant with the name of a cell of the grid."""
-    grid = [
-        f"{task}-{model}-{ratio}" for task, model, ratio in product(*(axes[a] for a in ("tasks", "models", "ratios")))
-    ]
+    grid = ["-".join(map(str, point)) for point in product(*(axes[axis] for axis in AXES[:4]))]
     finetuned = Counter([*grid, *named["variants"]])
     for name, count in finetuned.items():
         if count > 1:
@@ -183,7 +180,7 @@ def list_conf_mistakes(content: dict[str, Any]) -> Iterator[str]:
     groups = {
         "task": _select_valid(content, "tasks", invalid),
         "model": _select_valid(content, "models", invalid),
-        "recipe": [RECIPE],
+        "recipe": _select_valid(content, "recipes", invalid),
     }
     for section in SECTIONS:
         for entry in _select_valid_entries(content, section, invalid).values():

@@ -145,6 +145,7 @@ class PlanFile(CheckedModel):
     tasks: Axis[TaskName] = Field(description="What to learn.")
     models: Axis[ModelName] = Field(description="What to start from.")
     ratios: Axis[GridRatio] = Field(description="Shares of the training rows.")
+    recipes: Axis[RecipeName] = Field(description="How to fine-tune.")
     seeds: Axis[PlanSeed] = Field(description="Repetitions; at least three give an interval.")
     variants: dict[EntryName, Variant] = _describe_section(
         "Cells outside the grid, by name.", "one entry a variant, or {} for none"

@@ -19,7 +19,12 @@ from pipeline.core.errors import UserError
 if TYPE_CHECKING:
     from pipeline.plan.cells import Plan
 
-AXES = {"task": "tasks", "model": "models", "ratio": "ratios"}  # of the grid, and their names in params.yaml
+AXES = {
+    "task": "tasks",
+    "model": "models",
+    "ratio": "ratios",
+    "recipe": "recipes",
+}  # of the grid, and their names in params.yaml
 BLOCK = re.compile(r"^  ([\w-]+):\n(?:(?: {4}.*)?\n)+", re.MULTILINE)
 AXIS = re.compile(rf"^( {{6}})({'|'.join(AXES)}): (\$\{{(?:{'|'.join(AXES.values())})\}}|\[\])$", re.MULTILINE)
 HEADER = """\

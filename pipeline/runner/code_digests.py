@@ -4,7 +4,7 @@
 of all what
 ``conf/<stage>.yaml`` states, comments aside. A cell of dvc.yaml depends on that one file: naming every module in every
 cell would be error-prone, and DVC rewrites all of dvc.lock after each cell. Those that the grid trains
-depend on ``.cache/code/grid/<model>.txt``, where the plan's seeds and what the recipe and the model state follow.
+depend on ``.cache/code/grid/<recipe>/<model>.txt``, which adds the plan's seeds, the recipe and the model.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import product
 
 from pipeline.core import paths
 from pipeline.core.errors import UserError
@@ -79,27 +80,25 @@ def write() -> None:
 
     Raises UserError where a file of conf/, or the plan, cannot be read.
     """
-    from pipeline.plan import RECIPE, read
+    from pipeline.plan import read
 
     shutil.rmtree(FOLDER / "grid", ignore_errors=True)  # of models that the plan names no more
-    (FOLDER / "grid").mkdir(parents=True)
     for stage, names in find_modules().items():
         files = {file: (paths.ROOT / file).read_bytes() for file in map(_get_file, names)}
         _write(stage, {**files, **_read_settings(f"{stage}.yaml")})
         if stage == "finetune":
             plan = read(paths.PARAMS)
-            shared = {
-                **files,
-                **_read_settings("finetune.yaml", f"recipe/{RECIPE}.yaml"),
-                "seeds": _encode(plan["seeds"]),
-            }
-            for model in plan["models"]:
-                _write(f"grid/{model}", {**shared, **_read_settings(f"model/{model}.yaml")})
+            shared = {**files, **_read_settings("finetune.yaml"), "seeds": _encode(plan["seeds"])}
+            for model, recipe in product(plan["models"], plan["recipes"]):
+                settings = _read_settings(f"model/{model}.yaml", f"recipe/{recipe}.yaml")
+                _write(f"grid/{recipe}/{model}", {**shared, **settings})
 
 
 def _write(name: str, contents: dict[str, bytes]) -> None:
     lines = [f"{hashlib.sha256(content).hexdigest()}  {file}\n" for file, content in contents.items()]
-    (FOLDER / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
+    file = FOLDER / f"{name}.txt"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(lines), encoding="utf-8")
 
 
 def _read_settings(*names: str) -> dict[str, bytes]:

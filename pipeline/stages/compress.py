@@ -1,7 +1,7 @@
-"""compress: a trained classifier made cheaper by one method, and trained on where the method's file asks for it.
+"""compress: apply one compression method to a trained classifier, then continue its training where the method needs it.
 
-``python -m pipeline.stages.compress --multirun +sweep=seeds source=finetune/mrpc-bert-mini-0.5 compression=heads``
-writes ``runs/compress/mrpc-bert-mini-0.5-heads/seed-<seed>/``.
+``python -m pipeline.stages.compress --multirun +sweep=seeds source=finetune/mrpc-bert-mini-0.5-standard
+compression=heads`` writes ``runs/compress/mrpc-bert-mini-0.5-standard-heads/seed-<seed>/``.
 """
 
 from __future__ import annotations

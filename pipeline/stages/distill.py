@@ -1,8 +1,8 @@
-"""distill: a student learns from a teacher's outputs beside the labels; and alone, from the same start, to compare.
+"""distill: train a student on the labels and a teacher's outputs, and the same student without the teacher.
 
 ``python -m pipeline.stages.distill --multirun +sweep=seeds task=mrpc model=bert-mini ratio=1.0 distillation=logits
-teacher=finetune/mrpc-bert-base-1.0`` writes ``runs/distill/mrpc-bert-mini-1.0-logits/seed-<seed>/``, and below it in
-``alone/`` the student that had no teacher.
+teacher=finetune/mrpc-bert-base-1.0-standard`` writes ``runs/distill/mrpc-bert-mini-1.0-standard-logits/seed-<seed>/``.
+Its subfolder ``alone/`` holds the student without the teacher.
 """
 
 from __future__ import annotations

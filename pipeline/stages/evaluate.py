@@ -1,7 +1,7 @@
 """evaluate: quality on the split that is reported, and first costs, of a classifier that another stage made.
 
-``python -m pipeline.stages.evaluate --multirun +sweep=seeds source=finetune/mrpc-bert-mini-0.5`` writes
-``metrics/evaluate/mrpc-bert-mini-0.5.json``; ``docs/metrics.md`` says what its keys mean.
+``python -m pipeline.stages.evaluate --multirun +sweep=seeds source=finetune/mrpc-bert-mini-0.5-standard`` writes
+``metrics/evaluate/mrpc-bert-mini-0.5-standard.json``; ``docs/metrics.md`` says what its keys mean.
 """
 
 from __future__ import annotations

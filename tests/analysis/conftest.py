@@ -33,7 +33,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def points() -> list[cell_table.CellCoordinates]:
     return [
         cell_table.CellCoordinates(
-            cell := f"{task}-{model}-{ratio}", task, model, ratio, "standard", f"evaluate@{cell}"
+            cell := f"{task}-{model}-{ratio}-standard", task, model, ratio, "standard", f"evaluate@{cell}"
         )
         for task, model, ratio in fakes.grid()
     ]

@@ -13,7 +13,7 @@ from pipeline.analysis.results.cell_table import CellCoordinates
 from tests import fakes
 
 MODELS = ("bert-tiny", "bert-mini", "bert-small", "bert-medium")
-TEACHER = "finetune/mrpc-bert-small-1.0"
+TEACHER = "finetune/mrpc-bert-small-1.0-standard"
 BESIDE = [
     CellCoordinates("long", "mrpc", "bert-tiny", 1.0, "patient", "evaluate-variants@long", section="variants"),
     CellCoordinates("taught", "mrpc", "bert-tiny", 1.0, "standard", "evaluate-distill@taught",
@@ -27,7 +27,14 @@ BESIDE = [
 
 def grid(models: Iterable[str] = (*MODELS, "bert-mini-fresh")) -> list[CellCoordinates]:
     return [
-        CellCoordinates(f"mrpc-{model}-{ratio}", "mrpc", model, ratio, "standard", f"evaluate@mrpc-{model}-{ratio}")
+        CellCoordinates(
+            f"mrpc-{model}-{ratio}-standard",
+            "mrpc",
+            model,
+            ratio,
+            "standard",
+            f"evaluate@mrpc-{model}-{ratio}-standard",
+        )
         for model in models
         for ratio in fakes.RATIOS
     ]
@@ -53,13 +60,13 @@ def found(tmp_path: Path) -> dict[str, CellResult]:
 
 def test_a_cell_pays_for_all_that_it_was_made_of_seed_by_seed(found: dict[str, CellResult]) -> None:
     own = {cell: result.get_values("train_seconds") for cell, result in found.items()}
-    teacher = own["mrpc-bert-small-1.0"]
+    teacher = own["mrpc-bert-small-1.0-standard"]
     taught = tuple(a + b for a, b in zip(teacher, own["taught"], strict=True))
     assert found["taught"].costs["train_seconds"] == pytest.approx(taught)
     assert found["narrow"].costs["train_seconds"] == pytest.approx(
         tuple(a + b for a, b in zip(taught, own["narrow"], strict=True))
     )
-    assert found["mrpc-bert-tiny-1.0"].costs["train_seconds"] == own["mrpc-bert-tiny-1.0"]
+    assert found["mrpc-bert-tiny-1.0-standard"].costs["train_seconds"] == own["mrpc-bert-tiny-1.0-standard"]
 
 
 def test_a_compression_without_recovery_costs_no_training_of_its_own(found: dict[str, CellResult]) -> None:
@@ -76,7 +83,7 @@ def test_a_cost_that_was_not_measured_is_missing(tmp_path: Path) -> None:
 
 def test_the_grid_is_plain_and_what_is_beside_it_or_made_anew_is_not(found: dict[str, CellResult]) -> None:
     plain = {cell for cell, result in found.items() if result.is_uncompressed}
-    assert plain == {f"mrpc-{model}-{ratio}" for model in MODELS for ratio in fakes.RATIOS}
+    assert plain == {f"mrpc-{model}-{ratio}-standard" for model in MODELS for ratio in fakes.RATIOS}
 
 
 def test_a_reader_is_told_what_a_cell_is() -> None:
@@ -104,7 +111,7 @@ def test_each_task_is_compared_by_itself_and_laws_are_asked_of_the_grid_alone(tm
     }
     assert mrpc.pairwise_tests.names == tuple(point.cell for point in [*grid(), *BESIDE])
     assert {one.cell for one in mrpc.equal_quality_costs} >= {"taught", "narrow", "small8"}
-    assert not {one.cell for one in mrpc.equal_quality_costs} & {f"mrpc-{model}-1.0" for model in MODELS}
+    assert not {one.cell for one in mrpc.equal_quality_costs} & {f"mrpc-{model}-1.0-standard" for model in MODELS}
     # two metrics, so no analysis over both tasks
     assert [(found.tasks, found.metric) for found in whole.variances] == [
         (("mrpc",), "f1"), (("starter-swap",), "accuracy"),

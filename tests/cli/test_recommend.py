@@ -15,7 +15,7 @@ from pipeline.plan.budget import Budget
 from tests import fakes
 
 PLAN = Plan(
-    ("mrpc",), ("bert-tiny", "bert-mini", "bert-small"), (0.3, 1.0), (0, 1, 2), fakes.NO_BENCHMARK,
+    ("mrpc",), ("bert-tiny", "bert-mini", "bert-small"), (0.3, 1.0), ("standard",), (0, 1, 2), fakes.NO_BENCHMARK,
     budget=Budget(storage_bytes=2e7),
 )  # fmt: skip
 USAGE = (
@@ -56,13 +56,13 @@ def test_details_add_the_statistics_and_the_runs(
     out = capsys.readouterr().out
     assert "p (Holm)" in out
     assert "mrpc: the limits" in out
-    assert "runs: finetune/mrpc-bert-tiny-1.0, finetune/mrpc-bert-tiny-0.3" in out
+    assert "runs: finetune/mrpc-bert-tiny-1.0-standard, finetune/mrpc-bert-tiny-0.3-standard" in out
 
 
 def test_a_cell_that_does_not_count_is_told_beside_the_answer(
     evaluated: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = evaluated / "metrics" / "evaluate" / "mrpc-bert-tiny-1.0.json"
+    path = evaluated / "metrics" / "evaluate" / "mrpc-bert-tiny-1.0-standard.json"
     content = json.loads(path.read_text())
     content["tags"]["source_sha256"] = "0" * 64
     path.write_text(json.dumps(records.sign(content)))
@@ -71,7 +71,8 @@ def test_a_cell_that_does_not_count_is_told_beside_the_answer(
         main.main()
     assert not end.value.code
     assert capsys.readouterr().out.splitlines()[-1] == (
-        "metrics/evaluate/mrpc-bert-tiny-1.0.json: finetune/mrpc-bert-tiny-1.0 has no results; run `dvc repro`"
+        "metrics/evaluate/mrpc-bert-tiny-1.0-standard.json: finetune/mrpc-bert-tiny-1.0-standard has no results; "
+        "run `dvc repro`"
     )
 
 
@@ -80,7 +81,7 @@ def test_limits_in_words_stand_for_the_plans(capsys: pytest.CaptureFixture[str])
     (answer,) = recommend.recommend(["storage_bytes=2e8", "train_examples=1000"])
     assert answer.choice.budget == Budget(storage_bytes=2e8, train_examples=1000)
     assert answer.choice.recommended is not None
-    assert answer.choice.recommended.name == "mrpc-bert-small-0.3"  # bert-medium left the plan
+    assert answer.choice.recommended.name == "mrpc-bert-small-0.3-standard"  # bert-medium left the plan
     recommend.show([answer])
     assert "within 200 MB and 1,000 labelled examples" in capsys.readouterr().out
 

@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from pipeline.core import checksums
 
 SEEDS = ("--multirun", "+sweep=seeds", "task=starter-swap", "model=starter-2x64", "ratio=1.0")
-CELL = "starter-swap-starter-2x64-1.0"
+CELL = "starter-swap-starter-2x64-1.0-standard"
 LIGHT = '''"""finetune: eight steps of a linear regression in the place of a model."""
 import os
 import signal

@@ -281,18 +281,18 @@ def test_the_advice_for_a_task_outside_the_plan_is_a_command_that_works(project:
     assert done.returncode == 1
     advised = "python -m pipeline.stages.prepare --multirun +sweep=once task=starter-replace"
     assert done.stderr == (
-        "error: finetune starter-replace-starter-2x64-0.1 seed 0: data/starter-replace: not made yet; "
+        "error: finetune starter-replace-starter-2x64-0.1-standard seed 0: data/starter-replace: not made yet; "
         f"run `{advised}`\n"
     )
     subprocess.run([sys.executable, *advised.split()[1:]], cwd=project, capture_output=True, check=True)
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert done.stderr == (
-        "error: finetune starter-replace-starter-2x64-0.1 seed 0: models/starter-2x64: not made yet; "
+        "error: finetune starter-replace-starter-2x64-0.1-standard seed 0: models/starter-2x64: not made yet; "
         "run `dvc repro pretrain@starter-2x64`\n"
     )
 
 
-SOURCE = "finetune/mrpc-bert-tiny-0.5"
+SOURCE = "finetune/mrpc-bert-tiny-0.5-standard"
 
 
 @pytest.fixture
@@ -306,7 +306,7 @@ def evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DictConfig:
     paths.write_json(tmp_path / "data/mrpc/summary.json", {})
     source = {"kind": "hub", "id": "a/b", "revision": None}
     paths.write_json(tmp_path / "models/bert-tiny/source.json", source)
-    folder = paths.get_trial_dir("finetune", "mrpc-bert-tiny-0.5", 0)
+    folder = paths.get_trial_dir("finetune", "mrpc-bert-tiny-0.5-standard", 0)
     folder.mkdir(parents=True)
     OmegaConf.resolve(trained)
     OmegaConf.save(trained, folder / "config.yaml")
@@ -318,7 +318,7 @@ def evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DictConfig:
 def test_an_evaluation_takes_over_what_its_source_was_made_of(evaluation: DictConfig) -> None:
     cfg = provenance.merge_source_config(evaluation)
     assert (cfg.task.name, cfg.model.name, cfg.ratio, cfg.recipe.name) == ("mrpc", "bert-tiny", 0.5, "standard")
-    assert (cfg.cell, cfg.source, cfg.origin, cfg.seed) == ("mrpc-bert-tiny-0.5", SOURCE, SOURCE, 0)
+    assert (cfg.cell, cfg.source, cfg.origin, cfg.seed) == ("mrpc-bert-tiny-0.5-standard", SOURCE, SOURCE, 0)
 
 
 def test_a_step_of_a_chain_keeps_its_own_settings_and_where_the_chain_began(
@@ -337,7 +337,7 @@ def test_a_step_of_a_chain_keeps_its_own_settings_and_where_the_chain_began(
 
 def test_what_went_into_an_evaluation_holds_how_its_model_was_trained(evaluation: DictConfig, tmp_path: Path) -> None:
     def hashed(recipe: str) -> str:
-        path = tmp_path / "metrics/finetune/mrpc-bert-tiny-0.5.json"
+        path = tmp_path / "metrics/finetune/mrpc-bert-tiny-0.5-standard.json"
         paths.write_json(path, records.sign({"schema": records.SCHEMA, "tags": {"inputs_sha256": recipe}}))
         return provenance.make_identity("evaluate", provenance.merge_source_config(evaluation)).tags["inputs_sha256"]
 
@@ -348,27 +348,27 @@ def test_an_evaluation_before_all_seeds_of_its_source_is_told_so(evaluation: Dic
     with pytest.raises(UserError) as caught:
         provenance.make_identity("evaluate", provenance.merge_source_config(evaluation))
     assert str(caught.value) == (
-        "metrics/finetune/mrpc-bert-tiny-0.5.json: not made yet; every seed of finetune/mrpc-bert-tiny-0.5 writes it "
-        "at its end"
+        "metrics/finetune/mrpc-bert-tiny-0.5-standard.json: not made yet; "
+        "every seed of finetune/mrpc-bert-tiny-0.5-standard writes it at its end"
     )
 
 
-PLANNED = plan.Plan(("mrpc",), ("bert-tiny",), (0.5,), (0, 1), fakes.NO_BENCHMARK)
+PLANNED = plan.Plan(("mrpc",), ("bert-tiny",), (0.5,), ("standard",), (0, 1), fakes.NO_BENCHMARK)
 
 
 @pytest.mark.parametrize(
     ("source", "told"),
     [
         (
-            "finetune/mrpc-bert-tiny-0.5",
-            "runs/finetune/mrpc-bert-tiny-0.5/seed-7: not made yet; "
-            "run `dvc repro finetune@mrpc-bert-tiny-0.5`; "
+            "finetune/mrpc-bert-tiny-0.5-standard",
+            "runs/finetune/mrpc-bert-tiny-0.5-standard/seed-7: not made yet; "
+            "run `dvc repro finetune@mrpc-bert-tiny-0.5-standard`; "
             "a seed must be one of the plan's",
         ),
         (
-            "finetune/mrpc-bert-tiny-0.4",
-            "runs/finetune/mrpc-bert-tiny-0.4/seed-7: not made yet; the plan has no such cell; did you mean "
-            "'finetune/mrpc-bert-tiny-0.5'? (allowed: finetune/mrpc-bert-tiny-0.5)",
+            "finetune/mrpc-bert-tiny-0.4-standard",
+            "runs/finetune/mrpc-bert-tiny-0.4-standard/seed-7: not made yet; the plan has no such cell; did you mean "
+            "'finetune/mrpc-bert-tiny-0.5-standard'? (allowed: finetune/mrpc-bert-tiny-0.5-standard)",
         ),
         (
             "exploration/finetune/a",
@@ -380,7 +380,7 @@ PLANNED = plan.Plan(("mrpc",), ("bert-tiny",), (0.5,), (0, 1), fakes.NO_BENCHMAR
                 f"got {source!r}; give <stage>/<cell>, the stage one of finetune, distill, compress; "
                 "exploration/<stage>/<cell> is one outside the plan",
             )
-            for source in ("mrpc-bert-tiny-0.5", "prepare/mrpc", "finetune/../../data")
+            for source in ("mrpc-bert-tiny-0.5-standard", "prepare/mrpc", "finetune/../../data")
         ),
     ],
 )
@@ -402,7 +402,8 @@ def test_an_unknown_word_lists_the_options_and_is_no_traceback(project: Path) ->
 
 def test_a_plan_with_mistakes_stops_a_stage_before_any_work(toy: Path) -> None:
     (toy / "params.yaml").write_text(
-        "tasks: [mrpc]\nmodels: [bert-tiny]\nratios: [2]\nseeds: [0]\nvariants: {}\ndistill: {}\ncompress: {}\n"
+        "tasks: [mrpc]\nmodels: [bert-tiny]\nratios: [2]\nrecipes: [standard]\nseeds: [0]\n"
+        "variants: {}\ndistill: {}\ncompress: {}\n"
         "benchmark: {task: mrpc, models: [], processes: [1], threads: [1], precisions: [fp32], batches: [8]}\n"
         "compare: {budget: {}}\n"
     )

@@ -12,8 +12,8 @@ from pipeline.core.errors import UserError
 from pipeline.execution import provenance
 from tests import fakes
 
-SOURCE = "finetune/mrpc-bert-tiny-0.5"
-PLAN = plan.Plan(("mrpc",), ("bert-tiny",), (0.5,), (0,), fakes.NO_BENCHMARK)
+SOURCE = "finetune/mrpc-bert-tiny-0.5-standard"
+PLAN = plan.Plan(("mrpc",), ("bert-tiny",), (0.5,), ("standard",), (0,), fakes.NO_BENCHMARK)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def cfg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DictConfig:
         checksums.write_checksums(tmp_path / folder)
     record = {"schema": records.SCHEMA, "tags": {"inputs_sha256": "1"}, "trials": []}
     paths.write_json(tmp_path / "metrics" / f"{SOURCE}.json", records.sign(record))
-    known = {"task": {"name": "mrpc"}, "model": {"name": "bert-tiny"}, "cell": "mrpc-bert-tiny-0.5", "seed": 0}
+    known = {"task": {"name": "mrpc"}, "model": {"name": "bert-tiny"}, "cell": "mrpc-bert-tiny-0.5-standard", "seed": 0}
     return OmegaConf.create({**known, "exploration": False, "source": SOURCE})
 
 
@@ -51,7 +51,7 @@ def test_a_trial_of_whole_things_begins(cfg: DictConfig, tmp_path: Path) -> None
         ("models/bert-tiny", "run `dvc repro -s -f pretrain@bert-tiny`"),
         (
             f"runs/{SOURCE}/seed-0",
-            "run `dvc repro -s -f finetune@mrpc-bert-tiny-0.5`",
+            "run `dvc repro -s -f finetune@mrpc-bert-tiny-0.5-standard`",
         ),
     ],
 )

@@ -35,6 +35,7 @@ sensible = st.fixed_dictionaries(
         "tasks": st.lists(st.sampled_from(SOUND["tasks"]), min_size=1, unique=True),
         "models": st.lists(st.sampled_from(SOUND["models"]), min_size=1, max_size=3, unique=True),
         "ratios": st.lists(SHARES, min_size=1, max_size=3, unique=True),
+        "recipes": st.lists(st.sampled_from(("standard", "equal-steps")), min_size=1, max_size=2, unique=True),
         "seeds": st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3, unique=True),
         "variants": st.just({}),
         "distill": st.just({}),
@@ -265,7 +266,7 @@ def find_messages(tmp_path: Path, text: str | bytes) -> str:
             "a: !!int a",
             "not YAML that can be read: a value is not what its tag says: invalid literal for int() with base 10: 'a'",
         ),
-        ("- a\n", "got list; write keys and their values: tasks, models, ratios, seeds"),
+        ("- a\n", "got list; write keys and their values: tasks, models, ratios, recipes, seeds"),
         (
             "a: 1".encode("utf-16"),
             "not YAML that can be read: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",

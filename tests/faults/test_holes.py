@@ -19,12 +19,14 @@ from pipeline.plan import Plan
 from pipeline.plan.cells import Benchmark, Compress
 from tests import fakes
 
-TINY = "finetune/mrpc-bert-tiny-0.3"
+TINY = "finetune/mrpc-bert-tiny-0.3-standard"
 PLAN = Plan(
-    ("mrpc",), ("bert-tiny", "bert-mini"), (0.3,), (0, 1, 2), Benchmark("mrpc", (), (), (), (), ()),
+    ("mrpc",), ("bert-tiny", "bert-mini"), (0.3,), ("standard",), (0, 1, 2), Benchmark("mrpc", (), (), (), (), ()),
     compress={"small": Compress(TINY, "heads")},
 )  # fmt: skip
-POINT = CellCoordinates("mrpc-bert-tiny-0.3", "mrpc", "bert-tiny", 0.3, "standard", "evaluate@mrpc-bert-tiny-0.3")
+POINT = CellCoordinates(
+    "mrpc-bert-tiny-0.3-standard", "mrpc", "bert-tiny", 0.3, "standard", "evaluate@mrpc-bert-tiny-0.3-standard"
+)
 SMALL = CellCoordinates(
     "small", "mrpc", "bert-tiny", 0.3, "standard", "evaluate-compress@small",
     section="compress", source=TINY, method="heads",
@@ -62,7 +64,7 @@ def holes(metrics: Path, plan: Plan = PLAN) -> list[str | None]:
 
 
 def trained_again(metrics: Path) -> None:
-    path = metrics / "finetune" / "mrpc-bert-tiny-0.3.json"
+    path = metrics / "finetune" / "mrpc-bert-tiny-0.3-standard.json"
     content = json.loads(path.read_text())
     content["trials"][0]["train_seconds"] += 1
     path.write_text(json.dumps(records.sign(content)))
@@ -75,16 +77,16 @@ def test_what_was_made_of_the_training_that_stands_counts(metrics: Path) -> None
 def test_an_evaluation_of_an_earlier_training_is_a_hole_and_so_is_all_that_was_made_of_it(metrics: Path) -> None:
     trained_again(metrics)
     assert holes(metrics) == [
-        "made from an earlier training of finetune/mrpc-bert-tiny-0.3",
-        "made from an earlier training of finetune/mrpc-bert-tiny-0.3",
+        "made from an earlier training of finetune/mrpc-bert-tiny-0.3-standard",
+        "made from an earlier training of finetune/mrpc-bert-tiny-0.3-standard",
     ]
 
 
 def test_an_evaluation_whose_training_has_failed_since_is_a_hole(metrics: Path) -> None:
-    (metrics / "finetune" / "mrpc-bert-tiny-0.3.json").unlink()  # as DVC does before it runs the cell
+    (metrics / "finetune" / "mrpc-bert-tiny-0.3-standard.json").unlink()  # as DVC does before it runs the cell
     assert holes(metrics) == [
-        "finetune/mrpc-bert-tiny-0.3 has no results",
-        "finetune/mrpc-bert-tiny-0.3 has no results",
+        "finetune/mrpc-bert-tiny-0.3-standard has no results",
+        "finetune/mrpc-bert-tiny-0.3-standard has no results",
     ]
 
 
@@ -99,19 +101,19 @@ def test_a_hole_is_shown_with_its_reason(metrics: Path) -> None:
     rows = read_rows(metrics)
     assert score_tables.format_overview(rows) == "0 of 2 cells have results."
     assert notices.collect_notices(rows) == [
-        "metrics/evaluate/mrpc-bert-tiny-0.3.json and 1 more: made from an earlier training of "
-        "finetune/mrpc-bert-tiny-0.3; run `dvc repro`"
+        "metrics/evaluate/mrpc-bert-tiny-0.3-standard.json and 1 more: made from an earlier training of "
+        "finetune/mrpc-bert-tiny-0.3-standard; run `dvc repro`"
     ]
     (table,) = score_tables.create_tables(rows)
     assert table.format_rows()[0][4] == "outdated"
-    assert table.notes == ("mrpc-bert-tiny-0.3: made from an earlier training of finetune/mrpc-bert-tiny-0.3",)
+    assert table.notes == (f"{TINY.removeprefix('finetune/')}: made from an earlier training of {TINY}",)
 
 
 @pytest.mark.parametrize(
     ("edited", "reason"),
     [
         (
-            replace(PLAN, compress={"small": Compress("finetune/mrpc-bert-mini-0.3", "heads")}),
+            replace(PLAN, compress={"small": Compress("finetune/mrpc-bert-mini-0.3-standard", "heads")}),
             "made with model bert-tiny, but the plan has bert-mini",
         ),
         (
@@ -145,18 +147,18 @@ def test_a_result_does_not_count_if_its_source_is_not_what_the_plan_has(metrics:
 
 
 def test_a_result_whose_records_name_each_other_as_source_ends_with_a_reason(metrics: Path) -> None:
-    path = metrics / "finetune" / "mrpc-bert-tiny-0.3.json"
+    path = metrics / "finetune" / "mrpc-bert-tiny-0.3-standard.json"
     content = json.loads(path.read_text())
     content |= {"source": "compress/small", "tags": {**content["tags"], "source_sha256": "0" * 64}}
     path.write_text(json.dumps(records.sign(content)))
-    assert holes(metrics)[1] == "made from an earlier training of finetune/mrpc-bert-tiny-0.3"
+    assert holes(metrics)[1] == "made from an earlier training of finetune/mrpc-bert-tiny-0.3-standard"
 
 
 @pytest.mark.parametrize("stage", ["evaluate", "finetune"])
 @given(data=st.data())
 @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_change_of_a_record_goes_unseen(metrics: Path, stage: str, data: st.DataObject) -> None:
-    path = metrics / stage / "mrpc-bert-tiny-0.3.json"
+    path = metrics / stage / "mrpc-bert-tiny-0.3-standard.json"
     content = path.read_bytes()
     at = data.draw(st.integers(0, len(content) - 1))
     other = data.draw(st.sampled_from([b"", b"0", b"7", b"e", b'"', b"}", b"\0", b"\xff"]))
@@ -166,7 +168,7 @@ def test_no_change_of_a_record_goes_unseen(metrics: Path, stage: str, data: st.D
         if harmed == content or same(harmed, content):
             assert holes(metrics) == [None, None]
             return
-        with pytest.raises(UserError, match=rf"^metrics/{stage}/mrpc-bert-tiny-0.3.json: ") as error:
+        with pytest.raises(UserError, match=rf"^metrics/{stage}/mrpc-bert-tiny-0.3-standard.json: ") as error:
             holes(metrics)
         assert str(error.value).endswith("; remove it, then run `dvc repro`")
     finally:

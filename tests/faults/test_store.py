@@ -508,7 +508,7 @@ def test_a_cell_with_a_missing_trial_is_left_to_sync(
     parent = open_cell(IDENTITY)
     open_trial(IDENTITY, 0, parent).finish(RECORD["trials"][0])
     close_cell(parent, record())  # without seed 1
-    reason = "RuntimeError: trials of finetune mrpc-bert-tiny-0.3 are missing"
+    reason = "RuntimeError: trials of finetune mrpc-bert-tiny-0.3-standard are missing"
     assert capsys.readouterr().err == f"warning: tracking store {store.get_uri()} is unreachable ({reason}){LATER}"
     release_sweeps()
     assert sync([CELL]) == SyncCounts(created=1, retired=1)

@@ -14,7 +14,7 @@ from pipeline.plan import dependencies, load_plan
 from pipeline.plan.conf_files import STAGES
 from pipeline.plan.plan_check import _count_rows, find_file_mistakes, list_conf_mistakes
 
-TEACHER = "finetune/rte-big-1.0"
+TEACHER = "finetune/rte-big-1.0-standard"
 STUDENT = {
     "task": "rte", "student": "small", "teacher": TEACHER, "ratio": 1.0, "recipe": "standard", "distillation": "soft",
 }  # fmt: skip
@@ -22,6 +22,7 @@ SOUND: dict[str, Any] = {
     "tasks": ["rte", "cola"],
     "models": ["small", "big"],
     "ratios": [0.5, 1.0],
+    "recipes": ["standard"],
     "seeds": [0],
     "benchmark": {
         "task": "rte",
@@ -118,10 +119,10 @@ def test_a_sound_plan_has_no_mistakes() -> None:
     assert mistakes() == []
 
 
-@pytest.mark.parametrize("source", ["finetune/rte-bgi-1.0", "distill/thaugt", "compress/cat"])
+@pytest.mark.parametrize("source", ["finetune/rte-bgi-1.0-standard", "distill/thaugt", "compress/cat"])
 def test_a_source_that_no_cell_makes_is_told_with_the_nearest(source: str) -> None:
     grid = [
-        f"finetune/{task}-{model}-{ratio}"
+        f"finetune/{task}-{model}-{ratio}-standard"
         for task in ("cola", "rte")
         for model in ("big", "small")
         for ratio in (0.5, 1.0)
@@ -135,7 +136,7 @@ def test_a_source_that_no_cell_makes_is_told_with_the_nearest(source: str) -> No
     assert found.startswith(f"distill.taught.teacher: no cell makes {source!r}; ")
 
 
-@pytest.mark.parametrize("source", ["rte-big-1.0", "prepare/rte", 3, "finetune/"])
+@pytest.mark.parametrize("source", ["rte-big-1.0-standard", "prepare/rte", 3, "finetune/"])
 def test_a_source_is_a_stage_and_a_cell(source: object) -> None:
     (found,) = mistakes(**compressed("heads", source))  # type: ignore[arg-type]
     assert found == (

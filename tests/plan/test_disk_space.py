@@ -58,7 +58,7 @@ def test_what_has_run_takes_what_it_took_and_needs_no_more_room(study: Plan, mon
     whole = disk_space.expected(study, study.cells).needed
     for cell in study.cells:
         paths.get_cell_dir(cell.stage, cell.name).mkdir(parents=True)
-    (cell,) = (cell for cell in study.cells if cell.address == "finetune@starter-swap-starter-2x64-0.1")
+    (cell,) = (cell for cell in study.cells if cell.address == "finetune@starter-swap-starter-2x64-0.1-standard")
     (paths.get_cell_dir(cell.stage, cell.name) / "weights").write_bytes(bytes(5_000_000))
     assert disk_space.expected(study, []).needed == 0
     one = disk_space.expected(study, [cell]).needed

@@ -15,6 +15,7 @@ SOUND: dict[str, Any] = {
     "tasks": ["mrpc", "cola"],
     "models": ["bert-tiny", "bert-mini"],
     "ratios": [0.25, 1.0],
+    "recipes": ["standard"],
     "seeds": [0, 1],
     "benchmark": {
         "task": "mrpc",
@@ -29,7 +30,7 @@ SOUND: dict[str, Any] = {
     "compress": {},
     "compare": {"budget": {}},
 }
-SECTIONS = "benchmark, compare, compress, distill, models, ratios, seeds, tasks, variants"
+SECTIONS = "benchmark, compare, compress, distill, models, ratios, recipes, seeds, tasks, variants"
 
 
 def mistakes(**changed: Any) -> list[str]:
@@ -96,14 +97,15 @@ def test_outputs_that_two_cells_would_write_are_refused() -> None:
     assert mistakes(ratios=[0.5, 0.5]) == ["ratios: 0.5 is there 2 times; its outputs would be written twice; keep one"]
     assert mistakes(ratios=[1, 1.0]) == ["ratios: 1 is there 2 times; its outputs would be written twice; keep one"]
     entry = SOUND["variants"]["long"]
-    assert plan.check({**SOUND, "ratios": [1], "variants": {"mrpc-bert-tiny-1": entry}}) == [
-        "2 cells would write runs/finetune/mrpc-bert-tiny-1; rename one"
+    assert plan.check({**SOUND, "ratios": [1], "variants": {"mrpc-bert-tiny-1-standard": entry}}) == [
+        "2 cells would write runs/finetune/mrpc-bert-tiny-1-standard; rename one"
     ]
 
 
 def test_all_mistakes_come_at_once(project: Path) -> None:
     (project / "params.yaml").write_text(
-        "tasks: [nope, starter-swap]\nmodels: []\nratios: [2, 0.0001]\nseeds: [a]\nvariants: {1: {}}\nx: 1\n"
+        "tasks: [nope, starter-swap]\nmodels: []\nratios: [2, 0.0001]\nrecipes: [standard]\nseeds: [a]\n"
+        "variants: {1: {}}\nx: 1\n"
     )
     done = run_check(project)
     assert done.returncode == 1
@@ -130,10 +132,10 @@ def test_all_mistakes_come_at_once(project: Path) -> None:
 
 def test_a_mistake_of_one_kind_hides_none_of_another() -> None:
     entry = SOUND["variants"]["long"]
-    assert mistakes(ratios=[1, 2], variants={"mrpc-bert-tiny-1": entry, "a.b": entry}) == [
+    assert mistakes(ratios=[1, 2], variants={"mrpc-bert-tiny-1-standard": entry, "a.b": entry}) == [
         "ratios[1]: got 2; a ratio is a number above 0 and at most 1",
         "variants.a.b: a name starts with a letter and holds letters, digits, '-' and '_' (DVC loses others)",
-        "2 cells would write runs/finetune/mrpc-bert-tiny-1; rename one",
+        "2 cells would write runs/finetune/mrpc-bert-tiny-1-standard; rename one",
     ]
 
 
@@ -195,7 +197,7 @@ def test_a_file_of_conf_that_would_mislead_a_run_is_told_before_it(
     names = {"task": "mrpc", "model": "bert-tiny", "recipe": "patient", group: "mine"}
     entry = ", ".join(f"{key}: {name}" for key, name in names.items())
     (project / "params.yaml").write_text(
-        f"tasks: [{names['task']}]\nmodels: [{names['model']}]\nratios: [0.5]\nseeds: [0]\n"
+        f"tasks: [{names['task']}]\nmodels: [{names['model']}]\nratios: [0.5]\nrecipes: [standard]\nseeds: [0]\n"
         f"variants: {{long: {{{entry}, ratio: 1.0}}}}\ndistill: {{}}\ncompress: {{}}\n"
         f"benchmark: {{task: {names['task']}, models: [], processes: [], threads: [], precisions: [], batches: []}}\n"
         "compare: {budget: {}}\n"
@@ -269,7 +271,7 @@ def test_the_least_ratio_that_is_advised_is_a_ratio(project: Path) -> None:
 
 def test_a_plan_without_content_says_what_to_write(project: Path) -> None:
     (project / "params.yaml").write_text("# nothing yet\n")
-    messages = "error: params.yaml: got nothing; write keys and their values: tasks, models, ratios, seeds\n"
+    messages = "error: params.yaml: got nothing; write keys and their values: tasks, models, ratios, recipes, seeds\n"
     assert run_check(project).stderr == messages
 
 

@@ -36,7 +36,9 @@ def test_the_blocks_of_the_grid_are_those_over_all_of_its_axes() -> None:
     assert list(split_grid.blocks(WHOLE)) == ["finetune", "evaluate"]
 
 
-@pytest.mark.parametrize("by", [("task",), ("model",), ("ratio",), ("task", "model"), ("task", "model", "ratio")])
+@pytest.mark.parametrize(
+    "by", [("task",), ("model",), ("ratio",), ("task", "model"), ("task", "recipe"), ("task", "model", "ratio")]
+)
 def test_a_split_empties_the_axes_of_the_grid_alone_and_a_join_gives_the_same_bytes_again(by: tuple[str, ...]) -> None:
     text = split_grid.cut(WHOLE, by)
     differ = [(a, b) for a, b in zip(WHOLE.splitlines(), text.splitlines(), strict=True) if a != b]
@@ -53,7 +55,12 @@ def test_a_part_holds_the_blocks_of_the_grid_for_its_point_and_runs_them_where_t
     whole = read_blocks()
     for name, block in own["stages"].items():
         assert block.pop("wdir") == "../../.."
-        assert block.pop("matrix") == {"task": ["starter-nest"], "model": "${models}", "ratio": [0.3]}
+        assert block.pop("matrix") == {
+            "task": ["starter-nest"],
+            "model": "${models}",
+            "ratio": [0.3],
+            "recipe": "${recipes}",
+        }
         assert block == {key: value for key, value in whole[name].items() if key not in ("matrix", "wdir")}
     assert list(own["stages"]) == ["finetune", "evaluate"]
 
@@ -63,8 +70,8 @@ def test_a_cell_bears_the_address_of_its_part(root: Path) -> None:
     lay(root, study)
     assert split_grid.axes() == ("model",)
     cells = {cell.address: cell for cell in study.cells}
-    trained = "parts/starter-2x64/dvc.yaml:finetune@starter-swap-starter-2x64-0.1"
-    asked = cells["parts/starter-2x64/dvc.yaml:evaluate@starter-swap-starter-2x64-0.1"]
+    trained = "parts/starter-2x64/dvc.yaml:finetune@starter-swap-starter-2x64-0.1-standard"
+    asked = cells["parts/starter-2x64/dvc.yaml:evaluate@starter-swap-starter-2x64-0.1-standard"]
     assert asked.needs == ("prepare@starter-swap", trained)
     assert {"finetune-variants@equal-steps", "evaluate-compress@narrow"} < cells.keys()
 
@@ -92,4 +99,4 @@ def test_parts_that_params_or_dvc_no_longer_make_are_told(root: Path) -> None:
 def test_a_word_that_is_no_axis_is_refused() -> None:
     with pytest.raises(UserError) as error:
         split(["tasks"])
-    assert str(error.value) == "got 'tasks'; did you mean 'task'? (allowed: model, none, ratio, task)"
+    assert str(error.value) == "got 'tasks'; did you mean 'task'? (allowed: model, none, ratio, recipe, task)"

@@ -82,6 +82,17 @@ def test_what_the_cells_of_the_grid_follow_shows_in_the_lists_of_exactly_their_m
     assert {model for model in before if before[model] != after[model]} == models
 
 
+def test_each_recipe_of_the_plan_has_lists_that_change_with_it_alone(tmp_path: Path) -> None:
+    copied(tmp_path)
+    params, recipe = tmp_path / "params.yaml", tmp_path / "conf/recipe/equal-steps.yaml"
+    params.write_text(params.read_text().replace("recipes: [standard]", "recipes: [standard, equal-steps]"))
+    standard, other = of_the_grid(tmp_path), of_the_grid(tmp_path, "equal-steps")
+    recipe.write_text(recipe.read_text().replace("steps: 171", "steps: 9"))
+    assert of_the_grid(tmp_path) == standard
+    changed = of_the_grid(tmp_path, "equal-steps")
+    assert {model for model in other if changed[model] != other[model]} == set(plan.load().models)
+
+
 def test_a_model_that_the_plan_names_no_more_has_no_list(tmp_path: Path) -> None:
     copied(tmp_path)
     assert "starter-2x96" in of_the_grid(tmp_path)
@@ -158,9 +169,9 @@ def lists(root: Path) -> dict[str, str]:
     return {path.stem: path.read_text() for path in sorted((root / ".cache/code").glob("*.txt"))}
 
 
-def of_the_grid(root: Path) -> dict[str, str]:
+def of_the_grid(root: Path, recipe: str = "standard") -> dict[str, str]:
     lists(root)
-    return {path.stem: path.read_text() for path in sorted((root / ".cache/code/grid").iterdir())}
+    return {path.stem: path.read_text() for path in sorted((root / ".cache/code/grid" / recipe).iterdir())}
 
 
 def test_importing_the_modules_of_a_stage_imports_no_others() -> None:

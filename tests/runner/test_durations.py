@@ -9,7 +9,7 @@ from pipeline.plan import Cell, Plan
 from pipeline.runner.durations import CellDurations
 from tests import fakes
 
-PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.5, 1.0), (0, 1), fakes.NO_BENCHMARK)
+PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.5, 1.0), ("standard",), (0, 1), fakes.NO_BENCHMARK)
 
 
 @pytest.fixture(autouse=True)
@@ -24,12 +24,12 @@ def estimate(cell: Cell) -> tuple[float | None, str]:
 
 def test_seconds_are_those_of_the_cell_itself_or_of_its_model_in_proportion_to_the_ratio(root: Path) -> None:
     cells = {cell.address: cell for cell in PLAN.cells}
-    half, full = (cells[f"finetune@mrpc-bert-tiny-{ratio}"] for ratio in PLAN.ratios)
+    half, full = (cells[f"finetune@mrpc-bert-tiny-{ratio}-standard"] for ratio in PLAN.ratios)
     assert estimate(half) == (None, "")
     fakes.write(root, [fakes.finetuning("mrpc", "bert-tiny", 0.5)])
     assert estimate(half) == (8.0, "itself")  # two seeds of four seconds
     assert estimate(full) == (16.0, "same model")
-    assert estimate(cells["finetune@mrpc-bert-mini-1.0"]) == (16.0, "same stage")
+    assert estimate(cells["finetune@mrpc-bert-mini-1.0-standard"]) == (16.0, "same stage")
 
 
 def test_seconds_of_a_record_of_other_coordinates_are_not_used(root: Path) -> None:

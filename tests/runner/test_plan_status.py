@@ -14,7 +14,7 @@ from pipeline.runner import plan_status
 from tests import fakes
 
 NOTHING = fakes.NO_BENCHMARK
-PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.5, 1.0), (0, 1), NOTHING)
+PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.5, 1.0), ("standard",), (0, 1), NOTHING)
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, status: int, out: str = "", complain
 
 def test_what_lies_behind_a_changed_cell_is_stale_too(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, 0, '{"pretrain@bert-mini": [{"changed deps": {}}], "plan": [{}]}')
-    points = ("mrpc-bert-mini-0.5", "mrpc-bert-mini-1.0")
+    points = ("mrpc-bert-mini-0.5-standard", "mrpc-bert-mini-1.0-standard")
     behind = {f"{stage}@{point}" for stage in ("finetune", "evaluate") for point in points}
     assert plan_status.find_stale_cells(PLAN) == {"plan", "pretrain@bert-mini", *behind}
 
@@ -57,7 +57,7 @@ def test_a_dvc_that_cannot_tell_is_a_line(monkeypatch: pytest.MonkeyPatch, compl
 def test_the_list_ends_with_what_there_is_to_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answer(monkeypatch, 0, '{"evaluate@mrpc-bert-tiny-0.5": [{}]}')
+    answer(monkeypatch, 0, '{"evaluate@mrpc-bert-tiny-0.5-standard": [{}]}')
     plan_status.print_status(PLAN)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + len(PLAN.cells) + 3
@@ -80,7 +80,7 @@ def test_cells_of_other_versions_are_named_and_stay_done(
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == (
         "1 of 11 cells were computed with torch 2.12.0; installed: torch 2.13.0, transformers 5.23.0. Their results "
-        "remain; `dvc repro -s -f <cell>` computes one again: finetune@mrpc-bert-tiny-0.5"
+        "remain; `dvc repro -s -f <cell>` computes one again: finetune@mrpc-bert-tiny-0.5-standard"
     )
     assert "stale" not in out
 

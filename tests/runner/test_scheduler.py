@@ -124,7 +124,7 @@ def find_cell(study: Plan, name: str) -> Cell:
 def test_after_a_failure_no_cell_starts(
     study: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dvc = start(monkeypatch, failing=find_cell(study, "starter-swap-starter-3x96-1.0").address)
+    dvc = start(monkeypatch, failing=find_cell(study, "starter-swap-starter-3x96-1.0-standard").address)
     assert scheduler.run_plan(study, 2) == 1
     assert dvc.ended.count("repro") == 0
     assert len(dvc.ended) < len(list_training_cells(study))
@@ -136,7 +136,7 @@ def test_after_a_failure_no_cell_starts(
 def test_keep_going_runs_all_cells_that_do_not_need_the_failed_one(
     study: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = find_cell(study, "starter-swap-starter-3x96-1.0").address
+    failed = find_cell(study, "starter-swap-starter-3x96-1.0-standard").address
     dvc = start(monkeypatch, failing=failed)
     assert scheduler.run_plan(study, 2, keep_going=True) == 1
     blocked = {failed}

@@ -20,7 +20,7 @@ from tests.analysis import made
 
 BESIDE = {"equal-steps": Variant("mrpc", "bert-tiny", 0.3, "equal-steps")}
 NOTHING = Benchmark("mrpc", (), (), (), (), ())
-PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.3, 1.0), (0, 1, 2), NOTHING, BESIDE)
+PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.3, 1.0), ("standard",), (0, 1, 2), NOTHING, BESIDE)
 CFG = OmegaConf.create({"size": "parameters_non_embedding", "dpi": 60, "exploration": False})
 
 
@@ -58,10 +58,10 @@ def test_cells_of_a_ratio_written_as_a_whole_number_are_drawn(evaluated: Path, m
     monkeypatch.setattr(compare.plan, "load", lambda: whole)
     fakes.write(evaluated, [fakes.evaluation("mrpc", model, 1) for model in whole.models])
     assert [(row.cell, row.section, row.score is not None) for row in load_results.load_rows(())] == [
-        ("mrpc-bert-tiny-0.3", "", True),
-        ("mrpc-bert-tiny-1", "", True),
-        ("mrpc-bert-mini-0.3", "", True),
-        ("mrpc-bert-mini-1", "", True),
+        ("mrpc-bert-tiny-0.3-standard", "", True),
+        ("mrpc-bert-tiny-1-standard", "", True),
+        ("mrpc-bert-mini-0.3-standard", "", True),
+        ("mrpc-bert-mini-1-standard", "", True),
         ("equal-steps", "variants", False),
     ]
 
@@ -173,15 +173,15 @@ def test_an_answer_of_other_results_than_the_table_is_not_shown(
 
 
 def test_a_record_of_other_coordinates_is_a_hole_in_report_and_answer(evaluated: Path) -> None:
-    path = evaluated / "metrics" / "evaluate" / "mrpc-bert-mini-1.0.json"
+    path = evaluated / "metrics" / "evaluate" / "mrpc-bert-mini-1.0-standard.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps(records.sign(content | {"recipe": "patient"})))
     compare.compare(CFG)
     reason = "made with recipe patient, but the plan has standard"
     for name in ("index.html", "summary.md"):
         text = (evaluated / "report" / name).read_text()
-        assert f"metrics/evaluate/mrpc-bert-mini-1.0.json: {reason}; run `dvc repro`" in text
-    assert f"mrpc-bert-mini-1.0: {reason}" in (evaluated / "report" / "index.html").read_text()
+        assert f"metrics/evaluate/mrpc-bert-mini-1.0-standard.json: {reason}; run `dvc repro`" in text
+    assert f"mrpc-bert-mini-1.0-standard: {reason}" in (evaluated / "report" / "index.html").read_text()
     assert "scores best of the 3 cells that work" in (evaluated / "report" / "answer.txt").read_text()
 
 

@@ -55,7 +55,7 @@ def records(laboratory: Path, configured: Configure, monkeypatch: pytest.MonkeyP
     shutil.copytree(laboratory / "models" / "bert-tiny", mirror / "models" / "bert-tiny")
     fresh = configured("pretrain", "model=starter-2x64-fresh")
     fresh.model.source.update(FRESH)
-    finetuned = "exploration/finetune/rte-bert-tiny-0.5"
+    finetuned = "exploration/finetune/rte-bert-tiny-0.5-standard"
     trials: dict[str, list[tuple[str, ...]]] = {
         "prepare": [
             (point[0], f"mirror={mirror}", f"task.train_counts={counts}")

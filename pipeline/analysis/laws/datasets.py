@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.analysis.laws.law_types import LawDataset, Observation
 from pipeline.analysis.laws.select_law import LawSelection, fit_laws
@@ -27,13 +27,18 @@ class LawCell:
     flops: float | None
     losses: tuple[float, ...]
     errors: tuple[float, ...]
+    recipe: str = ""
 
 
 def fit_task_laws(task: str, cells: Sequence[LawCell], targets: Sequence[str] = TARGETS) -> list[LawSelection]:
-    """Return what the cells of a task's grid say to each question, of one target after the other."""
+    """Return the laws of a task's grid, by target, then by recipe."""
     alike = [cell for cell in cells if cell.family == FAMILY]
+    recipes = list(dict.fromkeys(cell.recipe for cell in alike)) or [""]
     return [
-        fit_laws(question, points) for target in targets for question, points in _list_datasets(task, target, alike)
+        fit_laws(replace(question, recipe=recipe if len(recipes) > 1 else ""), points)
+        for target in targets
+        for recipe in recipes
+        for question, points in _list_datasets(task, target, [cell for cell in alike if cell.recipe == recipe])
     ]
 
 

@@ -26,9 +26,18 @@ class Observation:
 
 @dataclass(frozen=True)
 class LawDataset:
-    """What is asked: a task's loss or error against one axis or two, and what is held fixed meanwhile."""
+    """A task's loss or error against one axis or two, and what is held fixed.
+
+    ``recipe`` is that of the cells, empty where the grid has one alone.
+    """
 
     task: str
     target: str
     axes: tuple[str, ...]
     condition: str
+    recipe: str = ""
+
+    @property
+    def where(self) -> str:
+        """Return the condition, with the recipe where the grid has several."""
+        return f"{self.condition}, {self.recipe}" if self.recipe else self.condition

@@ -94,7 +94,7 @@ def _list_named(choice: Choice) -> list[CellSummary]:
 def _find_improvements(found: TaskComparison, cell: str, baseline: float) -> tuple[Improvement, ...]:
     """Return how much more data, or how much larger a model, would beat the baseline by the laws of the error."""
     start = _find_start(found, found.get_result(cell))
-    findings = [finding for finding in found.law_selections if finding.dataset.target == "error"]
+    findings = _list_error_laws(found, start)
     ways = [
         marginal_gains.find_improvement(kind, _find_law_position(findings, AXES[kind], start), baseline)
         for kind in (DATA, SIZE)
@@ -113,7 +113,7 @@ def _list_ancestors(found: TaskComparison, made: str | None) -> Iterator[str]:
 def _compute_gains(found: TaskComparison, picked: CellResult, budget: Budget) -> tuple[MarginalGain, ...]:
     """Return what one more unit of each limit would buy the recommended cell, by the laws of the error."""
     start = _find_start(found, picked)
-    findings = [finding for finding in found.law_selections if finding.dataset.target == "error"]
+    findings = _list_error_laws(found, start)
     routes = {kind: _find_law_position(findings, axis, start) for kind, axis in AXES.items()}
     costs = {key: picked.get_cost(key) for key in budget.limits}
     sizes = {key: _collect_sizes(found, picked, key) for key in budget.limits}
@@ -122,9 +122,19 @@ def _compute_gains(found: TaskComparison, picked: CellResult, budget: Budget) ->
 
 def _find_start(found: TaskComparison, picked: CellResult) -> CellResult:
     """Return the plain cell of the model and the data that a cell is made from, itself where there is none."""
-    point = picked.point
-    alike = (result for result in found.results if result.is_uncompressed and result.point.ratio == point.ratio)
-    return next((result for result in alike if result.point.model == point.model), picked)
+    return next((result for result in _list_alike(found, picked) if result.point.model == picked.point.model), picked)
+
+
+def _list_alike(found: TaskComparison, picked: CellResult) -> list[CellResult]:
+    """Return the uncompressed cells with the data of a cell, and with its recipe if the grid has it."""
+    alike = [result for result in found.results if result.is_uncompressed and result.point.ratio == picked.point.ratio]
+    return [result for result in alike if result.point.recipe == picked.point.recipe] or alike
+
+
+def _list_error_laws(found: TaskComparison, start: CellResult) -> list[LawSelection]:
+    """Return the laws of the error for the recipe of a cell."""
+    errors = [finding for finding in found.law_selections if finding.dataset.target == "error"]
+    return [finding for finding in errors if finding.dataset.recipe in ("", start.point.recipe)]
 
 
 def _find_law_position(findings: Sequence[LawSelection], axis: str, start: CellResult) -> LawPosition:
@@ -155,6 +165,5 @@ def _find_law_problem(finding: LawSelection, axis: int, unplaced: bool) -> str:
 
 def _collect_sizes(found: TaskComparison, picked: CellResult, key: str) -> list[tuple[float, float]]:
     """Return the size and the cost of each plain model with the data of a cell."""
-    alike = [result for result in found.results if result.is_uncompressed and result.point.ratio == picked.point.ratio]
-    pairs = [(result.get_mean(AXES[SIZE]), result.get_cost(key)) for result in alike]
+    pairs = [(result.get_mean(AXES[SIZE]), result.get_cost(key)) for result in _list_alike(found, picked)]
     return [(size, cost) for size, cost in pairs if size and cost]

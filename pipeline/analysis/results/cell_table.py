@@ -21,6 +21,7 @@ class CellCoordinates:
 
     ``section`` is the part of the plan that names it, empty for the grid; ``source`` is the ``<stage>/<cell>`` that it
     is made of or learns from, and ``method`` the file of conf/ that says how; ``address`` is its evaluation's in DVC.
+    ``several_recipes`` is true where the grid has more than one recipe, so that a label must name it.
     """
 
     cell: str
@@ -32,6 +33,12 @@ class CellCoordinates:
     section: str = field(default="", kw_only=True)
     source: str | None = field(default=None, kw_only=True)
     method: str | None = field(default=None, kw_only=True)
+    several_recipes: bool = field(default=False, kw_only=True)
+
+    @property
+    def line(self) -> str:
+        """Return the label of a line of the grid: the model, and its recipe where there are several."""
+        return f"{self.model}, {self.recipe}" if self.several_recipes else self.model
 
     @property
     def producer(self) -> str:

@@ -66,7 +66,7 @@ def _list_law_rows(finding: LawSelection) -> Iterator[dict[str, Any]]:
     question = finding.dataset
     asked = {
         "task": question.task, "target": question.target, "axes": " ".join(question.axes), "at": question.condition,
-        "places": len(finding.observations),
+        "recipe": question.recipe, "places": len(finding.observations),
     }  # fmt: skip
     for law in (known for known in (finding.law, *finding.others) if known):
         for one in law.parameters:
@@ -83,9 +83,9 @@ def _collect_errors(finding: LawSelection) -> dict[str, float | None]:
 def collect_metrics(found: Comparison) -> dict[str, Interval]:
     """Return the scores and the parameters of every chosen law with their intervals, under metrics' names.
 
-    A name is ``score/<cell>``, or ``law/<task>/<target>/<axes>/<parameter>`` as in ``law/mrpc/loss/parameters/alpha``;
-    held-out errors of the laws are included. What is not determined has no interval, and an error that was not measured
-    is left out.
+    A name is ``score/<cell>``, or ``law/<task>/<target>/<axes>/<parameter>`` as in ``law/mrpc/loss/parameters/alpha``,
+    with the recipe after the task where the grid has several. Held-out errors of the laws are included. What is not
+    determined has no interval, and an error that was not measured is left out.
     """
     findings = [finding for task in found.tasks for finding in task.law_selections]
     scores = dict(_list_score_metrics(found))
@@ -106,7 +106,8 @@ def _list_score_metrics(found: Comparison) -> Iterator[tuple[str, Interval]]:
 
 def _list_law_metrics(finding: LawSelection, law: Law) -> Iterator[tuple[str, Interval]]:
     question = finding.dataset
-    place = f"law/{question.task}/{question.target}/{'-'.join(question.axes)}"
+    recipe = f"{question.recipe}/" if question.recipe else ""
+    place = f"law/{question.task}/{recipe}{question.target}/{'-'.join(question.axes)}"
     for one in law.parameters:
         ends = (one.low, one.high) if one.determined else (None, None)
         value = {"mean": one.value, "std": None, "ci95_low": ends[0], "ci95_high": ends[1]}

@@ -61,14 +61,16 @@ def _get_folder(stage: str) -> Path:
 
 
 def _list_points(study: plan.Plan) -> list[CellCoordinates]:
-    return [_build_point(cell, one.address) for cell, one in zip(study.trained(), study.evaluated(), strict=True)]
+    several = len(study.recipes) > 1
+    pairs = zip(study.trained(), study.evaluated(), strict=True)
+    return [_build_point(cell, evaluation.address, several) for cell, evaluation in pairs]
 
 
-def _build_point(cell: plan.Cell, address: str) -> CellCoordinates:
+def _build_point(cell: plan.Cell, address: str, several_recipes: bool) -> CellCoordinates:
     from pipeline.analysis.results.cell_table import CellCoordinates
 
     task, model, recipe = str(cell.task), str(cell.model), str(cell.recipe)
     return CellCoordinates(
         cell.name, task, model, float(cell.ratio or 0), recipe, address,
-        section=cell.section, source=cell.source, method=cell.method,
+        section=cell.section, source=cell.source, method=cell.method, several_recipes=several_recipes,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from scipy import stats
 
 from pipeline.analysis.statistics.weighted_metrics import Floats
 
-FACTORS = ("size", "data", "task")
+FACTORS = ("size", "data", "task", "recipe")
 SEED = "seed"
 
 
@@ -25,6 +25,7 @@ class TrialOutcome:
     data: float
     metric: str
     value: float
+    recipe: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,10 @@ def compute_shares(outcomes: Sequence[TrialOutcome]) -> VarianceAnalysis:
 
 def _group_by_cell(outcomes: Sequence[TrialOutcome]) -> dict[tuple[str, str, float], list[float]]:
     cells: dict[tuple[str, str, float], list[float]] = {}
+    several = len({outcome.recipe for outcome in outcomes}) > 1
     for outcome in outcomes:
-        cells.setdefault((outcome.task, outcome.size, outcome.data), []).append(outcome.value)
+        size = f"{outcome.size}, {outcome.recipe}" if several else outcome.size
+        cells.setdefault((outcome.task, size, outcome.data), []).append(outcome.value)
     return cells
 
 

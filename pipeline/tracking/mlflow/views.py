@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from pipeline.plan.cells import RECIPE
 from pipeline.tracking.mlflow import runs, store
 
 if TYPE_CHECKING:
@@ -126,9 +125,9 @@ def _create_data_view(task: str) -> SavedView:
 
 
 def _create_grid_view(task: str, key: str, name: str, group: str, charts: list[dict[str, Any]]) -> SavedView:
-    """Return a view of the models that the grid's recipe fine-tuned, coloured and averaged by a param."""
-    text = f"{_format_filter(task)} and tags.made_by = 'finetune' and params.recipe = '{RECIPE}'"
-    state = _create_state(text, "metrics.`score`", COLUMN_WIDTHS, charts) | {"groupBy": _group_by(group)}
+    """Return a view of the fine-tuned models, coloured and averaged by a param and the recipe."""
+    text = f"{_format_filter(task)} and tags.made_by = 'finetune'"
+    state = _create_state(text, "metrics.`score`", COLUMN_WIDTHS, charts) | {"groupBy": _group_by(group, "recipe")}
     return SavedView(f"{key}-{task}", f"{name} of {task}", True, state)
 
 

@@ -120,7 +120,7 @@ def test_what_more_would_buy_is_told_by_the_law_of_size_and_data_together_where_
     task: TaskComparison,
 ) -> None:
     size, data = "parameters_non_embedding", "train_examples"
-    start = task.get_result("mrpc-bert-mini-0.3")
+    start = task.get_result("mrpc-bert-mini-0.3-standard")
     at = (start.get_mean(size), start.get_mean(data))
     one, both = law(data, determined="α"), law(size, data, determined="αβ")
     assert recommendation._find_law_position([one, both], data, start) == LawPosition(both.law, at, 1)  # type: ignore[arg-type]
@@ -135,8 +135,11 @@ def test_what_more_would_buy_is_told_by_the_law_of_size_and_data_together_where_
 
 
 def test_a_compression_stands_where_the_model_stands_that_it_was_made_from(task: TaskComparison) -> None:
-    assert recommendation._find_start(task, task.get_result("small8")).point.cell == "mrpc-bert-tiny-1.0"
-    assert recommendation._find_start(task, task.get_result("mrpc-bert-mini-0.3")).point.cell == "mrpc-bert-mini-0.3"
+    assert recommendation._find_start(task, task.get_result("small8")).point.cell == "mrpc-bert-tiny-1.0-standard"
+    assert (
+        recommendation._find_start(task, task.get_result("mrpc-bert-mini-0.3-standard")).point.cell
+        == "mrpc-bert-mini-0.3-standard"
+    )
 
 
 def test_no_law_is_told_with_its_reason(tmp_path: Path) -> None:

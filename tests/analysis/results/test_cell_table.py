@@ -29,8 +29,8 @@ def evaluate(tmp_path: Path) -> Path:
 def test_rows_are_exactly_the_plans_cells_in_its_order(points: list[CellCoordinates], records: Path) -> None:
     chosen = [points[4], points[0]]
     assert [row.cell for row in cell_table.read_rows(chosen, records, fakes.planned(chosen))] == [
-        "mrpc-bert-mini-0.3",
-        "mrpc-bert-tiny-0.1",
+        "mrpc-bert-mini-0.3-standard",
+        "mrpc-bert-tiny-0.1-standard",
     ]
 
 
@@ -71,7 +71,7 @@ def test_nothing_is_above_the_baseline_inside_its_interval(low: float | None, hi
 
 def test_a_row_has_no_interval_where_no_cell_repeats_a_seed(evaluate: Path, points: list[CellCoordinates]) -> None:
     record = fakes.evaluation("mrpc", "bert-tiny", 0.1, seeds=[0])
-    (evaluate / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sign(record)))
+    (evaluate / "mrpc-bert-tiny-0.1-standard.json").write_text(json.dumps(kept.sign(record)))
     planned = fakes.planned(points[:1], seeds=[0])
     scores = task_scores.estimate_by_task(trial_table.read_trials(points[:1], evaluate, planned))
     (row,) = cell_table.read_rows(points[:1], evaluate, planned, task_scores.collect_intervals(scores))
@@ -94,7 +94,7 @@ def test_what_a_training_took_is_read_and_a_seed_that_never_came_there_leaves_a_
             "inference_memory_added_mib": 40.0 + number,
         }  # fmt: skip
     record["summary"] = kept.compute_summary(record["trials"])
-    (evaluate / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sign(record)))
+    (evaluate / "mrpc-bert-tiny-0.1-standard.json").write_text(json.dumps(kept.sign(record)))
     (row,) = cell_table.read_rows(points[:1], evaluate, fakes.planned(points[:1]))
     assert (row.train_flops, row.train_seconds, row.flops_to_95pct) == (2e12, 11.0, 4e11)
     assert (row.seconds_to_95pct, row.examples_to_95pct) == (None, 300)
@@ -112,7 +112,7 @@ def test_a_family_that_has_no_marker_is_refused(evaluate: Path, points: list[Cel
     record = fakes.evaluation("mrpc", "bert-tiny", 0.1)
     for trial in record["trials"]:
         trial["family"] = "frsh"
-    (evaluate / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sign(record)))
+    (evaluate / "mrpc-bert-tiny-0.1-standard.json").write_text(json.dumps(kept.sign(record)))
     with pytest.raises(UserError) as caught:
         cell_table.read_rows(points[:1], evaluate, fakes.planned(points[:1]))
     assert str(caught.value) == (
@@ -127,11 +127,11 @@ def test_a_record_that_lacks_a_key_is_told_from_a_hole(tmp_path: Path, points: l
         del trial["family"], trial["score_name"]
     folder = tmp_path / "metrics" / "evaluate"
     folder.mkdir(parents=True)
-    (folder / "mrpc-bert-tiny-0.1.json").write_text(json.dumps(kept.sign(record)))
+    (folder / "mrpc-bert-tiny-0.1-standard.json").write_text(json.dumps(kept.sign(record)))
     with pytest.raises(UserError) as caught:
         cell_table.read_rows(points[:1], folder, fakes.planned(points[:1]))
     assert str(caught.value) == (
-        "metrics/evaluate/mrpc-bert-tiny-0.1.json: seed 0: no score_name, family, which the "
+        "metrics/evaluate/mrpc-bert-tiny-0.1-standard.json: seed 0: no score_name, family, which the "
         "comparison needs; remove it, then run `dvc repro`"
     )
 

@@ -13,7 +13,9 @@ from pipeline.metrics import registry
 from tests import fakes
 
 POINTS = [
-    CellCoordinates(f"{task}-bert-tiny-0.3", task, "bert-tiny", 0.3, "standard", f"evaluate@{task}-bert-tiny-0.3")
+    CellCoordinates(
+        f"{task}-bert-tiny-0.3-standard", task, "bert-tiny", 0.3, "standard", f"evaluate@{task}-bert-tiny-0.3-standard"
+    )
     for task in fakes.TASKS
 ]
 PLANNED = fakes.planned(POINTS)
@@ -56,8 +58,8 @@ def test_cells_that_were_judged_on_other_examples_are_not_compared(folder: Path)
     with pytest.raises(UserError) as caught:
         trial_table.read_trials([*POINTS, other], folder, fakes.planned([*POINTS, other]))
     assert str(caught.value) == (
-        "metrics/evaluate/other.json: judged on other examples than metrics/evaluate/mrpc-bert-tiny-0.3.json, so the "
-        "two cannot be compared; run `dvc repro`"
+        "metrics/evaluate/other.json: judged on other examples than metrics/evaluate/mrpc-bert-tiny-0.3-standard.json, "
+        "so the two cannot be compared; run `dvc repro`"
     )
 
 
@@ -70,6 +72,6 @@ def test_a_record_that_lacks_a_key_is_refused(folder: Path) -> None:
     with pytest.raises(UserError) as caught:
         trial_table.read_trials(POINTS, folder, PLANNED)
     assert str(caught.value) == (
-        "metrics/evaluate/mrpc-bert-tiny-0.3.json: seed 0: no loss, predictions, which the "
+        "metrics/evaluate/mrpc-bert-tiny-0.3-standard.json: seed 0: no loss, predictions, which the "
         "comparison needs; remove it, then run `dvc repro`"
     )

@@ -16,7 +16,7 @@ POINTS = [
     for model in ("bert-tiny", "bert-mini", "bert-small")
 ]
 STUDENT = CellCoordinates("taught", "mrpc", "bert-tiny", 1.0, "standard", "evaluate-distill@taught",
-                section="distill", source="finetune/mrpc-bert-small-1.0", method="logits")  # fmt: skip
+                section="distill", source="finetune/mrpc-bert-small-1.0-standard", method="logits")  # fmt: skip
 
 
 def estimate(folder: Path, seeds: tuple[int, ...] = (0, 1, 2), same: bool = False) -> TaskScores:

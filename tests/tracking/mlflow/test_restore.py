@@ -25,7 +25,7 @@ from tests.tracking.mlflow.sweeps import (
 RECORD = fakes.finetuning("mrpc", "bert-tiny", 0.3, seeds=(0, 1))
 CELL = (RECORD["stage"], RECORD["cell"])
 IDENTITY = Identity.from_record(RECORD)
-EXPLORED = Identity("finetune", "mrpc-bert-tiny-0.2", exploration=True)
+EXPLORED = Identity("finetune", "mrpc-bert-tiny-0.2-standard", exploration=True)
 BACK = "warning: experiment {!r} was deleted in MLflow; it is restored with its runs\n"
 
 
@@ -68,7 +68,7 @@ def test_the_next_cell_restores_a_deleted_experiment_with_its_runs(
 ) -> None:
     log_cell()
     delete(client, store.PLAN)
-    other = Identity("finetune", "mrpc-bert-mini-0.3")
+    other = Identity("finetune", "mrpc-bert-mini-0.3-standard")
     log_cell(other)
     assert capsys.readouterr().err == BACK.format("scaling")
     assert not outage.get_note().exists()

@@ -47,7 +47,7 @@ def test_an_unreachable_store_costs_one_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
-    identity = Identity("finetune", "mrpc-bert-tiny-1.0")
+    identity = Identity("finetune", "mrpc-bert-tiny-1.0-standard")
     for seed in range(2):
         parent = open_cell(identity)
         trial = open_trial(identity, seed, parent)
@@ -65,7 +65,7 @@ def test_an_unreachable_store_costs_one_warning(
 def test_a_store_that_becomes_unreachable_costs_one_warning(
     client: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    identity = Identity("finetune", "mrpc-bert-tiny-1.0")
+    identity = Identity("finetune", "mrpc-bert-tiny-1.0-standard")
     parent = open_cell(identity)
     trial = open_trial(identity, 0, parent)
     store.get_store().flush()

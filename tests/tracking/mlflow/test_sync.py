@@ -45,7 +45,7 @@ def test_cells_that_were_logged_live_are_not_copied(client: MlflowClient, tmp_pa
 def test_a_cell_with_a_changed_record_replaces_its_run(client: MlflowClient, tmp_path: Path) -> None:
     fakes.write(tmp_path, RECORDS)
     sync(CELLS)
-    path = tmp_path / "metrics" / "evaluate" / "mrpc-bert-tiny-0.3.json"
+    path = tmp_path / "metrics" / "evaluate" / "mrpc-bert-tiny-0.3-standard.json"
     path.write_text(json.dumps(RECORDS[1] | {"machine": {"processor": "another"}}))
     assert sync(CELLS) == SyncCounts(created=1, present=3, retired=1)
     assert len(runs.find_cell_runs(client)) == 4
@@ -57,7 +57,7 @@ def test_a_cell_that_left_the_plan_is_retired_and_one_without_a_record_is_counte
     fakes.write(tmp_path, RECORDS)
     sync(CELLS)
     gone = runs.find_cell_runs(client, *CELLS[-1])[0].info.run_id
-    counts = sync([*CELLS[:-1], ("evaluate", "mrpc-bert-large-1.0")])
+    counts = sync([*CELLS[:-1], ("evaluate", "mrpc-bert-large-1.0-standard")])
     assert counts == SyncCounts(present=3, waiting=1, retired=1)
     assert str(counts) == "0 cells created, 3 already there, 1 not run yet, 1 older runs marked superseded"
     assert client.get_run(gone).data.tags["superseded"] == "left the plan"

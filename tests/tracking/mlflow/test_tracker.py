@@ -43,10 +43,10 @@ def log(record: dict[str, object] = RECORD, *, exploration: bool = False) -> str
 def test_a_cell_is_a_run_with_a_child_for_each_seed(client: MlflowClient) -> None:
     parent = client.get_run(log())
     children = runs.find_runs(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
-    assert parent.info.run_name == "mrpc-bert-tiny-0.3"
+    assert parent.info.run_name == "mrpc-bert-tiny-0.3-standard"
     assert parent.info.status == "FINISHED"
     coordinates = {"task": "mrpc", "model": "bert-tiny", "ratio": "0.3", "recipe": "standard"}
-    assert parent.data.params == {**coordinates, "source": "finetune/mrpc-bert-tiny-0.3"}
+    assert parent.data.params == {**coordinates, "source": "finetune/mrpc-bert-tiny-0.3-standard"}
     assert sorted(child.data.params["seed"] for child in children) == ["0", "1"]
     assert {child.info.status for child in children} == {"FINISHED"}
 
@@ -108,7 +108,7 @@ def test_a_trial_without_warnings_has_no_such_tag(client: MlflowClient) -> None:
 def test_tags_and_inputs_name_the_sources_of_a_cell(client: MlflowClient) -> None:
     run = client.get_run(log())
     assert run.data.tags["stage"] == "evaluate"
-    assert run.data.tags["cell"] == "mrpc-bert-tiny-0.3"
+    assert run.data.tags["cell"] == "mrpc-bert-tiny-0.3-standard"
     assert run.data.tags["git_commit"] == run.data.tags["mlflow.source.git.commit"] == RECORD["tags"]["git_commit"]
     assert run.data.tags["data_sha256"] == RECORD["inputs"]["data"]
     assert run.data.tags["inputs_sha256"] == RECORD["tags"]["inputs_sha256"]
@@ -122,7 +122,7 @@ def test_running_a_cell_again_leaves_one_active_run_of_it(client: MlflowClient) 
     assert {run.info.run_id for run in runs.find_cell_runs(client)} == {other, second}
     assert client.get_run(first).data.tags["superseded"] == f"by {second}"
     assert client.get_run(first).info.lifecycle_stage == "deleted"
-    children = runs.find_runs(client, "tags.level = 'trial' and tags.cell = 'mrpc-bert-tiny-0.3'")
+    children = runs.find_runs(client, "tags.level = 'trial' and tags.cell = 'mrpc-bert-tiny-0.3-standard'")
     assert {child.data.tags["mlflow.parentRunId"] for child in children} == {second}
 
 

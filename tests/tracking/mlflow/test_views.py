@@ -56,7 +56,7 @@ def test_fine_tuned_and_compressed_models_are_in_separate_views(client: MlflowCl
     for key in ("size", "data", "compression"):
         shown = runs.find_runs(client, _state(client, f"{key}-mrpc")["searchFilter"])
         sources[key] = [run.data.params["source"] for run in shown]
-    grid = ["finetune/mrpc-bert-tiny-1.0"]
+    grid = ["finetune/mrpc-bert-tiny-1.0-standard"]
     assert sources == {"size": grid, "data": grid, "compression": ["compress/narrow"]}
 
 

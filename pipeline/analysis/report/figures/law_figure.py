@@ -108,7 +108,7 @@ def _create_panel(finding: LawSelection, shades: Sequence[str]) -> dict[str, Any
         panel.draw_hover_targets([*points, *predictions], x_axis, y_axis, TOOLTIPS),
     ]
     title = {
-        "text": f"{question.task}: {question.target}, {question.condition}", "subtitle": _format_law(finding),
+        "text": f"{question.task}: {question.target}, {question.where}", "subtitle": _format_law(finding),
     }  # fmt: skip
     return figure.merge_layers(layers, title, width=panel.WIDTH, height=panel.HEIGHT)
 

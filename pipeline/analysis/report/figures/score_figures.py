@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import altair as alt
@@ -69,17 +70,21 @@ def create_figures(rows: Sequence[CellRow], size: str) -> list[Figure]:
 
 
 def create_size_figure(rows: Sequence[CellRow], size: str) -> Figure:
-    """Return scores against model size, a line for each ratio and family."""
+    """Return scores against model size, a line for each ratio, recipe and family."""
     ratios = sorted({row.ratio for row in select_shown(rows)})
+    recipes = list(dict.fromkeys(row.recipe for row in select_shown(rows)))
+    shades = {
+        (ratio, recipe): _format_ratio(ratio) if len(recipes) == 1 else f"{_format_ratio(ratio)}, {recipe}"
+        for ratio, recipe in product(ratios, recipes)
+    }
 
     def create_lines(of_task: list[CellRow]) -> Iterable[ScoreLine]:
         first = list_families(of_task)[0]
-        for index, ratio in enumerate(ratios):
+        for index, (point, shade) in enumerate(shades.items()):
             for family in list_families(of_task):
-                selected = [row for row in of_task if row.ratio == ratio and row.family == family]
-                label = _format_ratio(ratio) if family == first else ""
-                shift = _compute_shift(index, len(ratios), 0.05)
-                yield ScoreLine(_sort_rows(selected, size), label, _format_ratio(ratio), shift)
+                selected = [row for row in of_task if (row.ratio, row.recipe) == point and row.family == family]
+                label = shade if family == first else ""
+                yield ScoreLine(_sort_rows(selected, size), label, shade, _compute_shift(index, len(shades), 0.05))
 
     def create_x_axis(of_task: list[CellRow]) -> Axis:
         sizes = sorted({get_number(row, size) for row in of_task})
@@ -89,7 +94,7 @@ def create_size_figure(rows: Sequence[CellRow], size: str) -> Figure:
 
     spec = FigureSpec(
         "score-against-size", "Score against size", "Score against size, a line for each share of the data.", size,
-        "share of the data", [_format_ratio(ratio) for ratio in ratios], create_lines, create_x_axis,
+        "share of the data", [*shades.values()], create_lines, create_x_axis,
         lambda of_task, x_axis: panel.draw_model_names(format_models(of_task, size), x_axis),
     )  # fmt: skip
     return _create_figure(rows, spec)
@@ -128,11 +133,11 @@ def _create_model_spec(
     shades = format_models(select_shown(rows), size)
 
     def create_lines(of_task: list[CellRow]) -> Iterable[ScoreLine]:
-        models = sorted({(get_number(row, size), row.model, row.family) for row in of_task})
-        for index, (number, model, _) in enumerate(models):
-            selected = [row for row in of_task if row.model == model]
-            shift = _compute_shift(index, len(models), max_shift)
-            yield ScoreLine(_sort_rows(selected, x_field), model, shades[number], shift)
+        lines = sorted({(get_number(row, size), row.line, row.family) for row in of_task})
+        for index, (number, label, _) in enumerate(lines):
+            selected = [row for row in of_task if row.line == label]
+            shift = _compute_shift(index, len(lines), max_shift)
+            yield ScoreLine(_sort_rows(selected, x_field), label, shades[number], shift)
 
     title = f"Score against {quantity}"
     return FigureSpec(name, title, summary, x_field, "size", [*shades.values()], create_lines, create_x_axis)

@@ -81,7 +81,7 @@ LAW_COLUMNS = (
     Column(
         "axes", "against", value=lambda finding: "; ".join(AXIS_NAMES[axis] for axis in finding.dataset.axes)
     ),
-    Column("condition", "at", value=lambda finding: finding.dataset.condition),
+    Column("condition", "at", value=lambda finding: finding.dataset.where),
     Column("observations", "observations", value=lambda finding: len(finding.observations)),
     Column("law", "law", value=lambda finding: finding.law.formula if finding.law else "refused"),
     Column("parameters", "parameters [95%]", _format_parameters, value=lambda finding: finding.law),

@@ -24,8 +24,8 @@ BASELINE_HELP = (
 
 
 def format_model(row: CellRow) -> str:
-    """Return the model of a row, with the cell's name where it is not part of the grid."""
-    return f"{row.model} ({row.cell})" if row.section else row.model
+    """Return the model of a row, with its recipe if the grid has several, or its name if it is not in the grid."""
+    return f"{row.model} ({row.cell})" if row.section else row.line
 
 
 def format_above_baseline(row: CellRow) -> str:
