@@ -1,6 +1,7 @@
 """What the trials of a plan say together, and what each cell has cost with all that it was made of."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,21 @@ def test_a_reader_is_told_what_a_cell_is() -> None:
         "narrow (width, bert-tiny)",
         "small8 (int8-dynamic, bert-tiny)",
     ]
+
+
+def test_a_grid_of_two_recipes_has_laws_of_each_and_names_them(tmp_path: Path) -> None:
+    both = [
+        replace(point, cell=f"{point.cell}-{recipe}", recipe=recipe, several_recipes=True)
+        for recipe in ("standard", "patient")
+        for point in grid(MODELS)
+    ]
+    assert comparison.format_label(both[0]) == "bert-tiny, standard on 10% of the data"
+    (task,) = comparison.compare_trials(measured(tmp_path, both), ["error"]).tasks
+    recipes = {laws.dataset.recipe: laws for laws in task.law_selections}
+    assert [*recipes] == ["standard", "patient"]
+    assert {laws.dataset.where for laws in task.law_selections} >= {"most data, standard", "most data, patient"}
+    for recipe, laws in recipes.items():
+        assert {point.cell for point in laws.observations} == {p.cell for p in both if p.recipe == recipe}
 
 
 def test_each_task_is_compared_by_itself_and_laws_are_asked_of_the_grid_alone(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def using(group: str) -> dict[str, Any]:
     """Return a plan that names the file ``mine`` of a group."""
     names = {"task": "starter-swap", "model": "starter-2x64", "recipe": "standard", "distillation": "logits"}
     names |= {"compression": "heads", group: "mine"}
-    grid = f"finetune/{names['task']}-{names['model']}-1.0"
+    grid = f"finetune/{names['task']}-{names['model']}-1.0-standard"
     point = {"task": names["task"], "ratio": 1.0, "recipe": names["recipe"]}
     student = {**point, "student": names["model"], "teacher": grid, "distillation": names["distillation"]}
     return {
