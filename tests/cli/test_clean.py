@@ -14,8 +14,8 @@ from pipeline.plan import Plan
 from pipeline.runner import dvc_lock_repair
 from tests import fakes
 
-PLAN = Plan(("mrpc",), ("bert-tiny",), (1.0,), (0, 1), fakes.NO_BENCHMARK)
-OLD = "mrpc-bert-mini-1.0"
+PLAN = Plan(("mrpc",), ("bert-tiny",), (1.0,), ("standard",), (0, 1), fakes.NO_BENCHMARK)
+OLD = "mrpc-bert-mini-1.0-standard"
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(dvc_lock_repair, "RWLOCK", tmp_path / ".dvc/tmp/rwlock")
     monkeypatch.setattr("pipeline.plan.load", lambda: PLAN)
     fakes.write(tmp_path, [fakes.finetuning("mrpc", model, 1.0) for model in ("bert-tiny", "bert-mini")])
-    folders = [f"runs/finetune/mrpc-{model}-1.0/seed-0" for model in ("bert-tiny", "bert-mini")]
+    folders = [f"runs/finetune/mrpc-{model}-1.0-standard/seed-0" for model in ("bert-tiny", "bert-mini")]
     for folder in (*folders, "models/bert-tiny", "models/bert-mini", "data/mrpc"):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / "file").write_text("content")

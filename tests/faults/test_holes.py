@@ -16,13 +16,13 @@ from pipeline.analysis.results.cell_table import CellCoordinates
 from pipeline.core import paths, records
 from pipeline.core.errors import UserError
 from pipeline.plan import Plan
-from pipeline.plan.cells import Benchmark, Compress
+from pipeline.plan.cells import Compress
 from tests import fakes
 
-TINY = "finetune/mrpc-bert-tiny-0.3-standard"
+TINY, MINI = "finetune/mrpc-bert-tiny-0.3-standard", "finetune/mrpc-bert-mini-0.3-standard"
 PLAN = Plan(
-    ("mrpc",), ("bert-tiny", "bert-mini"), (0.3,), ("standard",), (0, 1, 2), Benchmark("mrpc", (), (), (), (), ()),
-    compress={"small": Compress(TINY, "heads")},
+    ("mrpc",), ("bert-tiny", "bert-mini"), (0.3,), ("standard",), (0, 1, 2), fakes.NO_BENCHMARK,
+    compress={"small": Compress(source=TINY, compression="heads")},
 )  # fmt: skip
 POINT = CellCoordinates(
     "mrpc-bert-tiny-0.3-standard", "mrpc", "bert-tiny", 0.3, "standard", "evaluate@mrpc-bert-tiny-0.3-standard"
@@ -113,11 +113,11 @@ def test_a_hole_is_shown_with_its_reason(metrics: Path) -> None:
     ("edited", "reason"),
     [
         (
-            replace(PLAN, compress={"small": Compress("finetune/mrpc-bert-mini-0.3-standard", "heads")}),
+            replace(PLAN, compress={"small": Compress(source=MINI, compression="heads")}),
             "made with model bert-tiny, but the plan has bert-mini",
         ),
         (
-            replace(PLAN, compress={"small": Compress(TINY, "width")}),
+            replace(PLAN, compress={"small": Compress(source=TINY, compression="width")}),
             "made with compression heads, but the plan has width",
         ),
         (replace(PLAN, seeds=(0, 1)), "made with seeds 0, 1, 2, but the plan has seeds 0, 1"),

@@ -18,10 +18,16 @@ from pipeline.tracking.mlflow import runs, store
 from tests import fakes
 from tests.analysis import made
 
-BESIDE = {"equal-steps": Variant("mrpc", "bert-tiny", 0.3, "equal-steps")}
-NOTHING = Benchmark("mrpc", (), (), (), (), ())
+BESIDE = {"equal-steps": Variant(task="mrpc", model="bert-tiny", ratio=0.3, recipe="equal-steps")}
+NOTHING = fakes.NO_BENCHMARK
 PLAN = Plan(("mrpc",), ("bert-tiny", "bert-mini"), (0.3, 1.0), ("standard",), (0, 1, 2), NOTHING, BESIDE)
 CFG = OmegaConf.create({"size": "parameters_non_embedding", "dpi": 60, "exploration": False})
+
+
+def _time(task: str, processes: tuple[int, ...]) -> Benchmark:
+    return Benchmark(
+        task=task, models=["bert-tiny"], processes=[*processes], threads=[1], precisions=["bf16"], batches=[32]
+    )
 
 
 @pytest.fixture
@@ -69,7 +75,7 @@ def test_cells_of_a_ratio_written_as_a_whole_number_are_drawn(evaluated: Path, m
 def test_the_report_holds_exactly_the_cells_of_the_benchmark(
     evaluated: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = replace(PLAN, benchmark=Benchmark("starter-swap", ("bert-tiny",), (1, 2, 4), (1,), ("bf16",), (32,)))
+    asked = replace(PLAN, benchmark=_time("starter-swap", (1, 2, 4)))
     monkeypatch.setattr(compare.plan, "load", lambda: asked)
     fakes.write(evaluated, [made.alone(), made.several(), made.alone("bert-small")])
     compare.compare(CFG)
@@ -84,7 +90,7 @@ def test_the_report_holds_exactly_the_cells_of_the_benchmark(
 
 
 def test_another_time_of_the_benchmark_is_another_comparison(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = replace(PLAN, benchmark=Benchmark("starter-swap", ("bert-tiny",), (2,), (1,), ("bf16",), (32,)))
+    asked = replace(PLAN, benchmark=_time("starter-swap", (2,)))
     monkeypatch.setattr(compare.plan, "load", lambda: asked)
     digests = []
     for rate in (372.0, 373.0, 373.0):
@@ -186,7 +192,7 @@ def test_a_record_of_other_coordinates_is_a_hole_in_report_and_answer(evaluated:
 
 
 def test_a_benchmark_of_another_task_is_a_hole(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = replace(PLAN, benchmark=Benchmark("mrpc", ("bert-tiny",), (2,), (1,), ("bf16",), (32,)))
+    asked = replace(PLAN, benchmark=_time("mrpc", (2,)))
     monkeypatch.setattr(compare.plan, "load", lambda: asked)
     fakes.write(evaluated, [made.several()])
     (cost,) = load_results.load_costs()
