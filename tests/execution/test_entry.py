@@ -22,7 +22,6 @@ from tests import fakes
 TOY = '''"""toy: a stage that the tests add."""
 from pipeline.execution import entry
 from pipeline.core.errors import UserError
-from tests import fakes
 
 def toy(cfg, out, log):
     (out / "made").write_text("x")
@@ -59,7 +58,6 @@ from pipeline.core import paths
 from pipeline.execution import entry
 from pipeline.system import distributed
 from pipeline.core.errors import UserError
-from tests import fakes
 
 def toy(cfg, out, log):
     group = distributed.get_group()
