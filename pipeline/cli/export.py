@@ -39,7 +39,7 @@ MAX_INT8_DIFFERENCE = 0.05
 
 
 def export(cell: str, seed: int | None = None, out: Path | None = None) -> str:
-    """Write the ONNX file of one seed of a cell, such as ``finetune/mrpc-bert-mini-0.5-standard``, and return a summary.
+    """Write the ONNX file of one seed of a cell and return a summary.
 
     Returns a line: path, bytes, the largest difference of logits, milliseconds for one example in both runtimes.
     Raises UserError where a package is missing, where the cell is missing or modified, or where the logits differ.
