@@ -53,10 +53,10 @@ def train(task: str, model: str, ratio: float, seed: int, threads: int, precisio
     read = partial(batches.read, tokenizer=start, max_length=settings["task"]["max_length"])
     selection, report = read(data / "selection.parquet", 1.0), read(data / "report.parquet", 1.0)
     judge = partial(registry.judge, metrics=["accuracy"])
-    finetune_classifier.finetune(
+    finetune_classifier.finetune_classifier(
         classifier, read(data / "train.parquet", ratio), selection, recipe, judge, "accuracy", seed
     )
-    said = predict.logits(classifier.eval(), report, "fp32")
+    said = predict.predict_logits(classifier.eval(), report, "fp32")
     weights = hashlib.sha256(b"".join(weight.detach().numpy().tobytes() for weight in classifier.parameters()))
     return {"score": judge(said, report.labels)["accuracy"], "weights": weights.hexdigest()[:12]}
 

@@ -39,10 +39,10 @@ from pipeline.models import load_model  # noqa: E402
 from pipeline.models.flops import model_flops  # noqa: E402
 from pipeline.system import hardware  # noqa: E402
 from pipeline.training import optimizer, used_embeddings  # noqa: E402
-from pipeline.training.fast_cpu import quick  # noqa: E402
-from pipeline.training.predict import ROWS, logits  # noqa: E402
+from pipeline.training.fast_cpu import apply_fast_passes  # noqa: E402
+from pipeline.training.predict import ROWS, predict_logits  # noqa: E402
 from pipeline.training.recipe import Recipe  # noqa: E402
-from pipeline.training.trainer import Run  # noqa: E402
+from pipeline.training.trainer import Trainer  # noqa: E402
 
 SPLITS = ("train", "selection")
 LENGTHS = (128, 512)
@@ -84,20 +84,20 @@ def main() -> None:
         clip=1.0,
         evaluations=1,
     )
-    whole = recipe.updates(len(train))
+    whole = recipe.count_steps(len(train))
     steps = min(asked.steps or whole, whole)
     hardware.make_deterministic(asked.seed)
     given = (whole, asked.batch_size, asked.learning_rate, asked.seed, at)
     plain = {length: Plain(asked.data, asked.model, length, *given) for length in asked.length}
     model = load_model.load_pretrained(asked.model, 2, asked.seed).model.to(at).train()
     useful = sum(float(np.mean(flops(train.lengths))) for flops in model_flops.compute_training_flops(model))
-    left = optimizer.decayed(asked.learning_rate, 0.01, whole, 0.1)
-    with used_embeddings.narrowed(model, [train, selection], left) as (seen, _), quick(model):
-        run = Run(model, seen, recipe, asked.seed)
+    left = optimizer.compute_total_decay(asked.learning_rate, 0.01, whole, 0.1)
+    with used_embeddings.select_used_embeddings(model, [train, selection], left) as (seen, _), apply_fast_passes(model):
+        run = Trainer(model, seen, recipe, asked.seed)
         for until in [*range(asked.turn, steps, asked.turn), steps]:
             for each in plain.values():
-                each.advance(until - run.done)
-            run.advance(until, lambda _: None)
+                each.advance(until - run.step)
+            run.train(until, lambda _: None)
             print(f"{until} of {steps} steps", end="\r", flush=True)
     print(f"{hardware.describe_machine()}\n{steps} of {whole} steps, batch {asked.batch_size}, seed {asked.seed}")
     tell(run, plain, useful)
@@ -109,7 +109,7 @@ def main() -> None:
         ask(model, plain, report)
 
 
-def tell(run: Run, plain: dict[int, Plain], useful: float) -> None:
+def tell(run: Trainer, plain: dict[int, Plain], useful: float) -> None:
     """Print each one's pairs a second, the ratio, and the share of the peak that ``useful`` FLOPs a pair are."""
     ours = int(run.rows.sum()) / run.train_seconds
     rates = {f"plain {length}": (each.pairs / each.seconds, "fp32") for length, each in plain.items()}
@@ -124,7 +124,7 @@ def tell(run: Run, plain: dict[int, Plain], useful: float) -> None:
 
 def score(name: str, model: torch.nn.Module, report: batches.Examples) -> None:
     """Print a model's scores on the reported split, in fp32, with the interval over examples."""
-    said = registry.predicted(logits(model, report, "fp32"))
+    said = registry.predicted(predict_logits(model, report, "fp32"))
     for metric in ("accuracy", "f1"):
         low, high = bootstrap(metric, said, np.asarray(report.labels))
         value = float(registry.SCORES[metric](said, report.labels))
@@ -141,7 +141,7 @@ def bootstrap(metric: str, predictions: np.ndarray, labels: np.ndarray) -> tuple
 def ask(model: torch.nn.Module, plain: dict[int, Plain], report: batches.Examples) -> None:
     """Print how many of the reported pairs each predicts a second, in fp32: the best of a few rounds in turns."""
     ways = {f"plain {length}": partial(each.predict, ROWS) for length, each in plain.items()}
-    ways["finetune"] = partial(logits, model, report, "fp32")
+    ways["finetune"] = partial(predict_logits, model, report, "fp32")
     best = dict.fromkeys(ways, 0.0)
     for _ in range(ROUNDS):
         for name, predict in ways.items():

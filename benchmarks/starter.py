@@ -33,7 +33,7 @@ from pipeline.tasks import prepare_task, task_config
 from pipeline.tasks.task_config import Task
 from pipeline.training import finetune_classifier
 from pipeline.training.draw_seeds import derive_seed
-from pipeline.training.predict import logits
+from pipeline.training.predict import predict_logits
 from pipeline.training.recipe import Recipe
 
 GRADES = ("replace", "swap", "nest")
@@ -106,9 +106,9 @@ def trial(task: Task, data: Path, weights: Path, model: str, seed: int) -> float
     classifier = load_model.load_pretrained(weights, 2, seed).model
     judge = partial(registry.judge, metrics=["accuracy"])
     train, selection = read(data / "train.parquet", 1.0), read(data / "selection.parquet", 1.0)
-    finetune_classifier.finetune(classifier, train, selection, recipe, judge, "accuracy", seed)
+    finetune_classifier.finetune_classifier(classifier, train, selection, recipe, judge, "accuracy", seed)
     report = read(data / "report.parquet", 1.0)
-    return judge(logits(classifier.eval(), report, "fp32"), report.labels)["accuracy"]
+    return judge(predict_logits(classifier.eval(), report, "fp32"), report.labels)["accuracy"]
 
 
 def bag(text: str) -> Counter[str]:

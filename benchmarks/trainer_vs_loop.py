@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
+from transformers import BertConfig, BertForSequenceClassification, TrainerCallback, TrainingArguments
+from transformers import Trainer as HfTrainer
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging
 
@@ -26,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pipeline.data import batches
 from pipeline.data.batches import Examples
 from pipeline.system import hardware
-from pipeline.training.fast_cpu import quick
+from pipeline.training.fast_cpu import apply_fast_passes
 from pipeline.training.recipe import Recipe
-from pipeline.training.trainer import Run
+from pipeline.training.trainer import Trainer
 
 LADDER = [(2, 64, 600, 40, 80), (2, 96, 600, 40, 80), (3, 96, 600, 40, 60), (4, 128, 600, 40, 40)]
 SIZES = [*LADDER, (6, 384, 8000, 48, 6)]  # layers, hidden size, words, tokens a pair, steps a turn
@@ -52,7 +53,7 @@ class Mark(TrainerCallback):
 def trainer(model: BertForSequenceClassification, train: Examples, steps: int) -> Marks:
     """Train by the Trainer, with ready batches, without logging, saving or looking for NaN."""
 
-    class Ready(Trainer):
+    class Ready(HfTrainer):
         def get_train_dataloader(self) -> list[dict[str, torch.Tensor]]:
             random = np.random.default_rng(0)
             made = [batches.collate(train, rows) for rows in batches.shuffled(train.lengths, ROWS, random)]
@@ -85,7 +86,7 @@ def loop(model: BertForSequenceClassification, train: Examples, steps: int) -> M
         clip=1.0,
         evaluations=1,
     )
-    Run(model, train, recipe, seed=0).advance(steps, lambda _: marks.append(time.process_time()))
+    Trainer(model, train, recipe, seed=0).advance(steps, lambda _: marks.append(time.process_time()))
     return marks
 
 
@@ -101,7 +102,7 @@ def compare(layers: int, hidden: int, vocabulary: int, length: int, steps: int) 
         attention_probs_dropout_prob=0.0,
     )  # fmt: skip
     model = BertForSequenceClassification(config).train()
-    with quick(model):
+    with apply_fast_passes(model):
         found = [(loop(model, train, steps), trainer(model, train, steps)) for _ in range(TURNS)]
     (ours, our_setup), (theirs, their_setup) = (_step_and_setup(list(runs)) for runs in zip(*found, strict=True))
     theirs_whole, ours_whole = (

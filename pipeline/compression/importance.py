@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from pipeline.compression.calibration import Calibration
 from pipeline.models.bert_layers import get_input_linear, get_output_linear
 from pipeline.models.low_rank_layers import LowRankLinear
-from pipeline.training.objective import objective
+from pipeline.training.task_loss import compute_task_loss
 
 
 def compute_input_importance(
@@ -62,7 +62,7 @@ def _compute_slopes(
     model.eval()
     try:
         for batch in calibration.batches(next(model.parameters()).device):
-            loss = objective(model(**batch.inputs).logits, batch.labels)
+            loss = compute_task_loss(model(**batch.inputs).logits, batch.labels)
             slopes = iter(torch.autograd.grad(loss, [scale for uses in scales for scale in uses]))
             for number, uses in enumerate(scales):
                 for _ in uses:  # the loss is a mean over rows, so a row's own slope is len(batch) times larger

@@ -14,8 +14,8 @@ from pipeline.evaluation.cost import peak_flops, speed, step_scaling, timing
 from pipeline.models.flops import model_flops
 from pipeline.system import distributed, hardware
 from pipeline.system.distributed import ProcessGroup
-from pipeline.training.benchmark_loop import BATCHES, endless
-from pipeline.training.trainer import Run
+from pipeline.training.benchmark_loop import BATCHES, start_benchmark_loop
+from pipeline.training.trainer import Trainer
 
 GROWN_ROWS = 8  # per batch, while another axis grows
 
@@ -109,18 +109,20 @@ def _asked(model: Any, report: Examples, settings: MeasurementSettings) -> dict[
 def _trained(model: Any, train: Examples, settings: MeasurementSettings, group: ProcessGroup) -> dict[str, Any]:
     """Return the numbers of training, and the ``lengths`` of the training examples."""
     rows = settings.batch
-    with endless(copy.deepcopy(model), train, rows, settings.precision, group) as run:
+    with start_benchmark_loop(copy.deepcopy(model), train, rows, settings.precision, group) as run:
         found: dict[str, Any] = speed.training(run, settings.within, settings.at_most, group, BATCHES)
         found["lengths"] = np.concatenate(run.lengths[:BATCHES])
         if group.size > 1:
             found["communication_share"] = _exchange(run, settings, group)
     if group.size == 1:
         return found
-    with endless(copy.deepcopy(model), train, rows * group.size, settings.precision, group) as run:
+    with start_benchmark_loop(copy.deepcopy(model), train, rows * group.size, settings.precision, group) as run:
         weak = speed.training(run, settings.within, settings.at_most, group, BATCHES)
     alone = 0.0
     if group.is_rank_zero:
-        with endless(copy.deepcopy(model), train, rows, settings.precision, distributed.SINGLE_PROCESS) as run:
+        with start_benchmark_loop(
+            copy.deepcopy(model), train, rows, settings.precision, distributed.SINGLE_PROCESS
+        ) as run:
             alone = speed.training(run, settings.within, settings.at_most, turn=BATCHES)["train_pairs_per_second"]
     alone = group.sum_number(alone)  # the others have waited for it here
     return found | {
@@ -131,7 +133,7 @@ def _trained(model: Any, train: Examples, settings: MeasurementSettings, group: 
     }
 
 
-def _exchange(run: Run, settings: MeasurementSettings, group: ProcessGroup) -> float:
+def _exchange(run: Trainer, settings: MeasurementSettings, group: ProcessGroup) -> float:
     """Return the share of a step that it would not take if the processes exchanged no gradients; waiting included.
 
     Steps with and without the exchange take turns. The weights differ from process to process afterwards.
@@ -141,7 +143,7 @@ def _exchange(run: Run, settings: MeasurementSettings, group: ProcessGroup) -> f
 
     def pair() -> float:
         with_exchange.append(speed.steps(run, BATCHES)[0])
-        with run.alone():
+        with run.no_sync():
             without.append(speed.steps(run, BATCHES)[0])
         return with_exchange[-1] + without[-1]
 

@@ -180,7 +180,7 @@ class TrialLog:
 
         if self.tracker is None:
             return
-        seconds = _read_clock() - self._started + sum(each.earlier for each in self.checkpoints)
+        seconds = _read_clock() - self._started + sum(each.earlier_seconds for each in self.checkpoints)
         result = redaction.redact_values({"seed": self.cfg.seed, **result}) | {"trial_seconds": seconds}
         config, trial = self.records / "config.yaml", self.records / "trial.json"
         content: Any = redaction.redact_values(OmegaConf.to_container(self.cfg))

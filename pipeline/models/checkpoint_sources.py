@@ -2,7 +2,7 @@
 
 A source receives ``out`` (and ``log`` if it has such a parameter) and writes a Hugging Face directory there:
 ``config.json``, ``model.safetensors`` and tokenizer files. It returns ``kind``, ``id`` and ``revision`` of the
-checkpoint, and optional numbers. ``pipeline.training.pretrain_model.scratch`` is another source. A mirror is tried
+checkpoint, and optional numbers. ``pipeline.training.pretrain_model.train_from_scratch`` is another. A mirror is tried
 before any source. Only safetensors are read, because loading a pickle can run code.
 """
 

@@ -73,8 +73,8 @@ def _recover(cfg: DictConfig, seed: int, model: Any, after: Recovery, train: Exa
     from pipeline.execution import provenance
     from pipeline.metrics import registry
     from pipeline.tasks import task_config
-    from pipeline.training import finetune_classifier
-    from pipeline.training.distillation import distillation_loss, teacher
+    from pipeline.training.distillation import distillation_loss, teacher_outputs
+    from pipeline.training.finetune_classifier import finetune_classifier
     from pipeline.training.recipe import Recipe
 
     conf: Any = OmegaConf.to_container(cfg)
@@ -85,11 +85,11 @@ def _recover(cfg: DictConfig, seed: int, model: Any, after: Recovery, train: Exa
     loss = None
     if distillation := after.teacher:
         asked = (data / "train.parquet", cfg.ratio, task.max_length, distillation, 0, paths.CACHE)
-        answers = teacher.asked(provenance.find_source_dir(cfg.origin, cfg.seed), *asked)
-        loss = distillation_loss.Loss(distillation, answers, model, train, seed)
+        answers = teacher_outputs.load_teacher_outputs(provenance.find_source_dir(cfg.origin, cfg.seed), *asked)
+        loss = distillation_loss.DistillationLoss(distillation, answers, model, train, seed)
     judge = partial(registry.judge, metrics=task.metrics)
-    with log.open_progress(recipe.updates(len(train))) as progress:
-        return finetune_classifier.finetune(
+    with log.open_progress(recipe.count_steps(len(train))) as progress:
+        return finetune_classifier(
             model,
             train,
             selection,

@@ -29,8 +29,9 @@ def distill(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     from pipeline.metrics import registry
     from pipeline.models import load_model, student_init
     from pipeline.tasks import data_warnings, task_config
-    from pipeline.training import draw_seeds, finetune_classifier
-    from pipeline.training.distillation import distillation_loss, distillation_settings, teacher
+    from pipeline.training import draw_seeds
+    from pipeline.training.distillation import distillation_loss, distillation_settings, teacher_outputs
+    from pipeline.training.finetune_classifier import finetune_classifier
     from pipeline.training.recipe import load_recipe
 
     conf: Any = OmegaConf.to_container(cfg)
@@ -56,19 +57,20 @@ def distill(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
 
     model, tokenizer, _ = student()
     asked = (taught_by, data / "train.parquet", cfg.ratio, task.max_length, settings, model.config.num_hidden_layers)
-    answers = teacher.asked(*asked, paths.CACHE)
-    loss = distillation_loss.Loss(
+    answers = teacher_outputs.load_teacher_outputs(*asked, paths.CACHE)
+    loss = distillation_loss.DistillationLoss(
         settings, answers, model, train, seed
     )  # before any training: the two may not fit together
-    with log.open_progress(2 * recipe.updates(len(train))) as progress:
+    with log.open_progress(2 * recipe.count_steps(len(train))) as progress:
         train_by = partial(
-            finetune_classifier.finetune, train=train, selection=selection, recipe=recipe, judge=judge,
-            score=task.score,
-            seed=seed, advanced=progress.update,
+            finetune_classifier, train=train, selection=selection, recipe=recipe,
+            compute_metrics=judge,
+            score_name=task.score,
+            seed=seed, on_step=progress.update,
         )  # fmt: skip
         train_by(alone := student().model, checkpoint=log.open_checkpoint(paths.ALONE, ends=True))
         load_model.save_classifier(alone, tokenizer, out / paths.ALONE)
-        result = train_by(model, record=log.log_metrics, loss=loss, checkpoint=log.open_checkpoint())
+        result = train_by(model, log_metrics=log.log_metrics, loss=loss, checkpoint=log.open_checkpoint())
     load_model.save_classifier(model, tokenizer, out)
     return {**result, **data_warnings.compute_truncation(train, "train"), "warnings": warnings}
 

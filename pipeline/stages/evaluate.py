@@ -39,8 +39,8 @@ def evaluate(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     from pipeline.models import load_model
     from pipeline.system import hardware, machine_lock
     from pipeline.tasks import data_warnings, task_config
-    from pipeline.training.objective import objective
-    from pipeline.training.predict import logits
+    from pipeline.training.predict import predict_logits
+    from pipeline.training.task_loss import compute_task_loss
 
     conf: Any = OmegaConf.to_container(cfg.task)
     task, data, trained = (
@@ -60,7 +60,7 @@ def evaluate(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     result = {
         "family": cfg.model.get("family", "pretrained"),
         **{key: value for key, value in training.items() if key in CARRIED or "_to_" in key},
-        "loss": float(objective(torch.from_numpy(said), torch.from_numpy(report.labels))),
+        "loss": float(compute_task_loss(torch.from_numpy(said), torch.from_numpy(report.labels))),
         **quality.quality(registry.predicted(said), report.labels, task.metrics, task.score, summary["majority"]),
         **model_cost.storage(model, trained),
         **model_cost.flops(model, report),
@@ -81,7 +81,9 @@ def evaluate(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
         "references": predictions.as_text(report.labels),
     }
     if (trained / paths.ALONE).is_dir():  # the student of a teacher, trained without it
-        alone = logits(load_model.load_finetuned(trained / paths.ALONE).model.to(hardware.get_device()), report, "fp32")
+        alone = predict_logits(
+            load_model.load_finetuned(trained / paths.ALONE).model.to(hardware.get_device()), report, "fp32"
+        )
         score = registry.judge(alone, report.labels, [task.score])[task.score]
         result |= {"alone_score": score, "gain": result["score"] - score}
         result["alone_predictions"] = predictions.as_text(registry.predicted(alone))

@@ -28,7 +28,8 @@ def finetune(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     from pipeline.models import load_model
     from pipeline.system import distributed
     from pipeline.tasks import data_warnings, task_config
-    from pipeline.training import draw_seeds, finetune_classifier
+    from pipeline.training import draw_seeds
+    from pipeline.training.finetune_classifier import finetune_classifier
     from pipeline.training.recipe import load_recipe
 
     conf: Any = OmegaConf.to_container(cfg)
@@ -44,8 +45,8 @@ def finetune(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
     for warning in warnings:
         log.print_line(warning)
     judge = partial(registry.judge, metrics=task.metrics)
-    with log.open_progress(recipe.updates(len(train))) as progress:
-        result = finetune_classifier.finetune(
+    with log.open_progress(recipe.count_steps(len(train))) as progress:
+        result = finetune_classifier(
             model,
             train,
             selection,

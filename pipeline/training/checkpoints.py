@@ -1,8 +1,7 @@
-"""The state of a training on its way, in a file that outlives the process.
+"""Checkpoints: the state of a training run in a file, from which another process resumes.
 
-What is restored is all that the rest of a run depends on: weights, the optimiser's moments, the random numbers of every
-process, and how far the run is; schedule and order of the data follow from the seed and the step. A run that was
-resumed makes the same weights, byte for byte, as one that was not.
+The state is weights, optimiser moments, random states of all processes and the step. Schedule and data order follow
+from seed and step. A resumed run ends with the same weights, byte for byte, as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -24,13 +23,15 @@ from torch import Tensor, nn
 from pipeline.core import paths
 from pipeline.system.distributed import SINGLE_PROCESS, ProcessGroup
 
-PATIENCE = 20  # times what the last one took to write is the least time between two: at most 5% of a run goes into them
-STATE, DIGEST = "state", "sha256"  # keys of the file's header
+MIN_INTERVAL_RATIO = (
+    20  # times the seconds of the last save must pass before the next, so that saves take at most 5% of a run
+)
+STATE, DIGEST = "state", "sha256"  # keys in the header of the file
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a checkpoint holds: tensors by name, and numbers and lists under ``state``."""
+class CheckpointContent:
+    """The content of a checkpoint: tensors by name, and a JSON ``state``."""
 
     tensors: dict[str, Tensor]
     state: dict[str, Any]
@@ -38,119 +39,118 @@ class Found:
 
 @dataclass
 class Checkpoint:
-    """The last good state of one training, in ``file``; without a file nothing is kept.
+    """The last good state of a training run, in ``file``; without a file nothing is saved.
 
-    ``seconds`` lie at least between two of them. ``ends`` says that other work of the same trial follows the training,
-    so that its end is worth keeping as well. ``step`` is that of the state in the file, ``earlier`` the seconds that
-    the training had taken when it was loaded.
+    At least ``min_seconds`` pass between two saves. With ``save_at_end`` the final state is saved as well, because
+    other work of the trial follows. ``step`` is that of the state in the file. ``earlier_seconds`` is the duration of
+    the run before it was resumed.
     """
 
     file: Path | None = None
-    seconds: float = 30.0
-    ends: bool = False
+    min_seconds: float = 30.0
+    save_at_end: bool = False
     step: int = 0
-    earlier: float = 0.0
-    _begun: float = field(default_factory=lambda: time.monotonic())
-    _saved: float = field(default_factory=lambda: time.monotonic())
-    _took: float = 0.0
+    earlier_seconds: float = 0.0
+    _started_at: float = field(default_factory=lambda: time.monotonic())
+    _saved_at: float = field(default_factory=lambda: time.monotonic())
+    _save_seconds: float = 0.0
 
     @property
-    def due(self) -> bool:
-        """Say whether it is time for another one."""
-        since = time.monotonic() - self._saved
-        return self.file is not None and since >= max(self.seconds, PATIENCE * self._took)
+    def is_due(self) -> bool:
+        """Return whether it is time for the next save."""
+        since = time.monotonic() - self._saved_at
+        return self.file is not None and since >= max(self.min_seconds, MIN_INTERVAL_RATIO * self._save_seconds)
 
     def save(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> float:
-        """Keep the state after ``step`` in the place of the last one; return the seconds that it took.
+        """Save the state after ``step`` over the last one, atomically, and return the seconds it took.
 
-        The file is written beside and to the disk before it takes its place. A state with weights that are no numbers
-        is none to go on from, and is not kept.
+        The file is synced to disk before it replaces the last one. A state with NaN or infinite values is not saved.
         """
         started = time.monotonic()
         if self.file is None or not all(tensor.isfinite().all() for tensor in tensors.values()):
             return time.monotonic() - started
         whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        text = json.dumps({"step": step, "seconds": self.earlier + started - self._begun, **state})
+        text = json.dumps({"step": step, "seconds": self.earlier_seconds + started - self._started_at, **state})
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.file.with_suffix(".tmp")
-        save_file(whole, beside, {STATE: text, DIGEST: _digest(whole, text)})
-        with beside.open("rb") as file:
+        temporary = self.file.with_suffix(".tmp")
+        save_file(whole, temporary, {STATE: text, DIGEST: _compute_digest(whole, text)})
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        beside.replace(self.file)
-        self.step, self._saved = step, time.monotonic()
-        self._took = self._saved - started
-        return self._took
+        temporary.replace(self.file)
+        self.step, self._saved_at = step, time.monotonic()
+        self._save_seconds = self._saved_at - started
+        return self._save_seconds
 
-    def load(self) -> Found | None:
-        """Return the last state, or None where there is none that is whole: then a run begins anew."""
+    def load(self) -> CheckpointContent | None:
+        """Return the last state, or None if there is no intact file."""
         if self.file is None or not self.file.exists():
             return None
         try:
             with safe_open(self.file, "pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
                 header = file.metadata() or {}
         except (SafetensorError, OSError):
             return None
         text = header.get(STATE, "")
-        if header.get(DIGEST) != _digest(tensors, text):
+        if header.get(DIGEST) != _compute_digest(tensors, text):
             return None
         state = json.loads(text)
-        self.step, self.earlier = state["step"], state["seconds"]
-        return Found(tensors, state)
+        self.step, self.earlier_seconds = state["step"], state["seconds"]
+        return CheckpointContent(tensors, state)
 
     @property
-    def told(self) -> str:
-        """Say where the last good state lies, empty where none is kept at all."""
+    def description(self) -> str:
+        """Return where the last good state is, as the end of an error message; empty without a file."""
         if self.file is None:
             return ""
         if not self.step:
             return "; no checkpoint yet"
-        shown = self.file.relative_to(paths.ROOT) if self.file.is_relative_to(paths.ROOT) else self.file
-        return f"; the last good checkpoint is that of step {self.step}, {shown}"
+        path = self.file.relative_to(paths.ROOT) if self.file.is_relative_to(paths.ROOT) else self.file
+        return f"; the last good checkpoint is that of step {self.step}, {path}"
 
 
-def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
-    found = hashlib.sha256(text.encode())
+def _compute_digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
-        found.update(name.encode())
-        found.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
-def taken(
+def collect_state(
     weights: list[nn.Parameter], optimizer: torch.optim.Optimizer, group: ProcessGroup = SINGLE_PROCESS
 ) -> dict[str, Tensor]:
-    """Return weights, the optimiser's state of each, and every process's random numbers, by name.
+    """Return weights, optimiser state and the random states of all processes, by name.
 
-    Every process of ``group`` has to ask.
+    All processes of ``group`` must call it.
     """
-    tensors: dict[str, Tensor] = {f"weight.{place}": weight for place, weight in enumerate(weights)}
-    for place, kept in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{place}.{name}": tensor for name, tensor in kept.items()}
-    for kind, state in _random().items():
+    tensors: dict[str, Tensor] = {f"weight.{number}": weight for number, weight in enumerate(weights)}
+    for number, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
+    for kind, state in _get_random_states().items():
         tensors |= {f"random.{kind}.{rank}": each for rank, each in enumerate(group.all_gather(state))}
     return tensors
 
 
-def restore(
+def restore_state(
     tensors: Mapping[str, Tensor], weights: list[nn.Parameter], optimizer: torch.optim.Optimizer, rank: int = 0
 ) -> None:
-    """Put what ``taken`` returned back in its place; ``rank`` is of this process."""
+    """Restore the result of ``collect_state`` in the process ``rank``."""
     with torch.no_grad():
-        for place, weight in enumerate(weights):
-            weight.copy_(tensors[f"weight.{place}"])
+        for number, weight in enumerate(weights):
+            weight.copy_(tensors[f"weight.{number}"])
     content = optimizer.state_dict()
     content["state"] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
-            _, number, part = name.split(".")
-            content["state"].setdefault(int(number), {})[part] = tensor
+            _, index, part = name.split(".")
+            content["state"].setdefault(int(index), {})[part] = tensor
     optimizer.load_state_dict(content)
     torch.set_rng_state(tensors[f"random.cpu.{rank}"])
     if torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors[f"random.gpu.{rank}"])
 
 
-def _random() -> dict[str, Tensor]:
+def _get_random_states() -> dict[str, Tensor]:
     states = {"cpu": torch.get_rng_state()}
     return states | ({"gpu": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})

@@ -1,4 +1,4 @@
-"""Learning curves: how soon a run comes near its final score."""
+"""Learning curves and convergence: steps and seconds until a run is near its final score."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-Judge = Callable[[np.ndarray, np.ndarray], dict[str, float]]  # metrics of logits (examples, outputs) and labels
+ComputeMetrics = Callable[
+    [np.ndarray, np.ndarray], dict[str, float]
+]  # metrics of logits (examples, outputs) and labels
 
-ROUNDING = 1e-12  # a sum of the baseline and the gain may end this far above the final score itself
+ROUNDING = 1e-12  # baseline plus gain may exceed the final score by this much
 
 
 @dataclass(frozen=True)
-class Point:
-    """A model's ``score`` on the split that selects, and what it has had by then.
+class CurvePoint:
+    """A ``score`` on the selection split, and the training until then.
 
-    ``steps`` are updates, ``examples`` counts repetitions, ``seconds`` are of training, ``flops`` those of forward
-    and backward passes, None where nobody knows them.
+    ``examples`` counts repetitions. ``seconds`` are of training only. ``flops`` are those of forward and backward
+    passes, None for an unknown model family.
     """
 
     score: float
@@ -27,25 +29,27 @@ class Point:
     flops: float | None = None
 
 
-def convergence(curve: Sequence[Point], fractions: Sequence[float], baseline: float) -> dict[str, float | None]:
-    """Return what it took until the score first covered each of the ``fractions`` of the way from baseline to end.
+def compute_convergence(
+    curve: Sequence[CurvePoint], fractions: Sequence[float], baseline: float
+) -> dict[str, float | None]:
+    """Return the training until the score first covers each fraction of the way from baseline to final score.
 
-    ``baseline`` is the score of the best constant prediction on the same examples: a share of the score itself would be
-    reached before the first step where that baseline is high. The keys are such as ``steps_to_95pct``. None where the
-    final score is not above the baseline: such a run has not learned. A curve is as coarse as its points.
+    ``baseline`` is the score of the best constant prediction on the same examples. With a high baseline, a share of the
+    score alone would be reached before the first step. Keys are such as ``steps_to_95pct``. Values are None where the
+    final score is not above the baseline.
     """
     gain = curve[-1].score - baseline
-    found = {}
+    result = {}
     for fraction in fractions:
-        least = baseline + fraction * gain
-        near = next((point for point in curve if point.score >= least - ROUNDING), None) if gain > 0 else None
-        for field in fields(Point)[1:]:
+        target = baseline + fraction * gain
+        first = next((point for point in curve if point.score >= target - ROUNDING), None) if gain > 0 else None
+        for field in fields(CurvePoint)[1:]:
             if curve[-1].flops is not None or field.name != "flops":
-                found[f"{field.name}_to_{100 * fraction:g}pct"] = getattr(near, field.name) if near else None
-    return found
+                result[f"{field.name}_to_{100 * fraction:g}pct"] = getattr(first, field.name) if first else None
+    return result
 
 
-def compute_baseline(judge: Judge, labels: np.ndarray, score: str) -> float:
-    """Return the best score of a constant prediction for labels (examples,): classes, or numbers of a regression."""
+def compute_baseline(compute_metrics: ComputeMetrics, labels: np.ndarray, score_name: str) -> float:
+    """Return the best score of a constant prediction for labels (examples,), classes or numbers."""
     outputs = 1 if labels.dtype.kind == "f" else int(labels.max()) + 1
-    return max(judge(np.tile(answer, (len(labels), 1)), labels)[score] for answer in np.eye(outputs))
+    return max(compute_metrics(np.tile(output, (len(labels), 1)), labels)[score_name] for output in np.eye(outputs))

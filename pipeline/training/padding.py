@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.core.errors import UserError
 from pipeline.data.batches import Examples
 from pipeline.models import model_inputs
-from pipeline.training.predict import logits
+from pipeline.training.predict import predict_logits
 
 SHORT = (7, 25)  # tokens of rows that are padded to the longest that the model takes
 MAX_LENGTH = 1024  # of the longest row, to bound the time of the check
@@ -47,8 +47,8 @@ def compute_padding_effect(model: Any, tokenizer: Any, lengths: Sequence[int]) -
     ``lengths`` are the tokens of the rows.
     """
     examples = _make_examples(tokenizer, np.array(lengths))
-    alone = [logits(model, _take_row(examples, row), "fp32") for row in range(len(examples))]
-    return float(np.abs(np.concatenate(alone) - logits(model, examples, "fp32")).max())
+    alone = [predict_logits(model, _take_row(examples, row), "fp32") for row in range(len(examples))]
+    return float(np.abs(np.concatenate(alone) - predict_logits(model, examples, "fp32")).max())
 
 
 def _make_examples(tokenizer: Any, lengths: np.ndarray) -> Examples:

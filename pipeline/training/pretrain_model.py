@@ -1,4 +1,4 @@
-"""Pre-training from scratch with L = L_MLM + L_NSP: a tokenizer and a small BERT, from documents and a seed."""
+"""Pre-train a tokenizer and a small BERT from scratch with L = L_MLM + L_NSP."""
 
 from __future__ import annotations
 
@@ -21,33 +21,32 @@ from pipeline.core import instantiate, paths
 from pipeline.core.errors import UserError
 from pipeline.data import pretraining_corpus as corpora
 from pipeline.data.pretraining_corpus import EncodedTopics, Topics
-from pipeline.models import load_model
-from pipeline.models import pretraining_model as objective
+from pipeline.models import load_model, pretraining_model
 from pipeline.system import hardware
 from pipeline.training import checkpoints
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.objective import EXPLODED
-from pipeline.training.pretraining_batches import SPECIAL, Asked, Course, Regime
+from pipeline.training.pretraining_batches import SPECIAL, PretrainingBatch, PretrainingBatches, PretrainingSettings
+from pipeline.training.task_loss import MAX_LOSS_RATIO
 
 MEASURES = ("mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
-TOLD = 100  # steps between two points of the curves
-WARM_UP = 200  # steps, of a long run
+LOG_STEPS = 100  # steps between two points of the curves
+MAX_WARMUP_STEPS = 200  # 10% of the steps of a short run
 
 
 class TrainingLog(Protocol):
     """What a run tells while it works; `pipeline.execution.trial.TrialLog` is one."""
 
     def log_metrics(self, step: int, values: dict[str, float]) -> None:
-        """Add a point to the named curves."""
+        """Log a point of the curves."""
 
     def open_progress(self, total: int, unit: str = "step") -> Any:
-        """A context with `update`."""
+        """Return a progress bar: a context manager with ``update``."""
 
     def open_checkpoint(self, name: str = "training") -> Checkpoint:
-        """Where the state of the run is kept, should it die."""
+        """Return the checkpoint of the run."""
 
 
-def scratch(
+def train_from_scratch(
     out: Path,
     log: TrainingLog,
     *,
@@ -66,169 +65,176 @@ def scratch(
     longest: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Train a tokenizer and a BERT on a corpus and leave both in `out`, with `pretraining.json` beside them.
+    """Train a tokenizer and a BERT on a corpus and write both to ``out``, with ``pretraining.json``.
 
-    `corpus` is what `pipeline.data.pretraining_corpus.read` takes; `longest` is the most tokens a pair may have.
-    Weights are
-    stored as fp16. Returns what it was trained on and how far it came: losses in nats, seconds. The seconds stand in no
-    file of `out`, which is the same for the same weights made on the same machine.
+    ``corpus`` has the arguments of ``pipeline.data.pretraining_corpus.read``. ``longest`` is the maximum number of
+    tokens of a pair. Weights are stored as fp16. Returns the source, losses in nats, accuracies and seconds. The files
+    in ``out`` contain no times, so they are equal for equal weights from the same machine.
 
-    Raises UserError when the corpus cannot be read, the sizes cannot be built, or a loss is no longer a number.
+    Raises UserError when the corpus cannot be read, sizes are invalid, or a loss is NaN or infinite.
     """
     counts = {"layers": layers, "hidden": hidden, "heads": heads, "vocabulary": vocabulary, "batch": batch}
-    _whole(counts | {"short": short, "longest": longest}, 1)
-    _whole({"steps": steps, "seed": seed}, 0)
+    _check_whole(counts | {"short": short, "longest": longest}, 1)
+    _check_whole({"steps": steps, "seed": seed}, 0)
     if hidden % heads:
         raise UserError(f"source.heads: got {heads}, which does not divide hidden {hidden}; choose a divisor of it")
     started = time.perf_counter()
     hardware.make_deterministic(seed)
-    regime = Regime(steps, batch, learning_rate, near, masking, short, short_share, longest)
+    settings = PretrainingSettings(steps, batch, learning_rate, near, masking, short, short_share, longest)
     topics = corpora.read(**instantiate.validate_arguments(corpora.read, corpus, "source.corpus"))
-    pieces = tokenizer(topics, vocabulary)
-    model = objective.create_model(layers, hidden, heads, pieces.get_vocab_size(), longest, seed)
-    reached = train(model, encoded(topics, pieces), regime, seed, log, checkpoint := log.open_checkpoint())
-    told = {
+    pieces = train_tokenizer(topics, vocabulary)
+    model = pretraining_model.create_model(layers, hidden, heads, pieces.get_vocab_size(), longest, seed)
+    measures = train_model(
+        model, encode_topics(topics, pieces), settings, seed, log, checkpoint := log.open_checkpoint()
+    )
+    result = {
         "kind": "scratch",
         "id": f"{corpora.name(**corpus)}, {steps} steps of {batch} pairs, seed {seed}",
         "revision": None,
         "corpus_sha256": hashlib.sha256(json.dumps(topics).encode()).hexdigest(),
         "steps": steps,
-        **reached,
+        **measures,
     }
-    save(model, pieces, out)
+    save_model(model, pieces, out)
     sizes = {"layers": layers, "hidden": hidden, "heads": heads, "vocabulary": vocabulary, "corpus": dict(corpus)}
-    made_by = {**sizes, **regime._asdict(), "seed": seed}
-    paths.write_json(out / "pretraining.json", {**told, "settings": made_by, "machine": hardware.describe_machine()})
-    return told | {"pretrain_seconds": checkpoint.earlier + time.perf_counter() - started}
+    arguments = {**sizes, **settings._asdict(), "seed": seed}
+    paths.write_json(
+        out / "pretraining.json", {**result, "settings": arguments, "machine": hardware.describe_machine()}
+    )
+    return result | {"pretrain_seconds": checkpoint.earlier_seconds + time.perf_counter() - started}
 
 
-def _whole(settings: Mapping[str, Any], least: int) -> None:
-    """Refuse settings that are not whole numbers from `least`."""
-    for key, value in settings.items():
-        if not isinstance(value, int) or value < least:
-            raise UserError(f"source.{key}: got {value!r}; give a whole number from {least}")
+def _check_whole(values: Mapping[str, Any], minimum: int) -> None:
+    """Raise UserError for values that are not whole numbers from ``minimum``."""
+    for key, value in values.items():
+        if not isinstance(value, int) or value < minimum:
+            raise UserError(f"source.{key}: got {value!r}; give a whole number from {minimum}")
 
 
-def tokenizer(topics: Topics, vocabulary: int) -> BertWordPieceTokenizer:
-    """A lower-case WordPiece tokenizer of at most `vocabulary` pieces, trained on the documents.
+def train_tokenizer(topics: Topics, vocabulary: int) -> BertWordPieceTokenizer:
+    """Return a lower-case WordPiece tokenizer of at most ``vocabulary`` pieces, trained on the documents.
 
-    The trainer numbers letters in the order of a hash table, which differs from run to run and decides between merges
-    that are as frequent. Naming all letters first gives the same pieces every time.
+    The trainer numbers letters in hash order, which differs between runs and decides between equally frequent merges.
+    Listing all letters first gives the same pieces every time.
     """
     sentences = [sentence for topic in topics for document in topic for sentence in document]
     trained = BertWordPieceTokenizer(lowercase=True)
     letters = sorted({letter for sentence in sentences for letter in trained.normalize(sentence) if letter != " "})
-    named = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
+    initial = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
     trained.train_from_iterator(
-        sentences, vocab_size=vocabulary, min_frequency=2, special_tokens=named, show_progress=False
+        sentences, vocab_size=vocabulary, min_frequency=2, special_tokens=initial, show_progress=False
     )
     return BertWordPieceTokenizer(vocab=trained.get_vocab(), lowercase=True)
 
 
-def encoded(topics: Topics, pieces: BertWordPieceTokenizer) -> EncodedTopics:
-    """The topics with every sentence as token ids, without special tokens."""
+def encode_topics(topics: Topics, pieces: BertWordPieceTokenizer) -> EncodedTopics:
+    """Return the topics with every sentence as token ids, without special tokens."""
     sentences = [sentence for topic in topics for document in topic for sentence in document]
     ids = iter(pieces.encode_batch(sentences, add_special_tokens=False))
     return [[[next(ids).ids for _ in document] for document in topic] for topic in topics]
 
 
-def train(
+def train_model(
     model: BertForPreTraining,
     topics: EncodedTopics,
-    regime: Regime,
+    settings: PretrainingSettings,
     seed: int,
     log: TrainingLog,
     checkpoint: Checkpoint,
 ) -> dict[str, float]:
-    """Train the model by the regime: AdamW, warm-up and linear decay, gradients clipped to norm 1.
+    """Train the model with AdamW, warm-up and linear decay, and gradients clipped to norm 1.
 
-    Logs the means of both losses (nats) and accuracies every `TOLD` steps and returns the last of them. It works on
-    the GPU where there is one and leaves the model on the CPU.
-
-    Raises UserError when a loss is no longer a number. Losses are looked at only every `TOLD` steps: at each step a
-    GPU would have to wait for it.
+    Logs the means of both losses (nats) and accuracies every ``LOG_STEPS`` steps and returns the last ones. Trains on
+    the GPU if there is one and returns the model to the CPU. Losses are read only every ``LOG_STEPS`` steps: a GPU
+    would have to wait for each read. Raises UserError when a loss is NaN or infinite.
     """
     device = hardware.get_device()
     model.to(device).train()
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=regime.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+        model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
-    course = Course(topics, regime, model.config.vocab_size, seed)
-    way = Way(model, optimizer, course, checkpoint)
-    with log.open_progress(regime.steps) as bar:
-        for step, means in way.told:
+    batches = PretrainingBatches(topics, settings, model.config.vocab_size, seed)
+    state = PretrainingState(model, optimizer, batches, checkpoint)
+    with log.open_progress(settings.steps) as bar:
+        for step, means in state.history:
             log.log_metrics(step, means)
-        bar.update(way.step)
-        for batch in course.batches(way.step):
+        bar.update(state.step)
+        for batch in batches.batches(state.step):
             for group in optimizer.param_groups:
-                group["lr"] = regime.learning_rate * pace(way.step, regime.steps)
-            way.window.append(_update(model, batch.to(device), optimizer))
-            way.step += 1
-            if way.step % TOLD == 0 or way.step == regime.steps:
-                log.log_metrics(*way.tell())
-            if way.checkpoint.due and course.between(way.step):
-                way.keep()
+                group["lr"] = settings.learning_rate * compute_pretraining_rate(state.step, settings.steps)
+            state.window.append(_train_step(model, batch.to(device), optimizer))
+            state.step += 1
+            if state.step % LOG_STEPS == 0 or state.step == settings.steps:
+                log.log_metrics(*state.log_point())
+            if state.checkpoint.is_due and batches.is_pool_boundary(state.step):
+                state.save_checkpoint()
             bar.update(1)
     model.to("cpu")
-    return way.told[-1][1] if way.told else {}
+    return state.history[-1][1] if state.history else {}
 
 
-class Way:
-    """How far a run is: its `step`, the measures since the last point of its curves, and the points `told`.
+class PretrainingState:
+    """The state of a pre-training: its step, the measures since the last point of the curves, and the points.
 
-    It begins where `checkpoint` was taken, if there is one. Raises UserError when a loss is no longer a number.
+    It continues from ``checkpoint`` if there is one. Raises UserError when a loss is NaN or infinite.
     """
 
     def __init__(
-        self, model: BertForPreTraining, optimizer: torch.optim.Optimizer, course: Course, checkpoint: Checkpoint
+        self,
+        model: BertForPreTraining,
+        optimizer: torch.optim.Optimizer,
+        batches: PretrainingBatches,
+        checkpoint: Checkpoint,
     ) -> None:
-        self.weights, self.optimizer, self.course = list(model.parameters()), optimizer, course
+        self.weights, self.optimizer, self.batches = list(model.parameters()), optimizer, batches
         self.checkpoint = checkpoint
         self.step = 0
         self.window: list[Tensor] = []
-        self.told: list[tuple[int, dict[str, float]]] = []
-        if found := checkpoint.load():
-            checkpoints.restore(found.tensors, self.weights, optimizer)
+        self.history: list[tuple[int, dict[str, float]]] = []
+        if content := checkpoint.load():
+            checkpoints.restore_state(content.tensors, self.weights, optimizer)
             self.step = checkpoint.step
-            self.window = list(found.tensors["window"].to(model.device))
-            self.told = [(step, means) for step, means in found.state["told"]]
-            course.random.bit_generator.state = found.state["random"]
+            self.window = list(content.tensors["window"].to(model.device))
+            self.history = [(step, means) for step, means in content.state["history"]]
+            batches.random.bit_generator.state = content.state["random"]
 
-    def tell(self) -> tuple[int, dict[str, float]]:
-        """Add the means of the `MEASURES` since the last point to the curves and return them."""
-        measures = self._sound()
-        self.told.append((self.step, dict(zip(MEASURES, measures.mean(0).tolist(), strict=True))))
+    def log_point(self) -> tuple[int, dict[str, float]]:
+        """Add the means of the ``MEASURES`` since the last point to the curves and return them."""
+        measures = self._check_losses()
+        self.history.append((self.step, dict(zip(MEASURES, measures.mean(0).tolist(), strict=True))))
         self.window.clear()
-        return self.told[-1]
+        return self.history[-1]
 
-    def keep(self) -> None:
-        """Keep the state of the run between two pools of batches, for the numbers drawn within one are not kept."""
-        self._sound()
-        tensors = checkpoints.taken(self.weights, self.optimizer)
+    def save_checkpoint(self) -> None:
+        """Save the state between two pools of batches; the random state within a pool is not saved."""
+        self._check_losses()
+        tensors = checkpoints.collect_state(self.weights, self.optimizer)
         tensors["window"] = torch.stack(self.window) if self.window else torch.empty(0, len(MEASURES))
-        self.checkpoint.save(self.step, tensors, {"told": self.told, "random": self.course.random.bit_generator.state})
+        self.checkpoint.save(
+            self.step, tensors, {"history": self.history, "random": self.batches.random.bit_generator.state}
+        )
 
-    def _sound(self) -> np.ndarray:
-        """The measures since the last point, (steps, measures), once their losses are known to be numbers."""
+    def _check_losses(self) -> np.ndarray:
+        """Return the measures since the last point, (steps, measures), after a check of their losses."""
         if not self.window:
             return np.empty((0, len(MEASURES)))
         measures: np.ndarray = torch.stack(self.window).double().cpu().numpy()
-        losses, regime = measures[:, :2].sum(1), self.course.regime
-        wrong = ~(losses <= EXPLODED * math.log(self.course.vocabulary))  # guessing costs the logarithm
+        losses, settings = measures[:, :2].sum(1), self.batches.settings
+        wrong = ~(losses <= MAX_LOSS_RATIO * math.log(self.batches.vocabulary))  # the loss of guessing is the logarithm
         if wrong.any():
             first = int(np.argmax(wrong))
             raise UserError(
-                f"the loss is {losses[first]:.3g} at step {self.step - len(losses) + first + 1} of {regime.steps}; "
-                f"lower source.learning_rate ({regime.learning_rate:g}){self.checkpoint.told}"
+                f"the loss is {losses[first]:.3g} at step {self.step - len(losses) + first + 1} of {settings.steps}; "
+                f"lower source.learning_rate ({settings.learning_rate:g}){self.checkpoint.description}"
             )
         return measures
 
 
-def _update(model: BertForPreTraining, batch: Asked, optimizer: torch.optim.Optimizer) -> Tensor:
-    """One step; returns both losses and both accuracies, (4,)."""
-    at = model.device
-    with torch.autocast(at.type, torch.bfloat16, enabled=hardware.get_fastest_precision(at) == "bf16"):
-        losses = objective.compute_losses(model, *batch)
+def _train_step(model: BertForPreTraining, batch: PretrainingBatch, optimizer: torch.optim.Optimizer) -> Tensor:
+    """Train one step and return both losses and both accuracies, (4,)."""
+    device = model.device
+    with torch.autocast(device.type, torch.bfloat16, enabled=hardware.get_fastest_precision(device) == "bf16"):
+        losses = pretraining_model.compute_losses(model, *batch)
     losses.total.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
@@ -236,13 +242,13 @@ def _update(model: BertForPreTraining, batch: Asked, optimizer: torch.optim.Opti
     return torch.stack([value.detach() for value in losses])
 
 
-def pace(step: int, steps: int) -> float:
-    """The share of the learning rate at a step: up to 1 over the warm-up, then down in a line to 0."""
-    warm = min(WARM_UP, steps // 10)
-    return min((step + 1) / (warm + 1), (steps - step) / max(steps - warm, 1))
+def compute_pretraining_rate(step: int, steps: int) -> float:
+    """Return the share of the learning rate at a step: a linear warm-up to 1, then linear decay to 0."""
+    warmup = min(MAX_WARMUP_STEPS, steps // 10)
+    return min((step + 1) / (warmup + 1), (steps - step) / max(steps - warmup, 1))
 
 
-def save(model: BertForPreTraining, pieces: BertWordPieceTokenizer, out: Path) -> None:
-    """Leave a Hugging Face directory in `out`: the weights as fp16, the config and the tokenizer."""
+def save_model(model: BertForPreTraining, pieces: BertWordPieceTokenizer, out: Path) -> None:
+    """Write a Hugging Face directory: the weights as fp16, the config and the tokenizer."""
     size = model.config.max_position_embeddings
     load_model.save_classifier(model.half(), BertTokenizer(vocab=pieces.get_vocab(), model_max_length=size), out)

@@ -43,16 +43,16 @@ class Recipe(TrainingSettings):
             raise ValueError(f"got {'neither' if steps is None else 'epochs and steps'}; {BUDGET}")
         return steps
 
-    def updates(self, examples: int) -> int:
-        """Return how many updates a run over ``examples`` training examples makes."""
+    def count_steps(self, examples: int) -> int:
+        """Return the number of steps of a run on ``examples`` training examples."""
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None
         return max(1, round(self.epochs * math.ceil(examples / self.batch_size)))
 
-    def points(self, examples: int) -> list[int]:
-        """Return after how many updates the model is evaluated: evenly spread, the last one at the end."""
-        updates = self.updates(examples)
+    def get_evaluation_steps(self, examples: int) -> list[int]:
+        """Return the steps after which the model is evaluated, evenly spread up to the last step."""
+        updates = self.count_steps(examples)
         spread = {round(updates * point / self.evaluations) for point in range(1, self.evaluations + 1)}
         return sorted(spread - {0})
 
@@ -64,5 +64,5 @@ class RecipeFile(Recipe):
 
 
 def load_recipe(conf: Mapping[str, Any]) -> Recipe:
-    """Return the recipe that a conf file states. Raises UserError with a line for each mistake."""
+    """Return the recipe in a conf file. Raises UserError with a line for each mistake."""
     return validation.load(RecipeFile, conf, f"conf/recipe/{conf.get('name', '?')}.yaml: ")

@@ -28,7 +28,7 @@ def zeros(weights: list[Tensor]) -> int:
 
 def trained(model: Any, steps: int = 3) -> Any:
     """Train a model with dropout and weight decay."""
-    adamw = optimizer.adamw(model, 1e-2, 0.1)
+    adamw = optimizer.create_adamw(model, 1e-2, 0.1)
     for step in range(steps):
         ids = torch.randint(5, 60, (4, 10), generator=torch.Generator().manual_seed(step))
         model.train()(input_ids=ids, labels=torch.tensor([0, 1, 1, 0])).loss.backward()

@@ -86,7 +86,7 @@ def test_tied_weights_are_one_after_saving_loading_and_a_step_of_training(
     assert size - (tmp_path / "trial" / "model.safetensors").stat().st_size > 2 * (ATTENTION + FEED_FORWARD) * 4
     assert torch.equal(opened(**ids).logits, model(**ids).logits)
     before = opened.bert.encoder.layer[1].attention.self.query.weight.detach().clone()
-    adamw = optimizer.adamw(opened, 1e-2, 0.01)
+    adamw = optimizer.create_adamw(opened, 1e-2, 0.01)
     opened.train()(**ids, labels=torch.tensor([0, 1, 0])).loss.backward()
     adamw.step()
     lies = storages(opened)

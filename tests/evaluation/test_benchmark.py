@@ -108,7 +108,7 @@ def test_utilisation_is_flops_times_rate_by_peak(model: BertForSequenceClassific
     learnt, asked = forward(examples.lengths), forward(longer(examples).lengths)
     assert (found["forward_flops"], found["backward_flops"]) == pytest.approx((learnt, 2 * learnt))
     assert found["peak_flops_per_second"] == PEAK
-    rows = np.concatenate(benchmark_loop._spread(examples, 4))
+    rows = np.concatenate(benchmark_loop._select_batches(examples, 4))
     timed = forward(examples.lengths[rows])
     assert found["train_utilisation"] == pytest.approx(3 * timed * found["train_pairs_per_second"] / PEAK)
     assert found["inference_utilisation"] == pytest.approx(asked * found["inference_pairs_per_second"] / PEAK)

@@ -44,7 +44,7 @@ def toy(cfg, out, log):
             if step % 10 == 9:
                 kept.save(step + 1, {"total": total}, {})
     if cfg.seed == cfg.nan:
-        raise UserError("the loss is nan at step 40 of 40" + kept.told)
+        raise UserError("the loss is nan at step 40 of 40" + kept.description)
     (out / "model.safetensors").write_bytes(total.numpy().tobytes())
     return {"score": float(total)}
 

@@ -19,7 +19,7 @@ def linear(share: float) -> nn.Sequential:
 
 
 def trained(model: nn.Module) -> Any:
-    adamw = optimizer.adamw(model, 0.1, 0.1)
+    adamw = optimizer.create_adamw(model, 0.1, 0.1)
     for _ in range(3):
         model(torch.randn(8, 50)).square().sum().backward()
         adamw.step()

@@ -18,9 +18,9 @@ from pipeline.stages.compress import compress
 from pipeline.stages.evaluate import evaluate
 from pipeline.stages.finetune import finetune
 from pipeline.system import hardware
-from pipeline.training.distillation import teacher as teachers
+from pipeline.training.distillation import teacher_outputs as teachers
 from pipeline.training.draw_seeds import derive_seed
-from pipeline.training.predict import logits
+from pipeline.training.predict import predict_logits
 
 from .conftest import Configure, Told, done
 
@@ -62,7 +62,7 @@ def test_a_chain_equals_its_steps_by_hand(teacher: str, configured: Configure) -
         given = {} if method is quantisation else {"calibration": Calibration(train)}
         model = method.apply(model, **given, **arguments).model  # type: ignore[attr-defined]
     chained = load_model.load_finetuned(paths.get_source_dir(small, 0)).model
-    assert np.array_equal(logits(chained, train, "fp32"), logits(model, train, "fp32"))
+    assert np.array_equal(predict_logits(chained, train, "fp32"), predict_logits(model, train, "fp32"))
     config = OmegaConf.load(paths.get_source_dir(small, 0) / "config.yaml")
     assert (config.source, config.origin) == (low, teacher)
 
@@ -74,7 +74,7 @@ def test_a_recovery_may_be_taught_by_the_model_before_any_compression(
     narrow = done(compress, configured("compress", f"source={teacher}", "compression=width", "cell=narrow"))
     words = (f"source={narrow}", "compression=svd")
     asked: list[Path] = []
-    ask = teachers.asked
+    ask = teachers.load_teacher_outputs
     monkeypatch.setattr(teachers, "asked", lambda folder, *rest: asked.append(folder) or ask(folder, *rest))
     first = done(compress, configured("compress", *words, "cell=alone"))
     assert asked == []

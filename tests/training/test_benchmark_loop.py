@@ -8,7 +8,7 @@ from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
 from pipeline.data.batches import Examples
 from pipeline.system.distributed import SINGLE_PROCESS
-from pipeline.training.benchmark_loop import BATCHES, endless
+from pipeline.training.benchmark_loop import BATCHES, start_benchmark_loop
 
 
 @pytest.mark.parametrize("rows", [2, 5, 64])
@@ -16,7 +16,7 @@ def test_the_same_batches_of_like_length_come_again_and_again(
     bert: Callable[..., BertForSequenceClassification], examples: Callable[..., Examples], rows: int
 ) -> None:
     train = examples(60)
-    with endless(bert(), train, rows, "fp32", SINGLE_PROCESS) as run:
+    with start_benchmark_loop(bert(), train, rows, "fp32", SINGLE_PROCESS) as run:
         for _ in range(3 * BATCHES):
             run.backward(run.forward(run.take()))
             run.update()

@@ -17,9 +17,9 @@ from pipeline.data.batches import Examples
 from pipeline.metrics import registry
 from pipeline.training import checkpoints, pretrain_model
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.finetune_classifier import finetune
-from pipeline.training.objective import Loss
+from pipeline.training.finetune_classifier import finetune_classifier
 from pipeline.training.recipe import Recipe
+from pipeline.training.task_loss import TaskLoss
 from tests.training.test_pretrain_model import TINY, Silent, digest
 from tests.training.together import Certain
 
@@ -33,7 +33,7 @@ MEASURED = ("seconds", "per_second", "memory")  # what a clock or the machine to
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take a checkpoint after every step, whatever it takes."""
-    monkeypatch.setattr(checkpoints, "PATIENCE", 0)
+    monkeypatch.setattr(checkpoints, "MIN_INTERVAL_RATIO", 0)
 
 
 class Died(Exception):
@@ -76,11 +76,11 @@ def test_a_run_that_died_ends_with_the_same_bytes(
 
     def run(
         model: BertForSequenceClassification, advanced: Callable[[int], None], kept: Checkpoint
-    ) -> tuple[Any, list[Any], Loss]:
+    ) -> tuple[Any, list[Any], TaskLoss]:
         change(model)
         curve: list[Any] = []
         loss, record = Certain(), lambda *point: curve.append(point)
-        result = finetune(
+        result = finetune_classifier(
             model, train, selection, settings, JUDGE, "accuracy", 3, record, advanced, loss=loss, checkpoint=kept
         )
         return result, curve, loss
@@ -89,9 +89,9 @@ def test_a_run_that_died_ends_with_the_same_bytes(
     told, curve, loss = run(steady, dying(-1), Checkpoint())
     file = tmp_path / "training.safetensors"
     with pytest.raises(Died):
-        run(died, dying(at), Checkpoint(file, seconds=0.0))
+        run(died, dying(at), Checkpoint(file, min_seconds=0.0))
     made: list[int] = []
-    again, anew, other = run(resumed, made.append, Checkpoint(file, seconds=1e9))
+    again, anew, other = run(resumed, made.append, Checkpoint(file, min_seconds=1e9))
     assert made[0] == (at - 1 or 1)  # it died before the state after its last step was kept
     assert sum(made) == told["steps"] == 8
     assert determined(again) == determined(told)
@@ -107,9 +107,9 @@ def test_the_end_of_a_run_is_kept_where_other_work_follows(
     train = examples(30)
 
     def run(model: BertForSequenceClassification, made: list[int]) -> dict[str, Any]:
-        kept = Checkpoint(tmp_path / "training.safetensors", seconds=1e9, ends=True)
-        return finetune(
-            model, train, train, recipe(), JUDGE, "accuracy", 0, advanced=made.append, checkpoint=kept
+        kept = Checkpoint(tmp_path / "training.safetensors", min_seconds=1e9, save_at_end=True)
+        return finetune_classifier(
+            model, train, train, recipe(), JUDGE, "accuracy", 0, on_step=made.append, checkpoint=kept
         )  # fmt: skip
 
     first, second, made = bert(), bert(), []
@@ -128,7 +128,7 @@ def test_a_pre_training_that_died_ends_with_the_same_bytes(tmp_path: Path) -> No
     steady.mkdir()
     resumed.mkdir()
     first = Silent()
-    told = pretrain_model.scratch(steady, first, **settings)
+    told = pretrain_model.train_from_scratch(steady, first, **settings)
 
     class Dies(Silent):
         def __init__(self, at: int, seconds: float = 0.0) -> None:
@@ -142,14 +142,14 @@ def test_a_pre_training_that_died_ends_with_the_same_bytes(tmp_path: Path) -> No
     begun = []
     for at in (100, 150, 210):  # a checkpoint stands where a pool ends
         with pytest.raises(Died):
-            pretrain_model.scratch(resumed, Dies(at), **settings)
+            pretrain_model.train_from_scratch(resumed, Dies(at), **settings)
         begun.append(Checkpoint(file).load() and safe_open(file, "pt").metadata()["state"].split(",")[0])
     assert begun == ['{"step": 96', '{"step": 141', '{"step": 205']
     second = Dies(-1)
-    again = pretrain_model.scratch(resumed, second, **settings)
+    again = pretrain_model.train_from_scratch(resumed, second, **settings)
     assert second.points == first.points
     assert determined(again) == determined(told)
-    assert again["pretrain_seconds"] > second.kept.earlier > 0
+    assert again["pretrain_seconds"] > second.kept.earlier_seconds > 0
     assert digest(resumed / "model.safetensors") == digest(steady / "model.safetensors")
 
 
@@ -159,7 +159,7 @@ def kept(tmp_path: Path) -> Path:
     file = tmp_path / "training.safetensors"
     weights = [torch.nn.Parameter(torch.ones(300, 300))]
     optimizer = torch.optim.AdamW(weights)
-    Checkpoint(file).save(7, checkpoints.taken(weights, optimizer), {"told": []})
+    Checkpoint(file).save(7, checkpoints.collect_state(weights, optimizer), {"told": []})
     return file
 
 
@@ -194,7 +194,7 @@ def test_an_earlier_checkpoint_stands_until_the_next_is_whole(kept: Path, monkey
 def test_checkpoints_that_take_long_are_taken_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    kept = Checkpoint(tmp_path / "training.safetensors", seconds=30.0)
+    kept = Checkpoint(tmp_path / "training.safetensors", min_seconds=30.0)
 
     def slow(*_: object) -> None:
         clock[0] += 5.0
@@ -203,12 +203,12 @@ def test_checkpoints_that_take_long_are_taken_seldom(tmp_path: Path, monkeypatch
     monkeypatch.setattr(checkpoints, "save_file", slow)
     for at, due in ((29.9, False), (30.0, True)):
         clock[0] = at
-        assert kept.due is due
+        assert kept.is_due is due
     assert kept.save(1, {}, {}) == 5.0
     for since, due in ((30.0, False), (99.9, False), (100.0, True)):  # 5 s of 100 at most
         clock[0] = 35.0 + since
-        assert kept.due is due
-    assert not Checkpoint(None, seconds=0.0).due
+        assert kept.is_due is due
+    assert not Checkpoint(None, min_seconds=0.0).is_due
 
 
 @pytest.mark.usefixtures("always")
@@ -217,10 +217,10 @@ def test_a_loss_that_explodes_ends_the_run_and_names_its_last_good_checkpoint(
     bert: Bert, examples: Make, recipe: Recipes, tmp_path: Path, rate: float, said: str
 ) -> None:
     train, file = examples(400), tmp_path / "training.safetensors"
-    kept = Checkpoint(file, seconds=0.0)
+    kept = Checkpoint(file, min_seconds=0.0)
     settings = recipe(epochs=3, learning_rate=rate, warmup=0.9, evaluations=1)
     with pytest.raises(UserError) as error:
-        finetune(bert(), train, train, settings, JUDGE, "accuracy", 0, checkpoint=kept)
+        finetune_classifier(bert(), train, train, settings, JUDGE, "accuracy", 0, checkpoint=kept)
     assert kept.step >= 1
     good = Checkpoint(file).load()
     assert good is not None

@@ -14,7 +14,7 @@ from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
 from pipeline.models import layer_surgery
 from pipeline.models.low_rank_layers import LowRankLinear
-from pipeline.training.fast_cpu import Dropout, drop, quick
+from pipeline.training.fast_cpu import FastDropout, apply_dropout, apply_fast_passes
 
 Bert = Callable[..., BertForSequenceClassification]
 
@@ -31,7 +31,7 @@ def batch(request: pytest.FixtureRequest, examples: Callable[..., Examples]) -> 
 def test_logits_are_those_of_transformers(bert: Bert, batch: Batch) -> None:
     model = bert()
     plain = model(**batch.inputs).logits
-    with quick(model):
+    with apply_fast_passes(model):
         torch.testing.assert_close(model(**batch.inputs).logits, plain)
 
 
@@ -44,7 +44,7 @@ def test_gradients_are_those_of_transformers(bert: Bert, batch: Batch) -> None:
         return {name: weight.grad for name, weight in model.named_parameters()}
 
     plain = gradients()
-    with quick(model):
+    with apply_fast_passes(model):
         fast = gradients()
     assert fast.keys() == plain.keys()
     for name, gradient in plain.items():
@@ -55,7 +55,7 @@ def test_nothing_is_left_behind(bert: Bert) -> None:
     model = bert()
     kinds = [type(module) for module in model.modules()]
     names, attention = list(model.state_dict()), model.config._attn_implementation
-    with quick(model):
+    with apply_fast_passes(model):
         assert list(model.state_dict()) == names
         assert not any(type(module) is nn.Dropout for module in model.modules())
     assert [type(module) for module in model.modules()] == kinds
@@ -84,7 +84,7 @@ def test_a_compressed_model_keeps_its_logits(
     model = bert()
     change(model)
     plain = model(**batch.inputs).logits
-    with quick(model):
+    with apply_fast_passes(model):
         torch.testing.assert_close(model(**batch.inputs).logits, plain)
     assert type(model.bert.encoder.layer[0].attention.output.dropout) is nn.Dropout
 
@@ -92,7 +92,7 @@ def test_a_compressed_model_keeps_its_logits(
 def test_whole_layers_are_computed_for_who_reads_them(bert: Bert, batch: Batch) -> None:
     model = bert()
     plain = model(**batch.inputs, output_hidden_states=True)
-    with quick(model, whole=True):
+    with apply_fast_passes(model, all_tokens=True):
         fast = model(**batch.inputs, output_hidden_states=True)
     assert fast.hidden_states[-1].shape == plain.hidden_states[-1].shape
     real = batch.inputs.get("attention_mask", torch.ones_like(batch.inputs["input_ids"])).bool()
@@ -102,7 +102,7 @@ def test_whole_layers_are_computed_for_who_reads_them(bert: Bert, batch: Batch) 
 
 def test_training_drops_and_evaluation_does_not(bert: Bert, batch: Batch) -> None:
     model = bert(hidden_dropout_prob=0.5)
-    with quick(model):
+    with apply_fast_passes(model):
         assert torch.equal(model(**batch.inputs).logits, model(**batch.inputs).logits)
         model.train()
         assert not torch.equal(model(**batch.inputs).logits, model(**batch.inputs).logits)
@@ -110,7 +110,7 @@ def test_training_drops_and_evaluation_does_not(bert: Bert, batch: Batch) -> Non
 
 def test_the_attention_drops_too(bert: Bert, batch: Batch) -> None:
     model = bert(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5).train()
-    with quick(model):
+    with apply_fast_passes(model):
         assert not torch.equal(model(**batch.inputs).logits, model(**batch.inputs).logits)
 
 
@@ -120,16 +120,16 @@ def test_another_architecture_keeps_its_logits(batch: Batch) -> None:
     ).eval()
     inputs = {name: tensor for name, tensor in batch.inputs.items() if name != "token_type_ids"}
     plain = model(**inputs).logits
-    with quick(model):
+    with apply_fast_passes(model):
         torch.testing.assert_close(model(**inputs).logits, plain)
-        assert any(type(module) is Dropout for module in model.modules())
+        assert any(type(module) is FastDropout for module in model.modules())
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_the_rate_is_met_and_the_mean_is_kept(rate: float) -> None:
     torch.manual_seed(0)
     count = 400_000
-    out = drop(torch.ones(count), rate)
+    out = apply_dropout(torch.ones(count), rate)
     deviation = (rate * (1 - rate) / count) ** 0.5  # of a binomial share
     assert abs((out == 0).float().mean().item() - rate) < 5 * deviation
     assert out.max().item() == pytest.approx(1 / (1 - rate), rel=1e-4)
@@ -139,11 +139,11 @@ def test_the_rate_is_met_and_the_mean_is_kept(rate: float) -> None:
 
 def test_elements_that_share_a_number_drop_independently() -> None:
     torch.manual_seed(0)
-    zero = (drop(torch.ones(400_000), 0.5) == 0).float().view(-1, 4)
+    zero = (apply_dropout(torch.ones(400_000), 0.5) == 0).float().view(-1, 4)
     correlation = torch.corrcoef(zero.T) - torch.eye(4)
     assert correlation.abs().max().item() < 5 / zero.shape[0] ** 0.5
 
 
 def test_a_rate_of_zero_changes_nothing() -> None:
     states = torch.randn(7, 3)
-    assert drop(states, 0.0) is states
+    assert apply_dropout(states, 0.0) is states

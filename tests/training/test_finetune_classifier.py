@@ -19,9 +19,9 @@ from pipeline.data.batches import Batch, Examples
 from pipeline.metrics import registry
 from pipeline.models import layer_surgery
 from pipeline.models.low_rank_layers import LowRankEmbedding, LowRankLinear
-from pipeline.training.finetune_classifier import finetune
-from pipeline.training.objective import Loss
+from pipeline.training.finetune_classifier import finetune_classifier
 from pipeline.training.recipe import Recipe
+from pipeline.training.task_loss import TaskLoss
 
 Bert = Callable[..., BertForSequenceClassification]
 Make = Callable[..., Examples]
@@ -31,7 +31,7 @@ STILL: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_pr
 
 
 def run(model: BertForSequenceClassification, train: Examples, recipe: Recipe, seed: int = 0) -> dict[str, Any]:
-    return finetune(model, train, train, recipe, JUDGE, "accuracy", seed)
+    return finetune_classifier(model, train, train, recipe, JUDGE, "accuracy", seed)
 
 
 def digest(model: BertForSequenceClassification, folder: Path) -> str:
@@ -41,7 +41,7 @@ def digest(model: BertForSequenceClassification, folder: Path) -> str:
 
 def test_it_learns_what_can_be_learnt(bert: Bert, examples: Make, recipe: Recipes) -> None:
     curve: list[tuple[int, dict[str, float]]] = []
-    result = finetune(
+    result = finetune_classifier(
         bert(), examples(400), examples(100, seed=1), recipe(epochs=4, evaluations=4, learning_rate=3e-3), JUDGE,
         "accuracy", 0, lambda step, values: curve.append((step, values)),
     )  # fmt: skip
@@ -58,7 +58,7 @@ def test_a_regression_learns_the_number(bert: Bert, examples: Make, recipe: Reci
     model = bert(num_labels=1, problem_type="regression")
     judge = partial(registry.judge, metrics=["pearson"])
     train = examples(400, regression=True)
-    result = finetune(model, train, train, recipe(epochs=4, learning_rate=3e-3), judge, "pearson", 0)
+    result = finetune_classifier(model, train, train, recipe(epochs=4, learning_rate=3e-3), judge, "pearson", 0)
     assert result["selection_pearson"] > 0.9
     assert result["selection_loss"] < np.var(train.labels) / 4
 
@@ -121,7 +121,7 @@ def test_the_logged_loss_weighs_every_example_alike(bert: Bert, examples: Make, 
     assert result["selection_loss"] == pytest.approx(expected, rel=1e-4)
 
 
-class Doubled(Loss):
+class Doubled(TaskLoss):
     """Twice the loss of the labels, to the power of a weight of its own."""
 
     def __init__(self) -> None:
@@ -138,7 +138,7 @@ def test_another_loss_is_trained_with_its_own_weights_and_judged_by_the_labels(
 ) -> None:
     train, settings, results, doubled = examples(16), recipe(learning_rate=1e-6, evaluations=1), [], Doubled()
     for loss in (None, doubled):
-        results.append(finetune(bert(**STILL), train, train, settings, JUDGE, "accuracy", 0, loss=loss))
+        results.append(finetune_classifier(bert(**STILL), train, train, settings, JUDGE, "accuracy", 0, loss=loss))
     assert results[1]["loss"] == pytest.approx(2 * results[0]["loss"], rel=1e-3)
     assert results[1]["selection_loss"] == pytest.approx(results[0]["selection_loss"], rel=1e-3)
     assert doubled.power.item() != 1
@@ -163,7 +163,7 @@ def test_a_compressed_model_learns(bert: Bert, examples: Make, recipe: Recipes) 
     layer_surgery.replace_module(model, "bert.encoder.layer.1.intermediate.dense", LowRankLinear(32, 64, 8, bias=True))
     model.bert.embeddings.word_embeddings = LowRankEmbedding(40, 32, 16, padding_idx=0)
     settings = recipe(epochs=4, evaluations=4, learning_rate=3e-3)
-    result = finetune(model, examples(400), examples(100, seed=1), settings, JUDGE, "accuracy", 0)
+    result = finetune_classifier(model, examples(400), examples(100, seed=1), settings, JUDGE, "accuracy", 0)
     assert result["selection_accuracy"] > 0.9
     assert layers[1].attention is layers[0].attention
     assert layers[0].attention.self.query.weight.shape == (24, 32)
@@ -190,7 +190,7 @@ def test_what_it_took_to_come_near_the_end_is_told_for_the_fractions_of_the_reci
         return {"accuracy": 0.0 if constant else next(told)}
 
     settings = recipe(evaluations=3, fractions=[0.4, 0.625, 1])
-    result = finetune(bert(), train, selection, settings, judge, "accuracy", 0)
+    result = finetune_classifier(bert(), train, selection, settings, judge, "accuracy", 0)
     order = list(batches.shuffled(train.lengths, 8, np.random.default_rng(0)))
     spent = np.cumsum([sum(3 * counted(bert(), train, row) for row in rows) for rows in order])
     seen = np.cumsum([len(rows) for rows in order])
@@ -214,7 +214,7 @@ def counted(model: BertForSequenceClassification, examples: Examples, row: int) 
 
 def test_every_step_is_told(bert: Bert, examples: Make, recipe: Recipes) -> None:
     steps: list[int] = []
-    finetune(bert(), examples(20), examples(20), recipe(), JUDGE, "f1", 0, advanced=steps.append)
+    finetune_classifier(bert(), examples(20), examples(20), recipe(), JUDGE, "f1", 0, on_step=steps.append)
     assert steps == [1, 1, 1]
 
 
@@ -225,5 +225,5 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_the_step(bert: Bert, ex
     step = next(number for number, rows in enumerate(order, start=1) if 11 in rows)
     judge = partial(registry.judge, metrics=["pearson"])
     with pytest.raises(UserError) as error:
-        finetune(bert(num_labels=1), train, train, recipe(evaluations=1), judge, "pearson", 0)
+        finetune_classifier(bert(num_labels=1), train, train, recipe(evaluations=1), judge, "pearson", 0)
     assert str(error.value) == f"the loss is nan at step {step} of 5; lower learning_rate (0.001) or clip (1)"

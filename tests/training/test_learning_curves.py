@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.metrics import registry
-from pipeline.training.learning_curves import Point, compute_baseline, convergence
+from pipeline.training.learning_curves import CurvePoint, compute_baseline, compute_convergence
 
 
 @pytest.mark.parametrize(
@@ -16,16 +16,16 @@ from pipeline.training.learning_curves import Point, compute_baseline, convergen
 def test_from_a_baseline_of_zero_the_first_point_with_95_percent_of_the_end_counts(
     values: list[float], steps: int
 ) -> None:
-    curve = [Point(score, 10 * i, 80 * i, 0.5 * i, 1e6 * i) for i, score in enumerate(values, start=1)]
-    assert convergence(curve, [0.95], 0.0) == {
+    curve = [CurvePoint(score, 10 * i, 80 * i, 0.5 * i, 1e6 * i) for i, score in enumerate(values, start=1)]
+    assert compute_convergence(curve, [0.95], 0.0) == {
         "steps_to_95pct": steps, "examples_to_95pct": 8 * steps, "seconds_to_95pct": steps / 20,
         "flops_to_95pct": 1e5 * steps,
     }  # fmt: skip
 
 
 def test_every_fraction_has_its_percentage_in_the_key() -> None:
-    curve = [Point(score, i, i, i) for i, score in enumerate([0.5, 0.9, 0.995, 1.0], start=1)]
-    found = convergence(curve, [0.5, 0.9, 0.995, 1], 0.0)
+    curve = [CurvePoint(score, i, i, i) for i, score in enumerate([0.5, 0.9, 0.995, 1.0], start=1)]
+    found = compute_convergence(curve, [0.5, 0.9, 0.995, 1], 0.0)
     assert {key: value for key, value in found.items() if key.startswith("steps")} == {
         "steps_to_50pct": 1, "steps_to_90pct": 2, "steps_to_99.5pct": 3, "steps_to_100pct": 4,
     }  # fmt: skip
@@ -34,8 +34,8 @@ def test_every_fraction_has_its_percentage_in_the_key() -> None:
 
 def test_a_score_at_the_baseline_has_converged_by_nothing() -> None:
     """From 68 to 72, half of the way is 70; half of 72 was reached without learning."""
-    curve = [Point(score, i, i, i) for i, score in enumerate([0.68, 0.69, 0.7, 0.72], start=1)]
-    assert convergence(curve, [0.5, 1.0], 0.68) == {
+    curve = [CurvePoint(score, i, i, i) for i, score in enumerate([0.68, 0.69, 0.7, 0.72], start=1)]
+    assert compute_convergence(curve, [0.5, 1.0], 0.68) == {
         "steps_to_50pct": 3, "examples_to_50pct": 3, "seconds_to_50pct": 3,
         "steps_to_100pct": 4, "examples_to_100pct": 4, "seconds_to_100pct": 4,
     }  # fmt: skip
@@ -43,8 +43,8 @@ def test_a_score_at_the_baseline_has_converged_by_nothing() -> None:
 
 @pytest.mark.parametrize(("final", "baseline"), [(0.0, 0.0), (-0.1, 0.0), (0.68, 0.68), (0.6, 0.68)])
 def test_a_run_that_ends_at_its_baseline_or_below_has_not_converged(final: float, baseline: float) -> None:
-    curve = [Point(0.9, 10, 80, 0.5, 1e6), Point(final, 20, 160, 1.0, 2e6)]
-    assert set(convergence(curve, [0.9, 0.95], baseline).values()) == {None}
+    curve = [CurvePoint(0.9, 10, 80, 0.5, 1e6), CurvePoint(final, 20, 160, 1.0, 2e6)]
+    assert set(compute_convergence(curve, [0.9, 0.95], baseline).values()) == {None}
 
 
 @pytest.mark.parametrize(("metric", "baseline"), [("accuracy", 0.7), ("f1", 0.6 / 1.3), ("matthews_correlation", 0.0)])

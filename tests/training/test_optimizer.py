@@ -19,7 +19,7 @@ def test_the_first_update_is_that_of_the_paper() -> None:
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     for weight in model.parameters():
         weight.grad = torch.randn_like(weight)
-    optimizer.adamw(model, learning_rate=0.01, weight_decay=0.1).step()
+    optimizer.create_adamw(model, learning_rate=0.01, weight_decay=0.1).step()
     for name, weight in model.named_parameters():
         kept = before[name] * ((1 - 0.01 * 0.1) if name == "weight" else 1)
         assert weight.grad is not None
@@ -31,14 +31,14 @@ def test_a_clipped_step_is_clipping_and_then_a_step(
     bert: Callable[..., BertForSequenceClassification], clip: float
 ) -> None:
     ours, theirs = bert(), bert()
-    quick, plain = (optimizer.adamw(model, 1e-3, 0.1) for model in (ours, theirs))
+    quick, plain = (optimizer.create_adamw(model, 1e-3, 0.1) for model in (ours, theirs))
     for update in range(4):
         torch.manual_seed(update)
         for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
             one.grad = torch.randn_like(one)
             other.grad = one.grad.clone()
         ours.classifier.bias.grad = theirs.classifier.bias.grad = None
-        quick.clipped_step(clip)
+        quick.apply_gradients(clip)
         nn.utils.clip_grad_norm_(theirs.parameters(), clip)
         plain.step()
     assert all(weight.grad is None for weight in ours.parameters())
@@ -51,7 +51,7 @@ def test_a_clipped_step_is_clipping_and_then_a_step(
 def test_what_decays_is_what_transformers_lets_decay(bert: Callable[..., BertForSequenceClassification]) -> None:
     model = bert()
     names = {id(weight): name for name, weight in model.named_parameters()}
-    groups = optimizer.adamw(model, 1e-3, 0.01).param_groups
+    groups = optimizer.create_adamw(model, 1e-3, 0.01).param_groups
     decayed = {names[id(weight)] for group in groups if group["weight_decay"] for weight in group["params"]}
     assert decayed == set(get_parameter_names(model, [nn.LayerNorm], ["bias"]))
     assert sum(len(group["params"]) for group in groups) == len(names)
@@ -61,7 +61,7 @@ def test_the_rate_falls_as_that_of_transformers() -> None:
     updates, rising = 50, 5
     weight = nn.Parameter(torch.zeros(1))
     theirs = get_linear_schedule_with_warmup(torch.optim.SGD([weight], lr=1.0), rising, updates)
-    ours = [optimizer.linear(update, updates, 0.1) for update in range(updates)]
+    ours = [optimizer.compute_rate_share(update, updates, 0.1) for update in range(updates)]
     for update in range(updates):
         if update >= rising:
             assert ours[update] == pytest.approx(theirs.get_last_lr()[0])
@@ -73,17 +73,17 @@ def test_the_rate_falls_as_that_of_transformers() -> None:
 
 
 def test_without_warmup_the_rate_starts_at_its_height() -> None:
-    assert [optimizer.linear(update, 4, 0.0) for update in range(4)] == [1, 0.75, 0.5, 0.25]
+    assert [optimizer.compute_rate_share(update, 4, 0.0) for update in range(4)] == [1, 0.75, 0.5, 0.25]
 
 
 def test_what_decay_leaves_is_what_adamw_leaves_of_a_weight_without_gradient() -> None:
     model = nn.Linear(3, 2, bias=False).double()
     before = model.weight.detach().clone()
-    adamw = optimizer.adamw(model, learning_rate=0.1, weight_decay=0.5)
+    adamw = optimizer.create_adamw(model, learning_rate=0.1, weight_decay=0.5)
     for update in range(20):
-        adamw.param_groups[0]["lr"] = 0.1 * optimizer.linear(update, 20, 0.1)
+        adamw.param_groups[0]["lr"] = 0.1 * optimizer.compute_rate_share(update, 20, 0.1)
         model.weight.grad = torch.zeros_like(model.weight)
         adamw.step()
-    left = optimizer.decayed(0.1, 0.5, updates=20, warmup=0.1)
+    left = optimizer.compute_total_decay(0.1, 0.5, updates=20, warmup=0.1)
     torch.testing.assert_close(model.weight.detach(), before * left)
     assert math.exp(-0.05 * 12) < left < math.exp(-0.05 * 9)

@@ -19,7 +19,15 @@ from pipeline.models import pretraining_model as objective
 from pipeline.system import hardware
 from pipeline.training import pretrain_model
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.pretraining_batches import CLS, MASK, PAD, SEP, Asked, Course, Regime
+from pipeline.training.pretraining_batches import (
+    CLS,
+    MASK,
+    PAD,
+    SEP,
+    PretrainingBatch,
+    PretrainingBatches,
+    PretrainingSettings,
+)
 
 TINY: dict[str, Any] = {
     "layers": 1, "hidden": 32, "heads": 2, "vocabulary": 400, "corpus": {"topics": 120, "seed": 0}, "steps": 60,
@@ -57,7 +65,7 @@ class Silent:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained")
-    pretrain_model.scratch(out, Silent(), **TINY)
+    pretrain_model.train_from_scratch(out, Silent(), **TINY)
     return out
 
 
@@ -70,24 +78,24 @@ def test_model_and_batches_go_to_the_device_of_the_machine_and_the_model_comes_b
 ):
     """The CPU by another name stands in for a GPU."""
     moved: list[torch.device] = []
-    model_to, batch_to = BertForPreTraining.to, Asked.to
+    model_to, batch_to = BertForPreTraining.to, PretrainingBatch.to
     monkeypatch.setattr(hardware, "get_device", lambda: torch.device("cpu", 0))
     monkeypatch.setattr(BertForPreTraining, "to", lambda model, at: moved.append(at) or model_to(model, at))
-    monkeypatch.setattr(Asked, "to", lambda batch, at: moved.append(at) or batch_to(batch, at))
-    pretrain_model.scratch(tmp_path, Silent(), **TINY | {"steps": 2})
+    monkeypatch.setattr(PretrainingBatch, "to", lambda batch, at: moved.append(at) or batch_to(batch, at))
+    pretrain_model.train_from_scratch(tmp_path, Silent(), **TINY | {"steps": 2})
     assert moved == [torch.device("cpu", 0)] * 3 + ["cpu"]
 
 
 def test_a_loss_that_is_no_number_stops_the_run_at_the_next_point_of_the_curves(tmp_path: Path):
     with pytest.raises(UserError) as caught:
-        pretrain_model.scratch(tmp_path, Silent(), **TINY | {"steps": 200, "learning_rate": 1e30})
+        pretrain_model.train_from_scratch(tmp_path, Silent(), **TINY | {"steps": 200, "learning_rate": 1e30})
     assert re.fullmatch(r"the loss is nan at step \d+ of 200; lower source.learning_rate \(1e\+30\)", str(caught.value))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_short_run_lowers_the_loss(tmp_path: Path):
     log = Silent()
-    reached = pretrain_model.scratch(tmp_path, log, **TINY | {"steps": 300, "short_share": 1.0})
+    reached = pretrain_model.train_from_scratch(tmp_path, log, **TINY | {"steps": 300, "short_share": 1.0})
     losses = [point["mlm_loss"] for _, point in log.points]
     assert [step for step, _ in log.points] == [100, 200, 300]
     assert losses[0] > losses[1] > losses[2] == reached["mlm_loss"]
@@ -95,7 +103,7 @@ def test_a_short_run_lowers_the_loss(tmp_path: Path):
 
 
 def test_the_same_seed_gives_the_same_bytes(trained: Path, tmp_path: Path):
-    told = pretrain_model.scratch(tmp_path, Silent(), **TINY)
+    told = pretrain_model.train_from_scratch(tmp_path, Silent(), **TINY)
     assert told["pretrain_seconds"] > 0
     for name in ("model.safetensors", "tokenizer.json", "config.json", "pretraining.json"):
         assert digest(tmp_path / name) == digest(trained / name)
@@ -129,7 +137,7 @@ def test_a_run_tells_what_made_it(trained: Path):
 
 
 def test_no_steps_leave_the_initial_weights(trained: Path, tmp_path: Path):
-    told = pretrain_model.scratch(tmp_path, Silent(), **TINY | {"steps": 0})
+    told = pretrain_model.train_from_scratch(tmp_path, Silent(), **TINY | {"steps": 0})
     assert told["steps"] == 0
     assert not set(pretrain_model.MEASURES) & set(told)
     left, config = load_file(tmp_path / "model.safetensors"), json.loads((tmp_path / "config.json").read_text())
@@ -141,9 +149,9 @@ def test_no_steps_leave_the_initial_weights(trained: Path, tmp_path: Path):
 
 def test_batches_hold_two_segments_and_short_sentences_come_first():
     topics = pretraining_corpus.read(topics=60, seed=0)
-    pieces = pretrain_model.tokenizer(topics, 400)
-    regime = Regime(40, 8, 1e-3, (0.2, 0.8), 0.2, 12, 0.5, 64)
-    drawn = list(Course(pretrain_model.encoded(topics, pieces), regime, 400, seed=0).batches())
+    pieces = pretrain_model.train_tokenizer(topics, 400)
+    regime = PretrainingSettings(40, 8, 1e-3, (0.2, 0.8), 0.2, 12, 0.5, 64)
+    drawn = list(PretrainingBatches(pretrain_model.encode_topics(topics, pieces), regime, 400, seed=0).batches())
     assert len(drawn) == 40
     for batch in drawn:
         tokens, types, attended = (batch.inputs[name] for name in ("input_ids", "token_type_ids", "attention_mask"))
@@ -156,7 +164,7 @@ def test_batches_hold_two_segments_and_short_sentences_come_first():
 
 
 def test_the_pace_rises_over_the_warm_up_and_falls_to_zero():
-    paces = [pretrain_model.pace(step, 4000) for step in range(4001)]
+    paces = [pretrain_model.compute_pretraining_rate(step, 4000) for step in range(4001)]
     assert paces[:201] == sorted(paces[:201])
     assert paces[200:] == sorted(paces[200:], reverse=True)
     assert max(paces) == 1
@@ -166,7 +174,7 @@ def test_the_pace_rises_over_the_warm_up_and_falls_to_zero():
 def test_a_long_pair_is_cut_to_the_longest(tmp_path: Path):
     (tmp_path / "long.txt").write_text("\n\n".join(["a b c d e f g h i j " * 9 + "\nk l m n o p"] * 3))
     told = TINY | {"corpus": {"text": str(tmp_path / "long.txt")}, "longest": 21, "short_share": 0.0, "steps": 2}
-    pretrain_model.scratch(tmp_path, Silent(), **told)
+    pretrain_model.train_from_scratch(tmp_path, Silent(), **told)
     assert json.loads((tmp_path / "config.json").read_text())["max_position_embeddings"] == 21
 
 
@@ -183,12 +191,11 @@ def test_a_long_pair_is_cut_to_the_longest(tmp_path: Path):
         ({"heads": 3}, "source.heads: got 3, which does not divide hidden 32; choose a divisor of it"),
         (
             {"short": 2},
-            "source.short: got 2, but 0 topics have sentences of at most so many tokens; "
-            "raise it, or set short_share to 0",
+            "source.short: got 2, but only 0 topics have sentences that short; raise it, or set short_share to 0",
         ),
     ],
 )
 def test_settings_that_cannot_work_are_refused(change, said, tmp_path: Path):
     with pytest.raises(UserError) as caught:
-        pretrain_model.scratch(tmp_path, Silent(), **TINY | change)
+        pretrain_model.train_from_scratch(tmp_path, Silent(), **TINY | change)
     assert str(caught.value) == said

@@ -52,18 +52,18 @@ def test_every_mistake_of_a_recipe_is_reported() -> None:
 
 
 def test_epochs_are_counted_in_whole_batches_the_last_one_smaller(recipe: Make) -> None:
-    assert recipe(epochs=3, batch_size=16).updates(100) == 21
-    assert recipe(epochs=0.5, batch_size=16).updates(100) == 4
-    assert recipe(epochs=0.01, batch_size=16).updates(10) == 1
+    assert recipe(epochs=3, batch_size=16).count_steps(100) == 21
+    assert recipe(epochs=0.5, batch_size=16).count_steps(100) == 4
+    assert recipe(epochs=0.01, batch_size=16).count_steps(10) == 1
 
 
 def test_steps_do_not_depend_on_the_rows(recipe: Make) -> None:
-    assert {recipe(epochs=None, steps=600).updates(rows) for rows in (10, 100, 1000)} == {600}
+    assert {recipe(epochs=None, steps=600).count_steps(rows) for rows in (10, 100, 1000)} == {600}
 
 
 @pytest.mark.parametrize("steps", [1, 3, 10, 11, 600])
 def test_the_points_of_a_curve_are_bounded_and_end_with_the_run(recipe: Make, steps: int) -> None:
-    points = recipe(epochs=None, steps=steps, evaluations=10).points(1)
+    points = recipe(epochs=None, steps=steps, evaluations=10).get_evaluation_steps(1)
     assert points == sorted(set(points))
     assert points[0] > 0
     assert points[-1] == steps

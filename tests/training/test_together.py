@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from pipeline.data import batches
 from pipeline.system import distributed, hardware
 from pipeline.training import checkpoints
-from pipeline.training.predict import logits
-from pipeline.training.trainer import MULTIPLE
+from pipeline.training.predict import predict_logits
+from pipeline.training.trainer import PAD_MULTIPLE
 from tests.conftest import ROOT
 from tests.training import together
 from tests.training.together import Told
@@ -49,7 +49,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
     """Return the same runs made by this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(together, "FOLDER", tmp_path_factory.mktemp("alone"))
-        patch.setattr(checkpoints, "PATIENCE", 0)
+        patch.setattr(checkpoints, "MIN_INTERVAL_RATIO", 0)
         patch.setattr(hardware, "get_fastest_precision", lambda at: "fp32")
         return {case.__name__: case() for case in together.CASES}
 
@@ -118,7 +118,7 @@ def test_every_token_is_counted_once_and_padding_where_it_was_made(both: Runs, a
         for batch in batches.shuffled(train.lengths, 7, random):
             tokens, rows = tokens + train.lengths[batch].sum(), rows + len(batch)
             for part in (batch[::2], batch[1::2] if len(batch) > 1 else batch):  # who has no row is given one
-                longest = -(-train.lengths[part].max() // MULTIPLE) * MULTIPLE
+                longest = -(-train.lengths[part].max() // PAD_MULTIPLE) * PAD_MULTIPLE
                 places += len(part) * longest
     assert (rows, tokens) == (44, 2 * len(train.tokens))
     for told in both["plain"]:
@@ -157,7 +157,7 @@ def test_with_dropout_the_curve_stays_as_near_as_that_of_another_seed(
 
 @pytest.mark.parametrize("count", [150, 10])
 def test_predictions_are_complete_in_every_process(folder: Path, count: int) -> None:
-    expected = logits(together.bert(), together.examples(count), "fp32")
+    expected = predict_logits(together.bert(), together.examples(count), "fp32")
     for rank in (0, 1):
         np.testing.assert_allclose(np.load(folder / f"{count}-{rank}.npy"), expected, rtol=1e-6, atol=1e-6)
 

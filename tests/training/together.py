@@ -26,10 +26,10 @@ from pipeline.system import distributed, hardware
 from pipeline.training import checkpoints
 from pipeline.training import trainer as running
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.finetune_classifier import finetune
-from pipeline.training.objective import Loss
-from pipeline.training.predict import logits
+from pipeline.training.finetune_classifier import finetune_classifier
+from pipeline.training.predict import predict_logits
 from pipeline.training.recipe import Recipe
+from pipeline.training.task_loss import TaskLoss
 
 # 22 rows make batches of 7, 7, 7 and 1. Of the gradients' norms some are clipped and some are not.
 RECIPE = Recipe(
@@ -72,7 +72,7 @@ def alike(count: int) -> Examples:
 FOLDER = Path()  # where the processes keep what they make
 
 
-class Certain(Loss):
+class Certain(TaskLoss):
     """The labels' loss divided by a spread that is learned with it (Kendall et al. 2018, eq. 7)."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Certain(Loss):
         return super().forward(model, batch) * torch.exp(-self.spread) + self.spread
 
 
-class Watched(Loss):
+class Watched(TaskLoss):
     """The labels' loss, of which this process's share of each batch is kept."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class Told:
     """What a run returned and told, or the mistake it ended with, and the model that it left."""
 
     model: Any
-    loss: Loss
+    loss: TaskLoss
     result: dict[str, Any]
     curve: list[Any]
     error: str = ""
@@ -111,17 +111,17 @@ def run(
     model: Any,
     train: Examples,
     recipe: Recipe = RECIPE,
-    loss: Loss | None = None,
+    loss: TaskLoss | None = None,
     seed: int = 3,
     checkpoint: Checkpoint | None = None,
     advanced: Callable[[int], None] = lambda steps: None,
 ) -> Told:
     """Fine-tune ``model``; a regression where it has one output."""
-    measure, curve, loss = "pearson" if model.config.num_labels == 1 else "accuracy", [], loss or Loss()
+    measure, curve, loss = "pearson" if model.config.num_labels == 1 else "accuracy", [], loss or TaskLoss()
     selection = examples(30, seed=1, kind=train.labels.dtype)
     judge = partial(registry.judge, metrics=[measure])
     try:
-        result = finetune(
+        result = finetune_classifier(
             model, train, selection, recipe, judge, measure, seed, lambda *point: curve.append(point), advanced, loss,
             checkpoint,
         )  # fmt: skip
@@ -181,8 +181,8 @@ def revived() -> Told:
 
     file = FOLDER / f"revived-{distributed.get_group().size}.safetensors"
     with suppress(InterruptedError):
-        run(bert(dropout=0.1), examples(96), STEADY, checkpoint=Checkpoint(file, seconds=0.0), advanced=advanced)
-    return run(bert(dropout=0.1), examples(96), STEADY, checkpoint=Checkpoint(file, seconds=1e9))
+        run(bert(dropout=0.1), examples(96), STEADY, checkpoint=Checkpoint(file, min_seconds=0.0), advanced=advanced)
+    return run(bert(dropout=0.1), examples(96), STEADY, checkpoint=Checkpoint(file, min_seconds=1e9))
 
 
 CASES: list[Callable[[], Told]] = [plain, regression, sparse, shared, own, nan, dropped, masked, revived]
@@ -193,7 +193,7 @@ def main(folder: Path) -> None:
     global FOLDER
     FOLDER = folder
     hardware.get_fastest_precision = lambda at: "fp32"
-    running.ASKED, checkpoints.PATIENCE = 1, 0
+    running.SYNC_STEPS, checkpoints.MIN_INTERVAL_RATIO = 1, 0
     torch.set_num_threads(1)
     with distributed.init_process_group():
         group = distributed.get_group()
@@ -206,7 +206,7 @@ def main(folder: Path) -> None:
             kept = {"result": told.result, "curve": told.curve, "error": told.error}
             path.with_suffix(".json").write_text(json.dumps({**kept, "seen": getattr(told.loss, "seen", [])}))
         for count in (150, 10):  # three batches, and one of which a process has none
-            np.save(folder / f"{count}-{group.rank}.npy", logits(bert(), examples(count), "fp32", group))
+            np.save(folder / f"{count}-{group.rank}.npy", predict_logits(bert(), examples(count), "fp32", group))
         speed.ROUND = 0.01
         timed = benchmark(bert(), bert(), examples(40), examples(20), BRIEF, group)
         (folder / f"benchmark-{group.rank}.json").write_text(json.dumps(timed))

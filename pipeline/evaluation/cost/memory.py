@@ -87,7 +87,7 @@ def phases(request: Request) -> dict[str, float]:
     from pipeline.data import batches
     from pipeline.models import load_model
     from pipeline.system import distributed, hardware
-    from pipeline.training.benchmark_loop import endless
+    from pipeline.training.benchmark_loop import start_benchmark_loop
 
     hardware.set_threads(request.threads)
     device, examples = hardware.get_device(), _examples(request)
@@ -107,7 +107,7 @@ def phases(request: Request) -> dict[str, float]:
 
     model = phase("load", lambda: _model(request, load_model).to(device))
     if request.training:
-        with endless(model, examples, request.rows, request.precision, distributed.SINGLE_PROCESS) as run:
+        with start_benchmark_loop(model, examples, request.rows, request.precision, distributed.SINGLE_PROCESS) as run:
             batch = run.take()
             loss = phase("forward", lambda: run.forward(batch))
             phase("backward", lambda: run.backward(loss))

@@ -16,7 +16,7 @@ from pipeline.evaluation.cost import energy, speed, timing
 from pipeline.models.flops import model_flops
 from pipeline.models.flops.counted_flops import UNCOUNTED
 from pipeline.models.model_files import WEIGHTS
-from pipeline.training.predict import ROWS, logits
+from pipeline.training.predict import ROWS, predict_logits
 
 CALLS = 100  # single examples per latency measurement
 
@@ -90,7 +90,7 @@ def predict(model: nn.Module, examples: Examples) -> tuple[np.ndarray, dict[str,
         model(**first.to(device).inputs)
     with energy.measured(device) as meter:
         started = timing.now(device)
-        outputs = logits(model, examples, "fp32")
+        outputs = predict_logits(model, examples, "fp32")
         seconds = timing.now(device) - started
     found = {
         "inference_pairs_per_second": len(examples) / seconds,

@@ -121,7 +121,7 @@ class Training:
         self.config, self.precision, self.device = config, precision, device
         with device:
             self.model = _model(config)
-        self.optimizer = optimizer.adamw(self.model, learning_rate=1e-5, weight_decay=0.01)
+        self.optimizer = optimizer.create_adamw(self.model, learning_rate=1e-5, weight_decay=0.01)
 
     def measure(self, rows: int, length: int, at_most: float) -> timing.Timing:
         """Return the seconds of a step, after a warm-up step."""

@@ -1,11 +1,9 @@
-"""What a student is pulled towards: a teacher's outputs, its hidden states and its attention, each a loss in fp32."""
+"""The losses of a student against its teacher: outputs, hidden states and attention, in fp32."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,173 +12,138 @@ from torch import Tensor, nn
 from pipeline.core.errors import UserError
 from pipeline.data.batches import Batch, Examples
 from pipeline.models import bert_layers
-from pipeline.training import objective
+from pipeline.training import task_loss
 from pipeline.training.distillation import distillation_settings
 from pipeline.training.distillation.distillation_settings import Distillation
+from pipeline.training.distillation.layer_outputs import LayerOutputs, count_heads, record_layers
+from pipeline.training.distillation.teacher_outputs import TeacherOutputs
 
-if TYPE_CHECKING:
-    from pipeline.training.distillation.teacher import Answers
 
+class DistillationLoss(task_loss.TaskLoss):
+    """The loss of a student: labels, softened outputs, and optionally hidden states and attention.
 
-@dataclass
-class Seen:
-    """What went through the layers of an encoder, in their order, each (rows, length, width).
+    alpha * soft loss + (1 - alpha) * task loss + hidden.weight * state losses + attention.weight * attention losses.
+    The last two are sums over pairs of layers. A learned projection maps the student's states to the teacher's width.
+    It starts as the identity for equal widths, otherwise it is drawn from ``seed``.
 
-    ``states[0]`` went into the first layer and ``states[i]`` came out of the i-th; ``query[i - 1]`` is of the i-th.
+    ``examples`` are the student's. Raises UserError if student and teacher do not match.
     """
 
-    states: list[Tensor] = field(default_factory=list)
-    query: list[Tensor] = field(default_factory=list)
-    key: list[Tensor] = field(default_factory=list)
-    value: list[Tensor] = field(default_factory=list)
-
-
-@contextmanager
-def watched(model: nn.Module) -> Iterator[Seen]:
-    """Yield what goes through the layers of ``model`` in one pass inside the block, whatever computes the attention.
-
-    Raises UserError for a model whose layers are not BERT's.
-    """
-    seen = Seen()
-
-    def passed(_: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
-        seen.states.extend([made] if seen.states else [given[0], made])
-
-    layers = bert_layers.list_layers(model)
-    with ExitStack() as undo:
-        for layer in layers:
-            undo.callback(layer.module.register_forward_hook(passed).remove)
-        for name in ("query", "key", "value"):
-            kept: list[Tensor] = getattr(seen, name)
-            # A module that serves several layers is hooked once and tells of each of its uses.
-            for module in dict.fromkeys(layer.get_part(f"attention.self.{name}") for layer in layers):
-                hook = module.register_forward_hook(lambda _module, _given, made, kept=kept: kept.append(made))
-                undo.callback(hook.remove)
-        yield seen
-
-
-class Loss(objective.Loss):
-    """The loss of a student that is taught: labels, softened outputs, and where asked for states and attention.
-
-    alpha * soft + (1 - alpha) * objective.objective + hidden.weight * sum over the mapped layers of the states' mean
-    squared error through a learned projection + attention.weight * sum over the mapped layers of the attention's loss.
-    The projections are weights of this module: the identity where the widths agree, else drawn from ``seed``.
-
-    ``examples`` are the student's. Raises UserError where student and teacher do not fit together.
-    """
-
-    def __init__(self, settings: Distillation, answers: Answers, student: Any, examples: Examples, seed: int) -> None:
+    def __init__(
+        self, settings: Distillation, teacher: TeacherOutputs, student: Any, examples: Examples, seed: int
+    ) -> None:
         super().__init__()
-        self.settings, self.answers, self.whole = settings, answers, settings.inside
+        self.settings, self.teacher, self.needs_all_tokens = settings, teacher, settings.matches_layers
         self.projections = nn.ModuleDict()
-        outputs = answers.logits.shape[1]
+        outputs = teacher.logits.shape[1]
         if student.config.num_labels != outputs:
             raise UserError(
                 f"the student has {student.config.num_labels} outputs, the teacher {outputs}; both must be of one task"
             )
-        if self.whole:
-            _same_tokens(examples, answers.examples)
-            self._pair(student, seed)
+        if self.needs_all_tokens:
+            _check_same_tokens(examples, teacher.examples)
+            self._pair_layers(student, seed)
 
-    def _pair(self, student: Any, seed: int) -> None:
-        """Choose which layers are matched, once it is known that they can be."""
-        layers, teachers = len(bert_layers.list_layers(student)), len(self.answers.heads)
-        self.heads = heads(student)
+    def _pair_layers(self, student: Any, seed: int) -> None:
+        """Select the pairs of layers, and check that they can be matched."""
+        layers, teachers = len(bert_layers.list_layers(student)), len(self.teacher.heads)
+        self.heads = count_heads(student)
         if hidden := self.settings.hidden:
-            self.states = distillation_settings.state_pairs(hidden.layers, layers, teachers)
+            self.states = distillation_settings.pair_states(hidden.layers, layers, teachers)
             for number, (mine, theirs) in enumerate(self.states):
-                wide, wider = student.config.hidden_size, self.answers.width("states", theirs)
-                self.projections[str(mine)] = _projection(wide, wider, seed + number)
+                wide, wider = student.config.hidden_size, self.teacher.get_width("states", theirs)
+                self.projections[str(mine)] = _create_projection(wide, wider, seed + number)
         if attention := self.settings.attention:
-            self.attentions = distillation_settings.pairs(attention.layers, layers, teachers)
-            _same_heads(self.attentions, self.heads, self.answers.heads)
+            self.attentions = distillation_settings.pair_layers(attention.layers, layers, teachers)
+            _check_same_heads(self.attentions, self.heads, self.teacher.heads)
 
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the loss of a batch, a number."""
-        with watched(model) if self.whole else nullcontext(Seen()) as seen:
-            said = model(**batch.inputs).logits
-        with torch.autocast(said.device.type, enabled=False):
-            said, alpha = said.float(), self.settings.alpha
-            taught = torch.from_numpy(self.answers.logits[batch.rows]).to(said.device)
-            loss = alpha * soft(said, taught, self.settings.temperature)
-            loss = loss + (1 - alpha) * objective.objective(said, batch.labels)
-            return loss + self._inside(seen, batch) if self.whole else loss
+        """Return the loss of a batch, a scalar."""
+        with record_layers(model) if self.needs_all_tokens else nullcontext(LayerOutputs()) as outputs:
+            logits = model(**batch.inputs).logits
+        with torch.autocast(logits.device.type, enabled=False):
+            logits, alpha = logits.float(), self.settings.alpha
+            targets = torch.from_numpy(self.teacher.logits[batch.rows]).to(logits.device)
+            loss = alpha * compute_soft_loss(logits, targets, self.settings.temperature)
+            loss = loss + (1 - alpha) * task_loss.compute_task_loss(logits, batch.labels)
+            return loss + self._compute_layer_loss(outputs, batch) if self.needs_all_tokens else loss
 
-    def _inside(self, seen: Seen, batch: Batch) -> Tensor:
+    def _compute_layer_loss(self, outputs: LayerOutputs, batch: Batch) -> Tensor:
         ids = batch.inputs["input_ids"]
         real = batch.inputs.get("attention_mask", torch.ones_like(ids)).bool()
-        taught = self.answers.read(batch.rows, ids.shape[1], ids.device)
+        teacher = self.teacher.read(batch.rows, ids.shape[1], ids.device)
         loss = torch.zeros((), device=ids.device)
         if hidden := self.settings.hidden:
             for mine, theirs in self.states:
-                moved = self.projections[str(mine)](seen.states[mine].float())
-                loss = loss + hidden.weight * states(moved, taught["states", theirs], real)
+                projected = self.projections[str(mine)](outputs.states[mine].float())
+                loss = loss + hidden.weight * compute_state_loss(projected, teacher["states", theirs], real)
         if attention := self.settings.attention:
-            match = tinybert if attention.kind == "tinybert" else minilm
+            match = compute_tinybert_loss if attention.kind == "tinybert" else compute_minilm_loss
             for mine, theirs in self.attentions:
-                said = [part[mine - 1].float() for part in (seen.query, seen.key, seen.value)]
-                told = [taught[name, theirs] for name in ("query", "key", "value") if (name, theirs) in taught]
-                loss = loss + attention.weight * match(said, told, self.heads[mine - 1], real)
+                inputs = [part[mine - 1].float() for part in (outputs.query, outputs.key, outputs.value)]
+                targets = [teacher[name, theirs] for name in ("query", "key", "value") if (name, theirs) in teacher]
+                loss = loss + attention.weight * match(inputs, targets, self.heads[mine - 1], real)
         return loss
 
 
-def soft(said: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    """Return how far outputs (rows, outputs) are from a teacher's.
+def compute_soft_loss(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """Return T^2 KL(teacher || student) of logits (rows, outputs) softened by T, the mean over rows.
 
-    T^2 KL(teacher || student) of the distributions softened by T, the mean over the rows; T^2 keeps the gradient's
-    scale (Hinton et al. 2015, section 2). For a regression, one output, the mean squared error without T.
+    T^2 keeps the scale of the gradient (Hinton et al. 2015, section 2). For a regression, which has one output, it is
+    the mean squared error without T.
     """
-    if said.shape[1] == 1:
-        return nn.functional.mse_loss(said, taught)
-    student, teacher = (logits.div(temperature).log_softmax(1) for logits in (said, taught))
+    if logits.shape[1] == 1:
+        return nn.functional.mse_loss(logits, targets)
+    student, teacher = (each.div(temperature).log_softmax(1) for each in (logits, targets))
     return temperature**2 * nn.functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
-def states(said: Tensor, taught: Tensor, real: Tensor) -> Tensor:
+def compute_state_loss(student: Tensor, teacher: Tensor, real: Tensor) -> Tensor:
     """Return the mean squared error of states (rows, length, width) over the ``real`` tokens (rows, length)."""
-    return ((said - taught).square().mean(2) * real).sum() / real.sum()
+    return ((student - teacher).square().mean(2) * real).sum() / real.sum()
 
 
-def relations(left: Tensor, right: Tensor, heads: int) -> Tensor:
-    """Return the scaled products of each token with each, (rows, heads, length, length), of (rows, length, width)."""
+def compute_relations(left: Tensor, right: Tensor, heads: int) -> Tensor:
+    """Return scaled products of all pairs of tokens, (rows, heads, length, length), of (rows, length, width)."""
     left, right = (part.view(*part.shape[:2], heads, -1).transpose(1, 2) for part in (left, right))
     scaling: float = left.shape[3] ** -0.5
     return torch.matmul(left, right.transpose(2, 3)) * scaling
 
 
-def tinybert(said: list[Tensor], told: list[Tensor], heads: int, real: Tensor) -> Tensor:
-    """Return how far queries and keys are from a teacher's, each (rows, length, width): ``scores``."""
-    return scores(relations(said[0], said[1], heads), relations(told[0], told[1], heads), real)
+def compute_tinybert_loss(student: list[Tensor], teacher: list[Tensor], heads: int, real: Tensor) -> Tensor:
+    """Return the score loss of queries and keys, each (rows, length, width)."""
+    return compute_score_loss(
+        compute_relations(student[0], student[1], heads), compute_relations(teacher[0], teacher[1], heads), real
+    )
 
 
-def minilm(said: list[Tensor], told: list[Tensor], heads: int, real: Tensor) -> Tensor:
-    """Return how far queries, keys and values are from a teacher's: ``divergence`` of attention and of values."""
-    attention = divergence(relations(said[0], said[1], heads), relations(told[0], told[1], heads), real)
-    return attention + divergence(relations(said[2], said[2], heads), relations(told[2], told[2], heads), real)
+def compute_minilm_loss(student: list[Tensor], teacher: list[Tensor], heads: int, real: Tensor) -> Tensor:
+    """Return the relation losses of attention and of values, from queries, keys and values."""
+    attention = compute_relation_loss(
+        compute_relations(student[0], student[1], heads), compute_relations(teacher[0], teacher[1], heads), real
+    )
+    return attention + compute_relation_loss(
+        compute_relations(student[2], student[2], heads), compute_relations(teacher[2], teacher[2], heads), real
+    )
 
 
-def scores(said: Tensor, taught: Tensor, real: Tensor) -> Tensor:
+def compute_score_loss(student: Tensor, teacher: Tensor, real: Tensor) -> Tensor:
     """Return the mean squared error of attention scores before the softmax, over heads and pairs of ``real`` tokens."""
     both = real[:, :, None] & real[:, None, :]
-    return ((said - taught).square().mean(1) * both).sum() / both.sum()
+    return ((student - teacher).square().mean(1) * both).sum() / both.sum()
 
 
-def divergence(said: Tensor, taught: Tensor, real: Tensor) -> Tensor:
+def compute_relation_loss(student: Tensor, teacher: Tensor, real: Tensor) -> Tensor:
     """Return KL(teacher || student) of the softmax over the ``real`` tokens, the mean over heads and real tokens."""
     padding = ~real[:, None, None, :]
     student, teacher = (
-        part.masked_fill(padding, torch.finfo(part.dtype).min).log_softmax(3) for part in (said, taught)
+        part.masked_fill(padding, torch.finfo(part.dtype).min).log_softmax(3) for part in (student, teacher)
     )
     each = nn.functional.kl_div(student, teacher, reduction="none", log_target=True).sum(3)
     return (each.mean(1) * real).sum() / real.sum()
 
 
-def heads(model: Any) -> tuple[int, ...]:
-    """Return the number of attention heads of each layer."""
-    return tuple(layer.module.attention.self.num_attention_heads for layer in bert_layers.list_layers(model))
-
-
-def _projection(wide: int, wider: int, seed: int) -> nn.Linear:
+def _create_projection(wide: int, wider: int, seed: int) -> nn.Linear:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         linear = nn.Linear(wide, wider, bias=False)
@@ -188,7 +151,7 @@ def _projection(wide: int, wider: int, seed: int) -> nn.Linear:
     return linear
 
 
-def _same_tokens(student: Examples, teacher: Examples) -> None:
+def _check_same_tokens(student: Examples, teacher: Examples) -> None:
     if np.array_equal(student.starts, teacher.starts) and np.array_equal(student.tokens, teacher.tokens):
         return
     raise UserError(
@@ -198,7 +161,7 @@ def _same_tokens(student: Examples, teacher: Examples) -> None:
     )
 
 
-def _same_heads(pairs: list[tuple[int, int]], student: tuple[int, ...], teacher: tuple[int, ...]) -> None:
+def _check_same_heads(pairs: list[tuple[int, int]], student: tuple[int, ...], teacher: tuple[int, ...]) -> None:
     for mine, theirs in pairs:
         if student[mine - 1] != teacher[theirs - 1]:
             raise UserError(

@@ -25,14 +25,14 @@ Temperature = Annotated[Positive, Field(description="Softens the outputs of both
 START = "write pretrained, scratch or {every: 2} and up"
 
 
-class Hidden(CheckedModel):
+class HiddenMatching(CheckedModel):
     """Hidden states to match (Jiao et al. 2020, eq. 8 and 9)."""
 
     weight: Positive = Field(description="Weight in the loss.")
     layers: Layers
 
 
-class Attention(CheckedModel):
+class AttentionMatching(CheckedModel):
     """Attention to match."""
 
     weight: Positive = Field(description="Weight in the loss.")
@@ -48,8 +48,10 @@ class Distillation(CheckedModel):
 
     alpha: Alpha
     temperature: Temperature
-    hidden: Hidden | None = Field(default=None, description="Hidden states to match, through a learned projection.")
-    attention: Attention | None = Field(default=None, description="Attention to match.")
+    hidden: HiddenMatching | None = Field(
+        default=None, description="Hidden states to match, through a learned projection."
+    )
+    attention: AttentionMatching | None = Field(default=None, description="Attention to match.")
     start: Literal["pretrained", "scratch"] | Annotated[int, Field(ge=2, le=MAX_INT)] = Field(
         default="pretrained",
         description="The student's first weights: pretrained, scratch, or {every: k} for every k-th layer of the "
@@ -61,8 +63,8 @@ class Distillation(CheckedModel):
     )
 
     @property
-    def inside(self) -> bool:
-        """Return whether more than the outputs is matched."""
+    def matches_layers(self) -> bool:
+        """Return whether hidden states or attention are matched."""
         return bool(self.hidden or self.attention)
 
 
@@ -87,42 +89,42 @@ class DistillationFile(Distillation):
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What to keep of a teacher beside its outputs, by its layers from 1; state 0 is what goes into the first layer."""
+class LayerSelection:
+    """Teacher layers whose states, scores and values are stored, from 1; state 0 is the input of the first layer."""
 
     states: tuple[int, ...] = ()
     scores: tuple[int, ...] = ()
     values: tuple[int, ...] = ()
 
 
-def pairs(layers: str, student: int, teacher: int) -> list[tuple[int, int]]:
-    """Return which of the ``student`` layers learns from which of the ``teacher`` layers, both counted from 1.
+def pair_layers(layers: str, student: int, teacher: int) -> list[tuple[int, int]]:
+    """Return pairs of student and teacher layers, counted from 1, for models of that many layers.
 
-    ``uniform`` spreads the student's m-th of M over the teacher's N: g(m) = m N / M, rounded where it is no whole
-    number (Jiao et al. 2020, section 3.1); ``last`` pairs the last two.
+    ``uniform`` maps layer m of M to g(m) = m N / M of N, rounded (Jiao et al. 2020, section 3.1). ``last`` pairs the
+    last layers.
     """
     if layers == "last":
         return [(student, teacher)]
     return [(layer, max(1, math.floor(layer * teacher / student + 0.5))) for layer in range(1, student + 1)]
 
 
-def state_pairs(layers: str, student: int, teacher: int) -> list[tuple[int, int]]:
-    """Return ``pairs`` for hidden states: a uniform map begins with the embeddings, layer 0 of both."""
-    return [*([(0, 0)] if layers == "uniform" else []), *pairs(layers, student, teacher)]
+def pair_states(layers: str, student: int, teacher: int) -> list[tuple[int, int]]:
+    """Return ``pair_layers`` for hidden states, where ``uniform`` also pairs the embeddings, layer 0."""
+    return [*([(0, 0)] if layers == "uniform" else []), *pair_layers(layers, student, teacher)]
 
 
-def needs(settings: Distillation, student: int, teacher: int) -> Needs:
-    """Return what a student of so many layers needs of a teacher of so many."""
+def select_layers(settings: Distillation, student: int, teacher: int) -> LayerSelection:
+    """Return the teacher layers that a student needs, for models of that many layers."""
     states: list[int] = []
     scores: list[int] = []
     if settings.hidden:
-        states = [layer for _, layer in state_pairs(settings.hidden.layers, student, teacher)]
+        states = [layer for _, layer in pair_states(settings.hidden.layers, student, teacher)]
     if settings.attention:
-        scores = [layer for _, layer in pairs(settings.attention.layers, student, teacher)]
+        scores = [layer for _, layer in pair_layers(settings.attention.layers, student, teacher)]
     values = scores if settings.attention and settings.attention.kind == "minilm" else []
-    return Needs(*(tuple(sorted(set(kept))) for kept in (states, scores, values)))
+    return LayerSelection(*(tuple(sorted(set(layers))) for layers in (states, scores, values)))
 
 
 def load_distillation(conf: Mapping[str, Any]) -> Distillation:
-    """Return the distillation that a conf file states. Raises UserError with a line for each mistake."""
+    """Return the distillation settings in a conf file. Raises UserError with a line for each mistake."""
     return validation.load(DistillationFile, conf, f"conf/distillation/{conf.get('name', '?')}.yaml: ")

@@ -250,7 +250,7 @@ def test_real_training_is_taken_apart(
     recipe = Recipe(
         learning_rate=1e-3, batch_size=4, epochs=None, steps=4000, warmup=0.1, weight_decay=0.0, clip=1.0, evaluations=1
     )
-    run = running.Run(model.train(), examples, recipe, seed=0)
+    run = running.Trainer(model.train(), examples, recipe, seed=0)
     found = speed.training(run, within=0.5, at_most=0.1)
     assert 0 < found["train_pairs_per_second_low"] <= found["train_pairs_per_second"]
     assert run.rows.sum() < 4000 * 4

@@ -244,7 +244,7 @@ def test_flops_by_part_are_those_counted_of_its_linears() -> None:
 
 def test_the_optimiser_holds_what_the_formula_says() -> None:
     model = made()
-    adamw = optimizer.adamw(model, 1e-4, 0.01)
+    adamw = optimizer.create_adamw(model, 1e-4, 0.01)
     model(input_ids=torch.ones(1, 4, dtype=torch.long)).logits.sum().backward()
     adamw.step()
     held = sum(tensor.nbytes for state in adamw.state.values() for tensor in state.values())

@@ -19,21 +19,21 @@ from pipeline.data.batches import Batch, Examples
 from pipeline.metrics import registry as judging
 from pipeline.models import bert_layers, layer_surgery
 from pipeline.models.low_rank_layers import LowRankLinear
-from pipeline.training import finetune_classifier, objective
-from pipeline.training.distillation import distillation_loss, distillation_settings, teacher
-from pipeline.training.distillation.distillation_settings import Attention, Distillation, Hidden
-from pipeline.training.predict import logits
+from pipeline.training import finetune_classifier, task_loss
+from pipeline.training.distillation import distillation_loss, distillation_settings, layer_outputs, teacher_outputs
+from pipeline.training.distillation.distillation_settings import AttentionMatching, Distillation, HiddenMatching
+from pipeline.training.predict import predict_logits
 from pipeline.training.recipe import Recipe
 
 Bert = Callable[..., BertForSequenceClassification]
 Make = Callable[..., Examples]
 Recipes = Callable[..., Recipe]
-Teach = Callable[..., distillation_loss.Loss]
+Teach = Callable[..., distillation_loss.DistillationLoss]
 
 JUDGE = partial(judging.judge, metrics=["accuracy"])
-HIDDEN = Hidden(weight=1.0, layers="uniform")
-TINYBERT = Attention(weight=1.0, kind="tinybert", layers="uniform")
-MINILM = Attention(weight=1.0, kind="minilm", layers="last")
+HIDDEN = HiddenMatching(weight=1.0, layers="uniform")
+TINYBERT = AttentionMatching(weight=1.0, kind="tinybert", layers="uniform")
+MINILM = AttentionMatching(weight=1.0, kind="minilm", layers="last")
 F16 = 2e-3  # what the teacher's states kept in half precision change of a loss, relative
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
@@ -45,12 +45,12 @@ def teach(tmp_path: Path) -> Teach:
     def made(
         settings: Distillation, student: BertForSequenceClassification, taught: BertForSequenceClassification,
         train: Examples, seed: int = 0,
-    ) -> distillation_loss.Loss:  # fmt: skip
-        needs = distillation_settings.needs(
+    ) -> distillation_loss.DistillationLoss:  # fmt: skip
+        needs = distillation_settings.select_layers(
             settings, len(bert_layers.list_layers(student)), len(bert_layers.list_layers(taught))
         )
-        answers = teacher.ask(taught, train, needs, "fp32", tmp_path)
-        return distillation_loss.Loss(settings, answers, student, train, seed)
+        answers = teacher_outputs.run_teacher(taught, train, needs, "fp32", tmp_path)
+        return distillation_loss.DistillationLoss(settings, answers, student, train, seed)
 
     return made
 
@@ -62,7 +62,7 @@ def drawn(rows: int = 5, classes: int = 3) -> tuple[Tensor, Tensor]:
 
 
 def gradient(said: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    return torch.autograd.grad(distillation_loss.soft(said, taught, temperature), said)[0]
+    return torch.autograd.grad(distillation_loss.compute_soft_loss(said, taught, temperature), said)[0]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 20.0])
@@ -70,7 +70,7 @@ def test_soft_targets_are_the_relative_entropy_of_the_softened_distributions(tem
     said, taught = drawn()
     student, teacher = (softmax(part.detach().numpy() / temperature, axis=1) for part in (said, taught))
     expected = temperature**2 * rel_entr(teacher, student).sum() / len(said)
-    assert distillation_loss.soft(said, taught, temperature).item() == pytest.approx(expected, rel=1e-9)
+    assert distillation_loss.compute_soft_loss(said, taught, temperature).item() == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
@@ -90,7 +90,7 @@ def test_the_gradient_keeps_its_scale_as_the_temperature_grows() -> None:
 def test_a_regression_learns_the_number_of_the_teacher() -> None:
     said, taught = drawn(classes=1)
     expected = np.mean((said.detach().numpy() - taught.numpy()) ** 2)
-    assert distillation_loss.soft(said, taught, 7.0).item() == pytest.approx(expected)
+    assert distillation_loss.compute_soft_loss(said, taught, 7.0).item() == pytest.approx(expected)
 
 
 def padded(train: Examples) -> Batch:
@@ -102,11 +102,11 @@ def padded(train: Examples) -> Batch:
 @pytest.mark.usefixtures("fp32")
 def test_relations_softmaxed_are_the_attention_of_an_eager_model(bert: Bert, examples: Make) -> None:
     model, batch = bert(attn_implementation="eager", num_attention_heads=4), padded(examples(20))
-    with distillation_loss.watched(model) as seen:
+    with layer_outputs.record_layers(model) as seen:
         plain = model(**batch.inputs, output_attentions=True, output_hidden_states=True)
     padding = batch.inputs["attention_mask"][:, None, None] == 0
     for query, key, attention in zip(seen.query, seen.key, plain.attentions, strict=True):
-        shares = distillation_loss.relations(query, key, 4).masked_fill(padding, -1e9).softmax(3)
+        shares = distillation_loss.compute_relations(query, key, 4).masked_fill(padding, -1e9).softmax(3)
         torch.testing.assert_close(shares, attention)
     for mine, state in zip(seen.states, plain.hidden_states, strict=True):
         torch.testing.assert_close(mine, state)
@@ -117,7 +117,7 @@ def test_layers_that_share_their_modules_are_seen_each_by_itself(bert: Bert, exa
     first, *others = model.bert.encoder.layer
     for layer in others:
         layer.attention, layer.intermediate, layer.output = first.attention, first.intermediate, first.output
-    with distillation_loss.watched(model) as seen:
+    with layer_outputs.record_layers(model) as seen:
         model(**batch.inputs)
     for number in range(3):
         torch.testing.assert_close(seen.query[number], first.attention.self.query(seen.states[number]))
@@ -147,13 +147,13 @@ def products(left: np.ndarray, right: np.ndarray, row: int, length: int) -> np.n
     return left[row, :, :length] @ right[row, :, :length].swapaxes(1, 2) / np.sqrt(left.shape[3])
 
 
-def the_rest(loss: distillation_loss.Loss, model: BertForSequenceClassification, batch: Batch) -> float:
+def the_rest(loss: distillation_loss.DistillationLoss, model: BertForSequenceClassification, batch: Batch) -> float:
     """Return the loss without its part for the outputs."""
     said = model(**batch.inputs).logits
     taught = torch.from_numpy(loss.answers.logits[batch.rows])
     alpha = loss.settings.alpha
     hard = torch.nn.functional.cross_entropy(said, batch.labels)
-    outputs = alpha * distillation_loss.soft(said, taught, loss.settings.temperature) + (1 - alpha) * hard
+    outputs = alpha * distillation_loss.compute_soft_loss(said, taught, loss.settings.temperature) + (1 - alpha) * hard
     return (loss(model, batch) - outputs).item()
 
 
@@ -161,7 +161,10 @@ def test_states_are_matched_over_real_tokens_through_the_projections(bert: Bert,
     train = examples(20)
     batch, small, large = padded(train), bert(), bert(1, hidden_size=48, num_hidden_layers=4)
     loss = teach(
-        Distillation(alpha=0.5, temperature=2.0, hidden=Hidden(weight=0.7, layers="uniform")), small, large, train
+        Distillation(alpha=0.5, temperature=2.0, hidden=HiddenMatching(weight=0.7, layers="uniform")),
+        small,
+        large,
+        train,
     )
     mine, theirs, lengths = inside(small, batch)["states"], inside(large, batch)["states"], train.lengths[batch.rows]
     expected = 0.0
@@ -179,7 +182,9 @@ def test_tinybert_matches_the_scores_before_the_softmax(bert: Bert, examples: Ma
     train = examples(20)
     batch, small, large = padded(train), bert(), bert(1, hidden_size=48, num_hidden_layers=4)
     loss = teach(
-        Distillation(alpha=0.5, temperature=2.0, attention=Attention(weight=0.7, kind="tinybert", layers="uniform")),
+        Distillation(
+            alpha=0.5, temperature=2.0, attention=AttentionMatching(weight=0.7, kind="tinybert", layers="uniform")
+        ),
         small,
         large,
         train,
@@ -201,7 +206,7 @@ def test_minilm_matches_the_last_attention_and_value_relations(bert: Bert, examp
     small, large = bert(), bert(1, hidden_size=48, num_hidden_layers=4, attn_implementation="eager")
     batch = padded(train)
     loss = teach(
-        Distillation(alpha=0.5, temperature=2.0, attention=Attention(weight=0.7, kind="minilm", layers="last")),
+        Distillation(alpha=0.5, temperature=2.0, attention=AttentionMatching(weight=0.7, kind="minilm", layers="last")),
         small,
         large,
         train,
@@ -220,7 +225,7 @@ def test_minilm_matches_the_last_attention_and_value_relations(bert: Bert, examp
 
 
 @pytest.mark.parametrize("attention", [TINYBERT, MINILM], ids=lambda attention: attention.kind)
-def test_the_padding_does_not_matter(bert: Bert, examples: Make, teach: Teach, attention: Attention) -> None:
+def test_the_padding_does_not_matter(bert: Bert, examples: Make, teach: Teach, attention: AttentionMatching) -> None:
     train = examples(40)
     loss = teach(
         Distillation(alpha=0.5, temperature=2.0, hidden=HIDDEN, attention=attention),
@@ -236,7 +241,7 @@ def test_the_padding_does_not_matter(bert: Bert, examples: Make, teach: Teach, a
 
 @pytest.mark.parametrize("attention", [TINYBERT, MINILM], ids=lambda attention: attention.kind)
 def test_a_copy_of_the_teacher_has_nothing_to_learn_from_inside(
-    bert: Bert, examples: Make, teach: Teach, attention: Attention
+    bert: Bert, examples: Make, teach: Teach, attention: AttentionMatching
 ) -> None:
     train = examples(20)
     loss = teach(
@@ -269,9 +274,9 @@ def test_projections_are_drawn_from_the_seed_alone(bert: Bert, examples: Make, t
 
 
 def tuned(
-    model: BertForSequenceClassification, train: Examples, recipe: Recipe, loss: objective.Loss | None = None
+    model: BertForSequenceClassification, train: Examples, recipe: Recipe, loss: task_loss.TaskLoss | None = None
 ) -> dict[str, Any]:
-    return finetune_classifier.finetune(model, train, train, recipe, JUDGE, "accuracy", 0, loss=loss)
+    return finetune_classifier.finetune_classifier(model, train, train, recipe, JUDGE, "accuracy", 0, loss=loss)
 
 
 def test_without_the_teacher_s_share_it_is_plain_fine_tuning(
@@ -292,13 +297,13 @@ def test_a_distilled_student_agrees_with_its_teacher_whatever_the_labels(
 ) -> None:
     train, large, settings = examples(200), bert(1), recipe(epochs=4, learning_rate=3e-3)
     tuned(large, train, settings)
-    told = logits(large, train, "fp32").argmax(1)
+    told = predict_logits(large, train, "fp32").argmax(1)
     assert 0.1 < told.mean() < 0.9
     train.labels[:] = np.random.default_rng(0).integers(0, 2, len(train))
     alone, taught = bert(), bert()
     tuned(alone, train, settings)
     tuned(taught, train, settings, teach(Distillation(alpha=1.0, temperature=2.0), taught, large, train))
-    agreement = [np.mean(logits(student, train, "fp32").argmax(1) == told) for student in (alone, taught)]
+    agreement = [np.mean(predict_logits(student, train, "fp32").argmax(1) == told) for student in (alone, taught)]
     assert agreement[1] > 0.95 > agreement[0] + 0.1
 
 
@@ -322,11 +327,11 @@ def test_a_student_comes_nearer_inside_and_the_teacher_stays_as_it_was(
 @pytest.mark.usefixtures("fp32")
 @pytest.mark.parametrize("attention", [None, TINYBERT, MINILM], ids=lambda attention: attention and attention.kind)
 def test_the_last_layer_is_matched_whole_while_training(
-    bert: Bert, examples: Make, recipe: Recipes, teach: Teach, attention: Attention | None
+    bert: Bert, examples: Make, recipe: Recipes, teach: Teach, attention: AttentionMatching | None
 ) -> None:
     train, small, large = examples(12), bert(**STILL), bert(1)
     loss = teach(
-        Distillation(alpha=0.5, temperature=2.0, hidden=Hidden(weight=1.0, layers="last"), attention=attention),
+        Distillation(alpha=0.5, temperature=2.0, hidden=HiddenMatching(weight=1.0, layers="last"), attention=attention),
         small,
         large,
         train,
@@ -358,7 +363,7 @@ def test_under_autocast_the_loss_is_computed_in_fp32(bert: Bert, examples: Make,
         found, said = loss(model, batch), model(**batch.inputs).logits
     assert (found.dtype, said.dtype) == (torch.float32, torch.bfloat16)
     taught = torch.from_numpy(loss.answers.logits[batch.rows])
-    assert torch.equal(found, distillation_loss.soft(said.float(), taught, 2.0))
+    assert torch.equal(found, distillation_loss.compute_soft_loss(said.float(), taught, 2.0))
 
 
 def refused(teach: Teach, *given: Any) -> str:
@@ -379,16 +384,18 @@ def test_attention_of_other_heads_cannot_be_matched(bert: Bert, examples: Make, 
 def test_states_of_other_tokens_cannot_be_matched(bert: Bert, examples: Make, tmp_path: Path) -> None:
     mine, theirs = examples(5), examples(5, seed=1)
     settings, model = Distillation(alpha=0.5, temperature=2.0, hidden=HIDDEN), bert()
-    answers = teacher.ask(model, theirs, distillation_settings.needs(settings, 2, 2), "fp32", tmp_path)
+    answers = teacher_outputs.run_teacher(
+        model, theirs, distillation_settings.select_layers(settings, 2, 2), "fp32", tmp_path
+    )
     with pytest.raises(UserError) as error:
-        distillation_loss.Loss(settings, answers, model, mine, 0)
+        distillation_loss.DistillationLoss(settings, answers, model, mine, 0)
     assert str(error.value) == (
         "the student does not read the training rows as the tokens that the teacher reads "
         f"({len(mine.tokens)} and {len(theirs.tokens)} of them), so states and attention cannot be matched; take a "
         "student with the teacher's tokenizer, or set hidden and attention to null"
     )
     logits_only = Distillation(alpha=0.5, temperature=2.0)
-    assert distillation_loss.Loss(logits_only, answers, model, mine, 0).whole is False
+    assert distillation_loss.DistillationLoss(logits_only, answers, model, mine, 0).needs_all_tokens is False
 
 
 def test_outputs_of_another_task_cannot_be_matched(bert: Bert, examples: Make, teach: Teach) -> None:

@@ -8,14 +8,14 @@ import yaml
 from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.training.distillation.distillation_settings import (
-    Attention,
+    AttentionMatching,
     Distillation,
-    Hidden,
-    Needs,
+    HiddenMatching,
+    LayerSelection,
     load_distillation,
-    needs,
-    pairs,
-    state_pairs,
+    pair_layers,
+    pair_states,
+    select_layers,
 )
 
 FILES = sorted(path.stem for path in (paths.CONF / "distillation").glob("*.yaml"))
@@ -50,14 +50,14 @@ def test_a_file_is_read_with_its_parts() -> None:
     expected = Distillation(
         alpha=0.5,
         temperature=2.0,
-        hidden=Hidden(weight=2.0, layers="last"),
-        attention=Attention(weight=1, kind="minilm", layers="uniform"),
+        hidden=HiddenMatching(weight=2.0, layers="last"),
+        attention=AttentionMatching(weight=1, kind="minilm", layers="uniform"),
         start=3,
         teacher_seed=1,
     )
     assert settings.model_dump(exclude={"name"}) == expected.model_dump()
-    assert settings.inside
-    assert not load_distillation(CONF).inside
+    assert settings.matches_layers
+    assert not load_distillation(CONF).matches_layers
 
 
 @pytest.mark.parametrize(
@@ -111,33 +111,35 @@ def test_a_missing_key_is_named() -> None:
 
 
 def test_a_uniform_map_spreads_the_student_over_the_teacher() -> None:
-    assert pairs("uniform", 4, 12) == [(1, 3), (2, 6), (3, 9), (4, 12)]
-    assert pairs("uniform", 2, 2) == [(1, 1), (2, 2)]
+    assert pair_layers("uniform", 4, 12) == [(1, 3), (2, 6), (3, 9), (4, 12)]
+    assert pair_layers("uniform", 2, 2) == [(1, 1), (2, 2)]
 
 
 def test_a_map_that_does_not_divide_is_rounded_and_ends_with_the_last() -> None:
-    assert pairs("uniform", 2, 3) == [(1, 2), (2, 3)]
-    assert pairs("uniform", 4, 6) == [(1, 2), (2, 3), (3, 5), (4, 6)]
-    assert pairs("uniform", 4, 1) == [(1, 1), (2, 1), (3, 1), (4, 1)]  # a student deeper than its teacher
+    assert pair_layers("uniform", 2, 3) == [(1, 2), (2, 3)]
+    assert pair_layers("uniform", 4, 6) == [(1, 2), (2, 3), (3, 5), (4, 6)]
+    assert pair_layers("uniform", 4, 1) == [(1, 1), (2, 1), (3, 1), (4, 1)]  # a student deeper than its teacher
 
 
 def test_the_last_layers_may_be_mapped_alone() -> None:
-    assert pairs("last", 2, 12) == state_pairs("last", 2, 12) == [(2, 12)]
+    assert pair_layers("last", 2, 12) == pair_states("last", 2, 12) == [(2, 12)]
 
 
 def test_the_states_of_a_uniform_map_begin_with_the_embeddings() -> None:
-    assert state_pairs("uniform", 2, 6) == [(0, 0), (1, 3), (2, 6)]
+    assert pair_states("uniform", 2, 6) == [(0, 0), (1, 3), (2, 6)]
 
 
 def test_only_what_is_matched_is_needed() -> None:
-    hidden = Hidden(weight=1.0, layers="uniform")
-    assert needs(Distillation(alpha=0.5, temperature=1.0), 2, 4) == Needs()
-    assert needs(Distillation(alpha=0.5, temperature=1.0, hidden=hidden), 2, 4) == Needs(states=(0, 2, 4))
+    hidden = HiddenMatching(weight=1.0, layers="uniform")
+    assert select_layers(Distillation(alpha=0.5, temperature=1.0), 2, 4) == LayerSelection()
+    assert select_layers(Distillation(alpha=0.5, temperature=1.0, hidden=hidden), 2, 4) == LayerSelection(
+        states=(0, 2, 4)
+    )
     tinybert = Distillation(
-        alpha=0.5, temperature=1.0, attention=Attention(weight=1.0, kind="tinybert", layers="uniform")
+        alpha=0.5, temperature=1.0, attention=AttentionMatching(weight=1.0, kind="tinybert", layers="uniform")
     )
-    assert needs(tinybert, 4, 2) == Needs(scores=(1, 2))
+    assert select_layers(tinybert, 4, 2) == LayerSelection(scores=(1, 2))
     minilm = Distillation(
-        alpha=0.5, temperature=1.0, hidden=hidden, attention=Attention(weight=1.0, kind="minilm", layers="last")
+        alpha=0.5, temperature=1.0, hidden=hidden, attention=AttentionMatching(weight=1.0, kind="minilm", layers="last")
     )
-    assert needs(minilm, 2, 4) == Needs(states=(0, 2, 4), scores=(4,), values=(4,))
+    assert select_layers(minilm, 2, 4) == LayerSelection(states=(0, 2, 4), scores=(4,), values=(4,))

@@ -12,8 +12,8 @@ from pipeline.data import batches
 from pipeline.data.batches import Batch, Examples
 from pipeline.models import layer_surgery
 from pipeline.models.low_rank_layers import LowRankLinear
-from pipeline.training import encoder, fast_dropout
-from pipeline.training.fast_cpu import quick
+from pipeline.training import fast_dropout, fused_encoder
+from pipeline.training.fast_cpu import apply_fast_passes
 
 Bert = Callable[..., BertForSequenceClassification]
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -55,9 +55,9 @@ def test_every_weight_gets_the_gradient_that_autograd_finds(
 ) -> None:
     model = bert(**STILL).train()
     change(model)
-    assert encoder.fits(model)
+    assert fused_encoder.is_supported(model)
     expected = gradients(model, batch)
-    with quick(model):
+    with apply_fast_passes(model):
         found = gradients(model, batch)
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
@@ -67,7 +67,7 @@ def test_every_weight_gets_the_gradient_that_autograd_finds(
 def test_bf16_is_no_further_off_than_under_autocast(bert: Bert, batch: Batch) -> None:
     model = bert(**STILL).train()
     exact, autocast = gradients(model, batch), gradients(model, batch, "bf16")
-    with quick(model):
+    with apply_fast_passes(model):
         found = gradients(model, batch, "bf16")
     assert all(gradient.dtype == torch.float32 for gradient in found.values())
 
@@ -82,7 +82,7 @@ def test_gradients_are_those_of_the_elements_that_were_dropped(
 ) -> None:
     model = bert(hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.3).train()
     monkeypatch.setattr(torch.Tensor, "random_", _always_the_same)
-    with quick(model):
+    with apply_fast_passes(model):
         found = gradients(model, batch)
         weight = model.bert.encoder.layer[0].attention.self.value.weight
         place, step = (3, 5), 1e-2
@@ -106,7 +106,7 @@ def _always_the_same(tensor: Tensor, *_: object) -> Tensor:
 
 def test_an_evaluation_sees_the_weights_that_training_has_moved(bert: Bert, batch: Batch) -> None:
     model = bert().train()
-    with quick(model):
+    with apply_fast_passes(model):
         with torch.inference_mode():
             model.eval()(**batch.inputs)
         gradients(model.train(), batch)
@@ -121,15 +121,15 @@ def test_an_evaluation_sees_the_weights_that_training_has_moved(bert: Bert, batc
 def test_layers_of_another_kind_are_left_to_transformers(bert: Bert) -> None:
     model = bert()
     layer_surgery.replace_module(model, "bert.encoder.layer.1.output.dense", LowRankLinear(64, 32, 3, bias=True))
-    assert not encoder.fits(model)
-    assert not encoder.fits(bert(hidden_act="relu"))
-    assert encoder.fits(bert())
+    assert not fused_encoder.is_supported(model)
+    assert not fused_encoder.is_supported(bert(hidden_act="relu"))
+    assert fused_encoder.is_supported(bert())
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_a_mask_holds_zero_and_what_keeps_the_mean(kind: torch.dtype) -> None:
     torch.manual_seed(0)
-    kept = fast_dropout.mask(torch.empty(1000, 7, dtype=kind), 0.1)
+    kept = fast_dropout.draw_mask(torch.empty(1000, 7, dtype=kind), 0.1)
     assert kept is not None
     values = kept.unique().tolist()
     assert kept.dtype == kind
