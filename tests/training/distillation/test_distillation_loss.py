@@ -150,7 +150,7 @@ def products(left: np.ndarray, right: np.ndarray, row: int, length: int) -> np.n
 def the_rest(loss: distillation_loss.DistillationLoss, model: BertForSequenceClassification, batch: Batch) -> float:
     """Return the loss without its part for the outputs."""
     said = model(**batch.inputs).logits
-    taught = torch.from_numpy(loss.answers.logits[batch.rows])
+    taught = torch.from_numpy(loss.teacher.logits[batch.rows])
     alpha = loss.settings.alpha
     hard = torch.nn.functional.cross_entropy(said, batch.labels)
     outputs = alpha * distillation_loss.compute_soft_loss(said, taught, loss.settings.temperature) + (1 - alpha) * hard
@@ -362,7 +362,7 @@ def test_under_autocast_the_loss_is_computed_in_fp32(bert: Bert, examples: Make,
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         found, said = loss(model, batch), model(**batch.inputs).logits
     assert (found.dtype, said.dtype) == (torch.float32, torch.bfloat16)
-    taught = torch.from_numpy(loss.answers.logits[batch.rows])
+    taught = torch.from_numpy(loss.teacher.logits[batch.rows])
     assert torch.equal(found, distillation_loss.compute_soft_loss(said.float(), taught, 2.0))
 
 
