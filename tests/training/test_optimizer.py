@@ -84,6 +84,6 @@ def test_what_decay_leaves_is_what_adamw_leaves_of_a_weight_without_gradient() -
         adamw.param_groups[0]["lr"] = 0.1 * optimizer.compute_rate_share(update, 20, 0.1)
         model.weight.grad = torch.zeros_like(model.weight)
         adamw.step()
-    left = optimizer.compute_total_decay(0.1, 0.5, updates=20, warmup=0.1)
+    left = optimizer.compute_total_decay(0.1, 0.5, total_steps=20, warmup=0.1)
     torch.testing.assert_close(model.weight.detach(), before * left)
     assert math.exp(-0.05 * 12) < left < math.exp(-0.05 * 9)
