@@ -161,8 +161,8 @@ def collect_warnings(trials: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 def read_versions(made_by: Iterable[Mapping[str, Any] | None]) -> dict[str, str | None]:
     """Return the versions of torch and transformers of some records; ``a / b`` where they differ."""
     machines = [record["machine"] for record in made_by if record]
-    found = {name: dict.fromkeys(str(at[name]) for at in machines if at.get(name)) for name in VERSIONED_PACKAGES}
-    return {name: VERSION_SEPARATOR.join(versions) or None for name, versions in found.items()}
+    versions = {name: dict.fromkeys(str(at[name]) for at in machines if at.get(name)) for name in VERSIONED_PACKAGES}
+    return {name: VERSION_SEPARATOR.join(values) or None for name, values in versions.items()}
 
 
 def _format_seeds(seeds: Iterable[int]) -> str:

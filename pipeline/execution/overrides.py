@@ -189,8 +189,10 @@ def check_config(stage: str, cfg: DictConfig) -> None:
         if group in conf:
             _check_group(group, conf[group])
     for group, reader in source_paths.STAGES.items():
-        if stage == reader and (found := source_paths.find_mirror_mistake(conf["mirror"], group, conf[group]["name"])):
-            raise UserError(found)
+        if stage == reader and (
+            conflict := source_paths.find_mirror_mistake(conf["mirror"], group, conf[group]["name"])
+        ):
+            raise UserError(conflict)
 
 
 def _check_group(group: str, conf: object) -> None:
