@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from pipeline.core import paths, redaction
 from pipeline.core.errors import UserError, format_error
 from pipeline.core.redaction import redact, redact_values, remove_credentials
-from pipeline.system.preload import server as warm
+from pipeline.system import preload_server
 from pipeline.tracking import Identity, Input
 from pipeline.tracking.mlflow import runs, store, ui
 from pipeline.tracking.mlflow.sync import sync
@@ -269,9 +269,11 @@ def test_the_ui_listens_on_this_machine_alone_and_names_no_credential_to_its_nei
     assert leaks(planted) == []
 
 
-def test_the_warm_server_listens_on_a_socket_of_its_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warm, "IDLE_SECONDS", 0.0)
-    server = warm.Server(tmp_path / "socket", began=0)
-    assert server.listener.family == warm.socket.AF_UNIX
+def test_the_preload_server_listens_on_a_socket_of_its_user_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preload_server, "IDLE_SECONDS", 0.0)
+    server = preload_server.Server(tmp_path / "socket", started_ns=0)
+    assert server.listener.family == preload_server.socket.AF_UNIX
     assert listening(psutil.Process()) == set()
     server.listener.close()
