@@ -75,7 +75,7 @@ def test_a_recovery_may_be_taught_by_the_model_before_any_compression(
     words = (f"source={narrow}", "compression=svd")
     asked: list[Path] = []
     ask = teachers.load_teacher_outputs
-    monkeypatch.setattr(teachers, "asked", lambda folder, *rest: asked.append(folder) or ask(folder, *rest))
+    monkeypatch.setattr(teachers, "load_teacher_outputs", lambda path, *rest: asked.append(path) or ask(path, *rest))
     first = done(compress, configured("compress", *words, "cell=alone"))
     assert asked == []
     second = done(compress, configured("compress", *words, soft, "cell=taught"))

@@ -88,7 +88,7 @@ def test_equal_steps_are_those_of_the_standard_recipe_on_all_rows_of_the_starter
     rows = sum(task["train_counts"])
     trained_on = rows - round(rows * task["selection"]["fraction"])
     standard = load_recipe({**shipped("standard"), "learning_rate": 1e-4})
-    assert shipped("equal-steps")["steps"] == standard.updates(trained_on)
+    assert shipped("equal-steps")["steps"] == standard.count_steps(trained_on)
 
 
 def test_a_key_that_no_recipe_has_is_told_with_the_nearest() -> None:
