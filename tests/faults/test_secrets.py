@@ -277,3 +277,4 @@ def test_the_preload_server_listens_on_a_socket_of_its_user_alone(
     assert server.listener.family == preload_server.socket.AF_UNIX
     assert listening(psutil.Process()) == set()
     server.listener.close()
+    server.wakeup.close()
