@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.analysis.results import load_results
 from pipeline.core import paths, records
 from pipeline.core.errors import UserError
-from pipeline.plan import Plan, Variant
-from pipeline.plan.cells import Benchmark
+from pipeline.plan import Plan
+from pipeline.plan.schema import Benchmark, Variant
 from pipeline.stages import compare
 from pipeline.tracking.mlflow import runs, store
 from tests import fakes
