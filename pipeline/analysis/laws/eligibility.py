@@ -1,4 +1,4 @@
-"""When a law is not fitted or not held out, in one sentence."""
+"""Reasons why a law cannot be fitted or held out, one sentence each."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FORM_NOUNS = {
     "multiplicative": "the multiplicative law",
 }
 MIN_AXIS_VALUES = 3  # different values of each axis, so that an exponent is not one difference
-MIN_FRONT_OBSERVATIONS = 4  # places of a front, since every one of them was picked for being low
+MIN_FRONT_OBSERVATIONS = 4  # each was selected for being low
 
 
 def format_count(axis: str, count: int) -> str:
-    """Return how many places of an axis there are, such as ``3 sizes``."""
+    """Format the number of distinct values of an axis, such as ``3 sizes``."""
     plural = AXIS_NOUNS.get(axis, "sizes")
     if count != 1:
         return f"{count} {plural}"
@@ -28,49 +28,56 @@ def format_count(axis: str, count: int) -> str:
     return " ".join(["1", first.removesuffix("s"), *rest])
 
 
-def check_values(question: LawDataset, points: Sequence[Observation]) -> str | None:
-    """Return why the values have no logarithm, None where all have."""
-    bad = [(point.cell, value) for point in points for value in point.values if not (0 < value < math.inf)]
+def check_values(dataset: LawDataset, observations: Sequence[Observation]) -> str | None:
+    """Return why the observations have no logarithm, None if all have one."""
+    bad = [
+        (observation.cell, value)
+        for observation in observations
+        for value in observation.values
+        if not (0 < value < math.inf)
+    ]
     if bad:
         cell, value = bad[0]
         needs = "a law is fitted to logarithms, so values must be above 0 and finite"
-        return f"{cell} has {question.target} {value:g}; {needs}"
-    bad_at = [point.cell for point in points if not all(0 < place < math.inf for place in point.at)]
-    return f"{bad_at[0]} stands at 0 or nowhere on an axis, and a law takes places above 0" if bad_at else None
+        return f"{cell} has {dataset.target} {value:g}; {needs}"
+    bad_at = [
+        observation.cell for observation in observations if not all(0 < value < math.inf for value in observation.at)
+    ]
+    return f"{bad_at[0]} is not above 0 on an axis; a law takes values above 0" if bad_at else None
 
 
-def check_fit(form: Form, question: LawDataset, points: Sequence[Observation]) -> str | None:
-    """Return why a form is not fitted to all places, None where it is: it must be able to be wrong."""
-    found = len({point.at for point in points})
+def check_fit(form: Form, dataset: LawDataset, observations: Sequence[Observation]) -> str | None:
+    """Return why a form cannot be fitted and tested on the observations, None if it can."""
+    count = len({observation.at for observation in observations})
     needs = f"{FORM_NOUNS[form.name]} has {form.size} parameters and takes {form.size + 1} to be tested"
-    if len(question.axes) == 1:
-        axis = question.axes[0]
-        if axis == "train_flops" and found < MIN_FRONT_OBSERVATIONS:
+    if len(dataset.axes) == 1:
+        axis = dataset.axes[0]
+        if axis == "train_flops" and count < MIN_FRONT_OBSERVATIONS:
             return (
-                f"{format_count(axis, found)} on the front of compute, "
+                f"{format_count(axis, count)} on the front of compute, "
                 f"each picked for being low; a law takes {MIN_FRONT_OBSERVATIONS}"
             )
-        return f"{format_count(axis, found)}; {needs}" if found <= form.size else None
-    for axis, count in zip(question.axes, _count_axis_values(points), strict=True):
-        if count < MIN_AXIS_VALUES:
-            return f"{format_count(axis, count)}; {FORM_NOUNS[form.name]} takes {MIN_AXIS_VALUES}"
-    return f"{found} places; {needs}" if found <= form.size else None
+        return f"{format_count(axis, count)}; {needs}" if count <= form.size else None
+    for axis, values in zip(dataset.axes, _count_axis_values(observations), strict=True):
+        if values < MIN_AXIS_VALUES:
+            return f"{format_count(axis, values)}; {FORM_NOUNS[form.name]} takes {MIN_AXIS_VALUES}"
+    return f"{count} observations; {needs}" if count <= form.size else None
 
 
-def check_holdout(form: Form, question: LawDataset, left: Sequence[Observation]) -> str | None:
-    """Return why the places that are left do not settle a form, None where they do."""
-    found = len({point.at for point in left})
+def check_holdout(form: Form, dataset: LawDataset, left: Sequence[Observation]) -> str | None:
+    """Return why the remaining observations do not determine a form, None if they do."""
+    count = len({observation.at for observation in left})
     what = f"{FORM_NOUNS[form.name]} takes"
-    if len(question.axes) == 1:
-        return f"{format_count(question.axes[0], found)} left; {what} {form.size}" if found < form.size else None
+    if len(dataset.axes) == 1:
+        return f"{format_count(dataset.axes[0], count)} left; {what} {form.size}" if count < form.size else None
     least = (
         MIN_AXIS_VALUES if form is ADDITIVE else MIN_AXIS_VALUES - 1
     )  # the additive law's exponents each see one axis alone
-    for axis, count in zip(question.axes, _count_axis_values(left), strict=True):
-        if count < least:
-            return f"{format_count(axis, count)} left; {what} {least}"
-    return f"{found} places left; {what} {form.size}" if found < form.size else None
+    for axis, values in zip(dataset.axes, _count_axis_values(left), strict=True):
+        if values < least:
+            return f"{format_count(axis, values)} left; {what} {least}"
+    return f"{count} observations left; {what} {form.size}" if count < form.size else None
 
 
-def _count_axis_values(points: Sequence[Observation]) -> list[int]:
-    return [len(set(values)) for values in zip(*(point.at for point in points), strict=True)]
+def _count_axis_values(observations: Sequence[Observation]) -> list[int]:
+    return [len(set(values)) for values in zip(*(observation.at for observation in observations), strict=True)]

@@ -1,4 +1,4 @@
-"""A fitted law: its parameters with intervals, its predictions with theirs, and what one more unit buys."""
+"""A fitted law: parameters, predictions and slopes with 95% intervals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ SYMBOLS = {"train_examples": "D", "train_flops": "C"}  # every other axis is a s
 
 @dataclass(frozen=True)
 class Parameter:
-    """One number of a law in natural units with its 95% interval; not ``determined`` where the data do not tell it."""
+    """One parameter in natural units with its 95% interval.
+
+    ``determined`` is False if the data do not determine it.
+    """
 
     name: str
     value: float
@@ -36,12 +39,12 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Law:
-    """A form fitted to places: ``parameters`` in natural units, as ``formula`` names them.
+    """A form fitted to observations; ``parameters`` are in natural units.
 
-    ``agreement`` is how likely a true law would miss the places as far as this one does, by the spread over seeds; None
-    where that is not known. What follows serves predictions: theta in the units in which it was fitted (logarithms of
-    the axes less ``centre``, values over ``level``), its bootstrap draws (draws, size), empty where nothing tells the
-    noise, and the noise of each draw.
+    ``agreement`` is the probability that a true law has residuals this large, given the spread over seeds; None if that
+    spread is unknown. The other fields serve predictions: ``params`` in fitted units (log axes minus ``centre``, values
+    divided by ``scale``), ``param_samples`` (samples, size) of the bootstrap, empty if the noise is unknown, and the
+    noise scale of each sample.
     """
 
     form: str
@@ -57,16 +60,16 @@ class Law:
     noise: SeedNoise = field(repr=False, compare=False)
 
     def predict(self, at: npt.ArrayLike) -> Floats:
-        """Return the law's values at places ``(points, axes)`` in natural units: (points,)."""
+        """Return values at coordinates (points, axes) in natural units: (points,)."""
         values: Floats = self.scale * self.shape.compute_values(self.params[None], self._center_logs(at))[0]
         return values
 
     def predict_band(self, at: npt.ArrayLike) -> tuple[Floats, Floats]:
-        """Return the ends of the 95% interval of the law itself at ``(points, axes)``: 0 and infinite if unknown."""
+        """Return the 95% interval of the law at (points, axes); 0 and infinite if unknown."""
         return self._compute_ends(self.scale * self.shape.compute_values(self.param_samples, self._center_logs(at)))
 
     def predict_mean_interval(self, at: npt.ArrayLike, seeds: Sequence[int]) -> tuple[Floats, Floats]:
-        """Return the ends of the 95% interval of a mean over so many seeds, measured anew at each place."""
+        """Return the 95% interval of a new mean over the given number of ``seeds`` per point."""
         from scipy import stats
 
         values = self.scale * self.shape.compute_values(self.param_samples, self._center_logs(at))
@@ -77,7 +80,10 @@ class Law:
         )
 
     def compute_slope(self, at: Sequence[float], axis: int) -> tuple[float, float, float]:
-        """Return what one more unit of an axis adds to the value at a place, negative for a gain, and its 95% ends."""
+        """Return the change of the value per unit of an axis, with its 95% interval.
+
+        A negative slope is a gain.
+        """
         logs = self._center_logs([at])
         unit = self.scale / at[axis]
         slope = unit * self.shape.compute_slopes(self.params[None], logs, axis)[0, 0]
@@ -90,84 +96,98 @@ class Law:
         logs: Floats = np.log(np.asarray(at, dtype=float)) - self.centre
         return logs
 
-    def _compute_ends(self, draws: Floats) -> tuple[Floats, Floats]:
-        if not len(draws):
-            return np.zeros(draws.shape[1]), np.full(draws.shape[1], np.inf)
-        low, high = _compute_quantiles(draws)
+    def _compute_ends(self, samples: Floats) -> tuple[Floats, Floats]:
+        if not len(samples):
+            return np.zeros(samples.shape[1]), np.full(samples.shape[1], np.inf)
+        low, high = _compute_quantiles(samples)
         return low, high
 
 
-def get_symbols(question: LawDataset) -> tuple[str, ...]:
-    """Return the letter of each axis in formulas: N a size, D data, C compute."""
-    return tuple(SYMBOLS.get(axis, "N") for axis in question.axes)
+def get_symbols(dataset: LawDataset) -> tuple[str, ...]:
+    """Return the symbol of each axis in formulas: N for size, D for data, C for compute."""
+    return tuple(SYMBOLS.get(axis, "N") for axis in dataset.axes)
 
 
-def fit_law(form: Form, points: Sequence[Observation], letters: tuple[str, ...]) -> Law:
-    """Return the law of a form through at least as many places as it has parameters, all above 0.
+def fit_law(form: Form, observations: Sequence[Observation], letters: tuple[str, ...]) -> Law:
+    """Fit a form to at least as many positive observations as it has parameters.
 
-    Huber's loss on log residuals (Hoffmann et al. 2022, eq. 3), standardised by the spread over seeds, from a start at
-    every point of a grid over the exponents; intervals by a parametric bootstrap (``_sample_params``).
+    Huber loss on log residuals (Hoffmann et al. 2022, eq. 3), standardised by the spread over seeds, started at every
+    point of a grid over the exponents. Intervals come from a parametric bootstrap (``_sample_params``).
     """
-    logs, wanted, centre, level = _center(points)
-    spread = noise.estimate_seed_noise(points)
-    theta, turn = _find_optimum(form, logs, wanted, spread)
-    residuals = (np.log(form.compute_values(theta[None], logs))[0] - wanted) / spread.of_means
-    size = noise.estimate_noise_scale(residuals, turn, form.size, spread.degrees)
-    drawn, scales = _sample_params(form, logs, theta, spread, size, turn)
-    natural = _convert_to_natural(form, np.vstack([theta, drawn]), centre, level)
-    parameters = tuple(_build_parameter(form, place, natural) for place in form.get_display_order())
+    logs, log_values, centre, log_scale = _center(observations)
+    spread = noise.estimate_seed_noise(observations)
+    params, huber_delta = _find_optimum(form, logs, log_values, spread)
+    residuals = (np.log(form.compute_values(params[None], logs))[0] - log_values) / spread.of_means
+    size = noise.estimate_noise_scale(residuals, huber_delta, form.size, spread.degrees)
+    drawn, scales = _sample_params(form, logs, params, spread, size, huber_delta)
+    natural = _convert_to_natural(form, np.vstack([params, drawn]), centre, log_scale)
+    parameters = tuple(_build_parameter(form, index, natural) for index in form.get_display_order())
     formula = form.format_formula(letters)
     return Law(
-        form.name, formula, parameters, size.agreement, form, centre, float(np.exp(level)), theta, drawn, scales, spread
+        form.name,
+        formula,
+        parameters,
+        size.agreement,
+        form,
+        centre,
+        float(np.exp(log_scale)),
+        params,
+        drawn,
+        scales,
+        spread,
     )
 
 
-def predict_without_intervals(form: Form, points: Sequence[Observation], at: npt.ArrayLike) -> Floats:
-    """Return what a form fitted to ``points`` predicts at places (points, axes) in natural units: (points,).
+def predict_without_intervals(form: Form, observations: Sequence[Observation], at: npt.ArrayLike) -> Floats:
+    """Return the predictions of a form fitted to ``observations`` at (points, axes): (points,).
 
-    The values are those of ``fit_law``'s law; the bootstrap, which takes most of its time, is left out.
+    The values equal those of ``fit_law``; the bootstrap, which takes most of its time, is skipped.
     """
-    logs, wanted, centre, level = _center(points)
-    theta, _ = _find_optimum(form, logs, wanted, noise.estimate_seed_noise(points))
-    values: Floats = np.exp(level) * form.compute_values(theta[None], np.log(np.asarray(at, dtype=float)) - centre)[0]
+    logs, log_values, centre, log_scale = _center(observations)
+    params, _ = _find_optimum(form, logs, log_values, noise.estimate_seed_noise(observations))
+    values: Floats = (
+        np.exp(log_scale) * form.compute_values(params[None], np.log(np.asarray(at, dtype=float)) - centre)[0]
+    )
     return values
 
 
-def _center(points: Sequence[Observation]) -> tuple[Floats, Floats, Floats, float]:
-    """Return the logarithms of places (points, axes) and values (points,) less their means, and the means."""
-    logs = np.log(np.array([point.at for point in points], dtype=float))
-    wanted = np.log([point.mean for point in points])
-    centre, level = logs.mean(axis=0), float(wanted.mean())
-    return logs - centre, wanted - level, centre, level
+def _center(observations: Sequence[Observation]) -> tuple[Floats, Floats, Floats, float]:
+    """Return centred logs of coordinates (points, axes) and values (points,), and both means."""
+    logs = np.log(np.array([observation.at for observation in observations], dtype=float))
+    log_values = np.log([observation.mean for observation in observations])
+    centre, log_scale = logs.mean(axis=0), float(log_values.mean())
+    return logs - centre, log_values - log_scale, centre, log_scale
 
 
-def _find_optimum(form: Form, logs: Floats, wanted: Floats, spread: SeedNoise) -> tuple[Floats, float]:
-    """Return theta and where Huber's loss turns linear, in units of the spread.
+def _find_optimum(form: Form, logs: Floats, log_values: Floats, spread: SeedNoise) -> tuple[Floats, float]:
+    """Return the fitted parameters and the Huber delta in units of the spread.
 
-    The turn is set by the seeds' spread, or by the misses' median where that is larger or the only one known.
+    The delta follows the spread over seeds, or the median residual if that is larger or the only estimate.
     """
-    theta = fitting.build_starts(form, logs, np.exp(wanted), spread.of_means)
-    left = len(wanted) - form.size
-    turn = HUBER_DELTA
+    params = fitting.build_starts(form, logs, np.exp(log_values), spread.of_means)
+    left = len(log_values) - form.size
+    huber_delta = HUBER_DELTA
     for _ in range(3):
-        many = np.broadcast_to(wanted, (len(theta), len(wanted)))
-        found, losses = fitting.refine_params(form, logs, many, spread.of_means, np.full(len(theta), turn), theta)
-        theta = found[[int(np.argmin(losses))]]
+        many = np.broadcast_to(log_values, (len(params), len(log_values)))
+        refined, losses = fitting.refine_params(
+            form, logs, many, spread.of_means, np.full(len(params), huber_delta), params
+        )
+        params = refined[[int(np.argmin(losses))]]
         if left <= 0:
             break
-        misses = np.abs(np.log(form.compute_values(theta, logs))[0] - wanted) / spread.of_means
-        typical = float(np.median(misses)) / 0.6745 * np.sqrt(len(wanted) / left)
-        turn = HUBER_DELTA * max(typical, 1.0 if spread.degrees else 1e-6)
-    return theta[0], turn
+        residuals = np.abs(np.log(form.compute_values(params, logs))[0] - log_values) / spread.of_means
+        typical = float(np.median(residuals)) / 0.6745 * np.sqrt(len(log_values) / left)
+        huber_delta = HUBER_DELTA * max(typical, 1.0 if spread.degrees else 1e-6)
+    return params[0], huber_delta
 
 
 def _sample_params(
-    form: Form, logs: Floats, theta: Floats, spread: SeedNoise, size: NoiseScale, turn: float
+    form: Form, logs: Floats, params: Floats, spread: SeedNoise, size: NoiseScale, huber_delta: float
 ) -> tuple[Floats, Floats]:
-    """Return the parameters (draws, size) of tables that might have been measured instead, and their noise's size.
+    """Return bootstrap samples of the parameters (samples, size) and their noise scales.
 
-    Each draw measures every place anew around the law, the noise's size itself drawn from what is known of it (scaled
-    inverse chi-squared), so that on a linear law the quantiles are those of Student's t.
+    Each sample simulates new values around the law. The noise scale itself is sampled (scaled inverse chi-squared), so
+    on a linear law the quantiles are those of Student's t.
     """
     from scipy import stats
 
@@ -177,17 +197,17 @@ def _sample_params(
     relative = np.sqrt(size.degrees / stats.chi2.ppf(evenly[:, 0], size.degrees))
     scales = size.size * relative
     drawn = np.clip(stats.norm.ppf(evenly[:, 1:]) * scales[:, None] * spread.of_means, -MAX_LOG_NOISE, MAX_LOG_NOISE)
-    wanted = np.log(form.compute_values(theta[None], logs)) + drawn
-    found, _ = fitting.refine_params(
-        form, logs, wanted, spread.of_means, turn * relative, np.tile(theta, (BOOTSTRAP_SAMPLES, 1))
+    log_values = np.log(form.compute_values(params[None], logs)) + drawn
+    refined, _ = fitting.refine_params(
+        form, logs, log_values, spread.of_means, huber_delta * relative, np.tile(params, (BOOTSTRAP_SAMPLES, 1))
     )
-    return found, scales
+    return refined, scales
 
 
 def _sample_uniform(columns: int, seed: int) -> Floats:
-    """Return draws between 0 and 1 that fill the cube evenly, so that few of them place the ends of an interval.
+    """Return evenly spread samples in (0, 1): (BOOTSTRAP_SAMPLES, columns).
 
-    Scrambled Sobol points (Owen 1998): of 512 the ends hold 95 +- 0.5%, of as many random numbers +- 1%.
+    Scrambled Sobol points (Owen 1998): the ends from 512 of them cover 95 +- 0.5%, from random numbers +- 1%.
     """
     from scipy.stats import qmc
 
@@ -198,26 +218,26 @@ def _sample_uniform(columns: int, seed: int) -> Floats:
     return np.clip(points, 1e-9, 1 - 1e-9)
 
 
-def _compute_quantiles(draws: Floats) -> Floats:
-    """Return the ends of the middle 95% of the first dimension."""
-    ends: Floats = np.quantile(draws, INTERVAL_LEVELS, axis=0, method="weibull")  # unbiased in the tails
+def _compute_quantiles(samples: Floats) -> Floats:
+    """Return the ends of the central 95% along the first dimension."""
+    ends: Floats = np.quantile(samples, INTERVAL_LEVELS, axis=0, method="weibull")  # unbiased in the tails
     return ends
 
 
-def _convert_to_natural(form: Form, theta: Floats, centre: Floats, level: float) -> Floats:
-    """Return parameter sets with the coefficients in the unit of value x axis^exponent."""
+def _convert_to_natural(form: Form, params: Floats, centre: Floats, log_scale: float) -> Floats:
+    """Convert coefficients to units of value x axis^exponent."""
     split = len(form.terms)
-    lifted = np.einsum("bx,x,tx->bt", theta[:, split:], centre, np.array(form.terms, dtype=float))
-    return np.concatenate([theta[:, :split] * np.exp(lifted + level), theta[:, split:]], axis=1)
+    lifted = np.einsum("bx,x,tx->bt", params[:, split:], centre, np.array(form.terms, dtype=float))
+    return np.concatenate([params[:, :split] * np.exp(lifted + log_scale), params[:, split:]], axis=1)
 
 
-def _build_parameter(form: Form, place: int, natural: Floats) -> Parameter:
-    """Return a parameter from its value, in the first row, and its draws.
+def _build_parameter(form: Form, index: int, natural: Floats) -> Parameter:
+    """Build one parameter from its value (first row) and its samples.
 
-    It is determined where its interval touches no bound and its ends are within a factor of ``MAX_INTERVAL_RATIO``.
+    It is determined if its interval touches no bound and its ends differ by at most ``MAX_INTERVAL_RATIO``.
     """
-    value, draws, exponent = float(natural[0, place]), natural[1:, place], place >= len(form.terms)
+    value, samples, exponent = float(natural[0, index]), natural[1:, index], index >= len(form.terms)
     top = MAX_EXPONENT if exponent else np.inf
-    low, high = (float(end) for end in _compute_quantiles(draws)) if len(draws) else (0.0, top)
+    low, high = (float(end) for end in _compute_quantiles(samples)) if len(samples) else (0.0, top)
     determined = low > 0 and high < top and high <= MAX_INTERVAL_RATIO * low
-    return Parameter(form.get_names()[place], value, low, high, determined)
+    return Parameter(form.get_names()[index], value, low, high, determined)

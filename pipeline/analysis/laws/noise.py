@@ -1,4 +1,4 @@
-"""How far a place's mean may lie from its law: told by the seeds, and by the law's own misses."""
+"""Noise of the observations around a law, estimated from seeds and residuals."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 from pipeline.analysis.laws.law_types import Floats, Observation
 
-PRIOR_DEGREES = 8.0  # degrees of freedom that the pooled spread weighs beside a place's own
+PRIOR_DEGREES = 8.0  # weight of the pooled spread, in degrees of freedom
 SIGNIFICANCE_LEVEL = 0.05  # a probability below it contradicts
 
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """The spread over seeds: relative to the mean, ``(points,)`` of the places' means and ``one`` of a single seed.
+    """Relative spread over seeds: ``of_means`` (points,) and ``of_one_seed``.
 
-    ``freedom`` is the degrees of freedom behind it; 0 where no place has two seeds that differ: then all spreads are 1
-    and only say that the places weigh alike.
+    ``degrees`` are its degrees of freedom. If it is 0 (no observation has two different seeds), all spreads are 1 and
+    only mean equal weights.
     """
 
     of_means: Floats
@@ -26,36 +26,38 @@ class SeedNoise:
     degrees: int
 
     def compute_mean_spread(self, seeds: Floats) -> Floats:
-        """Return the spread of means over so many seeds, 1 where it is not known."""
+        """Return the spread of means over ``seeds`` seeds, 1 if unknown."""
         return self.of_one_seed / np.sqrt(seeds) if self.degrees else np.ones(len(seeds))
 
 
-def estimate_seed_noise(points: Sequence[Observation]) -> SeedNoise:
-    """Return the spread of each place, drawn towards that of all.
+def estimate_seed_noise(observations: Sequence[Observation]) -> SeedNoise:
+    """Estimate the spread of each observation, shrunk towards the pooled spread.
 
-    Two or three seeds tell next to nothing of their own variance, so that it would weigh the places at random. It
-    counts with its degrees of freedom, the pooled variance with ``PRIOR_DEGREES`` (Smyth 2004, eq. 1, Stat. Appl.
-    Genet. Mol. Biol. 3, with the prior's weight fixed, since a handful of places cannot tell it).
+    Two or three seeds hardly estimate their own variance, so weights would be random. The pooled variance gets the
+    weight ``PRIOR_DEGREES`` (Smyth 2004, eq. 1, Stat. Appl. Genet. Mol. Biol. 3; the weight is fixed, because few
+    observations cannot estimate it).
     """
-    counts = np.array([len(point.values) for point in points])
-    squares = np.array([np.sum((np.array(point.values) / point.mean - 1) ** 2) for point in points])
+    counts = np.array([len(observation.values) for observation in observations])
+    squares = np.array(
+        [np.sum((np.array(observation.values) / observation.mean - 1) ** 2) for observation in observations]
+    )
     freedom = int((counts - 1).sum())
     pooled = float(squares.sum() / freedom) if freedom else 0.0
     if pooled < 1e-16:
-        return SeedNoise(np.ones(len(points)), 1.0, 0)
+        return SeedNoise(np.ones(len(observations)), 1.0, 0)
     variance = (PRIOR_DEGREES * pooled + squares) / (PRIOR_DEGREES + counts - 1)
     return SeedNoise(np.sqrt(variance / counts), float(np.sqrt(pooled)), freedom)
 
 
-def compute_variation_p(points: Sequence[Observation]) -> float | None:
-    """Return how likely seeds alone would make the places differ so much: one-way analysis of variance of the logs.
+def compute_variation_p(observations: Sequence[Observation]) -> float | None:
+    """Return the p value of equal means over observations (one-way ANOVA of logs).
 
-    None where no place has two seeds that differ, and 1 where all values are the same.
+    None if no observation has two different seeds; 1 if all values are equal.
     """
     from scipy import stats
 
-    logs = [np.log(point.values) for point in points]
-    if len(points) > 1 and np.ptp(np.concatenate(logs)) < 1e-9:
+    logs = [np.log(observation.values) for observation in observations]
+    if len(observations) > 1 and np.ptp(np.concatenate(logs)) < 1e-9:
         return 1.0
     freedom, between = sum(len(values) - 1 for values in logs), len(logs) - 1
     within = sum(float(((values - values.mean()) ** 2).sum()) for values in logs)
@@ -68,9 +70,9 @@ def compute_variation_p(points: Sequence[Observation]) -> float | None:
 
 @dataclass(frozen=True)
 class NoiseScale:
-    """The size of the noise in units of ``Noise.means``, and the degrees of freedom that tell it, 0 for not at all.
+    """Noise scale in units of ``SeedNoise.of_means`` with its degrees of freedom (0: unknown).
 
-    ``agreement`` is how likely a true law would miss its places as far as it does, by the seeds' spread.
+    ``agreement`` is the probability that a true law has residuals this large, given the spread over seeds.
     """
 
     size: float
@@ -78,21 +80,21 @@ class NoiseScale:
     agreement: float | None
 
 
-def estimate_noise_scale(residuals: Floats, turn: float, parameters: int, freedom: int) -> NoiseScale:
-    """Return the scale of a law's noise from its standardised residuals and the seeds' degrees of freedom.
+def estimate_noise_scale(residuals: Floats, huber_delta: float, parameters: int, freedom: int) -> NoiseScale:
+    """Estimate the noise scale from standardised residuals and the spread over seeds.
 
-    Seeds and misses tell it together unless they contradict each other (F test at 5%): then the misses alone, since the
-    law is no more than near. The misses' variance is that of a Huber estimate (Huber 1981, Robust Statistics, eq.
-    7.6.4): an outlier counts as ``turn``.
+    Both are pooled unless they contradict (F test at 5%); then the residuals alone count, because the law is only
+    approximate. The residual variance is that of a Huber estimate (Huber 1981, Robust Statistics, eq. 7.6.4), where an
+    outlier counts as ``huber_delta``.
     """
     from scipy import stats
 
     left = len(residuals) - parameters
     if left <= 0:
         return NoiseScale(1.0, freedom, None)
-    inside = max(float(np.mean(np.abs(residuals) <= turn)), 0.5)
+    inside = max(float(np.mean(np.abs(residuals) <= huber_delta)), 0.5)
     few = 1 + parameters / len(residuals) * (1 - inside) / inside
-    missed = float((np.clip(residuals, -turn, turn) ** 2).sum()) / left * (few / inside) ** 2
+    missed = float((np.clip(residuals, -huber_delta, huber_delta) ** 2).sum()) / left * (few / inside) ** 2
     if not freedom:
         return NoiseScale(float(np.sqrt(missed)), left, None)
     agreement = float(stats.f.sf(missed, left, freedom))

@@ -1,4 +1,4 @@
-"""How a training step grows with depth, width, length and batch: exponents of what was measured, beside the theory."""
+"""How a training step grows with depth, width, length and batch: measured exponents and their theory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIN_VALUES = 3  # values, so that an exponent has an interval
 
 @dataclass(frozen=True)
 class GrowthCurve:
-    """One model's points along one axis, the smallest first, and how its costs grow."""
+    """One model's measurements along one axis, smallest first."""
 
     label: str
     axis: str
@@ -22,25 +22,25 @@ class GrowthCurve:
 
     @property
     def values(self) -> list[float]:
-        """Return the places on the axis."""
+        """Return the values on the axis."""
         return [point.value for point in self.points]
 
     @property
     def seconds_exponent(self) -> tuple[float, float, float]:
-        """Return the exponent of the seconds of a step and its 95% interval."""
+        """Return the exponent of seconds per step with its 95% interval."""
         return fit_exponent(self.values, [point.seconds for point in self.points])
 
     @property
     def flops(self) -> list[float]:
-        """Return the FLOPs of a step at each place, empty where they were not counted."""
+        """Return the FLOPs per step at each value, empty if they were not counted."""
         known = [point.flops for point in self.points if point.flops is not None]
         return known if len(known) == len(self.points) else []
 
 
 def fit_exponent(values: Sequence[float], costs: Sequence[float]) -> tuple[float, float, float]:
-    """Return b of cost = a value^b by least squares on logarithms, and the ends of its 95% interval (Student's t).
+    """Fit b of cost = a value^b by least squares on logs, with its 95% interval (Student's t).
 
-    It takes three values or more. The interval tells how well a power law holds over them, and no more.
+    It needs three values or more. The interval describes only how well a power law holds over them.
     """
     import numpy as np
     from scipy import stats
@@ -51,16 +51,16 @@ def fit_exponent(values: Sequence[float], costs: Sequence[float]) -> tuple[float
 
 
 def build_curves(costs: Sequence[CellCost], axis: str) -> list[GrowthCurve]:
-    """Return a curve for each cell that grew along ``axis`` through three values or more, the smallest model first.
+    """Build a curve for each cell with three values or more along ``axis``, smallest model first.
 
-    A curve bears its model's name, or its cell's where several cells of the model grew.
+    The label is the model's name, or the cell's name if several cells of the model were measured.
     """
     grown = sorted((cost for cost in costs if cost.growth), key=lambda cost: cost.parameters_non_embedding or 0)
     models = [cost.model for cost in grown]
-    found = []
+    growth_curves = []
     for cost in grown:
         label = cost.cell if models.count(cost.model) > 1 else str(cost.model)
         points = sorted((point for point in cost.growth if point.axis == axis), key=lambda point: point.value)
         if len({point.value for point in points}) >= MIN_VALUES:
-            found.append(GrowthCurve(label, axis, points))
-    return found
+            growth_curves.append(GrowthCurve(label, axis, points))
+    return growth_curves

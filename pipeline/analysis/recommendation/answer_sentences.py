@@ -1,4 +1,4 @@
-"""A choice in at most five plain sentences: what to take, what its limits cost, and what compares with it."""
+"""Format a recommendation in at most five sentences."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ NO_WAY = "The laws do not determine what would help: try more labelled examples,
 
 
 def format_sentences(
-    choice: Choice, gains: Sequence[MarginalGain] = (), ways: Sequence[Improvement] = ()
+    choice: Choice, gains: Sequence[MarginalGain] = (), improvements: Sequence[Improvement] = ()
 ) -> tuple[str, ...]:
     """Return the answer for a task in at most five sentences, the most important first; scores in hundredths.
 
-    ``gains`` are what more of each limit would buy; ``ways`` are what would help where no cell is useful.
+    ``gains`` are what more of each limit would buy; ``improvements`` are what would help where no cell is useful.
     """
     if choice.recommended is None:
-        return tuple(filter(None, _format_nothing(choice, ways)))
+        return tuple(filter(None, _format_nothing(choice, improvements)))
     other = select.find_alternative(choice)
     return tuple(
         filter(
@@ -178,7 +178,7 @@ def _format_limits(choice: Choice) -> str:
 
 def _format_marginal_gain(choice: Choice, gains: Sequence[MarginalGain]) -> str:
     """Return what more of a limit would buy, only where that limit alone excludes a better cell."""
-    binding = [miss.key for miss in choice.excluded.violations] if choice.excluded else []
+    binding = [violation.key for violation in choice.excluded.violations] if choice.excluded else []
     gain = next((gain for gain in gains if [gain.key] == binding), None)
     if gain is None or gain.value is None or gain.low is None or gain.low <= 0:
         return ""
@@ -191,20 +191,19 @@ def format_margin(choice: Choice) -> str:
     return f"{margin} point{'' if margin == '1' else 's'}"
 
 
-def _format_violations(choice: Choice, misses: Sequence[LimitViolation]) -> str:
+def _format_violations(choice: Choice, violations: Sequence[LimitViolation]) -> str:
     """Return what a cell needs and what is allowed, such as ``needs 3.50 ms (you allow 3.00)``."""
-    if len(misses) > MAX_NAMED:
-        return f"misses {len(misses)} limits"
-    costs, parts = [miss for miss in misses if miss.key != SCORE], []
+    if len(violations) > MAX_NAMED:
+        return f"misses {len(violations)} limits"
+    costs, parts = [one for one in violations if one.key != SCORE], []
     if costs:
-        needs = _join_words([AMOUNTS[miss.key](miss.got) for miss in costs])
-        allowed = _join_words([AMOUNTS[miss.key](miss.limit).split()[0] for miss in costs])
+        needs = _join_words([AMOUNTS[violation.key](violation.got) for violation in costs])
+        allowed = _join_words([AMOUNTS[violation.key](violation.limit).split()[0] for violation in costs])
         parts.append(f"needs {needs} (you allow {allowed})")
-    for miss in misses:
-        if miss.key == SCORE:
-            parts.append(
-                f"scores {formatting.format_points(miss.got)} (you ask for {formatting.format_points(miss.limit)})"
-            )
+    for violation in violations:
+        if violation.key == SCORE:
+            got, limit = (formatting.format_points(value) for value in (violation.got, violation.limit))
+            parts.append(f"scores {got} (you ask for {limit})")
     return _join_words(parts)
 
 
@@ -254,16 +253,16 @@ def _format_required(choice: Choice, other: Alternative | None) -> str:
         f"show that the two are equal within {format_margin(choice)}" if other.required.as_equal else "separate the two"
     )
     seeds, examples = other.required.seeds, other.required.examples
-    ways = [
+    improvements = [
         *([_format_count(seeds, "seed")] if seeds is not None and seeds <= MAX_SEEDS else []),
         *([_format_count(_round_up(examples), "test example")] if examples is not None else []),
     ]
-    if not ways:
+    if not improvements:
         return f"Neither more seeds nor more test examples alone can {what}."
     alone = ""
-    if len(ways) == 1:
+    if len(improvements) == 1:
         alone = "; more test examples alone cannot" if examples is None else "; more seeds alone cannot"
-    return f"About {' or '.join(ways)} would {what}{alone}."
+    return f"About {' or '.join(improvements)} would {what}{alone}."
 
 
 def _format_count(count: int, what: str) -> str:
@@ -276,36 +275,38 @@ def _round_up(count: int) -> int:
     return -(-count // step) * step
 
 
-def _format_nothing(choice: Choice, ways: Sequence[Improvement]) -> list[str]:
+def _format_nothing(choice: Choice, improvements: Sequence[Improvement]) -> list[str]:
     """Return why no cell is recommended: none is better than a constant answer, or none keeps the limits."""
     within = _format_scope(choice)
     near, best = choice.nearest, choice.strongest
     if best is not None:
         scope = within if near is not None else ""
-        found = [
+        sentences = [
             f"Nothing works yet for {choice.task}{scope}: no cell scores clearly above a constant answer.",
             f"The best of them, {best.label}, reaches {format_metric(choice)} {_format_score(best)}"
             f"{_format_baseline(choice)}.",
         ]
     elif near is not None:
-        found = [f"No cell for {choice.task} works{within}."]
+        sentences = [f"No cell for {choice.task} works{within}."]
     else:
-        found = [f"No cell for {choice.task} has the numbers that its limits need."]
+        sentences = [f"No cell for {choice.task} has the numbers that its limits need."]
     if near is not None:
-        misses = _format_violations(choice, choice.violations)
-        found.append(f"The nearest that works, {near.label} ({formatting.format_points(near.score)}), {misses}.")
+        violations = _format_violations(choice, choice.violations)
+        sentences.append(
+            f"The nearest that works, {near.label} ({formatting.format_points(near.score)}), {violations}."
+        )
     elif best is not None:
-        found += [_format_improvement(way) for way in ways[:MAX_NAMED]] or [NO_WAY]
-    return [*found, _format_unmeasured(choice)]
+        sentences += [_format_improvement(improvement) for improvement in improvements[:MAX_NAMED]] or [NO_WAY]
+    return [*sentences, _format_unmeasured(choice)]
 
 
-def _format_improvement(way: Improvement) -> str:
+def _format_improvement(improvement: Improvement) -> str:
     more = (
-        f"{way.factor} times the labelled examples ({way.amount:,.0f})"
-        if way.kind == DATA
-        else f"a model {way.factor} times as large"
+        f"{improvement.factor} times the labelled examples ({improvement.amount:,.0f})"
+        if improvement.kind == DATA
+        else f"a model {improvement.factor} times as large"
     )
-    return f"By the law of {way.kind}, {more} would score about {formatting.format_points(way.score)}."
+    return f"By the law of {improvement.kind}, {more} would score about {formatting.format_points(improvement.score)}."
 
 
 def _format_unmeasured(choice: Choice) -> str:

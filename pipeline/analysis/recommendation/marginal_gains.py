@@ -1,4 +1,4 @@
-"""What one more unit of each budget would buy: the slope of a law, turned from size, data or compute into the unit."""
+"""What one more unit of each budget would buy, by the slope of a law."""
 
 from __future__ import annotations
 
@@ -35,20 +35,21 @@ class ErrorLaw(Protocol):
     """A law of the error (1 - score)."""
 
     def predict(self, at: npt.ArrayLike) -> Floats:
-        """Return the error at places (points, axes): (points,)."""
+        """Return the error at coordinates (points, axes): (points,)."""
 
     def predict_band(self, at: npt.ArrayLike) -> tuple[Floats, Floats]:
-        """Return the ends of the 95% interval of the law at places (points, axes)."""
+        """Return the 95% interval of the law at (points, axes)."""
 
     def compute_slope(self, at: tuple[float, ...], axis: int) -> tuple[float, float, float]:
-        """Return the error per unit of an axis at a place, and the ends of its 95% interval."""
+        """Return the error per unit of an axis with its 95% interval."""
 
 
 @dataclass(frozen=True)
 class LawPosition:
-    """A law, the place of the recommended cell on it and the axis to move along; or why there is no law.
+    """A law, the coordinates of the recommended cell on it and the axis to move along.
 
-    ``at`` is in natural units, such as (parameters,) or (parameters, examples).
+    ``at`` is in natural units, such as (parameters,) or (parameters, examples). ``why_not`` gives the reason without a
+    law.
     """
 
     law: ErrorLaw | None
@@ -77,8 +78,8 @@ def compute_gain(
 ) -> MarginalGain:
     """Return what a unit more of a budget buys a cell that costs ``cost``: -d error/dx times dx/d cost.
 
-    A cost that follows size goes as N^b over the plain ``sizes`` (N, cost), so that dN/d cost = N / (b cost): for a
-    compressed cell this takes a larger model, compressed alike. Seconds go as FLOPs, dC/ds = C/s; an example is
+    A cost that follows size goes as N^b over the uncompressed ``sizes`` (N, cost), so that dN/d cost = N / (b cost):
+    for a compressed cell this takes a larger model, compressed alike. Seconds go as FLOPs, dC/ds = C/s; an example is
     one. The unit moves x by a fifth at most, for a slope holds near the cell and not far beyond it. The interval is the
     law's alone: b is taken as it is.
     """
@@ -101,9 +102,9 @@ def compute_gain(
 
 @dataclass(frozen=True)
 class Improvement:
-    """What would beat a baseline by a law: ``factor`` times the ``kind`` (size or data) of a cell, which is ``amount``.
+    """A change that beats the baseline by a law: ``factor`` times the size or data of a cell.
 
-    ``score`` is what the law predicts there.
+    ``amount`` is the resulting size or number of examples, ``score`` the prediction there.
     """
 
     kind: str
@@ -113,22 +114,22 @@ class Improvement:
 
 
 def find_improvement(kind: str, route: LawPosition, baseline: float) -> Improvement | None:
-    """Return the smallest of the ``FACTORS`` at which the law's whole 95% interval is better than a baseline."""
+    """Return the smallest of the ``FACTORS`` whose 95% interval is above the baseline."""
     if route.law is None:
         return None
-    places = [
-        tuple(place * (factor if axis == route.axis else 1) for axis, place in enumerate(route.at))
+    positions = [
+        tuple(value * (factor if axis == route.axis else 1) for axis, value in enumerate(route.at))
         for factor in FACTORS
     ]
-    errors, (_, high) = route.law.predict(places), route.law.predict_band(places)
-    for factor, place, error, most in zip(FACTORS, places, errors, high, strict=True):
+    errors, (_, high) = route.law.predict(positions), route.law.predict_band(positions)
+    for factor, position, error, most in zip(FACTORS, positions, errors, high, strict=True):
         if 1 - most > baseline:
-            return Improvement(kind, factor, place[route.axis], 1 - float(error))
+            return Improvement(kind, factor, position[route.axis], 1 - float(error))
     return None
 
 
 def _select_unit(key: str, cost: float | None) -> tuple[str, float]:
-    """Return a power of ten of a budget's unit, at most a fifth of the cost, in words and in the cost's own unit."""
+    """Return a power of ten of a budget's unit, at most a fifth of the cost, as text and number."""
     name, amount = UNITS[key]
     power = math.floor(math.log10(cost / amount / 5)) if cost else 0
     size = 10.0 ** (max(0, power) if LAW_KINDS[key] == DATA else power)
@@ -140,7 +141,7 @@ def compute_gains(
     costs: Mapping[str, float | None],
     sizes: Mapping[str, Sequence[tuple[float, float]]],
 ) -> tuple[MarginalGain, ...]:
-    """Return the gain of each budget key in ``costs``, those of the recommended cell; ``routes`` are by kind of law."""
+    """Return the gain of each budget key in ``costs``; ``routes`` are by kind of law."""
     none = LawPosition(None)
     return tuple(
         compute_gain(key, routes.get(LAW_KINDS[key], none), cost, sizes.get(key, ())) for key, cost in costs.items()
@@ -148,7 +149,7 @@ def compute_gains(
 
 
 def fit_elasticity(sizes: Sequence[tuple[float, float]]) -> float | None:
-    """Return b of cost = a N^b by least squares on logarithms, None below two sizes."""
+    """Fit b of cost = a N^b by least squares on logarithms; None below two sizes."""
     if len({size for size, _ in sizes}) < 2:
         return None
     logs = np.log(np.asarray(sizes, float))

@@ -1,4 +1,4 @@
-"""Pareto fronts: the cells that no other beats in both quality and cost, and how sure each one's place there is."""
+"""Pareto fronts of quality against cost, with the probability of each cell to be on them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ COSTS = (
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """The cost and the score of a cell, each with the ends of its 95% interval (cost in its key's unit).
+    """Cost and score of a cell with their 95% intervals, the cost in its own unit.
 
-    ``probability`` is the share of draws in which it is on the front. It and the ends of the score are None where no
-    cell of the task repeats a seed.
+    ``probability`` is the share of samples in which the cell is on the front. It and the interval of the score are None
+    if no cell of the task repeats a seed.
     """
 
     cell: str
@@ -38,7 +38,7 @@ class FrontPoint:
 
 @dataclass(frozen=True)
 class ParetoFront:
-    """The cells on the front of quality against ``cost``, the cheapest first, and the others, in the same order."""
+    """Cells on the front of quality against ``cost`` (``members``) and the others, cheapest first."""
 
     task: str
     cost: str
@@ -48,7 +48,7 @@ class ParetoFront:
 
 @dataclass(frozen=True)
 class CostSamples:
-    """A cost of cells: means over seeds (cells,), and draws (resamples, cells) of what they are on average."""
+    """One cost of the cells: means over seeds (cells,) and samples of the mean (resamples, cells)."""
 
     key: str
     names: tuple[str, ...]
@@ -57,10 +57,10 @@ class CostSamples:
 
 
 def compute_front_mask(costs: Floats, scores: Floats) -> npt.NDArray[np.bool_]:
-    """Say of each cell whether it is on the front: costs and scores (..., cells), each row a front of its own.
+    """Return which cells are on the front: costs and scores (..., cells), one front per row.
 
-    A cell is on it unless another costs no more and scores no less, and is strictly better in one of the two. Cells
-    that are equal in both stand or fall together.
+    A cell is on it unless another costs no more, scores no less, and is strictly better in one of the two. Cells equal
+    in both are treated alike.
     """
     costs, scores = np.broadcast_arrays(costs, scores)
     order = np.lexsort((-scores, costs), axis=-1)
@@ -70,51 +70,50 @@ def compute_front_mask(costs: Floats, scores: Floats) -> npt.NDArray[np.bool_]:
     above[..., 1:] = score[..., 1:] > best[..., :-1]
     same[..., 1:] = (cost[..., 1:] == cost[..., :-1]) & (score[..., 1:] == score[..., :-1])
     first = np.maximum.accumulate(np.where(same, 0, np.arange(cost.shape[-1])), axis=-1)
-    found = np.empty(cost.shape, bool)
-    np.put_along_axis(found, order, np.take_along_axis(above, first, -1), -1)
-    return found
+    mask = np.empty(cost.shape, bool)
+    np.put_along_axis(mask, order, np.take_along_axis(above, first, -1), -1)
+    return mask
 
 
 def build_cost_samples(key: str, values: Mapping[str, Sequence[float]], resamples: int = RESAMPLES) -> CostSamples:
-    """Return a cost of each cell from its numbers, one per seed: time differs between seeds, bytes do not."""
+    """Sample one cost of each cell from its numbers, one per seed."""
     means = np.array([np.mean(numbers) for numbers in values.values()])
     return CostSamples(key, tuple(values), means, posterior_draws.sample_costs([*values.values()], resamples))
 
 
-def compute_fronts(draws: ScoreSamples, costs: Sequence[CostSamples]) -> tuple[ParetoFront, ...]:
-    """Return the front against each cost, of the cells that have it; a cost that no cell has is left out."""
-    return tuple(_compute_front(draws, paid) for paid in costs if paid.names)
+def compute_fronts(samples: ScoreSamples, costs: Sequence[CostSamples]) -> tuple[ParetoFront, ...]:
+    """Compute the front for each cost that some cell has."""
+    return tuple(_compute_front(samples, cost_samples) for cost_samples in costs if cost_samples.names)
 
 
-def _compute_front(draws: ScoreSamples, paid: CostSamples) -> ParetoFront:
-    at = [draws.names.index(name) for name in paid.names]
-    scores, cost_ends = draws.scores[at], np.quantile(paid.samples, [0.025, 0.975], axis=0)
+def _compute_front(samples: ScoreSamples, cost_samples: CostSamples) -> ParetoFront:
+    at = [samples.names.index(name) for name in cost_samples.names]
+    scores, cost_ends = samples.scores[at], np.quantile(cost_samples.samples, [0.025, 0.975], axis=0)
     probability = (
         [None] * len(at)
-        if draws.expected_scores is None
-        else compute_front_mask(paid.samples, draws.expected_scores[:, at]).mean(0).tolist()
+        if samples.expected_scores is None
+        else compute_front_mask(cost_samples.samples, samples.expected_scores[:, at]).mean(0).tolist()
     )
-    columns = (paid.costs.tolist(), *cost_ends.tolist(), scores.tolist())
-    places = [
-        FrontPoint(name, cost, cost_low, cost_high, score, *draws.get_interval(name), share)
-        for name, cost, cost_low, cost_high, score, share in zip(paid.names, *columns, probability, strict=True)
+    columns = (cost_samples.costs.tolist(), *cost_ends.tolist(), scores.tolist())
+    points = [
+        FrontPoint(name, cost, cost_low, cost_high, score, *samples.get_interval(name), share)
+        for name, cost, cost_low, cost_high, score, share in zip(cost_samples.names, *columns, probability, strict=True)
     ]
-    on = dict(zip(paid.names, compute_front_mask(paid.costs, scores), strict=True))
-    ranked = sorted(places, key=lambda place: (place.cost, -place.score, place.cell))
-    members, others = (tuple(place for place in ranked if on[place.cell] == which) for which in (True, False))
-    return ParetoFront(draws.task, paid.key, members, others)
+    on = dict(zip(cost_samples.names, compute_front_mask(cost_samples.costs, scores), strict=True))
+    ranked = sorted(points, key=lambda point: (point.cost, -point.score, point.cell))
+    members, others = (tuple(point for point in ranked if on[point.cell] == which) for which in (True, False))
+    return ParetoFront(samples.task, cost_samples.key, members, others)
 
 
 def compute_total_costs(
     costs: Mapping[str, float | None], sources: Mapping[str, str | None]
 ) -> dict[str, float | None]:
-    """Return what each cell cost with all that it was made of or learned from, by name.
+    """Sum the costs of each cell and all its ancestors, by name.
 
-    ``costs`` is what each step cost by itself, 0 where it trained nothing; ``sources`` names what a step was made of,
-    the teacher of a student, None at the start. Cells that share an ancestor each pay for it in full. None where a step
-    on the way has no number.
+    ``costs`` are those of each step alone, 0 if it trained nothing; ``sources`` maps a step to the model it started
+    from or its teacher. A shared ancestor counts in full for each cell. None if a step has no number.
     """
-    found: dict[str, float | None] = {}
+    totals: dict[str, float | None] = {}
     for name in costs:
         steps: list[float | None] = []
         step: str | None = name
@@ -122,5 +121,5 @@ def compute_total_costs(
             steps.append(costs.get(step))
             step = sources.get(step)
         known = [cost for cost in steps if cost is not None]
-        found[name] = sum(known) if len(known) == len(steps) else None
-    return found
+        totals[name] = sum(known) if len(known) == len(steps) else None
+    return totals

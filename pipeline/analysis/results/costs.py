@@ -1,4 +1,4 @@
-"""What training and asking a model cost, as the benchmark measured it: a row for each of its cells."""
+"""Costs of training and inference as measured by the benchmark, one row per cell."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LATENCY = re.compile(r"latency_b(\d+)_(p\d\d)_ms")
 
 @dataclass(frozen=True)
 class LatencyPercentiles:
-    """Percentiles of the milliseconds that a batch of so many examples takes."""
+    """Latency percentiles in milliseconds of one batch size."""
 
     batch: int
     p50: float | None = None
@@ -28,7 +28,7 @@ class LatencyPercentiles:
 
 @dataclass(frozen=True)
 class GrowthPoint:
-    """A training step of the model with one side of its shape, or of its batch, at ``value``."""
+    """A measured training step with one axis of the shape, or the batch, at ``value``."""
 
     axis: str
     value: float
@@ -154,11 +154,11 @@ def _read_cost(cell: str, address: str, path: Path, planned: records.Planned) ->
 
 def _collect_latencies(trial: dict[str, Any]) -> tuple[LatencyPercentiles, ...]:
     """Return the latencies of a trial, the smallest batch first."""
-    found: dict[int, dict[str, float]] = {}
+    by_batch: dict[int, dict[str, float]] = {}
     for key, value in trial.items():
         if match := LATENCY.fullmatch(key):
-            found.setdefault(int(match[1]), {})[match[2]] = value
-    return tuple(LatencyPercentiles(batch, **found[batch]) for batch in sorted(found))
+            by_batch.setdefault(int(match[1]), {})[match[2]] = value
+    return tuple(LatencyPercentiles(batch, **by_batch[batch]) for batch in sorted(by_batch))
 
 
 def list_batch_sizes(costs: Iterable[CellCost]) -> list[int]:

@@ -1,4 +1,4 @@
-"""What is wrong with the records behind a report: those that do not count, and those of other package versions."""
+"""Problems of the records behind a report: outdated records and other package versions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MAX_LINES = 5  # reasons that are listed; the rest is counted
 
 
 def collect_notices(rows: Sequence[CellRow], measured: Sequence[CellCost] = ()) -> list[str]:
-    """Return a line for each thing that is wrong with the records of the cells, and what to run."""
+    """Return one line per problem of the records, with the command to run."""
     return [*_list_outdated({"evaluate": rows, "benchmark": measured}), *_list_versions([*rows, *measured])]
 
 
 def _list_outdated(cells: dict[str, Sequence[CellRow] | Sequence[CellCost]]) -> list[str]:
-    """Return a line for each reason why records do not count, with the first of its records."""
+    """Return one line per reason why records do not count, with the first of them."""
     by_reason: dict[str, list[str]] = {}
     for stage, of_stage in cells.items():
         for cell in of_stage:
@@ -38,14 +38,14 @@ def _list_versions(cells: Sequence[CellRow | CellCost]) -> list[str]:
     """Return a line for each set of package versions that made cells and is not installed."""
     installed = {name: _strip_build(version) for name, version in hardware.get_versions().items()}
     by_versions: dict[str, list[CellRow | CellCost]] = {}
-    made = [(cell, found) for cell in cells if (found := _read_versions(cell))]
-    for cell, found in made:
-        if any(versions != [installed[name]] for name, versions in found.items()):
-            by_versions.setdefault(_format_versions(found), []).append(cell)
+    versioned = [(cell, versions) for cell in cells if (versions := _read_versions(cell))]
+    for cell, versions in versioned:
+        if any(used != [installed[name]] for name, used in versions.items()):
+            by_versions.setdefault(_format_versions(versions), []).append(cell)
     expected = _format_versions({name: [version] for name, version in installed.items()})
     return [
-        f"{len(others)} of {len(made)} {'cell was' if len(made) == 1 else 'cells were'} made with {versions}, but "
-        f"{expected} is installed, so scores and times may differ; the first is {others[0].cell}; "
+        f"{len(others)} of {len(versioned)} {'cell was' if len(versioned) == 1 else 'cells were'} made with "
+        f"{versions}, but {expected} is installed, so scores and times may differ; the first is {others[0].cell}; "
         f"run `dvc repro -f {others[0].address}`"
         for versions, others in by_versions.items()
     ]
@@ -65,5 +65,7 @@ def _strip_build(version: str) -> str:
     return version.partition("+")[0]
 
 
-def _format_versions(found: Mapping[str, Sequence[str]]) -> str:
-    return ", ".join(f"{name} {records.VERSION_SEPARATOR.join(versions)}" for name, versions in found.items())
+def _format_versions(versions_by_package: Mapping[str, Sequence[str]]) -> str:
+    return ", ".join(
+        f"{name} {records.VERSION_SEPARATOR.join(versions)}" for name, versions in versions_by_package.items()
+    )

@@ -1,4 +1,4 @@
-"""One row for each trial of the evaluated cells, with every number of it and its answers example by example."""
+"""One row per trial of the evaluated cells, with all numbers and per-example predictions."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ COORDINATES = ("task", "model", "ratio", "recipe", "cell", "section", "source", 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A cell at one seed: its numbers and words under the keys of its record (docs/metrics.md).
+    """A cell at one seed: numbers and texts under the keys of its record (docs/metrics.md).
 
-    ``predictions`` and ``references`` (examples,) are its answers to the report examples and the true ones, ``alone``
-    (examples,) the answers of the same student trained without its teacher, None where there is no teacher.
-    ``machine`` is what its times depend on.
+    ``predictions`` and ``references`` (examples,) are predicted and true labels of the report examples. ``alone``
+    (examples,) are predictions of the same student trained without a teacher, None if it has none. ``machine``
+    identifies the hardware of its times.
     """
 
     point: CellCoordinates
@@ -49,7 +49,7 @@ def read_trials(points: Iterable[CellCoordinates], folder: Path, planned: record
     A record that does not count (``records.missing_reason``) is left out. Raises UserError if a record is damaged, has
     another layout, lacks a key that a trial needs, or was evaluated on other examples than the rest of its task.
     """
-    found: list[TrialResult] = []
+    trials: list[TrialResult] = []
     first: dict[str, TrialResult] = {}
     for point in points:
         path = folder / f"{point.cell}.json"
@@ -62,8 +62,8 @@ def read_trials(points: Iterable[CellCoordinates], folder: Path, planned: record
                     f"metrics/evaluate/{path.name}: judged on other examples than metrics/evaluate/"
                     f"{known.point.cell}.json, so the two cannot be compared; run `dvc repro`"
                 )
-            found.append(trial)
-    return found
+            trials.append(trial)
+    return trials
 
 
 def _read_record(point: CellCoordinates, path: Path) -> list[TrialResult]:

@@ -1,7 +1,7 @@
-"""Bootstrap of a task's report examples, the same resamples for every cell, so that cells can be compared.
+"""Bootstrap over a task's report examples, with the same resamples for every cell.
 
-Each resample weighs every example by how often it was drawn, so that a matrix product of the weights with indicators of
-the answers counts what a metric needs, for every trial at once.
+Each resample is a weight per example. A matrix product of the weights with indicators of the predictions counts what a
+metric needs, for all trials at once.
 """
 
 from __future__ import annotations
@@ -19,10 +19,7 @@ MAX_WEIGHTS_IN_MEMORY = 1_000_000  # weights in memory
 
 @dataclass(frozen=True)
 class CellPredictions:
-    """A cell's predictions of the report examples (seeds, examples), with their labels (examples,).
-
-    Each row of the predictions is one trial, in the order of the seeds.
-    """
+    """A cell's predictions of the report examples (seeds, examples) and their labels (examples,)."""
 
     name: str
     task: str
@@ -33,12 +30,12 @@ class CellPredictions:
 
 @dataclass(frozen=True)
 class ScoreSamples:
-    """The scores of a task's cells, as means over seeds, and how much chance is in them.
+    """Scores of a task's cells as means over seeds, and their uncertainty.
 
-    ``by_seed``: the scores of each cell's seeds. ``covariance`` (cells, cells): of the scores when the examples are
-    resampled. ``crossed`` (cells,): the part of a cell's variance there that comes from its seeds answering single
-    examples differently. ``draws`` (resamples, cells) are of the expected scores and ``intervals`` (2, cells) the ends
-    of their 95% intervals (``task_scores``); both are None where no cell of the task repeats a seed.
+    ``by_seed``: scores per seed. ``covariance`` (cells, cells): of the scores when examples are resampled.
+    ``crossed_variances`` (cells,): the part of that variance from seeds that differ on single examples.
+    ``expected_scores`` (resamples, cells): samples of the expected scores. ``intervals`` (2, cells): 95% intervals
+    (``task_scores``). The last two are None if no cell of the task repeats a seed.
     """
 
     task: str
@@ -57,7 +54,7 @@ class ScoreSamples:
         return float(self.scores[self.names.index(name)])
 
     def get_interval(self, name: str) -> tuple[float | None, float | None]:
-        """Return the ends of the 95% interval of a cell's expected score, None where they are unknown."""
+        """Return the 95% interval of a cell's expected score, None if unknown."""
         if self.intervals is None:
             return None, None
         low, high = self.intervals[:, self.names.index(name)]

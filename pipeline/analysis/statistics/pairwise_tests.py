@@ -1,4 +1,4 @@
-"""Which of a task's cells differ significantly: every difference with its interval, corrected for all pairs."""
+"""Pairwise tests of a task's cells: differences with intervals, corrected for all pairs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PairwiseTest:
 
     @property
     def opposite(self) -> PairwiseTest:
-        """Return the same from the other side."""
+        """Return the same test with the cells swapped."""
         return replace(
             self, one=self.other, other=self.one, difference=-self.difference, low=_negate(self.high),
             high=_negate(self.low), corrected_low=_negate(self.corrected_high),
@@ -51,9 +51,9 @@ class PairwiseTest:
 
 @dataclass(frozen=True, eq=False)
 class PairColumns:
-    """Every pair of a task's cells in order, kept as ``columns`` (pairs,): a thousand cells have half a million.
+    """Every pair of a task's cells as columns (pairs,); a thousand cells have half a million pairs.
 
-    What is unknown is NaN in a column and None in a pair.
+    Unknown values are NaN in a column and None in a pair.
     """
 
     columns: dict[str, np.ndarray]
@@ -80,23 +80,23 @@ class PairwiseTests:
     pairs: PairColumns
 
     def get_test(self, one: str, other: str) -> PairwiseTest:
-        """Return the difference of two cells, ``one`` less ``other``."""
+        """Return the test of two cells, ``one`` minus ``other``."""
         first, second = sorted((self.names.index(one), self.names.index(other)))
-        before = first * len(self.names) - first * (first + 1) // 2  # pairs whose first cell stands further up
-        found = self.pairs[before + second - first - 1]
-        return found if found.one == one else found.opposite
+        before = first * len(self.names) - first * (first + 1) // 2  # pairs with an earlier first cell
+        test = self.pairs[before + second - first - 1]
+        return test if test.one == one else test.opposite
 
     def is_significant(self, one: str, other: str) -> bool:
-        """Return whether two cells differ significantly, all pairs of the task considered."""
+        """Return whether two cells differ significantly, corrected for all pairs of the task."""
         return one != other and self.get_test(one, other).verdict != NOT_SIGNIFICANT
 
     def list_best(self) -> tuple[str, ...]:
-        """Return the cell with the highest score, and those not significantly different, the highest first."""
+        """Return the best cell and those not significantly different, highest score first."""
         ranked = sorted(zip(self.scores, self.names, strict=True), key=lambda cell: (-cell[0], cell[1]))
         return tuple(name for _, name in ranked if not self.is_significant(ranked[0][1], name))
 
 
-def compute_pairwise_tests(draws: ScoreSamples, errors: tuple[Floats, Floats] | None) -> PairwiseTests:
+def compute_pairwise_tests(samples: ScoreSamples, errors: tuple[Floats, Floats] | None) -> PairwiseTests:
     """Return the differences of every pair of a task's cells.
 
     ``errors`` are the standard errors and degrees of freedom (pairs,) of ``compute_pair_errors``, None where no cell
@@ -108,17 +108,17 @@ def compute_pairwise_tests(draws: ScoreSamples, errors: tuple[Floats, Floats] | 
 
     ``docs/statistics.md`` lists false findings and power, measured by ``benchmarks/interval_coverage.py``.
     """
-    one, other = np.triu_indices(len(draws.names), 1)
-    difference = draws.scores[one] - draws.scores[other]
+    one, other = np.triu_indices(len(samples.names), 1)
+    difference = samples.scores[one] - samples.scores[other]
     if errors is None:
         unknown = np.full(len(one), np.nan)
         tests, verdicts = [unknown] * 8, np.full(len(one), NOT_SIGNIFICANT)
     else:
         tests, verdicts = _compute_columns(difference, *errors)
-    names = np.array(draws.names, dtype=object)
+    names = np.array(samples.names, dtype=object)
     columns = (names[one], names[other], difference, *tests, verdicts)
     pairs = PairColumns(dict(zip((field.name for field in fields(PairwiseTest)), columns, strict=True)))
-    return PairwiseTests(draws.task, draws.names, tuple(draws.scores.tolist()), pairs)
+    return PairwiseTests(samples.task, samples.names, tuple(samples.scores.tolist()), pairs)
 
 
 def _compute_columns(difference: Floats, error: Floats, degrees: Floats) -> tuple[list[Floats], np.ndarray]:

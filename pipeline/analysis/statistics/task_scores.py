@@ -52,58 +52,58 @@ def estimate_by_task(trials: Iterable[TrialResult]) -> list[TaskScores]:
 def estimate_task_scores(cells: Sequence[Sequence[TrialResult]]) -> TaskScores:
     """Estimate the scores of one task's cells, each given by its trials in the order of their seeds."""
     answers = tuple(_collect_predictions(trials) for trials in cells)
-    drawn = bootstrap.sample_scores(answers)
-    facts = {
+    sampled = bootstrap.sample_scores(answers)
+    traits = {
         trials[0].point.cell: CellTraits(
             trials[0].point.model, trials[0].point.ratio, [bool(trial.numbers.get("collapsed")) for trial in trials]
         )
         for trials in cells
     }
-    posterior = estimate_posterior(drawn, facts, cells[0][0].numbers.get("majority_score") or 0.0)
+    posterior = estimate_posterior(sampled, traits, cells[0][0].numbers.get("majority_score") or 0.0)
     gains = _estimate_gains(cells, posterior)
-    return TaskScores(drawn if posterior is None else add_intervals(drawn, posterior), posterior, gains, answers)
+    return TaskScores(sampled if posterior is None else add_intervals(sampled, posterior), posterior, gains, answers)
 
 
-def estimate_posterior(draws: ScoreSamples, facts: Mapping[str, CellTraits], baseline: float) -> Posterior | None:
-    """Estimate the expected scores of a task's cells, in the order of ``draws.names``.
+def estimate_posterior(samples: ScoreSamples, traits: Mapping[str, CellTraits], baseline: float) -> Posterior | None:
+    """Estimate the expected scores of a task's cells, in the order of ``samples.names``.
 
     ``baseline`` is the score of the best constant prediction. Returns None where no cell repeats a seed.
     """
-    bounds = score_intervals.get_bounds(draws.metric)
+    bounds = score_intervals.get_bounds(samples.metric)
     cells = [
         CellScores(
-            draws.by_seed[index].tolist(),
-            facts[name].failed,
-            draws.examples,
-            float(draws.covariance[index, index]),
-            float(draws.crossed_variances[index]),
+            samples.by_seed[index].tolist(),
+            traits[name].failed,
+            samples.examples,
+            float(samples.covariance[index, index]),
+            float(samples.crossed_variances[index]),
             baseline,
-            facts[name].data,
-            facts[name].model,
+            traits[name].data,
+            traits[name].model,
             bounds,
         )
-        for index, name in enumerate(draws.names)
+        for index, name in enumerate(samples.names)
     ]
     return score_intervals.estimate_scores(score_intervals.stack_cells(cells))
 
 
-def add_intervals(draws: ScoreSamples, posterior: Posterior, resamples: int = bootstrap.RESAMPLES) -> ScoreSamples:
-    """Return the same scores with their intervals, and with draws whose quantiles are these intervals."""
-    drawn = posterior_draws.sample_expected_scores(posterior, draws.covariance, resamples)
+def add_intervals(samples: ScoreSamples, posterior: Posterior, resamples: int = bootstrap.RESAMPLES) -> ScoreSamples:
+    """Return the same scores with their intervals, and with samples whose quantiles are these intervals."""
+    sampled = posterior_draws.sample_expected_scores(posterior, samples.covariance, resamples)
     ends = np.round(score_intervals.compute_intervals(posterior), DIGITS)
-    return replace(draws, expected_scores=drawn, intervals=ends)
+    return replace(samples, expected_scores=sampled, intervals=ends)
 
 
 def collect_intervals(tasks: Iterable[TaskScores]) -> Intervals:
     """Return the intervals of every cell and every gain that has one."""
-    found: Intervals = {}
+    intervals_by_cell: Intervals = {}
     for task in tasks:
         for name in task.samples.names:
             ends = dict(zip(("low", "high"), task.samples.get_interval(name), strict=True))
             if gain := task.gains.get(name):
                 ends |= {"gain_low": gain.low, "gain_high": gain.high}
-            found[name] = {key: round(end, DIGITS) for key, end in ends.items() if end is not None}
-    return found
+            intervals_by_cell[name] = {key: round(end, DIGITS) for key, end in ends.items() if end is not None}
+    return intervals_by_cell
 
 
 def _collect_predictions(trials: Sequence[TrialResult]) -> CellPredictions:

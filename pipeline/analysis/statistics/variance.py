@@ -110,7 +110,7 @@ def _find_refusal(
     if not varying:
         return "There is one cell alone, so there is nothing to compare."
     if Counter(map(len, cells.values())).keys() == {1}:
-        return "Every cell has one seed, so nothing tells the effect of a factor from noise; add seeds to the plan."
+        return "Every cell has one seed, so effects cannot be separated from noise; add seeds to the plan."
     if len({outcome.value for outcome in outcomes}) == 1:
         return "All values are the same, so there is no variance to share out."
     return ""

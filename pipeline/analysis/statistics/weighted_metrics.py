@@ -1,8 +1,8 @@
-"""The metrics of ``pipeline.metrics.registry`` on resamples, each told by how often it holds every example.
+"""Metrics of ``pipeline.metrics.registry`` on weighted examples, for the bootstrap.
 
-A metric is given the answers (trials, examples) and the labels (examples,) once, and returns a function of the weights
-(resamples, examples), whole numbers that sum to the number of examples, which returns (resamples, trials). The values
-are those of ``scores`` on the examples written out.
+Each function prepares predictions (trials, examples) and labels (examples,) once. It returns a function of weights
+(resamples, examples), whole numbers that sum to the number of examples, with the result (resamples, trials). Values
+equal those of the metric on the repeated examples.
 """
 
 from __future__ import annotations
@@ -20,49 +20,52 @@ MAX_RESAMPLES_IN_MEMORY = 16  # resamples whose ranks are in memory
 ROUNDING_SHARE = 1e-12  # a variance below this share of the squares is rounding
 
 
-def prepare_accuracy(answers: np.ndarray, labels: np.ndarray) -> WeightedMetric:
-    """Return the share of answers that are right."""
-    right = _encode_indicator(answers == labels)
+def prepare_accuracy(predictions: np.ndarray, labels: np.ndarray) -> WeightedMetric:
+    """Prepare the share of correct predictions."""
+    right = _encode_indicator(predictions == labels)
     return lambda weights: _count_weighted(weights, right) / weights.shape[1]
 
 
-def prepare_f1(answers: np.ndarray, labels: np.ndarray) -> WeightedMetric:
-    """Return the harmonic mean of precision and recall of class 1; 0 where it is neither said nor there."""
-    hits, said = _encode_indicator((answers == 1) & (labels == 1)), _encode_indicator(answers == 1)
-    there = _encode_indicator((labels == 1)[None])
+def prepare_f1(predictions: np.ndarray, labels: np.ndarray) -> WeightedMetric:
+    """Prepare the harmonic mean of precision and recall of class 1; 0 if the class never occurs."""
+    hits, predicted = _encode_indicator((predictions == 1) & (labels == 1)), _encode_indicator(predictions == 1)
+    actual = _encode_indicator((labels == 1)[None])
 
     def score(weights: ResampleWeights) -> Floats:
-        named = _count_weighted(weights, said) + _count_weighted(weights, there)
-        return np.asarray(2 * _count_weighted(weights, hits) / np.maximum(named, 1))
+        totals = _count_weighted(weights, predicted) + _count_weighted(weights, actual)
+        return np.asarray(2 * _count_weighted(weights, hits) / np.maximum(totals, 1))
 
     return score
 
 
-def prepare_matthews_correlation(answers: np.ndarray, labels: np.ndarray) -> WeightedMetric:
-    """Return Matthews' correlation of two or more classes (Gorodkin 2004); 0 where one class alone is said or there."""
-    classes = np.union1d(answers, labels)
-    right = _encode_indicator(answers == labels)
-    said = [_encode_indicator(answers == label) for label in classes]
-    there = [_encode_indicator((labels == label)[None]) for label in classes]
+def prepare_matthews_correlation(predictions: np.ndarray, labels: np.ndarray) -> WeightedMetric:
+    """Prepare Matthews' correlation of two or more classes (Gorodkin 2004).
+
+    It is 0 if predictions or labels contain a single class.
+    """
+    classes = np.union1d(predictions, labels)
+    right = _encode_indicator(predictions == labels)
+    predicted = [_encode_indicator(predictions == label) for label in classes]
+    actual = [_encode_indicator((labels == label)[None]) for label in classes]
     examples = len(labels)
 
     def score(weights: ResampleWeights) -> Floats:
-        named = [
+        totals = [
             (_count_weighted(weights, one), _count_weighted(weights, other))
-            for one, other in zip(said, there, strict=True)
+            for one, other in zip(predicted, actual, strict=True)
         ]
-        covariance = _count_weighted(weights, right) * examples - sum(one * other for one, other in named)
-        ours = examples**2 - sum(one**2 for one, _ in named)
-        theirs = examples**2 - sum(other**2 for _, other in named)
+        covariance = _count_weighted(weights, right) * examples - sum(one * other for one, other in totals)
+        ours = examples**2 - sum(one**2 for one, _ in totals)
+        theirs = examples**2 - sum(other**2 for _, other in totals)
         scale = np.sqrt(ours * theirs)
         return np.where(scale > 0, covariance / np.where(scale > 0, scale, 1), 0.0)
 
     return score
 
 
-def prepare_pearson(answers: np.ndarray, labels: np.ndarray) -> WeightedMetric:
-    """Return the linear correlation; 0 where either side does not vary."""
-    ours = (answers - answers.mean(1, keepdims=True, dtype=float)).T
+def prepare_pearson(predictions: np.ndarray, labels: np.ndarray) -> WeightedMetric:
+    """Prepare the linear correlation; 0 if either side is constant."""
+    ours = (predictions - predictions.mean(1, keepdims=True, dtype=float)).T
     theirs = (labels - labels.mean(dtype=float))[:, None]
 
     def score(weights: ResampleWeights) -> Floats:
@@ -76,27 +79,27 @@ def prepare_pearson(answers: np.ndarray, labels: np.ndarray) -> WeightedMetric:
     return score
 
 
-def prepare_spearmanr(answers: np.ndarray, labels: np.ndarray) -> WeightedMetric:
+def prepare_spearmanr(predictions: np.ndarray, labels: np.ndarray) -> WeightedMetric:
     """Return the correlation of the ranks, ties at their mean rank; 0 where either side does not vary.
 
     Ranks change with the resample. They are taken from running sums of the weights in the order of the values.
     """
-    ours, theirs = [_sort_values(trial) for trial in answers], _sort_values(labels)
+    ours, theirs = [_sort_values(trial) for trial in predictions], _sort_values(labels)
 
     def score(weights: ResampleWeights) -> Floats:
-        found = np.empty((len(weights), len(ours)))
+        correlations = np.empty((len(weights), len(ours)))
         for start in range(0, len(weights), MAX_RESAMPLES_IN_MEMORY):
-            held = np.ascontiguousarray(weights[start : start + MAX_RESAMPLES_IN_MEMORY].T, dtype=float)
-            place, label_variation = _compute_ranks(held, theirs)
+            batch = np.ascontiguousarray(weights[start : start + MAX_RESAMPLES_IN_MEMORY].T, dtype=float)
+            label_ranks, label_variation = _compute_ranks(batch, theirs)
             _, group, _ = theirs
-            weighted_ranks = held * place[group]
+            weighted_ranks = batch * label_ranks[group]
             for trial, (order, _, starts) in enumerate(ours):
-                ranks, variation = _compute_ranks(held, ours[trial])
+                ranks, variation = _compute_ranks(batch, ours[trial])
                 products = np.einsum("er,er->r", _sum_groups(weighted_ranks, order, starts), ranks)
-                found[start : start + MAX_RESAMPLES_IN_MEMORY, trial] = _compute_correlation(
+                correlations[start : start + MAX_RESAMPLES_IN_MEMORY, trial] = _compute_correlation(
                     products, variation, label_variation
                 )
-        return found
+        return correlations
 
     return score
 
@@ -120,7 +123,7 @@ def _count_weighted(weights: ResampleWeights, holds: ResampleWeights) -> Floats:
 
 
 def _compute_variation(weights: Floats, values: Floats, sums: Floats) -> Floats:
-    """Return the sum of squares about the mean, 0 where it is rounding alone."""
+    """Return the sum of squares about the mean, 0 if it is only rounding."""
     squares = weights @ values**2
     about = squares - sums**2 / len(values)
     return np.where(about > ROUNDING_SHARE * squares, about, 0.0)
@@ -149,7 +152,7 @@ def _sum_groups(weights: Floats, order: np.ndarray, starts: np.ndarray) -> Float
 def _compute_ranks(weights: Floats, order: SortedGroups) -> tuple[Floats, Floats]:
     """Return the rank of each value less the mean of all ranks, (values, resamples), and the ranks' sum of squares.
 
-    weights (examples, resamples). w equal values stand (w + 1) / 2 behind those before them, on the mean, and the mean
+    weights (examples, resamples). w equal values rank (w + 1) / 2 behind the smaller ones on average, and the mean
     of all ranks is (n + 1) / 2.
     """
     within = _sum_groups(weights, order[0], order[2])

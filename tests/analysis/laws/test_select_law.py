@@ -59,7 +59,7 @@ def test_too_small_a_grid_is_refused_for_a_joint_law(sizes: int, amounts: int, a
 def test_a_grid_with_holes_needs_more_places_than_parameters() -> None:
     grid = truth.additive(3, 3).table(0.01, 3, np.random.default_rng(0))
     found = fit_laws(JOINT, [grid[place] for place in (0, 1, 4, 6, 8)])
-    assert found.refusals == {"additive": "5 places; the additive law has 5 parameters and takes 6 to be tested"}
+    assert found.refusals == {"additive": "5 observations; the additive law has 5 parameters and takes 6 to be tested"}
     assert found.law is not None
     assert found.law.form == "multiplicative"
 
@@ -74,12 +74,12 @@ def test_values_without_a_logarithm_are_refused(value: float) -> None:
 
 
 def test_a_place_at_nought_is_refused() -> None:
-    why = "none stands at 0 or nowhere on an axis, and a law takes places above 0"
+    why = "none is not above 0 on an axis; a law takes values above 0"
     assert fit_laws(SIZE, [*line(4), Observation("none", (0.0,), (0.1,))]).refusals["power"] == why
 
 
 def test_a_question_without_places_is_refused() -> None:
-    assert fit_laws(SIZE, []).refusals == dict.fromkeys(("power", "power with floor"), "no place is measured")
+    assert fit_laws(SIZE, []).refusals == dict.fromkeys(("power", "power with floor"), "no observation")
 
 
 def test_three_sizes_are_held_out_though_the_law_then_only_joins_two() -> None:
@@ -175,7 +175,7 @@ def test_cells_without_a_number_are_left_out_of_its_question() -> None:
     holes = [LawCell(one.cell, one.family, one.sizes, one.examples, None, (), one.errors) for one in known]
     found = fit_task_laws("swap", holes)
     assert [len(one.observations) for one in found[:5]] == [0] * 5
-    assert found[8].refusals["power"] == "no place is measured"
+    assert found[8].refusals["power"] == "no observation"
     assert len(found[9].observations) == 12
 
 

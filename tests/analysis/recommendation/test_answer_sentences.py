@@ -185,7 +185,7 @@ def test_cells_without_the_number_of_a_limit_are_named_or_counted() -> None:
 def test_where_no_cell_beats_the_baseline_the_answer_says_so_and_what_would_help() -> None:
     found = chosen(THREE, {"small": 0.49, "middle": 0.5, "large": 0.52}, 0.02, baseline=0.5)
     first, second, *rest = answer_sentences.format_sentences(
-        found, ways=[Improvement(DATA, 5, 4500, 0.582), Improvement(SIZE, 10, 4e6, 0.55)]
+        found, improvements=[Improvement(DATA, 5, 4500, 0.582), Improvement(SIZE, 10, 4e6, 0.55)]
     )
     assert first == "Nothing works yet for t: no cell scores clearly above a constant answer."
     assert second.startswith("The best of them, the large, reaches F1 52.0 (48.")

@@ -132,7 +132,7 @@ def test_tasks_of_one_metric_are_analysed_together_and_each_task_by_itself() -> 
         ({("t", "s", 1.0): [0.1, 0.2]}, "There is one cell alone, so there is nothing to compare."),
         (
             {("t", "s", 1.0): [0.1], ("t", "l", 1.0): [0.2]},
-            "Every cell has one seed, so nothing tells the effect of a factor from noise; add seeds to the plan.",
+            "Every cell has one seed, so effects cannot be separated from noise; add seeds to the plan.",
         ),
         (
             {("t", "s", 1.0): [0.5, 0.5], ("t", "l", 1.0): [0.5, 0.5]},
