@@ -214,8 +214,8 @@ def test_a_direct_command_runs_a_trial_again_after_an_edit_of_its_data(project: 
         return done.stdout
 
     prepare()
-    assert "so it is not run again" in prepare()
+    assert "so it does not run again" in prepare()
     first = (project / "data/own/train.parquet").read_bytes()
     write(project / "inputs/own/train.jsonl", "".join(rows).replace("a 7", "c 7"))
-    assert "so it is not run again" not in prepare()
+    assert "so it does not run again" not in prepare()
     assert (project / "data/own/train.parquet").read_bytes() != first
