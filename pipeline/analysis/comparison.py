@@ -1,4 +1,4 @@
-"""What the trials of a plan say together: laws, differences, fronts and cost at equal quality of each task."""
+"""Comparison of all trials of a plan: laws, pairwise tests, fronts and cost at equal quality."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ Costs = dict[str, tuple[float, ...]]  # by name, a number a seed
 
 @dataclass(frozen=True)
 class CellResult:
-    """A cell with results: its trials in the order of their seeds, and its costs, a number a seed.
+    """A cell with results: trials in seed order, and its costs with one number per seed.
 
-    Training costs include its whole ancestry; a cost that was not measured is missing. The latency has the numbers of
-    all cells that compute the same (``latency_pool``).
+    Training costs include all ancestors; unmeasured costs are missing. Latency is pooled over cells with the same
+    computation (``latency_pool``).
     """
 
     point: CellCoordinates
@@ -42,7 +42,7 @@ class CellResult:
 
     @property
     def is_uncompressed(self) -> bool:
-        """Say whether it is a cell of the grid that was pre-trained as the others were."""
+        """Return whether it is a pre-trained cell of the main grid: no variant, student or compression."""
         return not self.point.section and self.trials[0].numbers["family"] == laws.FAMILY
 
     @property
@@ -73,7 +73,7 @@ class CellResult:
 
 @dataclass(frozen=True)
 class TaskComparison:
-    """The comparison of a task's cells; ``collect_results`` in the order of the plan."""
+    """Comparison of one task's cells; ``results`` are in the order of the plan."""
 
     task: str
     results: tuple[CellResult, ...]
@@ -85,7 +85,7 @@ class TaskComparison:
 
     @property
     def samples(self) -> ScoreSamples:
-        """Return the scores of the cells and their draws."""
+        """Return the scores of the cells with their samples."""
         return self.scores.samples
 
     def get_result(self, cell: str) -> CellResult:
@@ -95,14 +95,14 @@ class TaskComparison:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the plan's cells say together: each task by itself, and where the variance of the grid comes from."""
+    """Comparison of all cells of a plan: each task, and the sources of variance in the grid."""
 
     tasks: tuple[TaskComparison, ...]
     variances: tuple[VarianceAnalysis, ...]
 
 
 def compare_trials(trials: Sequence[TrialResult], targets: Sequence[str] = laws.TARGETS) -> Comparison:
-    """Return what the trials of the plan's cells say together, with laws of the targets (``loss``, ``error``)."""
+    """Compare the trials of a plan, with laws of the targets (``loss``, ``error``)."""
     found = collect_results(trials)
     tasks = dict.fromkeys(result.point.task for result in found)
     return Comparison(
@@ -112,7 +112,7 @@ def compare_trials(trials: Sequence[TrialResult], targets: Sequence[str] = laws.
 
 
 def collect_results(trials: Iterable[TrialResult]) -> list[CellResult]:
-    """Return the trials of each cell together, in the order of the cells, with what each of them cost."""
+    """Group trials by cell in the order of the cells, with their costs."""
     by_cell: dict[CellCoordinates, list[TrialResult]] = defaultdict(list)
     for trial in trials:
         by_cell[trial.point].append(trial)
@@ -149,7 +149,7 @@ def compare_task(task: str, found: Sequence[CellResult], targets: Sequence[str])
 
 
 def format_label(point: CellCoordinates) -> str:
-    """Return what a reader calls a cell: its model and its share of the data, or its name and what it is."""
+    """Format a cell's display name: model and share of the data, or cell name and method."""
     share = "" if point.ratio == 1 else f" on {100 * point.ratio:g}% of the data"
     what = {"variants": point.recipe, "distill": point.method, "compress": point.method}.get(point.section)
     return f"{point.cell} ({what}, {point.model}{share})" if point.section else f"{point.line}{share}"
@@ -158,7 +158,7 @@ def format_label(point: CellCoordinates) -> str:
 def _compute_spent(
     ordered: dict[CellCoordinates, tuple[TrialResult, ...]], name: str
 ) -> dict[tuple[str, int], float | None]:
-    """Return what each trial (the made, the seed) spent on training, with all that it is made of at its seed."""
+    """Return the training cost of each trial (producer, seed) including all ancestors."""
     found: dict[tuple[str, int], float | None] = {}
     sources = {point.producer: point.source for point in ordered}
     for seed in sorted({trial.seed for group in ordered.values() for trial in group}):
@@ -173,7 +173,7 @@ def _compute_spent(
 
 
 def _get_own_cost(trial: TrialResult, name: str) -> float | None:
-    """Return what a trial spent itself: nothing where it did not train, None where it trained and that is not known."""
+    """Return the cost of a trial alone: 0 if it did not train, None if unknown."""
     trained = trial.point.section != "compress" or "train_seconds" in trial.numbers
     return trial.numbers.get(name) if trained else 0.0
 
@@ -212,7 +212,7 @@ def _build_law_cell(result: CellResult) -> laws.LawCell:
 
 
 def _collect_outcomes(found: Sequence[CellResult]) -> list[TrialOutcome]:
-    """Return the scores of the grid, for the analysis of variance; what is beside it belongs to no factor."""
+    """Return the scores of the main grid for the analysis of variance."""
     return [
         TrialOutcome(
             result.point.task,

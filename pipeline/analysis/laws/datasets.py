@@ -1,4 +1,4 @@
-"""Which places of a task's grid answer which question."""
+"""Datasets of a task's scaling laws: which cells enter which law."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.analysis.laws.law_types import LawDataset, Observation
 from pipeline.analysis.laws.select_law import LawSelection, fit_laws
 
 SIZES = ("parameters_non_embedding", "parameters")
-FAMILY = "pretrained"  # a law is one of models made alike; those trained anew or not at all are others
+FAMILY = "pretrained"  # laws compare models with the same kind of pre-training
 TARGETS = ("loss", "error")
 
 
@@ -60,10 +60,10 @@ def _list_datasets(task: str, target: str, cells: Sequence[LawCell]) -> Iterator
 
 
 def select_front(points: Sequence[Observation]) -> list[Observation]:
-    """Return the places that no cheaper one beats, the cheapest first: the least value at each compute.
+    """Select the observations with the lowest value up to their compute, cheapest first.
 
-    So Kaplan et al. 2020 (section 6) and Hoffmann et al. 2022 (approach 1) fit compute. It picks lucky places, since a
-    low mean stands on it for being low: its law lies a little below that of all models.
+    Kaplan et al. 2020 (section 6) and Hoffmann et al. 2022 (approach 1) fit compute on this front. Selection favours
+    lucky observations, so the fitted law is slightly below a law of all models.
     """
     kept: list[Observation] = []
     for point in sorted(points, key=lambda point: (point.at[0], point.mean)):
@@ -73,7 +73,7 @@ def select_front(points: Sequence[Observation]) -> list[Observation]:
 
 
 def _collect_observations(target: str, axes: tuple[str, ...], cells: Sequence[LawCell]) -> list[Observation]:
-    """Return the cells that have all of the axes and values, in rising order of place."""
+    """Collect the cells that have all axes and values, sorted by their coordinates."""
     found = []
     for cell in cells:
         known = {**cell.sizes, "train_examples": cell.examples, "train_flops": cell.flops}

@@ -1,4 +1,4 @@
-"""What is asked of the laws and what is measured: the places of the grid and their seeds."""
+"""Input types of the laws: observations and the description of a dataset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Observation:
-    """One place of the grid: where it stands on each axis, in natural units, and the loss or error of each seed."""
+    """One cell: its coordinates in natural units and the loss or error of each seed."""
 
     cell: str
     at: tuple[float, ...]

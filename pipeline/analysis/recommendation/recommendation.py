@@ -1,4 +1,4 @@
-"""The answer for a task under a budget: the cell to take, what more would buy, and the cells that it rests on."""
+"""Recommendation for a task under a budget: the cell, its marginal gains and supporting cells."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ AXES = {SIZE: SIZES[0], DATA: "train_examples", COMPUTE: "train_flops"}
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What to take for a task under a budget, in at most five sentences.
+    """Recommended cell of a task under a budget, in at most five sentences.
 
-    ``support`` names the recommended cell (or the nearest), the alternative that is named and their ancestries, as
-    ``<stage>/<cell>``: the runs that the answer rests on. ``warnings`` are lines about the cells that the sentences
-    name.
+    ``support`` lists the recommended (or nearest) cell, the named alternative and their ancestors as
+    ``<stage>/<cell>``. ``warnings`` concern the named cells.
     """
 
     choice: Choice
@@ -40,9 +39,9 @@ class Recommendation:
 
 
 def recommend_cell(found: TaskComparison, budget: Budget, margin: float = MARGIN) -> Recommendation:
-    """Return the answer for a task: among its cells that fit, the best, or with a minimum score the fastest.
+    """Recommend the best cell that meets the limits, or with a minimum score the fastest.
 
-    ``margin`` is the difference in points (hundredths of the score) below which cells are equally good.
+    ``margin`` is in points (hundredths of the score); cells within it are equally good.
     """
     candidates = [
         Candidate(result.point.cell, comparison.format_label(result.point), result.costs, result.machine)
@@ -92,7 +91,7 @@ def _list_named(choice: Choice) -> list[CellSummary]:
 
 
 def _find_improvements(found: TaskComparison, cell: str, baseline: float) -> tuple[Improvement, ...]:
-    """Return how much more data, or how much larger a model, would beat the baseline by the laws of the error."""
+    """Return how much more data or a larger model would beat the baseline, by the error laws."""
     start = _find_start(found, found.get_result(cell))
     findings = _list_error_laws(found, start)
     ways = [
@@ -103,7 +102,7 @@ def _find_improvements(found: TaskComparison, cell: str, baseline: float) -> tup
 
 
 def _list_ancestors(found: TaskComparison, made: str | None) -> Iterator[str]:
-    """Yield a cell and what it was made of or learned from, back to the start."""
+    """Yield a cell and its sources and teachers, back to the first."""
     sources = {result.point.producer: result.point.source for result in found.results}
     while made is not None:
         yield made
@@ -111,7 +110,7 @@ def _list_ancestors(found: TaskComparison, made: str | None) -> Iterator[str]:
 
 
 def _compute_gains(found: TaskComparison, picked: CellResult, budget: Budget) -> tuple[MarginalGain, ...]:
-    """Return what one more unit of each limit would buy the recommended cell, by the laws of the error."""
+    """Return the gain of one more unit of each limit, by the error laws."""
     start = _find_start(found, picked)
     findings = _list_error_laws(found, start)
     routes = {kind: _find_law_position(findings, axis, start) for kind, axis in AXES.items()}
@@ -121,7 +120,7 @@ def _compute_gains(found: TaskComparison, picked: CellResult, budget: Budget) ->
 
 
 def _find_start(found: TaskComparison, picked: CellResult) -> CellResult:
-    """Return the plain cell of the model and the data that a cell is made from, itself where there is none."""
+    """Return the uncompressed cell with the same model and data; the cell itself if there is none."""
     return next((result for result in _list_alike(found, picked) if result.point.model == picked.point.model), picked)
 
 
@@ -138,8 +137,8 @@ def _list_error_laws(found: TaskComparison, start: CellResult) -> list[LawSelect
 
 
 def _find_law_position(findings: Sequence[LawSelection], axis: str, start: CellResult) -> LawPosition:
-    """Return the law along an axis: of size and data together where it holds one, else of the axis alone."""
-    why = f"no law of the error against {axis} was asked for"
+    """Return the position on a law along an axis; joint laws of size and data come first."""
+    why = f"no law of the error against {axis} was fitted"
     for finding in sorted(findings, key=lambda finding: -len(finding.dataset.axes)):
         axes = finding.dataset.axes
         if axis not in axes:
@@ -164,6 +163,6 @@ def _find_law_problem(finding: LawSelection, axis: int, unplaced: bool) -> str:
 
 
 def _collect_sizes(found: TaskComparison, picked: CellResult, key: str) -> list[tuple[float, float]]:
-    """Return the size and the cost of each plain model with the data of a cell."""
+    """Return size and cost of each uncompressed model with the same data."""
     pairs = [(result.get_mean(AXES[SIZE]), result.get_cost(key)) for result in _list_alike(found, picked)]
     return [(size, cost) for size, cost in pairs if size and cost]

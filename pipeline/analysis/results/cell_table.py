@@ -42,7 +42,7 @@ class CellCoordinates:
 
     @property
     def producer(self) -> str:
-        """Return ``<stage>/<cell>`` of the classifier."""
+        """Return ``<stage>/<cell>`` that produced the classifier."""
         return f"{self.section if self.source else 'finetune'}/{self.cell}"
 
 
@@ -112,7 +112,7 @@ class CellRow(CellCoordinates):
 
 Intervals = Mapping[str, Mapping[str, float]]
 NO_INTERVALS: Intervals = MappingProxyType({})
-FAMILIES = ("pretrained", "fresh", "random")  # trained once and kept, trained anew in every run, not trained
+FAMILIES = ("pretrained", "fresh", "random")  # pre-trained once, trained from scratch in each run, untrained
 MEANS = (
     "score", "majority_score", "loss", "train_flops", "train_seconds", "flops_to_95pct",
     "seconds_to_95pct", "examples_to_95pct", "latency_p50_ms", "latency_p95_ms", "latency_p99_ms",

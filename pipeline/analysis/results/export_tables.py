@@ -1,4 +1,4 @@
-"""The comparison as unrounded tables for notebooks, and its scores and laws as metrics."""
+"""Export the comparison as unrounded tables, and its scores and laws as metrics."""
 
 from __future__ import annotations
 
@@ -62,17 +62,17 @@ def _build_tables(found: Comparison) -> dict[str, pd.DataFrame]:
 
 
 def _list_law_rows(finding: LawSelection) -> Iterator[dict[str, Any]]:
-    """Yield a row for each parameter of each law, and one for each form that was refused."""
+    """Yield one row per parameter of each law, and one per refused form."""
     question = finding.dataset
-    asked = {
+    head = {
         "task": question.task, "target": question.target, "axes": " ".join(question.axes), "at": question.condition,
         "recipe": question.recipe, "places": len(finding.observations),
     }  # fmt: skip
     for law in (known for known in (finding.law, *finding.others) if known):
         for one in law.parameters:
             form = {"form": law.form, "chosen": law is finding.law, "held_out_error": finding.get_error(law.form)}
-            yield {**asked, **form, **_collect_errors(finding), "agreement": law.agreement, **vars(one)}
-    yield from ({**asked, "form": form, "chosen": False, "refused": why} for form, why in finding.refusals.items())
+            yield {**head, **form, **_collect_errors(finding), "agreement": law.agreement, **vars(one)}
+    yield from ({**head, "form": form, "chosen": False, "refused": why} for form, why in finding.refusals.items())
 
 
 def _collect_errors(finding: LawSelection) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""The results of exactly the cells that the plan names, from ``metrics/``; records of an earlier plan do not count."""
+"""Load the results of the plan's cells from ``metrics/``; outdated records do not count."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ EVALUATE = "evaluate"
 
 
 def load_rows(scores: Iterable[TaskScores]) -> list[CellRow]:
-    """Return a row for each cell that the plan evaluates, with a reason instead of numbers where no record counts.
+    """Return one row per evaluated cell, with a reason instead of numbers without a valid record.
 
-    ``scores`` are those of the plan's tasks; a cell that they lack has no interval.
+    ``scores`` are those of the plan's tasks; cells missing there have no interval.
     """
     from pipeline.analysis.results import cell_table
     from pipeline.analysis.statistics import task_scores
@@ -33,7 +33,7 @@ def load_rows(scores: Iterable[TaskScores]) -> list[CellRow]:
 
 
 def load_notices() -> list[str]:
-    """Return what is wrong with the records of the plan's cells, a line each."""
+    """Return the problems of the records, one line each."""
     from pipeline.analysis.results import notices
 
     return notices.collect_notices(load_rows(()), load_costs())
@@ -48,7 +48,7 @@ def load_trials() -> list[TrialResult]:
 
 
 def load_costs() -> list[CellCost]:
-    """Return the costs of the cells that the plan benchmarks."""
+    """Return the costs of the benchmarked cells."""
     from pipeline.analysis.results import costs
 
     study = plan.load()

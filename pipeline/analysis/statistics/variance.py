@@ -1,4 +1,4 @@
-"""How much of the variance comes from which size, how much data, which task, and the seed: an analysis of variance."""
+"""Analysis of variance: shares of model size, data, task and seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """A trial's place in the grid and what it measured: its score in ``metric``, or its loss."""
+    """Coordinates of a trial in the grid and its score in ``metric``, or its loss."""
 
     task: str
     size: str
@@ -47,10 +47,10 @@ class VarianceSource:
 
 @dataclass(frozen=True)
 class VarianceAnalysis:
-    """An analysis of ``trials`` values of ``metric`` over ``tasks``; no rows where it was refused, and why.
+    """Analysis of ``trials`` values of ``metric`` over ``tasks``; ``refusal`` is the reason without rows.
 
-    ``noise`` is the standard deviation over seeds, pooled over the cells; ``loudest`` is that of the cell, named
-    (task, size, data), where it is largest.
+    ``noise`` is the standard deviation over seeds, pooled over the cells; ``noisiest_cell`` is the cell (task, size,
+    data) with the largest one, and its value.
     """
 
     tasks: tuple[str, ...]
@@ -63,7 +63,7 @@ class VarianceAnalysis:
 
 
 def compute_analyses(outcomes: Sequence[TrialOutcome]) -> tuple[VarianceAnalysis, ...]:
-    """Return an analysis over all tasks of a metric, where it has several, and one for each task, in their order."""
+    """Analyse each metric over all its tasks, if it has several, then each task."""
     tasks = list(dict.fromkeys(outcome.task for outcome in outcomes))
     metrics = list(dict.fromkeys(outcome.metric for outcome in outcomes))
     of_metrics = [[outcome for outcome in outcomes if outcome.metric == metric] for metric in metrics]
@@ -79,7 +79,7 @@ def compute_shares(outcomes: Sequence[TrialOutcome]) -> VarianceAnalysis:
     is left out. The noise is the spread of the seeds within the cells (Fisher 1925; omega squared: Hays 1963).
 
     The shares are of this plan: another range of sizes or ratios gives others. The difference between tasks is partly
-    their baselines: always the commonest answer may score 0.5 in one and 0.8 in another. All values are to be of one
+    their baselines: the majority class may score 0.5 in one and 0.8 in another. All values are to be of one
     metric. Refused with one sentence: no factor that varies, no cell with two seeds, no spread at all.
     """
     tasks = tuple(dict.fromkeys(outcome.task for outcome in outcomes))
@@ -143,7 +143,7 @@ def _compute_rows(outcomes: Sequence[TrialOutcome], varying: list[str]) -> tuple
 
 
 def _encode_term(outcomes: Sequence[TrialOutcome], term: frozenset[str]) -> Floats:
-    """Return an indicator of each combination of a term's levels that occurs: (trials, combinations)."""
+    """Return one indicator per observed combination of a term's levels: (trials, combinations)."""
     places = [tuple(getattr(outcome, factor) for factor in sorted(term)) for outcome in outcomes]
     levels = sorted(set(places))
     return np.array([[float(place == level) for level in levels] for place in places])

@@ -130,7 +130,7 @@ def test_what_more_would_buy_is_told_by_the_law_of_size_and_data_together_where_
     neither = recommendation._find_law_position([law(data, determined=""), half], data, start)
     assert neither == LawPosition(None, why_not="the exponent of its law is undetermined (0 to 2.5)")
     assert recommendation._find_law_position([one], size, start).why_not == (
-        "no law of the error against parameters_non_embedding was asked for"
+        "no law of the error against parameters_non_embedding was fitted"
     )
 
 

@@ -73,8 +73,8 @@ def test_a_record_that_lacks_a_key_is_told_from_a_hole(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read(tmp_path, record)
     assert str(caught.value) == (
-        "metrics/benchmark/bert-tiny-1-1-bf16-32.json: seed 0: no threads, precision, without which there is nothing "
-        "to compare; remove it, then run `dvc repro`"
+        "metrics/benchmark/bert-tiny-1-1-bf16-32.json: seed 0: no threads, precision, which the comparison "
+        "needs; remove it, then run `dvc repro`"
     )
 
 

@@ -12,7 +12,7 @@ from pipeline.evaluation import predictions
 from tests import fakes
 
 POINTS = [
-    CellCoordinates(f"mrpc-{model}-1.0", "mrpc", model, 1.0, "standard", f"evaluate@mrpc-{model}-1.0")
+    CellCoordinates(f"mrpc-{model}-1.0-standard", "mrpc", model, 1.0, "standard", f"evaluate@mrpc-{model}-1.0-standard")
     for model in ("bert-tiny", "bert-mini", "bert-small")
 ]
 STUDENT = CellCoordinates("taught", "mrpc", "bert-tiny", 1.0, "standard", "evaluate-distill@taught",
