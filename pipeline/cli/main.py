@@ -69,7 +69,7 @@ def show_status() -> None:
     from pipeline.runner import plan_status
 
     study = plan.load()
-    split_grid.check(study)
+    split_grid.check_parts(study)
     plan_status.print_status(study)
 
 

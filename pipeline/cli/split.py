@@ -28,7 +28,7 @@ def split(words: Sequence[str]) -> str:
     """
     if unknown := [word for word in words if word not in split_grid.AXES and list(words) != [JOINED]]:
         raise UserError(f"got {unknown[0]!r}; {suggest(unknown[0], [*split_grid.AXES, JOINED])}")
-    by = tuple(axis for axis in split_grid.AXES if axis in words) if words else split_grid.axes()
+    by = tuple(axis for axis in split_grid.AXES if axis in words) if words else split_grid.get_split_axes()
     study = replace(plan.load(), parts=by)
     dvc_lock_repair.repair_files()
     with dvc_lock_repair.hold_dvc_lock():
@@ -45,8 +45,10 @@ def _lay(study: Plan) -> None:
     A kill in the middle may leave a record in two lock files; both are the same.
     """
     main = paths.ROOT / paths.PIPELINE
-    text = split_grid.cut(split_grid.written(), study.parts)
-    files = {paths.ROOT / name: content for name, content in split_grid.made(text, study).items()} | {main: text}
+    text = split_grid.empty_axes(split_grid.read_pipeline(), study.parts)
+    files = {paths.ROOT / name: content for name, content in split_grid.create_parts(text, study).items()} | {
+        main: text
+    }
     before, earlier = _recorded(), paths.list_pipelines()
     recorded: dict[Any, dict[str, Any]] = {file: {} for file in files}
     owners = {

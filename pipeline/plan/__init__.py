@@ -45,7 +45,12 @@ def load(path: Path = paths.PARAMS) -> Plan:
         raise UserError("\n".join(mistakes))
     file = PlanFile.model_validate(content)
     sections = {key: getattr(file, key) for key in PlanFile.model_fields if key != "compare"}
-    return Plan(**sections, budget=file.compare.budget or Budget(), margin=file.compare.margin, parts=split_grid.axes())
+    return Plan(
+        **sections,
+        budget=file.compare.budget or Budget(),
+        margin=file.compare.margin,
+        parts=split_grid.get_split_axes(),
+    )
 
 
 def register_resolvers() -> None:
@@ -70,7 +75,7 @@ def main() -> None:
     """Check the plan, and that there is room for it, and leave word for DVC that it is sound."""
     with exit_on_user_error():
         study = load()
-        split_grid.check(study)
+        split_grid.check_parts(study)
         disk_space.check(study)
         CHECKED.parent.mkdir(exist_ok=True)
         for stage in COMPARED:  # DVC needs them even if the plan has no such cells, and warns of an empty one

@@ -137,7 +137,7 @@ class Plan:
         """Return DVC's name of a cell: its file, the block that makes it from a section of the plan, and its own."""
         if section:
             return f"{stage}-{section}@{name}"
-        part = f"{split_grid.folder(self.parts, vars(at))}/{paths.PIPELINE}:" if self.parts else ""
+        part = f"{split_grid.get_part_folder(self.parts, vars(at))}/{paths.PIPELINE}:" if self.parts else ""
         return f"{part}{stage}@{name}"
 
 

@@ -36,27 +36,27 @@ stages:
 """
 
 
-def blocks(text: str) -> dict[str, str]:
+def find_grid_blocks(text: str) -> dict[str, str]:
     """Return the blocks of a ``dvc.yaml`` that make a cell for each point of the grid, by name."""
     every = {match[1]: match[0] for match in BLOCK.finditer(text)}
     return {name: block for name, block in every.items() if {axis for _, axis, _ in AXIS.findall(block)} == {*AXES}}
 
 
-def written() -> str:
+def read_pipeline() -> str:
     """Return the text of the project's ``dvc.yaml``, or an empty text where there is none."""
     file = paths.ROOT / paths.PIPELINE
     return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
-def axes() -> tuple[str, ...]:
+def get_split_axes() -> tuple[str, ...]:
     """Return the axes by which the grid is split now."""
-    grid_blocks = blocks(written()).values()
+    grid_blocks = find_grid_blocks(read_pipeline()).values()
     return tuple(axis for axis in AXES if any(f" {axis}: []\n" in block for block in grid_blocks))
 
 
-def cut(text: str, by: tuple[str, ...]) -> str:
+def empty_axes(text: str, by: tuple[str, ...]) -> str:
     """Return a ``dvc.yaml`` with the axes in ``by`` emptied and the other axes of the grid restored."""
-    for block in blocks(text).values():
+    for block in find_grid_blocks(text).values():
         emptied = AXIS.sub(
             lambda line: f"{line[1]}{line[2]}: {'[]' if line[2] in by else f'${{{AXES[line[2]]}}}'}", block
         )
@@ -64,19 +64,21 @@ def cut(text: str, by: tuple[str, ...]) -> str:
     return text
 
 
-def folder(by: tuple[str, ...], point: dict[str, object]) -> str:
+def get_part_folder(by: tuple[str, ...], point: dict[str, object]) -> str:
     """Return the folder of the part that holds a point of the grid, relative to the project."""
     return "/".join(["parts", *(str(point[axis]) for axis in by)])
 
 
-def made(text: str, study: Plan) -> dict[str, str]:
+def create_parts(text: str, study: Plan) -> dict[str, str]:
     """Return the ``dvc.yaml`` of each part by its path, built from the ``text`` of the project's own."""
     by, up = study.parts, "/".join([".."] * (1 + len(study.parts)))
     parts = {}
     for values in product(*(getattr(study, AXES[axis]) for axis in by)) if by else ():
         point = dict(zip(by, values, strict=True))
-        content = HEADER.format(up=up) + "\n".join(_narrow(block, point, up) for block in blocks(text).values())
-        parts[f"{folder(by, point)}/{paths.PIPELINE}"] = content
+        content = HEADER.format(up=up) + "\n".join(
+            _narrow(block, point, up) for block in find_grid_blocks(text).values()
+        )
+        parts[f"{get_part_folder(by, point)}/{paths.PIPELINE}"] = content
     return parts
 
 
@@ -90,9 +92,9 @@ def _narrow(block: str, point: dict[str, object], up: str) -> str:
     return f"{name}\n    wdir: {up}\n{body}\n"
 
 
-def check(study: Plan) -> None:
+def check_parts(study: Plan) -> None:
     """Raise UserError where the files in ``parts/`` do not match ``dvc.yaml`` and the plan."""
-    expected = made(written(), study)
+    expected = create_parts(read_pipeline(), study)
     parts = [file for file in paths.list_pipelines() if file != paths.ROOT / paths.PIPELINE]
     actual = {str(file.relative_to(paths.ROOT)): file.read_text(encoding="utf-8") for file in parts}
     if wrong := sorted(file for file in actual.keys() | expected.keys() if actual.get(file) != expected.get(file)):

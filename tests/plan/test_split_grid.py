@@ -13,7 +13,7 @@ from pipeline.core.errors import UserError
 from pipeline.plan import split_grid
 from tests.pipelines import read_blocks
 
-WHOLE = split_grid.written()
+WHOLE = split_grid.read_pipeline()
 STUDY = plan.load()
 
 
@@ -26,29 +26,29 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def lay(root: Path, study: plan.Plan) -> None:
-    (root / "dvc.yaml").write_text(split_grid.cut(WHOLE, study.parts))
-    for name, content in split_grid.made(split_grid.written(), study).items():
+    (root / "dvc.yaml").write_text(split_grid.empty_axes(WHOLE, study.parts))
+    for name, content in split_grid.create_parts(split_grid.read_pipeline(), study).items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)
 
 
 def test_the_blocks_of_the_grid_are_those_over_all_of_its_axes() -> None:
-    assert list(split_grid.blocks(WHOLE)) == ["finetune", "evaluate"]
+    assert list(split_grid.find_grid_blocks(WHOLE)) == ["finetune", "evaluate"]
 
 
 @pytest.mark.parametrize(
     "by", [("task",), ("model",), ("ratio",), ("task", "model"), ("task", "recipe"), ("task", "model", "ratio")]
 )
 def test_a_split_empties_the_axes_of_the_grid_alone_and_a_join_gives_the_same_bytes_again(by: tuple[str, ...]) -> None:
-    text = split_grid.cut(WHOLE, by)
+    text = split_grid.empty_axes(WHOLE, by)
     differ = [(a, b) for a, b in zip(WHOLE.splitlines(), text.splitlines(), strict=True) if a != b]
     assert differ == [(f"      {axis}: ${{{split_grid.AXES[axis]}}}", f"      {axis}: []") for axis in by] * 2
-    assert split_grid.cut(text, ()) == WHOLE
+    assert split_grid.empty_axes(text, ()) == WHOLE
 
 
 def test_a_part_holds_the_blocks_of_the_grid_for_its_point_and_runs_them_where_they_always_ran() -> None:
     study = dataclasses.replace(STUDY, parts=("task", "ratio"))
-    made = split_grid.made(split_grid.cut(WHOLE, study.parts), study)
+    made = split_grid.create_parts(split_grid.empty_axes(WHOLE, study.parts), study)
     assert list(made) == [f"parts/{task}/{ratio}/dvc.yaml" for task in study.tasks for ratio in study.ratios]
     own = YAML(typ="safe").load(made["parts/starter-nest/0.3/dvc.yaml"])
     assert own["vars"] == ["../../../params.yaml"]
@@ -68,7 +68,7 @@ def test_a_part_holds_the_blocks_of_the_grid_for_its_point_and_runs_them_where_t
 def test_a_cell_bears_the_address_of_its_part(root: Path) -> None:
     study = dataclasses.replace(STUDY, parts=("model",))
     lay(root, study)
-    assert split_grid.axes() == ("model",)
+    assert split_grid.get_split_axes() == ("model",)
     cells = {cell.address: cell for cell in study.cells}
     trained = "parts/starter-2x64/dvc.yaml:finetune@starter-swap-starter-2x64-0.1-standard"
     asked = cells["parts/starter-2x64/dvc.yaml:evaluate@starter-swap-starter-2x64-0.1-standard"]
@@ -79,7 +79,7 @@ def test_a_cell_bears_the_address_of_its_part(root: Path) -> None:
 def test_parts_that_params_or_dvc_no_longer_make_are_told(root: Path) -> None:
     study = dataclasses.replace(STUDY, parts=("task",))
     lay(root, study)
-    split_grid.check(study)
+    split_grid.check_parts(study)
     more = dataclasses.replace(study, tasks=(*study.tasks, "mrpc"))
     asking = root / "dvc.yaml"
     edited = asking.read_text().replace("source=finetune/${item.task}", "source=else/${item.task}")
@@ -89,7 +89,7 @@ def test_parts_that_params_or_dvc_no_longer_make_are_told(root: Path) -> None:
     ]:  # fmt: skip
         asking.write_text(text or asking.read_text())
         with pytest.raises(UserError) as error:
-            split_grid.check(asked)
+            split_grid.check_parts(asked)
         assert str(error.value) == (
             f"parts/{file}/dvc.yaml: got another content than params.yaml and dvc.yaml make, in {count} parts; run "
             "`lab split`, then the same command again"
