@@ -34,7 +34,7 @@ MAX_WARMUP_STEPS = 200  # 10% of the steps of a short run
 
 
 class TrainingLog(Protocol):
-    """What a run tells while it works; `pipeline.execution.trial.TrialLog` is one."""
+    """The interface of a trial's log (``pipeline.execution.trial.TrialLog``)."""
 
     def log_metrics(self, step: int, values: dict[str, float]) -> None:
         """Log a point of the curves."""

@@ -22,7 +22,7 @@ class TrainingSettings(CheckedModel):
     warmup: Fraction = Field(description="Share of the steps over which the learning rate rises.")
     weight_decay: Fraction = Field(description="Weight decay; biases and layer norms have none.")
     clip: Positive = Field(description="Upper bound of the gradient's norm.")
-    evaluations: Count = Field(description="Points on the learning curves, whatever the length of the run.")
+    evaluations: Count = Field(description="Number of points on the learning curves.")
     fractions: Items[Share] = Field(
         default=(0.9, 0.95, 0.99),
         description="Fractions of the final score for which the steps to reach them are recorded.",
