@@ -106,8 +106,9 @@ BLANKS = {  # what composing alone needs, since the axes come from the sweeper
     "finetune": ["task=mrpc", "model=bert-tiny", "ratio=1"],
     "pretrain": ["model=bert-tiny"],
 }
-README = re.findall(r"`python -m pipeline\.stages\.(\w+) --multirun ([^`]+)`", (paths.ROOT / "README.md").read_text())
-EXPLORATIONS = [("finetune", "+sweep=plan"), ("pretrain", "+sweep=ladder"), *README]
+HOW_TO = (paths.ROOT / "docs/how-to.md").read_text()
+EXAMPLES = re.findall(r"`python -m pipeline\.stages\.(\w+) --multirun ([^`]+)`", HOW_TO)
+EXPLORATIONS = [("finetune", "+sweep=plan"), ("pretrain", "+sweep=ladder"), *EXAMPLES]
 
 
 @pytest.mark.parametrize(("stage", "words"), EXPLORATIONS)
@@ -133,7 +134,7 @@ def test_an_exploration_repeats_the_grid_of_the_plan_with_the_axes_that_are_name
         "seed": study.seeds,
     }
     assert axes == {axis: [str(value) for value in values] for axis, values in grid.items()}
-    (example,) = [words for _, words in README if "sweep=plan" in words]
+    (example,) = [words for _, words in EXAMPLES if "sweep=plan" in words]
     assert swept("finetune", *example.split())[0] == axes | {"ratio": ["0.05", "0.2"]}
 
 
