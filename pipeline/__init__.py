@@ -4,9 +4,9 @@ import os
 import sys
 
 # transformers imports torchao wherever it finds it, for checkpoints that are never opened here: 4 s of each process and
-# lines about kernels of other machines. ``models.quantised`` lifts the bar where int8 is asked for.
+# lines about kernels of other machines. ``models.quantised_layers`` removes this entry for int8.
 sys.modules.setdefault("torchao", None)  # type: ignore[arg-type]
 
-# Whether there is a GPU is asked of the driver's library: asking CUDA itself would begin it, after which a fork of the
+# Detect GPUs through the driver's library: CUDA itself would be initialised, after which a fork of the
 # warm server could not use it, and a trial could no longer choose its GPU.
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")

@@ -100,7 +100,7 @@ def read(file: Path, ratio: float, tokenizer: Path, max_length: int) -> Examples
 
 
 def longest(tokenizer: Path, max_length: int) -> int:
-    """Return the tokens that a text keeps: ``max_length`` or the model's maximum, whichever is smaller."""
+    """Return the tokens that a text keeps: the smaller of ``max_length`` and the model's maximum."""
     return _longest(_open(tokenizer), tokenizer, max_length)
 
 

@@ -40,7 +40,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """What runs: the axes of the grid, the variants beside it, the students and the compressions; what is timed.
+    """What runs: the axes of the grid, the variants, the students and the compressions; what is timed.
 
     ``budget`` holds the limits by which a cell is recommended; cells whose scores differ by less than ``margin`` points
     are equally good. ``parts`` are the axes by which the grid is split.
@@ -74,8 +74,8 @@ class Plan:
             )
             for task, model, ratio, recipe in product(self.tasks, self.models, self.ratios, self.recipes)
         ]
-        beside = [(name, "variants", variant) for name, variant in self.variants.items()]
-        found = {f"finetune/{name}": self._finetune(name, section, at) for name, section, at in grid + beside}
+        variants = [(name, "variants", variant) for name, variant in self.variants.items()]
+        found = {f"finetune/{name}": self._finetune(name, section, at) for name, section, at in grid + variants}
         for source in TopologicalSorter(self.sources()).static_order():
             stage, _, name = source.partition("/")
             if stage == "distill":

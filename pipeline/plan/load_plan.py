@@ -48,7 +48,7 @@ def _parse_text(text: str, name: str) -> Any:
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise UserError(f"{name}: {where}not YAML that can be read: {reason}") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{name}: not YAML that can be read: a value is not what its tag says: {error}") from None
+        raise UserError(f"{name}: not YAML that can be read: a value does not match its tag: {error}") from None
 
 
 def _read_text(path: Path) -> str:

@@ -4,5 +4,5 @@ import os
 import signal
 
 if "DVC_STAGE" in os.environ and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # Until the stage answers it: nothing has begun, so a Ctrl-C among the imports is worth no traceback.
+    # Until the stage handles it: nothing has started, so Ctrl-C during the imports needs no traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

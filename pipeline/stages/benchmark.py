@@ -1,4 +1,4 @@
-"""benchmark: what a model costs to train and to ask as a task's classifier, on so many processes and threads.
+"""benchmark: cost of training and inference of a model as a task's classifier, by processes and threads.
 
 ``python -m pipeline.stages.benchmark --multirun +sweep=once task=mrpc model=bert-mini processes=2 threads=1
 precision=auto batch=32`` writes ``metrics/benchmark/bert-mini-2-1-auto-32.json``.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def benchmark(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
-    """Return what was timed; nothing runs beside it on this machine that belongs to the laboratory."""
+    """Return the measurements; no other trial of the laboratory runs on these cores meanwhile."""
     from dataclasses import replace
 
     import torch
@@ -51,7 +51,10 @@ def benchmark(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
         )
     hardware.make_deterministic(cfg.seed)
     start = pretrained, len(task.labels or ()), cfg.seed, task.regression
-    trained, told = load_model.load_pretrained(*start).model, load_model.load_pretrained(*start, attention=None).model
+    trained, inference_model = (
+        load_model.load_pretrained(*start).model,
+        load_model.load_pretrained(*start, attention=None).model,
+    )
     train, report = (
         batches.read(data / f"{split}.parquet", 1.0, pretrained, task.max_length) for split in ("train", "report")
     )
@@ -64,7 +67,7 @@ def benchmark(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
         "device": device.type,
     }
     with machine_lock.lock_for_measurement(log.print_line):
-        result |= timed.benchmark(trained, told, train, report, settings, group)
+        result |= timed.benchmark(trained, inference_model, train, report, settings, group)
     if group.size == 1:
         request = memory.Request(
             shape=cfg.model.name, precision=settings.precision, threads=threads, labels=trained.config.num_labels,

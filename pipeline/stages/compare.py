@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SIZES = ("parameters", "parameters_non_embedding")
 CELL = "plan"
-ANSWER = "answer.txt"  # beside the report
+ANSWER = "answer.txt"  # in the report's folder
 
 
 def compare(cfg: DictConfig) -> None:
@@ -59,8 +59,8 @@ def compare(cfg: DictConfig) -> None:
         written = [
             path.relative_to(out) for path in build_report.write_report(material, out, cfg.size, cfg.dpi, drawing)
         ]
-        told = "\n\n".join("\n".join(answer.lines) for answer in answers)
-        (out / ANSWER).write_text(told + "\n" if told else "", encoding="utf-8")
+        text = "\n\n".join("\n".join(answer.lines) for answer in answers)
+        (out / ANSWER).write_text(text + "\n" if text else "", encoding="utf-8")
     made = [folder / path for path in [*written, *map(Path, numbers), Path(ANSWER)]]
     record = _record(rows, export_tables.collect_metrics(found), made, exploration)
     path = paths.get_metrics_path("compare", CELL, exploration=exploration)
@@ -138,7 +138,7 @@ def _print(rows: list[CellRow], measured: list[CellCost], folder: Path) -> None:
 
 
 def _record(rows: list[CellRow], measures: dict[str, Any], files: list[Path], exploration: bool) -> dict[str, Any]:
-    """Return the comparison in the form of every cell's record; it has no trials of its own."""
+    """Return the comparison in the form of every cell's record; it has no trials."""
     from pipeline.core import records
     from pipeline.execution import provenance
 

@@ -84,8 +84,8 @@ def _recover(cfg: DictConfig, seed: int, model: Any, after: Recovery, train: Exa
     selection = batches.read(data / "selection.parquet", 1.0, folder, task.max_length)
     loss = None
     if distillation := after.teacher:
-        asked = (data / "train.parquet", cfg.ratio, task.max_length, distillation, 0, paths.CACHE)
-        answers = teacher_outputs.load_teacher_outputs(provenance.find_source_dir(cfg.origin, cfg.seed), *asked)
+        source = (data / "train.parquet", cfg.ratio, task.max_length, distillation, 0, paths.CACHE)
+        answers = teacher_outputs.load_teacher_outputs(provenance.find_source_dir(cfg.origin, cfg.seed), *source)
         loss = distillation_loss.DistillationLoss(distillation, answers, model, train, seed)
     judge = partial(registry.judge, metrics=task.metrics)
     with log.open_progress(recipe.count_steps(len(train))) as progress:

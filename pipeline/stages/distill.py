@@ -56,8 +56,8 @@ def distill(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
         )
 
     model, tokenizer, _ = student()
-    asked = (taught_by, data / "train.parquet", cfg.ratio, task.max_length, settings, model.config.num_hidden_layers)
-    answers = teacher_outputs.load_teacher_outputs(*asked, paths.CACHE)
+    request = (taught_by, data / "train.parquet", cfg.ratio, task.max_length, settings, model.config.num_hidden_layers)
+    answers = teacher_outputs.load_teacher_outputs(*request, paths.CACHE)
     loss = distillation_loss.DistillationLoss(
         settings, answers, model, train, seed
     )  # before any training: the two may not fit together

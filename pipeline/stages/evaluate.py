@@ -1,7 +1,7 @@
 """evaluate: quality on the split that is reported, and first costs, of a classifier that another stage made.
 
 ``python -m pipeline.stages.evaluate --multirun +sweep=seeds source=finetune/mrpc-bert-mini-0.5-standard`` writes
-``metrics/evaluate/mrpc-bert-mini-0.5-standard.json``; ``docs/metrics.md`` says what its keys mean.
+``metrics/evaluate/mrpc-bert-mini-0.5-standard.json``; ``docs/metrics.md`` explains its keys.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CARRIED = (  # from the trial that made the classifier
 
 
 def evaluate(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
-    """Write what the model says of each reported example into ``out`` and return its quality and its costs."""
+    """Write the predictions for the report split into ``out`` and return quality and costs."""
     import json
 
     import torch

@@ -40,13 +40,13 @@ def pretrain(cfg: DictConfig, out: Path, log: TrialLog) -> dict[str, Any]:
         log.print_line(remark)
     paths.write_json(out / "source.json", {**{key: origin[key] for key in IDENTITY}, **weights})
     log.log_artifact(out / "source.json")
-    told = {key: value for key, value in origin.items() if key not in IDENTITY}
+    details = {key: value for key, value in origin.items() if key not in IDENTITY}
     return {
         "source": origin["kind"],
         "parameters": weights["parameters"],
         "storage_bytes": weights["bytes"],
         "weights_sha256": weights["sha256"],
-        **told,
+        **details,
     }
 
 

@@ -32,7 +32,7 @@ class MetricReader:
         self.last_steps: dict[str, int] = {}  # of each curve
 
     def read_new(self, time: float) -> list[MetricRow]:
-        """Return the new rows; ``time`` stands in for that of rows without a time."""
+        """Return the new rows; ``time`` is used for rows without a time."""
         curves = self._read_lines(CURVES)
         for row in curves:
             self.last_steps |= dict.fromkeys(row.keys() - {"step"}, row["step"])

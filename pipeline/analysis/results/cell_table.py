@@ -20,7 +20,7 @@ class CellCoordinates:
     """A cell of the plan that holds a classifier: its name in files and its coordinates.
 
     ``section`` is the part of the plan that names it, empty for the grid; ``source`` is the ``<stage>/<cell>`` that it
-    is made of or learns from, and ``method`` the file of conf/ that says how; ``address`` is its evaluation's in DVC.
+    is made from or learns from, and ``method`` its file of conf/; ``address`` is its evaluation's in DVC.
     ``several_recipes`` is true where the grid has more than one recipe, so that a label must name it.
     """
 
@@ -53,7 +53,7 @@ class CellRow(CellCoordinates):
     Scores and their ends are in the metric's own unit (accuracy and F1 from 0 to 1). ``low`` and ``high`` are the ends
     of the 95% interval over seeds and examples (``task_scores``), None where no cell of the task repeats a seed.
     ``gain`` is a student's score less that of the same student ``alone``, paired by seed; ``changed`` is what a
-    compression did, in its first trial; ``missing_reason`` says why a cell has no numbers. What is ``to_95pct`` was
+    compression did, in its first trial; ``missing_reason`` explains why a cell has no numbers. What is ``to_95pct`` was
     spent when the score on the selection rows had covered 95% of the way from the baseline to its final value.
     ``warnings`` are sentences about the data of the cell. ``latency_p50_ms`` is the median over the ``latency_cells``
     cells whose ``computation`` is the same; ``latency_p50_seeds_ms`` are the cell's own, one a seed. ``torch`` and

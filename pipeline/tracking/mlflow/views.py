@@ -47,7 +47,7 @@ class SavedView:
 def write_views(client: MlflowClient) -> list[str]:
     """Write the views of every task that has results; return links to them and to the report.
 
-    A link is a line in which ``{address}`` stands for the server's address.
+    A link is a line in which ``{address}`` is replaced by the server's address.
     """
     experiment = store.get_experiment_id(client)
     views_by_task = {task: [create(task) for create in VIEWS] for task in _list_tasks(client)}
