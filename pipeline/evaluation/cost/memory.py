@@ -123,7 +123,7 @@ def _model(request: Request, loading: ModuleType) -> Any:
     folder = Path(request.folder)
     attention = "eager" if request.training else None  # as in finetune, as in evaluate
     if request.labels is None:
-        return loading.saved(folder).model
+        return loading.load_finetuned(folder).model
     return loading.classifier(folder, request.labels, regression=request.labels == 1, attention=attention).model
 
 
