@@ -124,7 +124,7 @@ def _model(request: Request, loading: ModuleType) -> Any:
     attention = "eager" if request.training else None  # as in finetune, as in evaluate
     if request.labels is None:
         return loading.load_finetuned(folder).model
-    return loading.classifier(folder, request.labels, regression=request.labels == 1, attention=attention).model
+    return loading.load_pretrained(folder, request.labels, regression=request.labels == 1, attention=attention).model
 
 
 def _examples(request: Request) -> Examples:
