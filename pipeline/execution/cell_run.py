@@ -30,7 +30,7 @@ FOLDER = "LAB_SWEEP"  # the environment variable with the folder of the sweep
 SEED_COUNT = "seeds"  # the file with the number of seeds of each cell
 TWO_SETTINGS = (
     "got other settings than an earlier trial of this cell in the same sweep, and one would overwrite the other; "
-    "give each cell a name, such as cell='${task.name}-${model.name}-${ratio}-${recipe.learning_rate}'"
+    "give each cell a name, such as cell='${task.name}-${model.name}-${ratio}-${recipe.name}-${recipe.learning_rate}'"
 )
 
 

@@ -264,7 +264,7 @@ def test_a_swept_axis_that_the_cells_name_leaves_out_is_refused(toy: Path) -> No
     assert done.stderr == (
         "error: toy toy seed 0: got other settings than an earlier trial of this cell in the same sweep, and one would "
         "overwrite the other; give each cell a name, such as "
-        "cell='${task.name}-${model.name}-${ratio}-${recipe.learning_rate}'\n"
+        "cell='${task.name}-${model.name}-${ratio}-${recipe.name}-${recipe.learning_rate}'\n"
         "toy toy: not finished, so it has no record; seed 0 will not run again\n"
     )
     assert not (toy / "runs/exploration/toy/toy/metrics.json").exists()

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import UserError
@@ -85,7 +84,6 @@ def phases(request: Request) -> dict[str, float]:
     import torch
 
     from pipeline.data import batches
-    from pipeline.models import load_model
     from pipeline.system import distributed, hardware
     from pipeline.training.benchmark_loop import start_benchmark_loop
 
@@ -105,7 +103,7 @@ def phases(request: Request) -> dict[str, float]:
             found[f"{name}_gpu_memory_mib"] = hardware.get_peak_memory_mib(device)
         return made
 
-    model = phase("load", lambda: _model(request, load_model).to(device))
+    model = phase("load", lambda: _load_model(request).to(device))
     if request.training:
         with start_benchmark_loop(model, examples, request.rows, request.precision, distributed.SINGLE_PROCESS) as run:
             batch = run.take()
@@ -119,12 +117,14 @@ def phases(request: Request) -> dict[str, float]:
     return found
 
 
-def _model(request: Request, loading: ModuleType) -> Any:
+def _load_model(request: Request) -> Any:
+    from pipeline.models import load_model
+
     folder = Path(request.folder)
     attention = "eager" if request.training else None  # as in finetune, as in evaluate
     if request.labels is None:
-        return loading.load_finetuned(folder).model
-    return loading.load_pretrained(folder, request.labels, regression=request.labels == 1, attention=attention).model
+        return load_model.load_finetuned(folder).model
+    return load_model.load_pretrained(folder, request.labels, regression=request.labels == 1, attention=attention).model
 
 
 def _examples(request: Request) -> Examples:

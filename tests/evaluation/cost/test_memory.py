@@ -82,15 +82,15 @@ MEASURE = """
 import json, sys
 import numpy as np
 from pipeline.evaluation.cost import memory
-open_model = memory._model
+open_model = memory._load_model
 
-def open_hungry_model(request, loading):
-    model = open_model(request, loading)
+def open_hungry_model(request):
+    model = open_model(request)
     if request.shape == "hungry":
         model.register_forward_hook(lambda *_: np.ones(2**26 // 8).sum() and None)
     return model
 
-memory._model = open_hungry_model
+memory._load_model = open_hungry_model
 requests = [memory.Request(**fields) for fields in json.loads(sys.argv[1])]
 print(json.dumps([memory.phases(request) for request in requests[:1] + requests][1:]))
 """
