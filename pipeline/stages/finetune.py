@@ -1,7 +1,7 @@
 """finetune: one model on one share of a task's training rows, always from the pre-trained weights.
 
-``python -m pipeline.stages.finetune --multirun +sweep=seeds task=mrpc model=bert-mini ratio=0.5`` writes
-``runs/finetune/mrpc-bert-mini-0.5-standard/seed-<seed>/``.
+``python -m pipeline.stages.finetune --multirun +sweep=seeds task=mrpc model=bert-mini ratio=0.5 recipe=standard``
+writes ``runs/finetune/mrpc-bert-mini-0.5-standard/seed-<seed>/``.
 """
 
 from __future__ import annotations
