@@ -264,7 +264,7 @@ def find_messages(tmp_path: Path, text: str | bytes) -> str:
         ),
         (
             "a: !!int a",
-            "not YAML that can be read: a value is not what its tag says: invalid literal for int() with base 10: 'a'",
+            "not YAML that can be read: a value does not match its tag: invalid literal for int() with base 10: 'a'",
         ),
         ("- a\n", "got list; write keys and their values: tasks, models, ratios, recipes, seeds"),
         (

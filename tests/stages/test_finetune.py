@@ -151,8 +151,8 @@ def test_a_key_that_no_recipe_has_is_told(configured: Configure, tmp_path: Path)
     with pytest.raises(UserError) as error:
         trial(configured, tmp_path / "out", *CELL, "+recipe.epoch=5")
     assert str(error.value) == (
-        "conf/recipe/standard.yaml: epoch: unknown; did you mean 'epochs'? "
-        "(allowed: batch_size, clip, epochs, evaluations, fractions, learning_rate, steps, warmup, weight_decay)"
+        "conf/recipe/standard.yaml: epoch: unknown key; did you mean 'epochs'? (allowed: batch_size, "
+        "clip, epochs, evaluations, fractions, learning_rate, name, steps, warmup, weight_decay)"
     )
 
 
@@ -160,7 +160,7 @@ def test_a_mistake_in_the_recipe_is_found_before_anything_is_opened(configured: 
     with pytest.raises(UserError) as error:
         trial(configured, tmp_path / "out", *CELL, "recipe.steps=5")
     assert str(error.value) == (
-        "conf/recipe/standard.yaml: got epochs and steps; "
+        "conf/recipe/standard.yaml: steps: got epochs and steps; "
         "give the budget in epochs or in steps and leave the other null"
     )
 
