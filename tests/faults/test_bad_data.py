@@ -7,7 +7,6 @@ import os
 import socket
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ def counted(task: Task, splits: Mapping[str, pa.Table]) -> Task:
         return task
     labels = row_checks.check(task, "train", splits["train"])[0]["label"].to_pylist()
     classes = range(len(task.labels or ()))
-    return replace(task, train_counts=tuple(map(labels.count, classes)) or (len(labels),))
+    return task.model_copy(update={"train_counts": tuple(map(labels.count, classes)) or (len(labels),)})
 
 
 def one_line(error: UserError) -> bool:
@@ -294,7 +293,7 @@ def test_ids_that_cut_nothing_are_refused(tmp_path: Path) -> None:
     (tmp_path / "dev_ids.tsv").write_text("1\t2\n")
     assert refused(tmp_path, tmp_path) == (
         "FOLDER/dev_ids.tsv: cuts validation out of a train split by #1 ID and #2 ID, but there is no #1 ID; "
-        "put MSR's train file beside it, or remove dev_ids.tsv"
+        "put MSR's train file into the same folder, or remove dev_ids.tsv"
     )
 
 

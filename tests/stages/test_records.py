@@ -66,7 +66,7 @@ def records(laboratory: Path, configured: Configure, monkeypatch: pytest.MonkeyP
         "distill": [(*POINTS[0], f"teacher={finetuned}", "cell=taught")],
         "compress": [(f"source={finetuned}", f"compression={name}", f"cell={name}") for name in ("svd", "magnitude")],
         "evaluate": [
-            *((f"source=exploration/finetune/{task}-bert-tiny-0.5",) for task in ("rte", "stsb")),
+            *((f"source=exploration/finetune/{task}-bert-tiny-0.5-standard",) for task in ("rte", "stsb")),
             ("source=exploration/distill/taught",),
             ("source=exploration/compress/svd",),
         ],

@@ -210,9 +210,9 @@ class Pair(ProcessGroup):
 
     def __init__(self, agreed: Callable[[bool], bool]) -> None:
         super().__init__(0, 2)
-        object.__setattr__(self, "agree", agreed)
+        object.__setattr__(self, "broadcast", agreed)
 
-    def add(self, tensor: torch.Tensor) -> torch.Tensor:
+    def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
         return 2 * tensor
 
 
