@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from graphlib import TopologicalSorter
-from typing import NoReturn
+from typing import Self
 
 from pipeline.plan import Cell, Plan
 from pipeline.runner import dvc_lock_repair, plan_status
@@ -42,10 +42,10 @@ def run_plan(study: Plan, jobs: int, keep_going: bool = False) -> int:
     """
     dvc = DvcProcesses()
     try:
-        with _exit_on_signals():
+        with StopSignals() as signals:
             if status := dvc.run(["repro", "--single-item", *FIRST], _drop_dvc_lines(print)):
                 return status
-            return _PlanRun(study, jobs, keep_going, dvc).run()
+            return _PlanRun(study, jobs, keep_going, dvc, signals).run()
     except BaseException:
         dvc_lock_repair.repair_files()  # DVC may have been interrupted while it wrote its list of locks
         raise
@@ -54,11 +54,11 @@ def run_plan(study: Plan, jobs: int, keep_going: bool = False) -> int:
 class _PlanRun:
     """One run of the stale cells of a plan."""
 
-    def __init__(self, study: Plan, jobs: int, keep_going: bool, dvc: DvcProcesses) -> None:
+    def __init__(self, study: Plan, jobs: int, keep_going: bool, dvc: DvcProcesses, signals: StopSignals) -> None:
         stale = plan_status.find_stale_cells(study)
         self.cells = {cell.address: cell for cell in study.cells if cell.address in stale}
         self.needs = {address: self.cells.keys() & set(cell.needs) for address, cell in self.cells.items()}
-        self.jobs, self.keep_going, self.dvc = jobs, keep_going, dvc
+        self.jobs, self.keep_going, self.dvc, self.signals = jobs, keep_going, dvc, signals
         self.durations = CellDurations(study)
         self.progress = RunProgress(
             {a: self.estimate(a) / (jobs if c.stage not in MEASURING else 1) for a, c in self.cells.items()}
@@ -90,7 +90,8 @@ class _PlanRun:
                     while ready and len(running) < self.jobs and (self.keep_going or not status):
                         address = ready.pop()
                         self.progress.start_cell(address)
-                        running[pool.submit(self._run_cell, address)] = address
+                        with self.signals.hold():  # the pool does not wait for a thread whose start was interrupted
+                            running[pool.submit(self._run_cell, address)] = address
                     if not running:
                         break
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -153,21 +154,37 @@ def compute_chains(needs: dict[str, set[str]], estimate: Callable[[str], float])
     return chains
 
 
-@contextmanager
-def _exit_on_signals() -> Iterator[None]:
+class StopSignals:
     """Raise SystemExit in the main thread at the first signal that asks to stop; later ones are ignored."""
 
-    def stop(number: int, _: object) -> NoReturn:
-        for each in STOP_SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        raise SystemExit(128 + number)
+    def __init__(self) -> None:
+        self._received = 0
+        self._held = False
 
-    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._receive) for number in STOP_SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Raise SystemExit only after this block if a signal arrives in it."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self._received:
+            raise SystemExit(128 + self._received)
+
+    def _receive(self, number: int, _: object) -> None:
+        if not self._received:
+            self._received = number
+            if not self._held:
+                raise SystemExit(128 + number)
 
 
 def _drop_dvc_lines(print_line: Callable[[str], None]) -> Callable[[str], None]:

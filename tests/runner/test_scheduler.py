@@ -216,3 +216,19 @@ def test_a_signal_stops_every_dvc_and_the_list_of_locks_is_repaired(
     assert end.value.code == 128 + number
     assert not rwlock.exists()
     assert signal.getsignal(number) == before
+
+
+def test_a_signal_waits_until_a_cell_has_started_and_a_second_one_is_ignored() -> None:
+    reached = []
+
+    def start_cell() -> None:
+        with scheduler.StopSignals() as signals:
+            with signals.hold():
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGHUP)
+                reached.append("started")
+            reached.append("after")
+
+    with pytest.raises(SystemExit) as end:
+        start_cell()
+    assert (end.value.code, reached) == (128 + signal.SIGTERM, ["started"])
