@@ -128,7 +128,7 @@ def test_a_trial_that_is_lost_with_its_process_is_told_in_a_line(untold: Path) -
     assert done.returncode == 1
     first, second = done.stderr.splitlines()
     assert second.startswith("error: finetune: a trial was lost with its process: A worker process managed by the exe")
-    assert second.endswith("; the others' are kept: give the command again")
+    assert second.endswith("; other trials are saved: run the command again")
     assert first.startswith(UNFINISHED)
 
 
@@ -139,7 +139,7 @@ def test_ctrl_c_takes_the_trials_elsewhere_along(untold: Path) -> None:
     sweep.send_signal(signal.SIGINT)
     _, said = sweep.communicate(timeout=60)
     assert sweep.returncode == 130
-    assert said.splitlines()[0].startswith("stopping: finished trials and the last checkpoint of this one are kept")
+    assert said.splitlines()[0].startswith("stopping: finished trials and the last checkpoint of this one are saved")
     psutil.wait_procs([psutil.Process(pid) for pid in workers if psutil.pid_exists(pid)], timeout=30)
     assert not [pid for pid in workers if psutil.pid_exists(pid)]
 
@@ -161,7 +161,7 @@ NAMES = "basic, cores, ray-cluster, ray-here, slurm, slurm-here"
         ("joblib", f"no launcher 'joblib' in conf/hydra/launcher/; allowed: {NAMES}"),
         ("slrum", f"no launcher 'slrum' in conf/hydra/launcher/; did you mean 'slurm'? (allowed: {NAMES})"),
         ("", f"no launcher '' in conf/hydra/launcher/; allowed: {NAMES}"),
-        ("slurm", "hydra/launcher=slurm: no sbatch and srun here; run it where Slurm is, or take slurm-here"),
+        ("slurm", "hydra/launcher=slurm: no sbatch and srun here; use a machine with Slurm, or slurm-here"),
     ],
 )
 def test_a_launcher_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, said: str) -> None:

@@ -69,7 +69,7 @@ def toy(cfg, out, log):
     log.print_line("at work")
     if cfg.seed == cfg.bad or (cfg.seed == 1 and (paths.ROOT / "bad").exists()):
         raise UserError("bad: got 1; allowed: others; choose another")
-    return {"score": group.total(1 + cfg.seed), "steps": 10}
+    return {"score": group.sum_number(1 + cfg.seed), "steps": 10}
 
 if __name__ == "__main__":
     entry.run_stage(toy)
