@@ -103,7 +103,7 @@ def page(port: int, experiment: str) -> dict[str, Callable[[], object]]:
 
 
 def served(database: Path, experiment: str) -> None:
-    """Serve the store as `lab ui` does, and tell time and memory of each request."""
+    """Serve the store as `lab ui` does, and print time and memory of each request."""
     port = ui._find_free_port(None)
     server = ui._start_server(f"sqlite:///{database}", port)
     try:

@@ -1,4 +1,4 @@
-"""What `lab status` prints of a plan, from records of runs that never were and a DVC that answers as it is told."""
+"""What `lab status` prints of a plan, from invented records and a DVC with scripted answers."""
 
 import re
 import subprocess
